@@ -1,0 +1,7 @@
+"""`python -m xentlab` is the command `xentlab`."""
+
+import sys
+
+from xentlab.cli import main
+
+sys.exit(main())

@@ -1,0 +1,38 @@
+"""One-vs-rest losses: every class is a yes-or-no question of its own. Link: sigmoid. Obeys `xentlab.losses.contract`.
+
+To add one: write the function here with its formula, ranges and reference, and a YAML in `configs/loss`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from xentlab.losses.contract import as_distribution, loss
+from xentlab.schema import Range
+
+
+@loss(family="binary", link="sigmoid")
+def bce(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    pos_weight: Annotated[float, Range(0, None, open_low=True)] = 1.0,
+) -> Tensor:
+    """Binary cross-entropy of every class, summed over classes, in nats, with `s` the sigmoid:
+
+        sum_c [ -pos_weight t_c log s(z_c) - (1 - t_c) log(1 - s(z_c)) ]
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W] (one-vs-rest), or n-hot floats shaped like `logits`.
+        pos_weight: weight of the positive answers, > 0.
+
+    Returns:
+        [N] or [N, H, W], in nats, >= 0.
+    """
+    truth = as_distribution(target, logits)
+    positive = pos_weight * truth * F.softplus(-logits)
+    return (positive + (1.0 - truth) * F.softplus(logits)).sum(1)

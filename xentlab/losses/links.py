@@ -1,0 +1,46 @@
+"""Links: from logits to the probabilities that a loss implies. Every metric is a metric of these."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xentlab.losses.contract import Link
+
+
+def probabilities(logits: Tensor, link: Link, *, exclusive: bool) -> Tensor:
+    """Probabilities shaped like `logits` [N, C] or [N, C, H, W], classes along axis 1.
+
+    softmax: `exp(z_c) / sum exp(z)`. sigmoid: `s(z_c)`, divided by their sum where classes exclude each other (the
+    one-vs-rest estimate). identity: the nearest point of the simplex where classes exclude each other, else `z` cut to
+    [0, 1].
+
+    Args:
+        logits: raw scores of the model.
+        link: the loss's own link.
+        exclusive: whether exactly one class is true, so that the probabilities must sum to one.
+
+    Reference: Duchi et al., Efficient projections onto the l1-ball for learning in high dimensions, 2008 (the
+    projection onto the simplex).
+    """
+    if link == "softmax":
+        return torch.softmax(logits, dim=1)
+    if link == "sigmoid":
+        # softmax(log s(z)) is s(z) / sum s(z) without its underflow.
+        return torch.softmax(F.logsigmoid(logits), dim=1) if exclusive else torch.sigmoid(logits)
+    return simplex_projection(logits) if exclusive else logits.clamp(0.0, 1.0)
+
+
+def simplex_projection(points: Tensor) -> Tensor:
+    """The Euclidean projection of `points` [N, C, ...] onto the probability simplex along axis 1.
+
+    `max(z - tau, 0)` with the one `tau` that makes it sum to one.
+    """
+    z = torch.movedim(points, 1, -1)
+    ordered = z.sort(dim=-1, descending=True).values
+    ranks = torch.arange(1, z.shape[-1] + 1, device=z.device, dtype=z.dtype)
+    thresholds = (ordered.cumsum(-1) - 1.0) / ranks
+    support = (ordered > thresholds).sum(-1, keepdim=True)
+    tau = thresholds.gather(-1, (support - 1).clamp_min(0))
+    return torch.movedim((z - tau).clamp_min(0.0), -1, 1)

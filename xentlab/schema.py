@@ -1,0 +1,230 @@
+"""A component is a function and its signature is its schema.
+
+Knobs are the keyword-only parameters of a loss, model, optimizer, schedule, regularizer or dataset. Their annotations
+carry the rules:
+
+    def focal(logits, target, *, gamma: Annotated[float, Range(0, None)] = 2.0) -> Tensor: ...
+
+`float` knobs are data (they may differ inside a stack); everything else is structure. `build` is the border: it finds
+the function, checks every value once, and hands back a `functools.partial`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from xentlab.errors import UserError, unknown
+
+
+@dataclass(frozen=True)
+class Range:
+    """The interval that a number must lie in; `None` is unbounded. Bounds are included unless their `open` flag is set.
+
+    For a knob that holds a list of numbers, the range holds for each of them.
+    """
+
+    low: float | None
+    high: float | None
+    open_low: bool = False
+    open_high: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        if math.isnan(value):
+            return False
+        above = self.low is None or (value > self.low if self.open_low else value >= self.low)
+        below = self.high is None or (value < self.high if self.open_high else value <= self.high)
+        return above and below
+
+    def __str__(self) -> str:
+        if self.low is not None and self.high is not None:
+            return f"in {'(' if self.open_low else '['}{self.low:g}, {self.high:g}{')' if self.open_high else ']'}"
+        if self.low is not None:
+            return f"{'>' if self.open_low else '>='} {self.low:g}"
+        if self.high is not None:
+            return f"{'<' if self.open_high else '<='} {self.high:g}"
+        return "a finite number"
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One tunable parameter of a component.
+
+    `kind` is the plain type (`float`, `int`, `bool`, `str`, `list`, `dict`), `item` the type of a list's items,
+    `choices` the allowed values of a `Literal`, `optional` whether `None` is allowed.
+    """
+
+    name: str
+    kind: type
+    default: Any
+    range: Range | None = None
+    choices: tuple[Any, ...] = ()
+    optional: bool = False
+    item: type | None = None
+
+    @property
+    def required(self) -> bool:
+        return self.default is inspect.Parameter.empty
+
+    @property
+    def is_data(self) -> bool:
+        """Whether rows of one stack may differ in it: floats are data, everything else is structure."""
+        return self.kind is float and not self.optional
+
+    @property
+    def rule(self) -> str:
+        """The rule in words, as the error says it: `>= 0`, `one of relu, tanh`, `an integer >= 1`."""
+        if self.choices:
+            words = f"one of {', '.join(map(str, self.choices))}"
+        elif self.kind is list:
+            words = f"a list of {_PLURALS[self.item or str]}" + (f", each {self.range}" if self.range else "")
+        elif self.kind in (int, float):
+            noun = "an integer" if self.kind is int else "a number"
+            words = f"{noun} {self.range}" if self.range else noun
+        else:
+            words = _NOUNS[self.kind]
+        return f"{words} or null" if self.optional else words
+
+
+_NOUNS = {float: "a number", int: "an integer", bool: "true or false", str: "a word", dict: "a mapping", list: "a list"}
+_PLURALS = {float: "numbers", int: "integers", str: "words", bool: "true or false"}
+
+
+@functools.cache
+def knobs(function: Callable[..., Any]) -> dict[str, Knob]:
+    """The keyword-only parameters of `function`, by name, with their types, defaults and ranges."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    parameters = inspect.signature(function).parameters.values()
+    keyword_only = [p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    return {p.name: _knob(p.name, hints.get(p.name, float), p.default) for p in keyword_only}
+
+
+def _knob(name: str, hint: Any, default: Any) -> Knob:
+    interval: Range | None = None
+    optional = False
+    choices: tuple[Any, ...] = ()
+    item: type | None = None
+    while True:
+        origin = typing.get_origin(hint)
+        if origin is typing.Annotated:
+            hint, *extras = typing.get_args(hint)
+            interval = next((e for e in extras if isinstance(e, Range)), interval)
+        elif origin in (typing.Union, types.UnionType):
+            members = [a for a in typing.get_args(hint) if a is not type(None)]
+            optional = len(members) < len(typing.get_args(hint))
+            hint = members[0]
+        elif origin is Literal:
+            choices = typing.get_args(hint)
+            hint = type(choices[0])
+        elif origin is not None:
+            args = typing.get_args(hint)
+            kind: type = dict if issubclass(origin, Mapping) else list
+            item = args[0] if kind is list and args and isinstance(args[0], type) else None
+            return Knob(name, kind, default, interval, choices, optional, item)
+        else:
+            kind = hint if hint in _NOUNS else (list if hint in (tuple, list) else float)
+            return Knob(name, kind, default, interval, choices, optional)
+
+
+def check(path: str, knob: Knob, value: Any) -> Any:
+    """The value as the function wants it (an int given for a float becomes one), or one sentence that says the rule."""
+
+    def refuse() -> UserError:
+        shown = f"'{value}'" if isinstance(value, str) else value
+        rule = str(knob.range) if knob.range and _is_number(value) and knob.kind is not list else knob.rule
+        return UserError(f"{path}.{knob.name} must be {rule}, got {shown}.")
+
+    if value is None and knob.optional:
+        return None
+    if knob.choices:
+        if value not in knob.choices:
+            raise refuse()
+        return value
+    if knob.kind is list:
+        if isinstance(value, str) or not isinstance(value, (list, tuple)):
+            raise refuse()
+        items = tuple(_convert(v, knob.item) if knob.item else v for v in value)
+        if any(v is _WRONG or (knob.range and v not in knob.range) for v in items):
+            raise refuse()
+        return items
+    converted = _convert(value, knob.kind)
+    if converted is _WRONG or (knob.range is not None and converted not in knob.range):
+        raise refuse()
+    if knob.kind is float and not math.isfinite(converted):
+        raise refuse()
+    return converted
+
+
+_WRONG = object()
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _convert(value: Any, kind: type) -> Any:
+    if kind is float and _is_number(value):
+        return float(value)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        return value
+    return _WRONG
+
+
+def locate(path: str, target: str) -> Callable[..., Any]:
+    """The object that the dotted path `target` names; `path` (such as `loss`) is where the config names it."""
+    parts = target.split(".")
+    for split in range(len(parts) - 1, 0, -1):
+        name = ".".join(parts[:split])
+        try:
+            found: Any = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+                continue
+            raise UserError(f"{path}._target_ names {target}, but importing {name} failed: {error}.") from error
+        for attribute in parts[split:]:
+            if not hasattr(found, attribute):
+                public = [n for n in dir(found) if not n.startswith("_") and callable(getattr(found, n))]
+                raise unknown(f"name in {name}", attribute, public)
+            found = getattr(found, attribute)
+        if not callable(found):
+            raise UserError(f"{path}._target_ must name a function, got {target}, which is a {type(found).__name__}.")
+        return found
+    raise UserError(f"{path}._target_ must be a dotted path that can be imported, got '{target}'.")
+
+
+def check_knobs(path: str, function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Every knob of `function` with its checked value; refuses unknown names, wrong types and values out of range."""
+    known = knobs(function)
+    for name in values:
+        if name not in known:
+            raise unknown(f"knob of {path}", name, known)
+    missing = [k.name for k in known.values() if k.required and k.name not in values]
+    if missing:
+        raise UserError(f"{path}.{missing[0]} has no default and must be given.")
+    return {k.name: check(path, k, values[k.name]) if k.name in values else k.default for k in known.values()}
+
+
+def build(path: str, node: Mapping[str, Any]) -> functools.partial[Any]:
+    """The component that a config node names, with every knob checked and bound.
+
+    Args:
+        path: where the node stands in the config, for the error's sentence (`loss`, `optimizer`).
+        node: a mapping with `_target_` and the knobs' values; other keys that begin with `_` are Hydra's.
+
+    Raises:
+        UserError: the target cannot be imported, or a knob is unknown, of a wrong type or out of range.
+    """
+    if "_target_" not in node:
+        raise UserError(f"{path}._target_ must name a function, got nothing.")
+    function = locate(path, str(node["_target_"]))
+    values = {name: value for name, value in node.items() if not name.startswith("_")}
+    return functools.partial(function, **check_knobs(path, function, values))
