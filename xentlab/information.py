@@ -1,0 +1,300 @@
+"""Information theory in its definitions: information, entropy, cross-entropy, Kullback-Leibler divergence.
+
+What lives here is arithmetic on one small distribution in numpy and float64, for explaining and for checking; what
+trains is in `xentlab.losses`.
+
+Contract: distributions are one-dimensional, non-negative and sum to one within 1e-6; a distribution that is not raises
+a `UserError`. Results are in nats unless `base` says otherwise (2: bits, 10: hartleys), and 0 log 0 = 0. To add a
+quantity, write one function from its definition, give it a column in `Row` if `explain` shall show it, and test it on
+a worked number.
+
+Reference: Shannon, "A Mathematical Theory of Communication", 1948; Kullback and Leibler, "On Information and
+Sufficiency", 1951.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xentlab.errors import UserError
+
+Vector = NDArray[np.float64]
+Numbers = Sequence[float] | NDArray[np.floating] | NDArray[np.integer]
+
+SUM_TOLERANCE = 1e-6  # absolute; what typed decimals and float32 probabilities keep
+
+
+@dataclass(frozen=True)
+class Row:
+    """One outcome: its probability, its information, and its share of each total, all in units of the base.
+
+    `q` and what follows it are None where there is no second distribution.
+    """
+
+    outcome: int
+    p: float
+    information: float
+    entropy: float
+    q: float | None = None
+    q_information: float | None = None
+    cross_entropy: float | None = None
+    kl_divergence: float | None = None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The rows of all outcomes and the totals of their columns, in units of log `base` (`unit` names it)."""
+
+    rows: tuple[Row, ...]
+    base: float
+    unit: str
+    entropy: float
+    cross_entropy: float | None = None
+    kl_divergence: float | None = None
+
+
+def information(p: Numbers, *, base: float = math.e) -> Vector:
+    """Information of every outcome of a distribution [C]: the less likely, the more it tells.
+
+    I(x) = -log p(x).
+
+    Args:
+        p: probabilities [C], non-negative, sum to one.
+        base: of the logarithm, > 0 and not 1.
+
+    Returns:
+        Information [C] in units of log `base`; inf where p is 0.
+
+    Raises:
+        UserError: `p` is no distribution or `base` is out of range.
+    """
+    return _information(_distribution("p", p), _log_base(base))
+
+
+def entropy(p: Numbers, *, base: float = math.e) -> float:
+    """Entropy of a distribution [C]: its mean information.
+
+    H(p) = -sum p log p, with 0 log 0 = 0.
+
+    Args:
+        p: probabilities [C], non-negative, sum to one.
+        base: of the logarithm, > 0 and not 1.
+
+    Returns:
+        Entropy in units of log `base`, between 0 and log C for a base above 1.
+
+    Raises:
+        UserError: `p` is no distribution or `base` is out of range.
+    """
+    p = _distribution("p", p)
+    return float(_weighted(p, _information(p, _log_base(base))).sum())
+
+
+def cross_entropy(p: Numbers, q: Numbers, *, base: float = math.e) -> float:
+    """Mean information of outcomes drawn from p [C] for one who expects q [C].
+
+    H(p, q) = -sum p log q = H(p) + KL(p || q), with 0 log 0 = 0.
+
+    Args:
+        p: true probabilities [C], non-negative, sum to one.
+        q: expected probabilities [C], non-negative, sum to one.
+        base: of the logarithm, > 0 and not 1.
+
+    Returns:
+        Cross-entropy in units of log `base`; inf where an outcome that happens (p > 0) was held impossible (q = 0).
+
+    Raises:
+        UserError: `p` or `q` is no distribution, their lengths differ, or `base` is out of range.
+    """
+    p, q = _pair(p, q)
+    return float(_weighted(p, _information(q, _log_base(base))).sum())
+
+
+def kl_divergence(p: Numbers, q: Numbers, *, base: float = math.e) -> float:
+    """What expecting q [C] costs on outcomes drawn from p [C], above the unavoidable entropy of p.
+
+    KL(p || q) = sum p log(p / q), with 0 log 0 = 0.
+
+    Args:
+        p: true probabilities [C], non-negative, sum to one.
+        q: expected probabilities [C], non-negative, sum to one.
+        base: of the logarithm, > 0 and not 1.
+
+    Returns:
+        Divergence in units of log `base`, 0 for equal distributions; inf where p > 0 and q = 0.
+
+    Raises:
+        UserError: `p` or `q` is no distribution, their lengths differ, or `base` is out of range.
+    """
+    p, q = _pair(p, q)
+    return float(_divergence(p, q, _log_base(base)).sum())
+
+
+def softmax(logits: Numbers) -> Vector:
+    """Probabilities [C] of logits [C]: exp(z) / sum exp(z).
+
+    Args:
+        logits: finite numbers [C].
+
+    Returns:
+        Probabilities [C] that sum to one.
+
+    Raises:
+        UserError: `logits` are not a list of finite numbers.
+    """
+    z = _vector("logits", logits)
+    powers = np.exp(z - z.max())  # softmax does not change with a shift, and the largest power becomes 1
+    return powers / powers.sum()
+
+
+def sigmoid(logits: Numbers) -> Vector:
+    """Probability of every label [C] of logits [C]: 1 / (1 + exp(-z)).
+
+    Args:
+        logits: finite numbers [C].
+
+    Returns:
+        Probabilities [C], each in [0, 1]; they need not sum to one.
+
+    Raises:
+        UserError: `logits` are not a list of finite numbers.
+    """
+    z = _vector("logits", logits)
+    tail = np.exp(-np.abs(z))  # never overflows
+    return np.where(z >= 0, 1.0, tail) / (1.0 + tail)
+
+
+def binary_cross_entropy(n_hot: Numbers, probs: Numbers, *, base: float = math.e) -> float:
+    """Sum over independent labels of the cross-entropy between each label [C] and its probability [C].
+
+    -sum [y log p + (1 - y) log(1 - p)], with 0 log 0 = 0.
+
+    Args:
+        n_hot: labels [C], each in [0, 1]: 1 where the label holds, fractions where that is uncertain.
+        probs: probabilities [C], each in [0, 1]; they need not sum to one.
+        base: of the logarithm, > 0 and not 1.
+
+    Returns:
+        The sum in units of log `base`; inf where a certainty is wrong.
+
+    Raises:
+        UserError: a value lies outside [0, 1], the lengths differ, or `base` is out of range.
+    """
+    y, p = _vector("n_hot", n_hot), _vector("probs", probs)
+    for name, vector in (("n_hot", y), ("probs", p)):
+        if vector.min() < 0 or vector.max() > 1:
+            raise UserError(f"{name} must be in [0, 1], got {vector[(vector < 0) | (vector > 1)][0]:g}.")
+    _same_length("n_hot", y, "probs", p)
+    log_base = _log_base(base)
+    with np.errstate(divide="ignore"):
+        absent = -np.log1p(-p) / log_base
+    return float((_weighted(y, _information(p, log_base)) + _weighted(1.0 - y, absent)).sum())
+
+
+def explain(p: Numbers, q: Numbers | None = None, *, base: float = math.e) -> Explanation:
+    """Lay out how every outcome of p [C] adds to the entropy and, against q [C], to cross-entropy and divergence.
+
+    Args:
+        p: probabilities [C], non-negative, sum to one.
+        q: expected probabilities [C], or None.
+        base: of the logarithm, > 0 and not 1.
+
+    Returns:
+        One row for each outcome, and the totals, in units of log `base`.
+
+    Raises:
+        UserError: `p` or `q` is no distribution, their lengths differ, or `base` is out of range.
+    """
+    log_base = _log_base(base)
+    unit = {math.e: "nats", 2: "bits", 10: "hartleys"}.get(base, f"log base {base:g}")
+    p = _distribution("p", p)
+    own = _information(p, log_base)
+    columns = [p, own, _weighted(p, own)]
+    if q is not None:
+        p, q = _pair(p, q)
+        expected = _information(q, log_base)
+        columns += [q, expected, _weighted(p, expected), _divergence(p, q, log_base)]
+    rows = tuple(Row(i, *map(float, row)) for i, row in enumerate(zip(*columns, strict=True)))
+    totals = [float(columns[i].sum()) for i in (2, 5, 6) if i < len(columns)]
+    return Explanation(rows, base, unit, *totals)
+
+
+def parse_distribution(text: str) -> Vector:
+    """Read a distribution [C] as people type it: `0.7,0.2,0.1`.
+
+    Args:
+        text: numbers separated by commas; spaces around them are ignored.
+
+    Returns:
+        Probabilities [C].
+
+    Raises:
+        UserError: a part is no number, or the numbers are no distribution.
+    """
+    numbers = []
+    for part in text.split(","):
+        try:
+            numbers.append(float(part))
+        except ValueError:
+            rule = "A distribution must be numbers separated by commas, such as 0.7,0.2,0.1"
+            raise UserError(f"{rule}; got '{part.strip()}' in '{text}'.") from None
+    return _distribution(f"The distribution '{text}'", numbers)
+
+
+def _information(p: Vector, log_base: float) -> Vector:
+    with np.errstate(divide="ignore"):
+        return 0.0 - np.log(p) / log_base  # not a bare minus: a sure outcome has information 0, not -0
+
+
+def _weighted(weight: Vector, value: Vector) -> Vector:
+    """Product [C] with 0 * inf = 0, which is 0 log 0."""
+    return np.multiply(weight, value, out=np.zeros_like(weight), where=weight > 0)
+
+
+def _divergence(p: Vector, q: Vector, log_base: float) -> Vector:
+    # A difference of logs, not the log of p / q, which overflows for a tiny q.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _weighted(p, (np.log(p) - np.log(q)) / log_base)
+
+
+def _vector(name: str, values: Numbers) -> Vector:
+    try:
+        vector = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UserError(f"{name} must be a list of numbers, got {values!r}.") from None
+    if vector.ndim != 1 or vector.size == 0:
+        raise UserError(f"{name} must be one list of at least one number, got the shape {list(vector.shape)}.")
+    if not np.isfinite(vector).all():
+        raise UserError(f"{name} must hold finite numbers, got {vector[~np.isfinite(vector)][0]:g}.")
+    return vector
+
+
+def _distribution(name: str, values: Numbers) -> Vector:
+    vector = _vector(name, values)
+    if vector.min() < 0:
+        raise UserError(f"{name} must be non-negative, got {vector.min():g}.")
+    if abs(vector.sum() - 1.0) > SUM_TOLERANCE:
+        raise UserError(f"{name} must sum to 1 within {SUM_TOLERANCE:g}, got a sum of {vector.sum():.9g}.")
+    return vector
+
+
+def _pair(p: Numbers, q: Numbers) -> tuple[Vector, Vector]:
+    first, second = _distribution("p", p), _distribution("q", q)
+    _same_length("p", first, "q", second)
+    return first, second
+
+
+def _same_length(name: str, first: Vector, other: str, second: Vector) -> None:
+    if first.size != second.size:
+        raise UserError(f"{name} and {other} must have the same length, got {first.size} and {second.size}.")
+
+
+def _log_base(base: float) -> float:
+    if not (math.isfinite(base) and base > 0 and base != 1):
+        raise UserError(f"base must be > 0 and not 1, got {base:g}.")
+    return math.log(base)
