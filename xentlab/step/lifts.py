@@ -1,0 +1,222 @@
+"""The two lifts of the one step: `Looped` (a trial through its module) and `Vectorised` (R trials by `torch.vmap`)."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from xentlab.step.objective import Objective
+from xentlab.step.state import State, row_norms
+
+
+@dataclass(frozen=True)
+class Update:
+    """How parameters move: the optimizer, its knobs and the gradient's bound, one value for each of the R trials.
+
+    `rates` [steps, R] float64 are the learning rates with the schedule's factor already in.
+    """
+
+    optimizer: Callable[..., None]
+    knobs: dict[str, list[Any]]
+    rates: Tensor
+    clip: Callable[..., Tensor]
+    clip_norm: list[float] | None
+
+
+class Lift(ABC):
+    """Rows of a state and the step over them: what both lifts share is the gradient buffer and the update."""
+
+    def __init__(self, module: nn.Module, state: State, rows: slice, objective: Objective, update: Update) -> None:
+        self.module, self.rows, self.objective = module, rows, objective
+        self.params = state.params[rows]
+        self.buffers = {k: v[rows] for k, v in state.buffers.items()}
+        self.slots = {k: v[rows] for k, v in state.slots.items()}
+        self.grads = torch.empty_like(self.params)
+        self._optimizer, self._clip = update.optimizer, update.clip
+        self._knobs = {k: self._row_value(v) for k, v in update.knobs.items()}
+        self._clip_norm = self._row_value(update.clip_norm) if update.clip_norm is not None else None
+        rates = update.rates[:, rows]
+        if bool((rates == rates[:, :1]).all()):
+            self._rates: list[float] | Tensor = rates[:, 0].tolist()
+        else:
+            self._rates = rates.to(self.params).unsqueeze(2)
+
+    def _row_value(self, values: list[Any]) -> Any:
+        mine = values[self.rows]
+        if all(v == mine[0] for v in mine):
+            return mine[0]
+        return torch.tensor(mine, dtype=self.params.dtype, device=self.params.device).unsqueeze(1)
+
+    def rate(self, number: int) -> list[float]:
+        """The learning rate of each row at step `number`."""
+        rate = self._rates[number]
+        return rate.flatten().tolist() if isinstance(rate, Tensor) else [rate] * len(self.params)
+
+    @abstractmethod
+    def enter(self) -> None:
+        """Make the module ready for these rows; called before they are trained or evaluated."""
+
+    @abstractmethod
+    def gradients(self, inputs: Tensor, target: Tensor, class_weights: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The two terms of the objective, each [rows] or a scalar; leaves the gradients in `grads` [rows, P]."""
+
+    @abstractmethod
+    def predict(self, inputs: Tensor) -> Tensor:
+        """Logits [rows, B, C, ...] in evaluation mode, of inputs shaped as in `gradients`."""
+
+    def step(
+        self, number: int, inputs: Tensor, target: Tensor, class_weights: Tensor | None, *, measure: bool = False
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Step `number` (from 0 over the whole training) on one batch.
+
+        Returns:
+            The objective's data term and penalty (None without one), and where asked to `measure` the norm of each
+            row's gradient before clipping [rows]; detached, on the device.
+        """
+        data, penalty = self.gradients(inputs, target, class_weights)
+        norms = None
+        if self._clip_norm is not None:
+            norms = self._clip(self.grads, self._clip_norm)
+        elif measure:
+            norms = row_norms(self.grads)
+        self._optimizer(self.params, self.grads, self.slots, number + 1, lr=self._rates[number], **self._knobs)
+        return data, penalty, norms
+
+
+class Looped(Lift):
+    """One trial through the module itself: its parameters and buffers are views of the trial's row."""
+
+    def __init__(
+        self, module: nn.Module, state: State, row: int, objective: Objective, update: Update, *, compiled: bool = False
+    ) -> None:
+        super().__init__(module, state, slice(row, row + 1), objective, update)
+        self._forward: Callable[[Tensor], Tensor] = torch.compile(module) if compiled else module
+        self._leaves = list(module.parameters())
+        self._weights = [p for p in self._leaves if p.ndim >= 2]
+        self._loss_knobs = {k: v[row] for k, v in objective.loss_knobs.items()}
+        self._penalty_knobs = {k: v[row] for k, v in objective.penalty_knobs.items()}
+
+    def enter(self) -> None:
+        views = self.params[0].split([p.numel() for p in self._leaves])
+        for leaf, view in zip(self._leaves, views, strict=True):
+            leaf.data = view.view(leaf.shape)
+        for name, value in self.buffers.items():
+            owner, _, leaf_name = name.rpartition(".")
+            self.module.get_submodule(owner)._buffers[leaf_name] = value[0]
+
+    def gradients(self, inputs: Tensor, target: Tensor, class_weights: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        data, penalty = self.objective(
+            self._forward, self._weights, self._loss_knobs, self._penalty_knobs, inputs, target, class_weights
+        )
+        grads = torch.autograd.grad(
+            data if penalty is None else data + penalty, self._leaves, allow_unused=True, materialize_grads=True
+        )
+        torch.cat([g.reshape(-1) for g in grads], out=self.grads[0])
+        return data.detach(), None if penalty is None else penalty.detach()
+
+    def predict(self, inputs: Tensor) -> Tensor:
+        with torch.no_grad(), _evaluating(self.module), _precision(self.objective, inputs):
+            return self._forward(inputs).to(inputs.dtype).unsqueeze(0)
+
+
+class Vectorised(Lift):
+    """All R trials as one tensor program.
+
+    A batch is [R, B, ...], or [B, ...] where all rows share it (`shared`); class weights are [R, C] where the
+    objective is `weighted`.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        state: State,
+        objective: Objective,
+        update: Update,
+        *,
+        shared: bool,
+        weighted: bool,
+        compiled: bool = False,
+    ) -> None:
+        super().__init__(module, state, slice(0, len(state.params)), objective, update)
+        self._names = [name for name, _ in module.named_parameters()]
+        shapes = [p.shape for p in module.parameters()]
+        views = self.params.split([s.numel() for s in shapes], dim=1)
+        self._leaves = [
+            v.view(len(self.params), *s).detach().requires_grad_() for v, s in zip(views, shapes, strict=True)
+        ]
+        self._loss_knobs = {k: self._knob(v) for k, v in objective.loss_knobs.items()}
+        self._penalty_knobs = {k: self._knob(v) for k, v in objective.penalty_knobs.items()}
+        batch = None if shared else 0
+        weights = 0 if weighted else None
+        self._lifted = torch.vmap(self._one, in_dims=(0, 0, 0, 0, batch, batch, weights))
+        if compiled:
+            self._lifted = torch.compile(self._lifted)
+        self._predict = torch.vmap(self._logits, in_dims=(0, 0, batch))
+
+    def enter(self) -> None:
+        self.module.train()
+
+    def _knob(self, values: list[float]) -> Tensor:
+        return torch.tensor(values, dtype=self.params.dtype, device=self.params.device)
+
+    def _one(
+        self,
+        params: list[Tensor],
+        buffers: dict[str, Tensor],
+        loss_knobs: dict[str, Tensor],
+        penalty_knobs: dict[str, Tensor],
+        inputs: Tensor,
+        target: Tensor,
+        class_weights: Tensor | None,
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        # BatchNorm writes its buffers in place: it gets copies, and the step returns them.
+        buffers = {name: value.clone() for name, value in buffers.items()}
+        named = dict(zip(self._names, params, strict=True)) | buffers
+
+        def forward(x: Tensor) -> Tensor:
+            return functional_call(self.module, named, (x,))
+
+        weights = [p for p in params if p.ndim >= 2]
+        data, penalty = self.objective(forward, weights, loss_knobs, penalty_knobs, inputs, target, class_weights)
+        return data, torch.zeros_like(data) if penalty is None else penalty, buffers
+
+    def gradients(self, inputs: Tensor, target: Tensor, class_weights: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        data, penalty, buffers = self._lifted(
+            self._leaves, self.buffers, self._loss_knobs, self._penalty_knobs, inputs, target, class_weights
+        )
+        total = (data + penalty).sum()
+        grads = torch.autograd.grad(total, self._leaves, allow_unused=True, materialize_grads=True)
+        torch.cat([g.flatten(1) for g in grads], dim=1, out=self.grads)
+        for name, value in buffers.items():
+            self.buffers[name].copy_(value)
+        return data.detach(), penalty.detach() if self.objective.penalty else None
+
+    def _logits(self, params: list[Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        named = dict(zip(self._names, params, strict=True)) | buffers
+        return functional_call(self.module, named, (inputs,))
+
+    def predict(self, inputs: Tensor) -> Tensor:
+        with torch.no_grad(), _evaluating(self.module), _precision(self.objective, inputs):
+            return self._predict(self._leaves, self.buffers, inputs).to(inputs.dtype)
+
+
+@contextlib.contextmanager
+def _evaluating(module: nn.Module) -> Any:
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train()
+
+
+def _precision(objective: Objective, inputs: Tensor) -> Any:
+    if objective.autocast:
+        return torch.autocast(inputs.device.type, torch.bfloat16)
+    return contextlib.nullcontext()

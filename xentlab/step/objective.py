@@ -1,0 +1,58 @@
+"""The objective of one trial on one batch: weighted mean of the loss plus a penalty on the weights."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Weighted mean of the loss plus a penalty on the weights; knobs hold one value for each of the R trials.
+
+    Attributes:
+        loss: `(logits, target, **knobs) -> values`, per element.
+        adapt: `(target, class_weights) -> (target, weight of each element or None)`.
+        penalty: `(weights, **knobs) -> scalar` over one trial's weight tensors, or None.
+        autocast: forward in bfloat16; losses and updates stay in the parameters' precision.
+    """
+
+    loss: Callable[..., Tensor]
+    adapt: Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor | None]]
+    penalty: Callable[..., Tensor] | None
+    loss_knobs: dict[str, list[float]]
+    penalty_knobs: dict[str, list[float]]
+    autocast: bool = False
+
+    def __call__(
+        self,
+        forward: Callable[[Tensor], Tensor],
+        weights: Sequence[Tensor],
+        loss_knobs: dict[str, Any],
+        penalty_knobs: dict[str, Any],
+        inputs: Tensor,
+        target: Tensor,
+        class_weights: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """The two terms of one trial on one batch: (data term, penalty or None), scalars."""
+        with torch.autocast(inputs.device.type, torch.bfloat16) if self.autocast else contextlib.nullcontext():
+            logits = forward(inputs)
+        target, weight = self.adapt(target, class_weights)
+        values = self.loss(logits.to(inputs.dtype), target, **loss_knobs)
+        return weighted_mean(values, weight), self.penalty(weights, **penalty_knobs) if self.penalty else None
+
+
+def weighted_mean(values: Tensor, weight: Tensor | None) -> Tensor:
+    """`sum w v / sum w` over all elements: PyTorch's `reduction="mean"` with `weight` and `ignore_index`.
+
+    0 where every weight is 0, so that a batch without a valid pixel moves nothing.
+    """
+    if weight is None:
+        return values.mean()
+    weight = weight.to(values.dtype)
+    return (values * weight).sum() / weight.sum().clamp_min(torch.finfo(values.dtype).tiny)

@@ -1,0 +1,68 @@
+"""The numbers of R trials, one row each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class State:
+    """All numbers of R trials that a step changes.
+
+    Attributes:
+        params: [R, P], every trial's parameters flattened in the module's order.
+        buffers: the module's buffers by name, each [R, ...].
+        slots: the optimizer's own memory by name, each [R, P].
+    """
+
+    params: Tensor
+    buffers: dict[str, Tensor]
+    slots: dict[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, modules: Sequence[nn.Module], device: torch.device, dtype: torch.dtype) -> State:
+        """The state of R modules of one structure, one row each."""
+        rows = [torch.cat([p.detach().reshape(-1) for p in m.parameters()]) for m in modules]
+        names = [name for name, _ in modules[0].named_buffers()]
+        buffers = {}
+        for name in names:
+            stacked = torch.stack([m.get_buffer(name).detach() for m in modules])
+            buffers[name] = stacked.to(device, dtype if stacked.is_floating_point() else None)
+        return cls(torch.stack(rows).to(device, dtype), buffers)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by a unique name; for checkpoints."""
+        named = {"params": self.params}
+        named |= {f"buffers/{k}": v for k, v in self.buffers.items()}
+        return named | {f"slots/{k}": v for k, v in self.slots.items()}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Copy the values of `tensors` (see `tensors`) into this state, in place."""
+        for name, tensor in self.tensors().items():
+            tensor.copy_(tensors[name])
+
+
+def state_dict(module: nn.Module, params: Tensor, buffers: dict[str, Tensor]) -> dict[str, Tensor]:
+    """One row's parameters [P] and buffers under the module's own names, on the CPU: what `load_state_dict` takes."""
+    shapes = [p.shape for p in module.parameters()]
+    parts = params.detach().cpu().split([s.numel() for s in shapes])
+    named = {
+        name: part.view(shape).clone()
+        for (name, _), part, shape in zip(module.named_parameters(), parts, shapes, strict=True)
+    }
+    return named | {name: value.detach().cpu().clone() for name, value in buffers.items()}
+
+
+def row_norms(grads: Tensor) -> Tensor:
+    """Euclidean norm of each row's gradient [R]."""
+    return torch.linalg.vector_norm(grads, dim=1)
+
+
+def parameter_count(module: nn.Module) -> int:
+    """P: how many numbers one trial trains."""
+    return sum(math.prod(p.shape) for p in module.parameters())

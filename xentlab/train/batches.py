@@ -1,0 +1,122 @@
+"""Data as the step wants it: tensors on the device, and for each trial of a stack the indices of its split.
+
+Images stay uint8 until the batch. What is larger than half of the device's free memory stays on the CPU and is gathered
+there. Batch order comes from each trial's seed, on the CPU, so losses see the same batches within a seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from xentlab.data import Dataset, Split, generator
+
+
+class Batches:
+    """A dataset on the device under the splits of R trials.
+
+    Args:
+        dataset: all examples.
+        splits: one for each trial, equal in sizes.
+        seeds: one for each trial; equal seeds mean equal splits, and one seed throughout means shared batches.
+        device: where the step runs.
+        dtype: of the inputs that the step sees.
+    """
+
+    def __init__(
+        self, dataset: Dataset, splits: Sequence[Split], seeds: Sequence[int], device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.device, self.dtype = device, dtype
+        self.seeds = list(seeds)
+        self.shared = len(set(seeds)) == 1
+        self._scale, self._offset = dataset.scale, dataset.offset
+        self._inputs = dataset.inputs.to(_home(dataset.inputs, device))
+        home = self._inputs.device
+        targets = dataset.targets.long() if dataset.task == "multiclass" else dataset.targets
+        self._targets = targets.to(home)
+        rows = splits[:1] if self.shared else splits
+        self._n_hot = dataset.task == "multilabel"
+        self._index = {
+            part: torch.stack([getattr(s, part) for s in rows]).to(home) for part in ("train", "val", "test")
+        }
+        noisy = torch.stack([s.train_targets for s in rows])
+        self._train_targets = (noisy.long() if dataset.task == "multiclass" else noisy).to(home)
+        self.size = {part: index.shape[1] for part, index in self._index.items()}
+
+    def num_steps(self, batch_size: int) -> int:
+        """Steps in an epoch: a last batch of a single example is left out, since BatchNorm cannot train on it."""
+        full, rest = divmod(self.size["train"], batch_size)
+        return max(full + (rest > 1), 1)
+
+    def training(self, rows: slice, epoch: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of one epoch for these rows: inputs and targets [rows, B, ...], or [B, ...] where rows share."""
+        order = self._for_rows(self._orders(epoch), rows)
+        chosen = self._for_rows(self._index["train"], rows).gather(-1, order)
+        places = order + self._row_starts(rows)
+        for i in range(self.num_steps(batch_size)):
+            batch = slice(i * batch_size, (i + 1) * batch_size)
+            target = _gather(self._train_targets.flatten(0, 1), places[..., batch])
+            yield self._prepared(_gather(self._inputs, chosen[..., batch])), self._target(target)
+
+    def evaluation(
+        self, rows: slice, part: str, batch_size: int, limit: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The first `limit` examples of a part in its own order; training examples with the labels trained on."""
+        index = self._for_rows(self._index[part][:, :limit], rows)
+        if part == "train":
+            source, places = self._train_targets.flatten(0, 1), torch.arange(index.shape[-1], device=index.device)
+            places = places + self._row_starts(rows)
+        else:
+            source, places = self._targets, index
+        for start in range(0, index.shape[-1], batch_size):
+            batch = slice(start, start + batch_size)
+            inputs = self._prepared(_gather(self._inputs, index[..., batch]))
+            yield inputs, self._target(_gather(source, places[..., batch]))
+
+    def targets(self, row: int, part: str, limit: int | None = None) -> Tensor:
+        """The targets of one trial's part, on the data's device: indices [n], maps [n, H, W] or n-hot [n, C] uint8."""
+        row = 0 if self.shared else row
+        if part == "train":
+            return self._train_targets[row, :limit]
+        return self._targets[self._index[part][row, :limit]]
+
+    def _orders(self, epoch: int) -> Tensor:
+        """Each row's permutation of its training set in this epoch [rows or 1, n]."""
+        seeds = self.seeds[:1] if self.shared else self.seeds
+        size = self.size["train"]
+        orders = {s: torch.randperm(size, generator=generator(s, f"order of epoch {epoch}")) for s in set(seeds)}
+        return torch.stack([orders[s] for s in seeds]).to(self._inputs.device)
+
+    def _for_rows(self, table: Tensor, rows: slice) -> Tensor:
+        """These rows of a table [R or 1, n], without the row axis where one row serves them all."""
+        mine = table[slice(0, 1) if self.shared else rows]
+        return mine[0] if len(mine) == 1 else mine
+
+    def _row_starts(self, rows: slice) -> Tensor:
+        """Where each row begins in the training targets of all rows, one after another."""
+        starts = torch.arange(len(self._train_targets), device=self._inputs.device) * self.size["train"]
+        return self._for_rows(starts.unsqueeze(1), rows)
+
+    def _prepared(self, inputs: Tensor) -> Tensor:
+        values = inputs.to(self.device, self.dtype, non_blocking=True)
+        if self._offset:
+            values = values - self._offset
+        return values * self._scale if self._scale != 1.0 else values
+
+    def _target(self, target: Tensor) -> Tensor:
+        return target.to(self.device, self.dtype if self._n_hot else None, non_blocking=True)
+
+
+def _gather(source: Tensor, index: Tensor) -> Tensor:
+    """`source[index]` along the first axis, for an index of any shape."""
+    return source.index_select(0, index.reshape(-1)).unflatten(0, index.shape)
+
+
+def _home(inputs: Tensor, device: torch.device) -> torch.device:
+    """Where the data lives: on the step's device where it takes at most half of the free memory, else on the CPU."""
+    if device.type != "cuda":
+        return torch.device("cpu")
+    free, _ = torch.cuda.mem_get_info(device)
+    return device if inputs.nbytes < free // 2 else torch.device("cpu")

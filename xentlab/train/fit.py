@@ -1,0 +1,354 @@
+"""Training a stack: `Fit` yields one epoch of metrics after another, then tells how each trial ended.
+
+Everything random comes from each trial's own seed: its split, first weights, batch order and dropout. So a trial in a
+stack equals the same trial alone, and a training that is taken up from a snapshot ends with the numbers of one that
+was never interrupted. Metrics stay on the device and come to the host once an epoch.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xentlab import metrics, regularizers
+from xentlab.data import Dataset, generator, split
+from xentlab.losses.adapters import class_weights, objective_weights
+from xentlab.losses.links import probabilities
+from xentlab.models import has_dropout, initial
+from xentlab.optim import clip_norm, optimizer_state
+from xentlab.step import Lift, Looped, Objective, State, Update, Vectorised, state_dict
+from xentlab.train.batches import Batches
+from xentlab.train.plan import choose_lift
+from xentlab.train.trial import Trial
+
+# Logits of one evaluation batch: 32 MB of float32, whatever the number of classes, pixels and trials.
+_EVALUATION_ELEMENTS = 2**23
+# The gradient norm of an epoch is the mean over at most this many of its steps, evenly spaced.
+_NORM_SAMPLES = 16
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of R trials: `metrics[name]` holds R values, None where not finite."""
+
+    number: int
+    metrics: dict[str, list[float | None]]
+
+
+class Fit:
+    """The training of one stack of R trials on one dataset.
+
+    Args:
+        trials: of one structure (see `plan.stacks`).
+        dataset: what `trials[0].dataset()` returns.
+    """
+
+    def __init__(self, trials: Sequence[Trial], dataset: Dataset) -> None:
+        first = trials[0]
+        self.trials, self.dataset, self.trainer = list(trials), dataset, first.trainer
+        self.device = first.device
+        self.dtype = torch.float64 if self.trainer.precision == "float64" else torch.float32
+        seeds = [t.seed for t in trials]
+        splits = {s: split(dataset, s, **first.sampling) for s in dict.fromkeys(seeds)}
+        if not first.test:
+            splits = {s: part.without_test() for s, part in splits.items()}
+        self.batches = Batches(dataset, [splits[s] for s in seeds], seeds, self.device, self.dtype)
+        self.modules = {s: self._initial(s) for s in splits}
+        self.module: nn.Module = self._initial(seeds[0]).to(self.device, self.dtype)
+        self.steps_per_epoch = self.batches.num_steps(self.trainer.batch_size)
+        self.state = State.of([self.modules[s] for s in seeds], self.device, self.dtype)
+        self.class_weights = self._class_weights()
+        self.lifts = self._lifts()
+        self.done = 0
+        self.diverged = torch.zeros(len(trials), dtype=torch.bool)
+        self.best = {"params": self.state.params.clone()} | {k: v.clone() for k, v in self.state.buffers.items()}
+        self.best_value: list[float | None] = [None] * len(trials)
+        self.best_epoch = [0] * len(trials)
+        self.reached: list[int | None] = [None] * len(trials)
+        self.seconds = 0.0
+
+    def _initial(self, seed: int) -> nn.Module:
+        weights_seed = generator(seed, "weights").initial_seed()
+        return initial(self.trials[0].model, self.dataset.input_shape, self.dataset.num_classes, weights_seed)
+
+    def _class_weights(self) -> Tensor | None:
+        """[R, C] from each trial's own training targets, or None."""
+        kind = self.trainer.class_weights
+        rows = {}
+        for row, trial in enumerate(self.trials):
+            if trial.seed not in rows:
+                targets = self.batches.targets(row, "train").cpu()
+                weights = class_weights(kind, targets, self.dataset.num_classes, self.dataset.ignore_index)
+                if weights is None:
+                    return None
+                rows[trial.seed] = weights
+        return torch.stack([rows[t.seed] for t in self.trials]).to(self.device, self.dtype)
+
+    def _lifts(self) -> list[Lift]:
+        first, trials = self.trials[0], self.trials
+        penalised = first.regularizer.func is not regularizers.none
+        adapt = functools.partial(
+            _adapt, ignore_index=self.dataset.ignore_index, as_distribution=first.loss.as_distribution
+        )
+        objective = Objective(
+            loss=first.loss.function,
+            adapt=adapt,
+            penalty=first.regularizer.func if penalised else None,
+            loss_knobs={k: [t.loss.data[k] for t in trials] for k in first.loss.data},
+            penalty_knobs={k: [t.regularizer.keywords[k] for t in trials] for k in first.regularizer.keywords},
+            autocast=self.trainer.precision == "bfloat16",
+        )
+        optimizer_knobs = {k: [t.optimizer.keywords[k] for t in trials] for k in first.optimizer.keywords if k != "lr"}
+        total = self.steps_per_epoch * self.trainer.epochs
+        steps = np.arange(total)
+        rates = np.stack([t.optimizer.keywords["lr"] * t.schedule(steps, total) for t in trials], axis=1)
+        clips = [t.trainer.clip_norm for t in trials]
+        update = Update(
+            optimizer=first.optimizer.func,
+            knobs=optimizer_knobs,
+            rates=torch.from_numpy(rates),
+            clip=clip_norm,
+            clip_norm=None if clips[0] is None else [float(c) for c in clips if c is not None],
+        )
+        uniform = {k: v[0] if all(x == v[0] for x in v) else torch.tensor(v) for k, v in optimizer_knobs.items()}
+        self.state.slots = optimizer_state(first.optimizer.func, self.state.params, uniform)
+        compiled = self.trainer.compile
+        self.lift = choose_lift(trials, self.module, self.device.type)
+        if self.lift == "vectorised":
+            weighted = self.class_weights is not None
+            shared = self.batches.shared
+            return [
+                Vectorised(
+                    self.module, self.state, objective, update, shared=shared, weighted=weighted, compiled=compiled
+                )
+            ]
+        return [Looped(self.module, self.state, r, objective, update, compiled=compiled) for r in range(len(trials))]
+
+    def epochs(self) -> Iterator[Epoch]:
+        """Train to the end, one epoch after another; stops early when every trial has diverged."""
+        while self.done < self.trainer.epochs and not bool(self.diverged.all()):
+            start = time.perf_counter()
+            values = self._train(self.done + 1)
+            elapsed = time.perf_counter() - start
+            self.seconds += elapsed
+            self.done += 1
+            for part, limit in (("train", self.trainer.train_sample), ("val", None)):
+                values |= {f"{part}/{name}": value.tolist() for name, value in self._evaluate(part, limit).items()}
+            count = self.steps_per_epoch * len(self.trials)
+            examples = min(self.batches.size["train"], self.steps_per_epoch * self.trainer.batch_size)
+            values["speed/ms_per_step"] = [1e3 * elapsed / count] * len(self.trials)
+            values["speed/samples_per_s"] = [examples * len(self.trials) / elapsed] * len(self.trials)
+            self._judge(values)
+            yield Epoch(self.done, {k: [v if math.isfinite(v) else None for v in row] for k, row in values.items()})
+
+    def _train(self, epoch: int) -> dict[str, list[float]]:
+        """One pass over the training data; per row the objective's terms, the gradient's norm and the learning rate."""
+        first_step = (epoch - 1) * self.steps_per_epoch
+        every = math.ceil(self.steps_per_epoch / _NORM_SAMPLES)
+        columns: list[Tensor] = []
+        for lift in self.lifts:
+            lift.enter()
+            self._seed_dropout(lift, epoch)
+            weights = self.class_weights[_rows_of(lift)] if self.class_weights is not None else None
+            data_sum, penalty_sum, norm_sum = lift.params.new_zeros(3, len(lift.params))
+            for i, (inputs, target) in enumerate(self.batches.training(lift.rows, epoch, self.trainer.batch_size)):
+                measured = i % every == 0
+                data, penalty, norm = lift.step(first_step + i, inputs, target, weights, measure=measured)
+                data_sum += data
+                if penalty is not None:
+                    penalty_sum += penalty
+                if measured and norm is not None:
+                    norm_sum += norm
+            sums = torch.stack([data_sum, penalty_sum, norm_sum]).double()
+            sound = torch.isfinite(lift.params).all(1).double().unsqueeze(0)
+            counts = sums.new_tensor([self.steps_per_epoch, self.steps_per_epoch, -(-self.steps_per_epoch // every)])
+            columns.append(torch.cat([sums / counts.unsqueeze(1), sound]))
+        loss, penalty, norm, sound = torch.cat(columns, dim=1).cpu()
+        self.diverged |= ~torch.isfinite(loss) | (sound == 0)
+        last_step = first_step + self.steps_per_epoch - 1
+        return {
+            "train/objective": (loss + penalty).tolist(),
+            "train/loss": loss.tolist(),
+            "train/penalty": penalty.tolist(),
+            "optim/grad_norm": norm.tolist(),
+            "optim/lr": [rate for lift in self.lifts for rate in lift.rate(last_step)],
+        }
+
+    def _seed_dropout(self, lift: Lift, epoch: int) -> None:
+        if isinstance(lift, Looped) and has_dropout(self.module):
+            seed = self.trials[lift.rows.start].seed
+            torch.manual_seed(generator(seed, f"dropout of epoch {epoch}").initial_seed())
+
+    def _evaluate(self, part: str, limit: int | None = None) -> dict[str, Tensor]:
+        """Every metric of the task on one part of the data, float64 [R] on the host."""
+        task, first = self.dataset.task, self.trials[0]
+        pixels = math.prod(self.dataset.input_shape[1:]) if task == "segmentation" else 1
+        rows: list[dict[str, Tensor]] = []
+        for lift in self.lifts:
+            lift.enter()
+            count = len(lift.params)
+            size = _EVALUATION_ELEMENTS // (self.dataset.num_classes * pixels * count)
+            parts = []
+            for inputs, target in self.batches.evaluation(
+                lift.rows, part, max(1, min(self.trainer.eval_batch_size, size)), limit
+            ):
+                logits = lift.predict(inputs)
+                probs = probabilities(logits.flatten(0, 1), first.loss.link, exclusive=task != "multilabel")
+                probs = probs.unflatten(0, logits.shape[:2])
+                parts.append(metrics.statistics(task, probs, target, ignore_index=self.dataset.ignore_index))
+            rows.append(metrics.finish(task, metrics.combine(task, parts)))
+        names = list(rows[0])
+        table = torch.cat([torch.stack([row[name] for name in names]) for row in rows], dim=1).cpu()
+        return dict(zip(names, table, strict=True))
+
+    def _judge(self, values: dict[str, list[float]]) -> None:
+        """Mark diverged rows, and keep the weights of those that are at their best on validation."""
+        monitor, direction = self.trials[0].monitor, metrics.DIRECTIONS[self.trials[0].monitor]
+        better: list[int] = []
+        for row in range(len(self.trials)):
+            if self.diverged[row]:
+                for name in values:
+                    if not name.startswith(("optim/lr", "speed/")):
+                        values[name][row] = math.nan
+                continue
+            value, best = values[f"val/{monitor}"][row], self.best_value[row]
+            if math.isfinite(value) and (best is None or (value < best if direction == "min" else value > best)):
+                self.best_value[row], self.best_epoch[row] = value, self.done
+                better.append(row)
+            target = self.trainer.target
+            if target is not None and self.reached[row] is None:
+                hit = value <= target if direction == "min" else value >= target
+                self.reached[row] = self.done if hit else None
+        if better:
+            chosen = torch.tensor(better, device=self.device)
+            self.best["params"].index_copy_(0, chosen, self.state.params.index_select(0, chosen))
+            for name, buffer in self.state.buffers.items():
+                self.best[name].index_copy_(0, chosen, buffer.index_select(0, chosen))
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that `restore` needs to go on after the last epoch; safe to load with `weights_only=True`."""
+        facts = {
+            "done": self.done,
+            "diverged": self.diverged.tolist(),
+            "best_value": list(self.best_value),
+            "best_epoch": list(self.best_epoch),
+            "reached": list(self.reached),
+            "seconds": self.seconds,
+        }
+        tensors = {k: v.cpu().clone() for k, v in self.state.tensors().items()}
+        return {"facts": facts, "state": tensors, "best": {k: v.cpu().clone() for k, v in self.best.items()}}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go back to where `snapshot` was taken."""
+        facts = snapshot["facts"]
+        self.done, self.seconds = facts["done"], facts["seconds"]
+        self.diverged = torch.tensor(facts["diverged"])
+        self.best_value, self.best_epoch = list(facts["best_value"]), list(facts["best_epoch"])
+        self.reached = list(facts["reached"])
+        self.state.load(snapshot["state"])
+        for name, tensor in self.best.items():
+            tensor.copy_(snapshot["best"][name])
+
+    def finish(self) -> list[dict[str, Any]]:
+        """How each trial ended: its marks, and its test metrics at the final and the best epoch.
+
+        The test set is read here and nowhere else. `test/...` is of the final weights, `test_at_best/...` of those with
+        the best validation value; both stay away where the trial diverged before.
+        """
+        monitor = self.trials[0].monitor
+        ends: list[dict[str, Any]] = []
+        final = self._evaluate("test") if self.trials[0].test else {}
+        self.final = {"params": self.state.params.clone()} | {k: v.clone() for k, v in self.state.buffers.items()}
+        at_best = self._evaluate_best() if self.trials[0].test else {}
+        for row in range(len(self.trials)):
+            end: dict[str, Any] = {
+                "diverged": bool(self.diverged[row]),
+                "stuck": self._stuck(row),
+                "epochs": self.done,
+                "best_epoch": self.best_epoch[row],
+                "epochs_to_target": self.reached[row],
+                "seconds": self.seconds / len(self.trials),
+                "stack": len(self.trials),
+                "lift": self.lift,
+            }
+            if self.best_value[row] is not None:
+                end[f"best/val/{monitor}"] = self.best_value[row]
+                end |= {f"test_at_best/{k}": float(v[row]) for k, v in at_best.items() if math.isfinite(v[row])}
+            if not self.diverged[row]:
+                end |= {f"test/{k}": float(v[row]) for k, v in final.items() if math.isfinite(v[row])}
+            ends.append(end)
+        return ends
+
+    def _evaluate_best(self) -> dict[str, Tensor]:
+        self._load(self.best)
+        values = self._evaluate("test")
+        self._load(self.final)
+        return values
+
+    def _load(self, weights: dict[str, Tensor]) -> None:
+        self.state.params.copy_(weights["params"])
+        for name, buffer in self.state.buffers.items():
+            buffer.copy_(weights[name])
+
+    def _stuck(self, row: int) -> bool:
+        """Whether the trial never got 5 % of the way from the constant predictor to perfection, on validation."""
+        monitor, best = self.trials[row].monitor, self.best_value[row]
+        if best is None:
+            return True
+        constant = self._constant(self.trials[row].seed, row)[monitor]
+        if metrics.DIRECTIONS[monitor] == "min":
+            return best > 0.95 * constant
+        return best < constant + 0.05 * (1.0 - constant)
+
+    @functools.cache  # noqa: B019  a Fit lives as long as its stack
+    def _constant(self, seed: int, row: int) -> dict[str, float]:  # noqa: ARG002
+        """The metrics of the predictor that always answers with the training set's class frequencies."""
+        train, val = self.batches.targets(row, "train"), self.batches.targets(row, "val")
+        if self.dataset.task == "multilabel":
+            frequency = train.double().mean(0)
+        else:
+            valid = train if self.dataset.ignore_index is None else train[train != self.dataset.ignore_index]
+            frequency = torch.bincount(valid.flatten().long(), minlength=self.dataset.num_classes).double()
+            frequency = frequency / frequency.sum()
+        return metrics.trivial(self.dataset.task, frequency, val, ignore_index=self.dataset.ignore_index)
+
+    def weights(self, row: int, which: str) -> dict[str, Tensor]:
+        """The `final` or `best` weights of one trial, as `load_state_dict` takes them."""
+        kept = self.final if which == "final" else self.best
+        return state_dict(self.module, kept["params"][row], {k: kept[k][row] for k in self.state.buffers})
+
+    def examples(self, row: int, count: int = 4) -> dict[str, np.ndarray]:
+        """Inputs, truth and prediction of the first test (else validation) examples of one trial."""
+        part = "test" if self.trials[row].test else "val"
+        lift = self.lifts[row] if len(self.lifts) > 1 else self.lifts[0]
+        lift.enter()
+        inputs, target = next(self.batches.evaluation(lift.rows, part, count))
+        logits = lift.predict(inputs)
+        place = 0 if len(logits) == 1 else row
+        if inputs.ndim == self.dataset.inputs.ndim + 1:
+            inputs, target = inputs[place], target[place]
+        prediction = logits[place].max(1).indices
+        return {
+            "inputs": inputs.float().cpu().numpy(),
+            "truth": target.cpu().numpy(),
+            "prediction": prediction.cpu().numpy(),
+        }
+
+
+def _adapt(
+    target: Tensor, weights: Tensor | None, *, ignore_index: int | None, as_distribution: bool
+) -> tuple[Tensor, Tensor | None]:
+    return objective_weights(target, weights=weights, ignore_index=ignore_index, as_distribution=as_distribution)
+
+
+def _rows_of(lift: Lift) -> slice | int:
+    """The rows of a lift as its class weights want them: one trial has [C], a stack [R, C]."""
+    return lift.rows.start if isinstance(lift, Looped) else lift.rows

@@ -1,0 +1,62 @@
+"""The planner: which trials train together as one stack, and by which lift.
+
+Floats of the loss, the optimizer, the regularizer and the schedule are data, and so is the seed: trials that differ
+only in them form a stack. Everything else is structure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from torch import nn
+
+from xentlab.models import has_convolution, has_dropout
+from xentlab.schema import knobs
+from xentlab.train.trial import COMPONENTS, Trial
+
+_DATA_COMPONENTS = ("loss", "regularizer", "optimizer", "schedule")
+
+
+def structure(trial: Trial) -> str:
+    """Equal for two trials exactly when they can train in one stack."""
+    key: dict[str, Any] = {"test": trial.test, "trainer": dict(trial.config["trainer"])}
+    if trial.trainer.clip_norm is not None:
+        key["trainer"]["clip_norm"] = "data"
+    for name in COMPONENTS:
+        node = dict(trial.config[name])
+        if name in _DATA_COMPONENTS:
+            schema = knobs(getattr(trial, name).func if name != "loss" else trial.loss.function.func)  # type: ignore[attr-defined]
+            node = {k: v for k, v in node.items() if k not in schema or not schema[k].is_data}
+        key[name] = node
+    return json.dumps(key, sort_keys=True, default=str)
+
+
+def stacks(trials: Sequence[Trial]) -> list[list[Trial]]:
+    """Group trials into stacks by structure, in order of first appearance, none larger than `trainer.max_stack`."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(structure(trial), []).append(trial)
+    planned = []
+    for group in groups.values():
+        size = group[0].trainer.max_stack
+        planned += [group[i : i + size] for i in range(0, len(group), size)]
+    return planned
+
+
+def choose_lift(trials: Sequence[Trial], module: nn.Module, device: str) -> Literal["looped", "vectorised"]:
+    """Which lift trains this stack: what `trainer.lift` says, else the measured rule.
+
+    One trial is fastest through its module. Matrix models gain from one tensor program everywhere (32 digits-size MLPs
+    five-fold on two cores); stacked convolutions become grouped convolutions, which a CPU does not run faster. Dropout
+    draws random numbers inside the step, so such a model is looped.
+    """
+    asked = trials[0].trainer.lift
+    if has_dropout(module):
+        return "looped"
+    if asked != "auto":
+        return asked
+    if len(trials) == 1:
+        return "looped"
+    return "looped" if device == "cpu" and has_convolution(module) else "vectorised"

@@ -1,0 +1,197 @@
+"""A trial: one complete training, as its resolved config describes it, checked before any data is read."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import torch
+
+from xentlab import step
+from xentlab.data import TASKS, Dataset, Task, split
+from xentlab.errors import UserError, unknown
+from xentlab.losses.adapters import BoundLoss, ClassWeights, bind
+from xentlab.metrics import DIRECTIONS, PRIMARY
+from xentlab.models import check_model
+from xentlab.schema import Range, build, check_knobs, knobs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainer:
+    """How a trial is trained, whatever its loss. Each field is a knob of `trainer` in the config.
+
+    `monitor` is the metric by which the best epoch is chosen on validation (null: the task's primary one); `target`
+    the value of it that counts as reached.
+    """
+
+    epochs: Annotated[int, Range(1, None)] = 20
+    batch_size: Annotated[int, Range(1, None)] = 64
+    device: str = "auto"
+    precision: Literal["float32", "bfloat16", "float64"] = "float32"
+    lift: Literal["auto", "looped", "vectorised"] = "auto"
+    compile: bool = False
+    deterministic: bool = False
+    clip_norm: Annotated[float, Range(0, None, open_low=True)] | None = None
+    class_weights: ClassWeights = "none"
+    monitor: str | None = None
+    target: float | None = None
+    train_sample: Annotated[int, Range(1, None)] = 2000
+    eval_batch_size: Annotated[int, Range(1, None)] = 1000
+    checkpoint_every: Annotated[int, Range(0, None)] = 5
+    max_stack: Annotated[int, Range(1, None)] = 64
+
+
+# What changes how a result is computed or kept, but not the result: trials that differ in it are the same trial.
+_EXECUTION = ("lift", "compile", "train_sample", "eval_batch_size", "checkpoint_every", "max_stack")
+
+COMPONENTS = ("dataset", "model", "loss", "regularizer", "optimizer", "schedule")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training, checked: its components with their knobs bound, and the config they came from.
+
+    Attributes:
+        config: the resolved config as plain data.
+        dataset: the builder of its data; `sampling` are the knobs of `split`.
+        label: what a person calls it, such as `ce · lr 0.1 · seed 3`.
+        test: whether it may see test data at its end; tuning trials may not.
+    """
+
+    config: dict[str, Any]
+    seed: int
+    task: Task
+    dataset: functools.partial[Dataset]
+    sampling: dict[str, Any]
+    model: functools.partial[Any]
+    loss: BoundLoss
+    regularizer: functools.partial[Any]
+    optimizer: functools.partial[Any]
+    schedule: functools.partial[Any]
+    trainer: Trainer
+    label: str
+    test: bool = True
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The short name of each component: `{"loss": "ce", "model": "mlp", ...}`."""
+        return {c: component_name(self.config[c]) for c in COMPONENTS}
+
+    @property
+    def monitor(self) -> str:
+        """The metric by which the best epoch is chosen."""
+        return self.trainer.monitor or PRIMARY[self.task]
+
+    @property
+    def device(self) -> torch.device:
+        return find_device(self.trainer.device)
+
+
+def component_name(node: Mapping[str, Any]) -> str:
+    """What a person calls the component that a config node names: the last word of its target."""
+    return str(node["_target_"]).rpartition(".")[2]
+
+
+def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = None) -> Trial:
+    """Check a resolved config and bind its components; reads no data. `name` is what the loss is called here.
+
+    Raises:
+        UserError: a target, a knob, a range or a combination that has no meaning.
+    """
+    dataset_knobs = {k: v for k, v in config["dataset"].items() if k in knobs(split)}
+    builder_node = {k: v for k, v in config["dataset"].items() if k not in dataset_knobs}
+    dataset = build("dataset", builder_node)
+    sampling = check_knobs("dataset", split, dataset_knobs)
+    trainer = Trainer(**check_knobs("trainer", Trainer, config["trainer"]))
+    seed = config["seed"]
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise UserError(f"seed must be an integer >= 0, got {seed!r}.")
+    task = task_of(dataset)
+    model = build("model", config["model"])
+    check_model(model, task)
+    loss = build("loss", config["loss"])
+    bound = bind(loss, task)
+    find_device(trainer.device)
+    if trainer.monitor is not None and trainer.monitor not in DIRECTIONS:
+        raise unknown("metric", trainer.monitor, DIRECTIONS)
+    optimizer = build("optimizer", config["optimizer"])
+    label = f"{name or component_name(config['loss'])} · lr {optimizer.keywords['lr']:g} · seed {seed}"
+    return Trial(
+        config=dict(config),
+        seed=seed,
+        task=task,
+        dataset=dataset,
+        sampling=sampling,
+        model=model,
+        loss=bound,
+        regularizer=build("regularizer", config["regularizer"]),
+        optimizer=optimizer,
+        schedule=build("schedule", config["schedule"]),
+        trainer=trainer,
+        label=label,
+        test=test,
+    )
+
+
+def task_of(dataset: functools.partial[Any]) -> Task:
+    """The task of a dataset before it is read: its `task` knob, or what its builder declares."""
+    found: Task | None = dataset.keywords.get("task") or getattr(dataset.func, "task", None)
+    if found not in TASKS:
+        raise UserError(
+            f"dataset {dataset.func.__name__} must say its task: give it a `task` knob, or decorate it with "
+            f'@xentlab.data.of_task("multiclass").'
+        )
+    return found
+
+
+def find_device(name: str) -> torch.device:
+    """The device that `trainer.device` names; `auto` is CUDA where there is one, else the CPU.
+
+    Raises:
+        UserError: no such device here.
+    """
+    count = torch.cuda.device_count() if name != "cpu" and torch.cuda.is_available() else 0
+    available = ["cpu", *(f"cuda:{i}" for i in range(count))]
+    if name == "auto":
+        return torch.device("cuda:0" if count else "cpu")
+    if name == "cuda" and count:
+        return torch.device("cuda:0")
+    if name in available:
+        return torch.device(name)
+    if name == "cuda" or name.startswith("cuda:"):
+        raise UserError(f"trainer.device={name} is not available here: available are auto, {', '.join(available)}.")
+    raise unknown("trainer.device", name, ["auto", "cuda", *available])
+
+
+def signature(trial: Trial, fingerprint: str) -> str:
+    """sha256 of what decides a trial's result: its config, the source of its functions, and its data's fingerprint."""
+    config = {k: trial.config[k] for k in (*COMPONENTS, "seed")}
+    config["trainer"] = {k: v for k, v in trial.config["trainer"].items() if k not in _EXECUTION}
+    config["trainer"]["device"] = trial.device.type
+    partials = (trial.model, trial.loss.function, trial.regularizer, trial.optimizer, trial.schedule)
+    facts = {
+        "config": config,
+        "test": trial.test,
+        "fingerprint": fingerprint,
+        "sources": [
+            _source(p.func if isinstance(p, functools.partial) else p) for p in (*partials, split, step.Looped)
+        ],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+@functools.cache
+def _source(function: Callable[..., Any]) -> str:
+    """sha256 of the module that defines the function, or its name and module where there is no source."""
+    module = sys.modules.get(function.__module__)
+    try:
+        text = inspect.getsource(module) if module is not None else ""
+    except (OSError, TypeError):
+        text = ""
+    return hashlib.sha256(f"{function.__module__}.{function.__qualname__}\n{text}".encode()).hexdigest()
