@@ -1,0 +1,75 @@
+"""What a result depends on beside its config: versions, code, hardware. Recorded once per session."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("xentlab", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "hydra-core", "mlflow")
+# A diff is recorded whole up to this many characters; beyond, its head and a word that it was cut.
+_DIFF_LIMIT = 200_000
+
+
+def describe() -> dict[str, Any]:
+    """Python, packages, machine, devices and the git state of the working directory, as plain data."""
+    return {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "host": platform.node(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "devices": _devices(),
+        "git": git_state(Path.cwd()),
+        "command": ["xentlab", *sys.argv[1:]],
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _devices() -> list[str]:
+    import torch
+
+    if not torch.cuda.is_available():
+        return ["cpu"]
+    return ["cpu", *(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))]
+
+
+def git_state(folder: Path) -> dict[str, str | None]:
+    """Commit and uncommitted difference of the git checkout that holds `folder`; empty where there is none."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return {}
+    diff = _git(folder, "diff", "HEAD") or ""
+    if len(diff) > _DIFF_LIMIT:
+        diff = diff[:_DIFF_LIMIT] + f"\n[cut: {len(diff)} characters in all]"
+    return {"commit": commit, "diff": diff or None}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
