@@ -1,0 +1,136 @@
+"""`xentlab list`, `xentlab explain`, and the help of the commands that take overrides."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from xentlab import information
+from xentlab.cli.compose import config_dir
+from xentlab.errors import unknown
+
+KINDS = {
+    "losses": "loss",
+    "datasets": "dataset",
+    "models": "model",
+    "optimizers": "optimizer",
+    "schedules": "schedule",
+    "regularizers": "regularizer",
+    "comparisons": "comparison",
+}
+
+
+def list_components(kind: str, name: str | None) -> int:
+    """Print every choice of one kind with its knobs, or one of them in full."""
+    if kind not in KINDS:
+        raise unknown("kind", kind, KINDS)
+    folder = config_dir() / KINDS[kind]
+    files = {f.stem: f for f in sorted(folder.glob("*.yaml"))}
+    if name is not None:
+        if name not in files:
+            raise unknown(KINDS[kind], name, files)
+        return _show(files[name])
+    console = Console()
+    table = Table(title=f"{len(files)} {kind}", title_justify="left", show_lines=False)
+    table.add_column(KINDS[kind])
+    table.add_column("what it is")
+    table.add_column("knobs with their defaults" if kind != "comparisons" else "command")
+    for stem, file in files.items():
+        comments = first_comments(file)
+        if kind == "comparisons":
+            table.add_row(stem, " ".join(comments[1:]), comments[0])
+        else:
+            table.add_row(stem, comments[0], _knobs(yaml.safe_load(file.read_text())))
+    console.print(table)
+    console.print(f"xentlab list {kind} NAME shows one in full.", highlight=False)
+    return 0
+
+
+def first_comments(file: Path) -> list[str]:
+    """The comment lines that a config begins with, without Hydra's own directives."""
+    lines = []
+    for line in file.read_text().splitlines():
+        if not line.startswith("#"):
+            break
+        text = line.removeprefix("#").strip()
+        if not text.startswith("@package"):
+            lines.append(text)
+    return lines or [""]
+
+
+def _knobs(node: dict[str, Any]) -> str:
+    return ", ".join(f"{k}={_short(v)}" for k, v in node.items() if not k.startswith("_") and k != "defaults")
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 4:
+        return f"[{value[0]}, ..., {value[-1]}]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _show(file: Path) -> int:
+    """A config file, and the docstring of what it names."""
+    print(file.read_text().rstrip())
+    node = yaml.safe_load(file.read_text())
+    if "_target_" in node:
+        from xentlab.schema import locate
+
+        function = locate("_target_", node["_target_"])
+        documentation = inspect.getdoc(function)
+        if documentation:
+            print(f"\n{node['_target_']}\n\n{documentation}")
+    return 0
+
+
+def explain(distribution: str, against: str | None, base: float | None) -> int:
+    """Print the information-theoretic account of one distribution, or of one against another."""
+    p = information.parse_distribution(distribution)
+    q = information.parse_distribution(against) if against is not None else None
+    account = information.explain(p, q, base=math.e if base is None else base)
+    table = Table(title=f"in {account.unit}", title_justify="left", show_footer=True)
+    columns = [("outcome", "total"), ("p", "1"), ("-log p", ""), ("H(p)", f"{account.entropy:.4f}")]
+    if q is not None:
+        columns += [("q", "1"), ("-log q", ""), ("H(p, q)", f"{account.cross_entropy:.4f}")]
+        columns += [("KL(p||q)", f"{account.kl_divergence:.4f}")]
+    for name, footer in columns:
+        table.add_column(name, footer=footer, justify="right")
+    for row in account.rows:
+        cells: list[float | None] = [row.p, row.information, row.entropy]
+        if q is not None:
+            cells += [row.q, row.q_information, row.cross_entropy, row.kl_divergence]
+        table.add_row(str(row.outcome), *("" if c is None else f"{c:.4f}" for c in cells))
+    console = Console()
+    console.print(table)
+    if q is not None:
+        console.print("H(p, q) = H(p) + KL(p || q): what it costs to expect q where p is true.", highlight=False)
+    return 0
+
+
+def print_hydra_help(command: str, summary: str, examples: Sequence[str], overrides: str) -> None:
+    """The help of a command whose arguments are Hydra's overrides: groups, keys and two examples."""
+    print(f"usage: xentlab {command} [-m] [GROUP=NAME ...] [KEY=VALUE ...]\n")
+    print(f"{summary[0].upper()}{summary[1:]}.\n{overrides}.\n")
+    groups = ["dataset", "model", "loss", "regularizer", "optimizer", "schedule", "tracking"]
+    if command == "compare":
+        groups = ["comparison", *groups]
+    print("groups:")
+    for group in groups:
+        names = sorted(f.stem for f in (config_dir() / group).glob("**/*.yaml"))
+        print(f"  {group:<12} {', '.join(names)}")
+    print("\nkeys (configs/train.yaml):")
+    body = (config_dir() / "train.yaml").read_text().partition("\nseed:")[2].partition("\nhydra:")[0]
+    print("\n".join(f"  {line}" if line else "" for line in f"seed:{body}".splitlines()))
+    print("\noptions of Hydra:")
+    print("  -m, --multirun      one training for each combination of comma-separated values")
+    print("  --cfg job           print the composed config and stop")
+    print("  --config-dir DIR    a directory of your own, searched beside the built-in configs")
+    print("\nExamples:")
+    for example in examples:
+        print(f"  {example}")

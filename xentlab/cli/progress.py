@@ -1,0 +1,49 @@
+"""Progress on a terminal; silence elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from xentlab.train import Epoch, Trial
+
+EpochCallback = Callable[[Sequence[Trial], Epoch], None]
+
+
+@contextlib.contextmanager
+def progress_bar(title: str, total_epochs: int) -> Iterator[EpochCallback]:
+    """A bar over `total_epochs` trial-epochs that shows the metrics that matter; nothing where there is no terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda trials, epoch: None  # noqa: ARG005
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[now]}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(title, total=total_epochs, now="")
+
+        def on_epoch(trials: Sequence[Trial], epoch: Epoch) -> None:
+            bar.update(task, advance=len(trials), now=_now(trials, epoch))
+
+        yield on_epoch
+
+
+def _now(trials: Sequence[Trial], epoch: Epoch) -> str:
+    """One trial's metrics, or the range of a stack's monitored metric."""
+    key = f"val/{trials[0].monitor}"
+    values = [v for v in epoch.metrics[key] if v is not None]
+    if not values:
+        return "diverged"
+    if len(trials) == 1:
+        loss = epoch.metrics["train/objective"][0]
+        return f"objective {loss:.4g} · {key} {values[0]:.4f}" if loss is not None else "diverged"
+    return f"{len(trials)} trials · {key} {min(values):.4f} to {max(values):.4f}"

@@ -1,0 +1,109 @@
+"""`xentlab sync`, `xentlab ui` and `xentlab doctor`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from xentlab import report, tracking
+from xentlab.errors import UserError
+from xentlab.journal import TrialRecord
+
+
+def render(record: TrialRecord, folder: Path) -> None:
+    """Draw a finished trial's pictures into its artifact folder: its curves, and masks of a segmentation."""
+    history = {k: [v for _, _, v in points] for k, points in record.curves.items() if k.startswith(("train/", "val/"))}
+    if history and not (folder / "curves.png").exists():
+        report.save_curves(history, folder / "curves.png", title=record.label)
+    examples = folder / "examples.npz"
+    if examples.exists() and not (folder / "masks.png").exists():
+        with np.load(examples, allow_pickle=False) as kept:
+            images = np.clip(np.moveaxis(kept["inputs"], 1, -1) * 255, 0, 255).astype(np.uint8)
+            ignored = int(kept["ignore_index"])
+            names = [str(name) for name in kept["class_names"]]
+            report.masks(
+                images, kept["truth"], kept["prediction"], names, folder / "masks.png",
+                ignore_index=None if ignored < 0 else ignored,
+            )  # fmt: skip
+
+
+def sync(root: str, uri: str | None, experiment: str, follow: str | None) -> int:
+    """Send what is missing; with `follow`, keep sending for as long as that session lives."""
+    destination = tracking.resolve(uri, experiment, Path(root))
+    if follow is not None:
+        return tracking.serve_follower(destination, follow, sys.stdout, render=render)
+    if not (destination.root / "journal").is_dir():
+        raise UserError(f"--root must be an output directory with a journal, got {destination.root}.")
+    sent = tracking.sync(destination, render=render)
+    print(f"{destination.shown}: {sent.points} points sent, {sent.created} runs made, {sent.completed} runs completed")
+    return 0
+
+
+def ui(root: str, uri: str | None, experiment: str, port: int) -> int:
+    """Serve the MLflow UI on 127.0.0.1 until Ctrl-C, and print where to look."""
+    destination = tracking.resolve(uri, experiment, Path(root))
+    if destination.artifact_location is None:  # a server already
+        _print_links(destination, None)
+        return 0
+    server = tracking.serve(destination, port)
+    try:
+        _print_links(destination, tracking.base("127.0.0.1", port))
+        print("Ctrl-C ends it.", flush=True)
+        return server.wait()
+    except KeyboardInterrupt:
+        print()
+        return 0
+    finally:
+        tracking.stop(server)
+
+
+def _print_links(destination: tracking.Destination, address: str | None) -> None:
+    found = tracking.links(destination, address=address)
+    if not found:
+        raise UserError(f"Nothing is recorded at {destination.shown} yet: run `xentlab compare comparison=quickstart`.")
+    for url, what in found:
+        print(f"{url}  {what}")
+    sys.stdout.flush()
+
+
+def doctor(root: str, uri: str | None, experiment: str) -> int:
+    """Print versions, devices, data, database and disk; returns 1 when something would stop a training."""
+    from xentlab import environment
+    from xentlab.data.places import places
+
+    facts = environment.describe()
+    table = Table(title="xentlab doctor", title_justify="left", show_header=False)
+    problems = []
+    table.add_row("python", facts["python"])
+    for name, version in facts["packages"].items():
+        table.add_row(name, version or "not installed")
+    table.add_row("processor", f"{facts['processor']}, {facts['cores']} cores")
+    table.add_row("devices", ", ".join(facts["devices"]))
+    for place in places(None):
+        names = [n for n in ("MNIST", "FashionMNIST", "camvid") if (place / n).is_dir()]
+        table.add_row(f"data in {place}", ", ".join(names) or ("nothing yet" if place.is_dir() else "no such folder"))
+    table.add_row("XENTLAB_DATA", os.environ.get("XENTLAB_DATA", "not set"))
+    destination = tracking.resolve(uri, experiment, Path(root))
+    store = tracking.status(destination)
+    words = f"{store['uri']}: " + (f"reachable, schema {store['schema']}" if store["reachable"] else store["problem"])
+    if store["runs"] is not None:
+        words += f", {store['runs']} runs in {store['experiments']} experiments"
+    table.add_row("tracking", words)
+    existing = next(p for p in (destination.root, *destination.root.parents) if p.exists())
+    free = shutil.disk_usage(existing).free / 2**30
+    table.add_row("disk", f"{free:.1f} GiB free in {existing}")
+    if not os.access(existing, os.W_OK):
+        problems.append(f"{existing} cannot be written: choose another output.root")
+    if free < 1:
+        problems.append(f"only {free:.1f} GiB are free in {existing}")
+    console = Console()
+    console.print(table)
+    for problem in problems:
+        console.print(f"problem: {problem}", style="red")
+    return 1 if problems else 0

@@ -1,0 +1,55 @@
+"""What `train` and `compare` share: the lab over the output directory, with MLflow fed beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from xentlab import environment
+from xentlab.run import Lab
+from xentlab.tracking import Tracker, resolve
+
+
+@contextlib.contextmanager
+def session(config: Mapping[str, Any], command: str) -> Iterator[Lab]:
+    """A lab over `output.root`; whatever it journals reaches MLflow in the background unless `tracking=off`."""
+    root = Path(config["output"]["root"]).absolute()
+    lab = Lab.open(
+        root, environment.describe(), command, fresh=config["output"]["fresh"], weights=config["output"]["weights"]
+    )
+    tracking = config["tracking"]
+    tracker: Tracker | None = None
+    if tracking["enabled"]:
+        destination = resolve(tracking["uri"], tracking["experiment"], root)
+
+        def start_tracking() -> None:
+            nonlocal tracker
+            tracker = Tracker(lab.journal, destination, warn=warn)
+
+        lab.journal.on_open = start_tracking
+    try:
+        yield lab
+    finally:
+        lab.journal.close()
+        if tracker is not None:
+            _drain(tracker, float(tracking["wait"]))
+
+
+def warn(sentence: str) -> None:
+    """Say on stderr what went wrong without stopping anything."""
+    print(f"xentlab: warning: {sentence}", file=sys.stderr)
+
+
+def _drain(tracker: Tracker, wait: float) -> None:
+    """Wait until MLflow has everything; Ctrl-C leaves it to go on by itself."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with console.status("sending to MLflow; Ctrl-C leaves it to finish in the background"):
+            tracker.close(wait)
+    else:
+        tracker.close(wait)

@@ -1,0 +1,146 @@
+"""`xentlab train`: one training, or with `-m` a sweep of them under one parent."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from xentlab.cli.compose import run_composed
+from xentlab.cli.progress import progress_bar
+from xentlab.cli.session import session
+from xentlab.errors import UserError
+from xentlab.journal import TrialRecord, new_id
+from xentlab.metrics import LABELS
+from xentlab.run import Lab
+from xentlab.train import Trial, prepare
+
+
+def train(overrides: Sequence[str]) -> int:
+    """Train what the overrides describe; returns the exit code."""
+    sweep = bool({"-m", "--multirun"} & set(overrides))
+    with contextlib.ExitStack() as stack:
+        jobs = _Sweep(list(overrides), stack) if sweep else _Single(stack)
+        run_composed("train", overrides, jobs)
+        return jobs.end()
+
+
+class _Single:
+    """One job: a mistake in it is the command's own."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self._stack = stack
+
+    def __call__(self, config: dict[str, Any], overrides: list[str]) -> None:  # noqa: ARG002
+        trial = prepare(config)
+        lab = self._stack.enter_context(session(config, "train"))
+        known = lab.recorded(trial)
+        if known is not None:
+            print_trial(known)
+            print("Already trained: this is its record. output.fresh=true trains it again.")
+            return
+        print_trial(run_one(lab, trial, None))
+
+    def end(self) -> int:
+        return 0
+
+
+class _Sweep:
+    """The jobs of one multirun, filed under one parent. A failing job does not stop the others."""
+
+    def __init__(self, overrides: list[str], stack: contextlib.ExitStack) -> None:
+        self._name = " ".join(o for o in overrides if o not in ("-m", "--multirun"))
+        self._stack = stack
+        self._lab: Lab | None = None
+        self._group = new_id()
+        self._records: list[TrialRecord] = []
+        self._failures: list[tuple[str, str, bool]] = []
+
+    def __call__(self, config: dict[str, Any], overrides: list[str]) -> None:
+        line = " ".join(overrides)
+        try:
+            trial = prepare(config)
+            if self._lab is None:
+                self._lab = self._stack.enter_context(session(config, "train -m"))
+            # Data and model are checked before the sweep's parent is written.
+            self._lab.signature(trial)
+            if not self._records:
+                tags = {"overrides": self._name}
+                self._lab.journal.append(
+                    "group",
+                    group=self._group,
+                    kind="sweep",
+                    name=f"sweep {self._name}",
+                    parent=None,
+                    params={},
+                    tags=tags,
+                )
+            record = run_one(self._lab, trial, self._group)
+        except UserError as error:
+            self._failures.append((line, str(error), True))
+        except Exception as error:
+            self._failures.append((line, f"{type(error).__name__}: {error}", False))
+        else:
+            self._records.append(record)
+            print(f"{len(self._records):>4}  {line}: {headline(record)}")
+
+    def end(self) -> int:
+        if self._lab is not None and self._records:
+            status = "failed" if self._failures else "finished"
+            self._lab.journal.append(
+                "group_end",
+                group=self._group,
+                status=status,
+                tags={},
+                metrics={"trials": len(self._records)},
+                artifacts=None,
+            )
+        for line, message, _ in self._failures:
+            print(f"xentlab: failed: {line}: {message}", file=sys.stderr)
+        if not self._failures:
+            return 0
+        only_mistakes = not self._records and all(mistake for _, _, mistake in self._failures)
+        return 2 if only_mistakes else 1
+
+
+def run_one(lab: Lab, trial: Trial, group: str | None) -> TrialRecord:
+    """Run one trial with a progress bar."""
+    with progress_bar(trial.label, trial.trainer.epochs) as on_epoch:
+        return lab.run([trial], group=lambda _: group, on_epoch=on_epoch)[0]
+
+
+def headline(record: TrialRecord) -> str:
+    """A trial's end in a few words."""
+    summary = record.summary
+    if summary["diverged"]:
+        return f"diverged in epoch {summary['epochs']}"
+    monitor = next((k.removeprefix("best/val/") for k in summary if k.startswith("best/val/")), "")
+    words = f"test {monitor} {summary[f'test/{monitor}']:.4f}, {summary['seconds']:.1f} s"
+    return words + (" (stuck)" if summary["stuck"] else "")
+
+
+def print_trial(record: TrialRecord) -> None:
+    """The metrics of one trial as a table: validation and test at the final and at the best epoch."""
+    console, summary = Console(), record.summary
+    title = f"{record.label} · {record.tags['model']} on {record.tags['dataset']}"
+    if summary["diverged"]:
+        console.print(f"{title}: diverged in epoch {summary['epochs']}; its last finite numbers are in the journal.")
+    table = Table(title=title, title_justify="left")
+    for column in ("metric", "validation", "test", f"test at best epoch ({summary['best_epoch']})"):
+        table.add_column(column, justify="left" if column == "metric" else "right")
+    for key, points in record.curves.items():
+        part, _, name = key.partition("/")
+        if part == "val":
+            cells = (points[-1][2], summary.get(f"test/{name}"), summary.get(f"test_at_best/{name}"))
+            table.add_row(LABELS[name], *("–" if c is None else f"{c:.4f}" for c in cells))
+    console.print(table)
+    marks = [f"{summary['epochs']} epochs in {summary['seconds']:.1f} s"]
+    if summary["epochs_to_target"] is not None:
+        marks.append(f"target reached in epoch {summary['epochs_to_target']}")
+    if summary["stuck"]:
+        marks.append("stuck: never clearly better than a constant answer")
+    console.print(" · ".join(marks) + f" · trial {record.id}")

@@ -1,0 +1,201 @@
+"""From a comparison's trials to the record that its report shows: every number computed once, here, by `analysis`."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from xentlab import analysis
+from xentlab.comparison.runner import Result
+from xentlab.journal import TrialRecord
+from xentlab.metrics import DIRECTIONS, LABELS, METRICS
+
+# Metrics that are fractions, shown as percent and points.
+FRACTIONS = {name for name, label in LABELS.items() if "fraction" in label}
+# What convergence is drawn of, beside the monitored metric.
+_CURVES = ("nll",)
+
+
+def make_record(result: Result, environment: Mapping[str, Any], command: str) -> dict[str, Any]:
+    """The record of a comparison as plain JSON (see `xentlab.report.Record`)."""
+    protocol, monitor = result.protocol, result.monitor
+    first = next(iter(result.finals.values()))[0]
+    metrics = METRICS[first.tags["task"]]  # type: ignore[index]
+    ordered = [monitor, *(m for m in metrics if m != monitor)]
+    curves = [monitor, *(m for m in _CURVES if m != monitor)]
+    trainer = protocol.base["trainer"]
+    record: dict[str, Any] = {
+        "name": protocol.name,
+        "question": protocol.question,
+        "command": command,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "baseline": protocol.baseline,
+        "losses": [_loss(result, label) for label in protocol.losses],
+        "metrics": [_metric(result, name, name == monitor) for name in ordered],
+        "protocol": _protocol(result, first),
+        "environment": _environment(environment),
+        "signature": _signature(result),
+        "fingerprint": first.tags["fingerprint"],
+        "curves": {f"val/{name}": _curves(result, f"val/{name}") for name in curves},
+        "curve_labels": {f"val/{name}": f"validation {_plain(name)}" for name in curves},
+        "percent_curves": [f"val/{name}" for name in curves if name in FRACTIONS],
+        "selection": f"validation {_plain(monitor)}, final epoch, mean over {len(protocol.tuning_seeds)} tuning seeds",
+        "selection_percent": monitor in FRACTIONS,
+        "cost": [_cost(label, records) for label, records in result.finals.items()],
+    }
+    if trainer["target"] is not None:
+        record["time_to_target"] = [_target(result, trainer["target"], trainer["epochs"])]
+    return record
+
+
+def _plain(metric: str) -> str:
+    """A metric's name inside a sentence."""
+    return {"error": "error", "map": "mAP", "miou": "mean IoU"}.get(metric, LABELS[metric].partition(" (")[0])
+
+
+def _loss(result: Result, label: str) -> dict[str, Any]:
+    tuning, node = result.tunings[label], result.protocol.losses[label]
+    knobs = {k: v for k, v in node.items() if not k.startswith("_") and v is not None}
+    chosen = {key.rpartition(".")[2]: value for key, value in tuning.chosen}
+    notes = []
+    if tuning.on_edge:
+        notes.append(f"the chosen {', '.join(tuning.on_edge)} is the outermost that was tried: INCONCLUSIVE tuning")
+    if tuning.extended:
+        notes.append(f"grid extended by {tuning.extended}")
+    return {
+        "name": label,
+        "label": label,
+        "knobs": knobs | chosen,
+        "on_edge": bool(tuning.on_edge),
+        "note": "; ".join(notes),
+        "tuning": _sensitivity(result, label),
+    }
+
+
+def _sensitivity(result: Result, label: str) -> list[dict[str, Any]]:
+    """The best score at each learning rate that was tried."""
+    tuning, by_rate = result.tunings[label], {}  # type: ignore[var-annotated]
+    sign = 1.0 if DIRECTIONS[result.monitor] == "min" else -1.0
+    for point, score in tuning.scores.items():
+        rate = dict(point).get("optimizer.lr")
+        if rate is None:
+            continue
+        rank = math.inf if score.value is None else sign * score.value
+        if rate not in by_rate or rank < by_rate[rate][0]:
+            by_rate[rate] = (rank, score)
+    chosen = dict(tuning.chosen).get("optimizer.lr")
+    return [
+        {"lr": rate, "value": score.value, "n": score.n, "chosen": rate == chosen}
+        for rate, (_, score) in sorted(by_rate.items())
+    ]
+
+
+def _metric(result: Result, name: str, primary: bool) -> dict[str, Any]:
+    table = {
+        label: {int(r.tags["seed"]): r.summary.get(f"test/{name}") for r in records}
+        for label, records in result.finals.items()
+    }
+    margin = result.protocol.margin if primary else None
+    rows = analysis.judge(table, baseline=result.protocol.baseline, direction=DIRECTIONS[name], margin=margin)
+    return {
+        "key": f"test/{name}",
+        "label": f"test {_plain(name)}",
+        "direction": DIRECTIONS[name],
+        "primary": primary,
+        "percent": name in FRACTIONS,
+        "margin": margin,
+        "rows": [row.to_json() for row in rows],
+    }
+
+
+def _curves(result: Result, key: str) -> dict[str, Any]:
+    drawn = {}
+    for label, records in result.finals.items():
+        length = max(len(r.curves[key]) for r in records)
+        rows = [[v for _, _, v in r.curves[key]] + [None] * (length - len(r.curves[key])) for r in records]
+        band = analysis.band(rows)
+        drawn[label] = {
+            "epochs": list(range(1, length + 1)),
+            "count": band.count.tolist(),
+            **{part: [_finite(v) for v in getattr(band, part)] for part in ("mean", "low", "high")},
+        }
+    return drawn
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _target(result: Result, target: float, horizon: int) -> dict[str, Any]:
+    table = {
+        label: {int(r.tags["seed"]): r.summary["epochs_to_target"] for r in records}
+        for label, records in result.finals.items()
+    }
+    rows = analysis.time_to_target(table, horizon)
+    return {
+        "metric": f"val/{result.monitor}",
+        "label": f"validation {_plain(result.monitor)}",
+        "target": target,
+        "horizon": horizon,
+        "percent": result.monitor in FRACTIONS,
+        "rows": [
+            {k: _finite(v) if isinstance(v, float) else v for k, v in dataclasses.asdict(row).items()} for row in rows
+        ],
+    }
+
+
+def _cost(label: str, records: Sequence[TrialRecord]) -> dict[str, Any]:
+    steps = [v for r in records for _, _, v in r.curves["speed/ms_per_step"] if v is not None]
+    return {
+        "loss": label,
+        "ms_per_step": statistics.median(steps) if steps else None,
+        "seconds": statistics.median(r.summary["seconds"] for r in records),
+    }
+
+
+def _protocol(result: Result, first: TrialRecord) -> dict[str, str]:
+    protocol, trainer = result.protocol, result.protocol.base["trainer"]
+    trials = ", ".join(f"{label} {count}" for label, count in result.tuning_trials.items())
+    stuck = {label: sum(bool(r.summary["stuck"]) for r in records) for label, records in result.finals.items()}
+    diverged = {label: sum(bool(r.summary["diverged"]) for r in records) for label, records in result.finals.items()}
+    return {
+        "dataset": first.tags["dataset"],
+        "model": first.tags["model"],
+        "optimizer": first.tags["optimizer"],
+        "epochs": str(trainer["epochs"]),
+        "batch size": str(trainer["batch_size"]),
+        "tuning": "; ".join(f"{k} in {', '.join(f'{v:g}' for v in values)}" for k, values in protocol.grids.items()),
+        "tuning trials": trials,
+        "selected by": f"validation {_plain(result.monitor)}, final epoch; the test set is read by final trials only",
+        "tuning seeds": ", ".join(map(str, protocol.tuning_seeds)),
+        "final seeds": ", ".join(map(str, protocol.final_seeds)),
+        "stuck": ", ".join(f"{label} {count}" for label, count in stuck.items()),
+        "diverged": ", ".join(f"{label} {count}" for label, count in diverged.items()),
+        "equivalence margin": "none"
+        if protocol.margin is None
+        else f"{protocol.margin:g} on test {_plain(result.monitor)}",
+    }
+
+
+def _environment(environment: Mapping[str, Any]) -> dict[str, str]:
+    git = environment["git"]
+    return {
+        "python": str(environment["python"]),
+        **{name: str(version) for name, version in environment["packages"].items() if version},
+        "platform": str(environment["platform"]),
+        "processor": f"{environment['processor']}, {environment['cores']} cores",
+        "devices": ", ".join(environment["devices"]),
+        **({"commit": git["commit"] + (" with changes" if git["diff"] else "")} if git else {}),
+    }
+
+
+def _signature(result: Result) -> str:
+    """sha256 over the signatures of the final trials, in order: the same comparison has the same one."""
+    facts = {label: [r.signature for r in records] for label, records in result.finals.items()}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
