@@ -1,0 +1,137 @@
+"""What the lab asks of a model: which shape it gives, whether it suits a task, what its layers are."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import nn
+
+from xentlab.errors import UserError
+
+if TYPE_CHECKING:
+    from xentlab.data.dataset import Task
+
+Kind = Literal["vector", "map"]
+Builder = Callable[..., nn.Module]
+
+_NEEDS: dict[Task, Kind] = {"multiclass": "vector", "multilabel": "vector", "segmentation": "map"}
+_WORDS: dict[Kind, str] = {"vector": "one score per class [B, C]", "map": "one score per class and pixel [B, C, H, W]"}
+_BUILDERS: dict[Kind, list[str]] = {"vector": [], "map": []}
+
+
+def outputs(what: Kind) -> Callable[[Builder], Builder]:
+    """Declare that a builder's modules return logits [B, C] (`vector`) or [B, C, H, W] (`map`)."""
+
+    def declare(builder: Builder) -> Builder:
+        builder.outputs = what  # type: ignore[attr-defined]
+        _BUILDERS[what].append(builder.__name__)
+        return builder
+
+    return declare
+
+
+def is_torchvision(builder: Builder) -> bool:
+    """Whether the builder is a function of `torchvision.models`, which takes no input shape."""
+    return _function(builder).__module__.split(".")[:2] == ["torchvision", "models"]
+
+
+def kind(builder: Builder) -> Kind | None:
+    """What the builder's modules return: `vector` [B, C], `map` [B, C, H, W], or None where it is not declared.
+
+    Args:
+        builder: a builder, or a `functools.partial` of one. Every model of `torchvision.models` counts as `vector`.
+    """
+    if is_torchvision(builder):
+        return "vector"
+    return getattr(_function(builder), "outputs", None)
+
+
+def check_model(builder: Builder, task: Task) -> None:
+    """Refuse a model whose logits have another shape than the task needs; an undeclared builder passes.
+
+    Raises:
+        UserError: the model returns a vector where the task needs a map, or the reverse.
+    """
+    gives, needs = kind(builder), _NEEDS[task]
+    if gives is not None and gives != needs:
+        raise UserError(
+            f"The task {task} needs a model with {_WORDS[needs]}, got {_function(builder).__name__}, which gives "
+            f"{_WORDS[gives]}; choose one of {', '.join(sorted(_BUILDERS[needs]))}."
+        )
+
+
+def check_output(module: nn.Module, input_shape: tuple[int, ...], num_outputs: int, what: Kind, name: str) -> None:
+    """Send two blank inputs through the module and refuse it unless logits [2, C] or [2, C, H, W] come out.
+
+    The module's mode, buffers and the random generators are left as they were.
+
+    Args:
+        module: any module on the CPU.
+        input_shape: the shape of one input, without the batch axis.
+        num_outputs: C, the number of classes.
+        what: the shape that is wanted.
+        name: what the user calls the model.
+
+    Raises:
+        UserError: the module fails on such inputs or returns something else.
+    """
+    wanted = (2, num_outputs) if what == "vector" else (2, num_outputs, *input_shape[1:])
+    modes = [(m, m.training) for m in module.modules()]
+    try:
+        with torch.no_grad():
+            found = module.eval()(torch.zeros(2, *input_shape))
+    except (RuntimeError, ValueError, AssertionError, IndexError, TypeError) as error:
+        said = str(error).strip() or type(error).__name__
+        reason = said.splitlines()[0].rstrip(".!").replace(". ", "; ")
+        raise UserError(f"{name} cannot take inputs of shape {input_shape}: {reason}.") from error
+    finally:
+        for part, training in modes:
+            part.training = training
+    shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+    if shape != wanted:
+        raise UserError(f"{name} must return logits of shape {wanted} for two inputs {input_shape}, got {shape}.")
+
+
+def has_convolution(module: nn.Module) -> bool:
+    """Whether any layer of the module is a convolution, which a CPU does not run faster in a stack."""
+    return any(isinstance(m, nn.modules.conv._ConvNd) for m in module.modules())
+
+
+def has_dropout(module: nn.Module) -> bool:
+    """Whether any layer of the module draws random numbers in training (dropout or stochastic depth with p > 0).
+
+    Such a module cannot be stacked. Functional dropout inside a user's own `forward` is not seen here.
+    """
+    return any(_dropout_probability(m) > 0 for m in module.modules())
+
+
+def _dropout_probability(module: nn.Module) -> float:
+    # StochasticDepth is torchvision's, known by its name because torchvision is slow to import.
+    if isinstance(module, nn.modules.dropout._DropoutNd) or type(module).__name__ == "StochasticDepth":
+        return float(module.p)  # type: ignore[arg-type]
+    if isinstance(module, nn.MultiheadAttention):
+        return float(module.dropout)
+    return 0.0
+
+
+def image_shape(name: str, input_shape: tuple[int, ...], least: int) -> tuple[int, int, int]:
+    """The input shape as (channels, H, W), refused unless H and W are `least` pixels or more.
+
+    Raises:
+        UserError: the input is no image, or too small for the model `name`.
+    """
+    if len(input_shape) != 3:
+        raise UserError(f"{name} needs images of shape (channels, H, W), got inputs of shape {input_shape}.")
+    channels, height, width = input_shape
+    if min(height, width) < least:
+        raise UserError(f"{name} needs images of at least {least}x{least} pixels here, got {height}x{width}.")
+    return channels, height, width
+
+
+def _function(builder: Builder) -> Any:
+    while isinstance(builder, functools.partial):
+        builder = builder.func
+    return builder
