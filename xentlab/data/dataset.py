@@ -1,0 +1,96 @@
+"""What a dataset is, and how it is split: the contract that every builder in `xentlab.data` obeys."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+Task = Literal["multiclass", "multilabel", "segmentation"]
+TASKS: tuple[Task, ...] = ("multiclass", "multilabel", "segmentation")
+
+
+def of_task(task: Task) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare the task of a builder, so that what has no meaning on it is refused before any data is read.
+
+    A builder whose task is a choice has a knob `task` instead.
+    """
+
+    def declare(builder: Callable[..., Any]) -> Callable[..., Any]:
+        builder.task = task  # type: ignore[attr-defined]
+        return builder
+
+    return declare
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All examples of one source as CPU tensors, in the source's order, before any split.
+
+    Attributes:
+        name: what the user calls it.
+        task: `multiclass`, `multilabel` or `segmentation`.
+        inputs: [N, F] or [N, channels, H, W]; uint8 for images (converted in the batch), else float32.
+        targets: uint8 or int64 class indices [N] (multiclass) or [N, H, W] (segmentation), or uint8 n-hot [N, C].
+        class_names: one word for each of the C classes, in the order of their indices.
+        scale: an input's value is `(stored - offset) * scale`; 1/255 for images makes it lie in [0, 1].
+        offset: see `scale`.
+        ignore_index: the target value of pixels that count nowhere, or None.
+        source_splits: indices of the splits that the source itself defines, by `train`, `val`, `test`; what it does not
+            define is carved from `train` by the trial's seed.
+        posterior: true probability of each label [N, C], float64, where the dataset is drawn from a known model.
+    """
+
+    name: str
+    task: Task
+    inputs: Tensor
+    targets: Tensor
+    class_names: tuple[str, ...]
+    scale: float = 1.0
+    offset: float = 0.0
+    ignore_index: int | None = None
+    source_splits: Mapping[str, Tensor] = field(default_factory=dict)
+    posterior: Tensor | None = None
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one input, without the batch axis."""
+        return tuple(self.inputs.shape[1:])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over every tensor and every fact that decides what a model sees."""
+        digest = hashlib.sha256()
+        facts = (self.task, self.class_names, self.scale, self.offset, self.ignore_index)
+        digest.update(repr(facts).encode())
+        for tensor in (self.inputs, self.targets, *(self.source_splits[k] for k in sorted(self.source_splits))):
+            digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which examples one seed trains on, chooses by, and is tested on: int64 indices into a `Dataset`.
+
+    `train_targets` are the targets of `train` in its order, with the seed's label noise; validation and test labels
+    are never touched. `test` is empty where the holder has no business with it (tuning).
+    """
+
+    train: Tensor
+    val: Tensor
+    test: Tensor
+    train_targets: Tensor
+
+    def without_test(self) -> Split:
+        """The same split, with no way to reach the test examples."""
+        return Split(self.train, self.val, self.test[:0], self.train_targets)

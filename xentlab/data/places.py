@@ -1,0 +1,63 @@
+"""Where data lives on this computer: the folders that are searched, in their order, and what to say about them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from xentlab.errors import UserError
+
+
+def places(root: str | None) -> list[Path]:
+    """The folders that are searched: `root` alone if given, else XENTLAB_DATA (if set) and the user's cache."""
+    if root is not None:
+        return [Path(root).expanduser()]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "xentlab" / "data"
+    named = os.environ.get("XENTLAB_DATA")
+    return [Path(named).expanduser(), cache] if named else [cache]
+
+
+def writable(folders: Sequence[Path]) -> Path:
+    """The first of `folders` in which a file can be made; it is created if it is missing.
+
+    Raises:
+        UserError: none of them can be written.
+    """
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue  # the next place may do; if none does, the sentence below names them all
+        if os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    raise UserError(
+        f"Data cannot be downloaded because {listed(folders)} cannot be written: set dataset.root or XENTLAB_DATA to a "
+        "folder that can."
+    )
+
+
+def find_folder(root: str | None, name: str) -> Path:
+    """`root` itself if given, else the folder called `name` in the first place that has one.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if root is not None:
+        folder = Path(root).expanduser()
+        if folder.is_dir():
+            return folder
+        raise UserError(f"dataset.root must be a folder that exists, got {folder}.")
+    candidates = [place / name for place in places(None)]
+    for folder in candidates:
+        if folder.is_dir():
+            return folder
+    raise UserError(
+        f"Dataset '{name}' was looked for as {listed(candidates)} and not found: set dataset.root to its folder, or "
+        f"XENTLAB_DATA to the folder that holds '{name}'."
+    )
+
+
+def listed(paths: Sequence[Path]) -> str:
+    """The paths as they stand in a sentence."""
+    return " and ".join(str(path) for path in paths)

@@ -1,0 +1,226 @@
+"""Which examples a seed trains on, chooses by and is tested on, and what is done to its training labels.
+
+`split` is a pure function of (dataset, seed, knobs). Everything random comes from `generator(seed, purpose)`, one
+stream per purpose, on the CPU: turning one knob leaves what the others draw unchanged, and the sizes of a split are
+the same for every seed, so that trials of different seeds fit in one stack.
+
+To add a kind of label noise: its name in `Noise` and its rule in `noisy_labels`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+
+from xentlab.data.dataset import Dataset, Split
+from xentlab.errors import UserError
+from xentlab.schema import Range
+
+Noise = Literal["symmetric", "asymmetric", "pairs"]
+
+# Digits that look alike: 2 -> 7, 3 -> 8, 5 <-> 6, 7 -> 1 (Patrini et al., 2017); the others keep their labels.
+_DIGITS = tuple(str(digit) for digit in range(10))
+_DIGIT_CONFUSION = (0, 1, 7, 8, 4, 6, 5, 1, 8, 9)
+
+
+def generator(seed: int, purpose: str) -> torch.Generator:
+    """A fresh CPU generator for one purpose of one seed, independent of every other purpose.
+
+    Args:
+        seed: the trial's seed, any integer.
+        purpose: what is drawn (`test`, `weights`, `batches`, ...).
+
+    Returns:
+        A generator seeded with the first eight bytes of sha256 over both.
+    """
+    digest = hashlib.sha256(f"{purpose}\n{seed}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little"))
+
+
+def split(
+    dataset: Dataset,
+    seed: int,
+    *,
+    val_fraction: Annotated[float, Range(0, 1, open_low=True, open_high=True)] = 0.2,
+    test_fraction: Annotated[float, Range(0, 1, open_low=True, open_high=True)] = 0.2,
+    train_fraction: Annotated[float, Range(0, 1, open_low=True)] = 1.0,
+    label_noise: Annotated[float, Range(0, 1)] = 0.0,
+    noise: Noise = "symmetric",
+    imbalance: Annotated[float, Range(1, None)] = 1.0,
+) -> Split:
+    """The train, validation and test indices of one seed, and the training targets with their noise.
+
+    What the source defines is honoured. A missing test set is drawn from all examples; a missing validation set from
+    what then is left for training, never from test. Multiclass draws are stratified: every class gives its share, to
+    within one example. Imbalance, then the training fraction, thin the training set alone.
+
+    Args:
+        dataset: any dataset with N examples.
+        seed: the trial's seed.
+        val_fraction: share of the examples outside test that is carved for validation, in (0, 1); unused where the
+            source defines `val`.
+        test_fraction: share of all examples that is carved for test, in (0, 1); unused where the source defines `test`.
+        train_fraction: share of the remaining training examples that is kept, in (0, 1].
+        label_noise: probability in [0, 1] with which a training label is disturbed. One draw per label of the source: a
+            smaller probability disturbs a subset of what a larger one does.
+        noise: what a disturbed class index becomes: `symmetric`, a uniformly drawn other class; `pairs`, the next class
+            (the last becomes the first); `asymmetric`, the digit it is easily taken for where the classes are the ten
+            digits, else as `pairs`. In segmentation each pixel that counts is disturbed on its own. In multilabel tasks
+            only `symmetric` has a meaning: each of the C labels is flipped on its own.
+        imbalance: ratio between the most and the least frequent training class, >= 1, multiclass only: class c keeps a
+            number proportional to imbalance^(-c / (C - 1)), as many as the source allows. 1 keeps the source's own
+            frequencies.
+
+    Returns:
+        Sorted, disjoint indices and the training targets in their order; the same sizes for every seed.
+
+    Raises:
+        UserError: a part or a training class would be empty, or a knob has no meaning for the dataset's task.
+
+    Reference:
+        Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, 2019.
+        Patrini et al., Making Deep Neural Networks Robust to Label Noise, 2017.
+    """
+    if imbalance > 1 and dataset.task != "multiclass":
+        raise UserError(f"dataset.imbalance must be 1 for a {dataset.task} dataset, got {imbalance:g}.")
+    if label_noise > 0 and dataset.task == "multilabel" and noise != "symmetric":
+        raise UserError(f"dataset.noise must be symmetric for a multilabel dataset, got '{noise}'.")
+
+    labels = dataset.targets.long() if dataset.task == "multiclass" else None
+    train, val, test = _parts(dataset)
+    if test is None:
+        size = _size("test_fraction", test_fraction, train, dataset)
+        test, train = _draw(train, labels, size, generator(seed, "test"))
+    if val is None:
+        size = _size("val_fraction", val_fraction, train, dataset)
+        val, train = _draw(train, labels, size, generator(seed, "val"))
+    before = train
+    if imbalance > 1 and labels is not None:
+        train = _thin(train, labels, imbalance, generator(seed, "imbalance"))
+    if train_fraction < 1:
+        size = round(train_fraction * len(train))
+        train, _ = _draw(train, labels, size, generator(seed, "train_fraction"))
+    _check_training(dataset, before, train, labels, train_fraction, imbalance)
+
+    train = train.sort().values
+    train_targets = dataset.targets[train]
+    if label_noise > 0:
+        train_targets = noisy_labels(dataset, seed, train, rate=label_noise, kind=noise)
+    return Split(train, val.sort().values, test.sort().values, train_targets)
+
+
+def noisy_labels(dataset: Dataset, seed: int, train: Tensor, *, rate: float, kind: Noise) -> Tensor:
+    """The targets of the examples `train`, each label disturbed with probability `rate`; see `split` for the kinds."""
+    draws = generator(seed, "label_noise")
+    if dataset.task == "multilabel":
+        flipped = torch.rand(dataset.targets.shape, generator=draws)[train] < rate
+        return dataset.targets[train] ^ flipped.to(dataset.targets.dtype)
+
+    def disturb(target: Tensor) -> Tensor:
+        """Class indices of any shape, each one drawn on its own."""
+        chosen = torch.rand(target.shape, generator=draws) < rate
+        step = torch.randint(1, dataset.num_classes, target.shape, generator=draws)
+        clean = target.long()
+        if kind == "symmetric":
+            other = (clean + step) % dataset.num_classes
+        elif kind == "asymmetric" and dataset.class_names == _DIGITS:
+            other = torch.tensor(_DIGIT_CONFUSION)[clean]
+        else:
+            other = (clean + 1) % dataset.num_classes
+        if dataset.ignore_index is not None:
+            chosen &= clean != dataset.ignore_index
+        return torch.where(chosen, other, clean).to(target.dtype)
+
+    if dataset.num_classes < 2:
+        raise UserError(f"dataset.label_noise must be 0 for a dataset with one class, got {rate:g}.")
+    if dataset.task == "multiclass":
+        return disturb(dataset.targets)[train]
+    # Masks are drawn image by image: random numbers for all pixels at once would take ten times the masks' memory.
+    return torch.stack([disturb(mask) for mask in dataset.targets[train]])
+
+
+def _parts(dataset: Dataset) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The source's own train, val and test; what it calls neither val nor test is train."""
+    known = dataset.source_splits
+    val, test = known.get("val"), known.get("test")
+    if "train" in known:
+        return known["train"], val, test
+    free = torch.ones(len(dataset.targets), dtype=torch.bool)
+    for taken in (val, test):
+        if taken is not None:
+            free[taken] = False
+    return free.nonzero().flatten(), val, test
+
+
+def _size(knob: str, fraction: float, pool: Tensor, dataset: Dataset) -> int:
+    size = round(fraction * len(pool))
+    if not 0 < size < len(pool):
+        raise UserError(
+            f"dataset.{knob} must leave at least one example on either side, got {fraction:g} of {len(pool)} "
+            f"examples of dataset '{dataset.name}'."
+        )
+    return size
+
+
+def _draw(pool: Tensor, labels: Tensor | None, size: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
+    """`size` indices drawn from `pool`, and the rest; stratified where there are labels [N]."""
+    if labels is None:
+        shuffled = pool[torch.randperm(len(pool), generator=draws)]
+        return shuffled[:size], shuffled[size:]
+    return _draw_classes(pool, labels, _shares(torch.bincount(labels[pool]), size), draws)
+
+
+def _draw_classes(pool: Tensor, labels: Tensor, quota: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:
+    """`quota[c]` indices of each class c drawn from `pool`, and the rest."""
+    shuffled = pool[torch.randperm(len(pool), generator=draws)]
+    by_class = shuffled[labels[shuffled].argsort(stable=True)]
+    classes = labels[by_class]
+    counts = torch.bincount(classes, minlength=len(quota))
+    rank = torch.arange(len(pool)) - (counts.cumsum(0) - counts)[classes]
+    taken = rank < quota[classes]
+    return by_class[taken], by_class[~taken]
+
+
+def _shares(counts: Tensor, total: int) -> Tensor:
+    """`total` divided over the classes in proportion to `counts` [C], by largest remainder (ties: the first class)."""
+    exact = counts * total
+    quota = exact // counts.sum()
+    missing = total - int(quota.sum())
+    quota[(exact % counts.sum()).argsort(descending=True, stable=True)[:missing]] += 1
+    return quota
+
+
+def _thin(pool: Tensor, labels: Tensor, ratio: float, draws: torch.Generator) -> Tensor:
+    counts = torch.bincount(labels[pool])
+    present = counts.nonzero().flatten()
+    if len(present) < 2:
+        raise UserError(f"dataset.imbalance must be 1 for a dataset with one class, got {ratio:g}.")
+    profile = ratio ** -torch.linspace(0, 1, len(present), dtype=torch.float64)
+    most = (counts[present] / profile).min()
+    quota = torch.zeros_like(counts)
+    quota[present] = (most * profile + 1e-9).floor().long()
+    return _draw_classes(pool, labels, quota, draws)[0]
+
+
+def _check_training(
+    dataset: Dataset, before: Tensor, train: Tensor, labels: Tensor | None, train_fraction: float, imbalance: float
+) -> None:
+    if len(train) == 0:
+        raise UserError(
+            f"dataset.train_fraction must leave at least one training example, got {train_fraction:g} of {len(before)} "
+            f"examples of dataset '{dataset.name}'."
+        )
+    if labels is None:
+        return
+    had = torch.bincount(labels, minlength=dataset.num_classes)
+    left = torch.bincount(labels[train], minlength=dataset.num_classes)
+    empty = ((had > 0) & (left == 0)).nonzero().flatten().tolist()
+    if empty:
+        raise UserError(
+            f"No training example of class '{dataset.class_names[empty[0]]}' of dataset '{dataset.name}' is left (the "
+            f"source has {int(had[empty[0]])}): raise dataset.train_fraction ({train_fraction:g}), lower "
+            f"dataset.imbalance ({imbalance:g}), or carve less for validation and test."
+        )
