@@ -1,0 +1,171 @@
+"""The pictures of the page: each takes a record, draws one thing, and gives back SVG text.
+
+Every loss has the colour, line and marker of its place in the record, in every picture. A picture only draws what a
+table holds. To add one: a function here, its place in `page`.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from xentlab.report import draw, theme
+from xentlab.report.record import Metric, Record
+from xentlab.report.words import row_of, scale_of, short
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WIDTH = 4.4
+
+
+def curves(record: Record, key: str, prefix: str) -> str:
+    """Mean of one validation metric over the epochs under every loss, with its 95 % band."""
+    factor, unit = (100.0, " (%)") if key in record.percent_curves else (1.0, "")
+    label = record.curve_labels.get(key, key)
+
+    def body(axes: Axes) -> None:
+        for index, loss in enumerate(record.losses):
+            line = record.curves[key].get(loss.name)
+            if line is None:
+                continue
+            mean, low, high = ([_at(v, factor) for v in column] for column in (line.mean, line.low, line.high))
+            style = {"color": theme.series(index), "linestyle": theme.dashes(index), "linewidth": 1.8}
+            axes.fill_between(line.epochs, low, high, color=theme.series(index), alpha=0.16, linewidth=0)
+            axes.plot(line.epochs, mean, **style)
+            # A band of one epoch has no area, a line of one no length.
+            if len(line.epochs) == 1:
+                axes.plot(line.epochs, mean, marker=theme.marker(index), color=theme.series(index))
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(f"{label}{unit}")
+
+    return _picture(body, 2.9, prefix, f"{label} over the epochs under each loss")
+
+
+def sensitivity(record: Record, prefix: str) -> str:
+    """The selection metric over the learning rate under every loss, the chosen point ringed."""
+    factor, unit = (100.0, " (%)") if record.selection_percent else (1.0, "")
+    label = record.selection or "selection metric"
+
+    def body(axes: Axes) -> None:
+        for index, loss in enumerate(record.losses):
+            points = sorted((t.lr, _at(t.value, factor), t.chosen) for t in loss.tuning)
+            rates, values = [p[0] for p in points], [p[1] for p in points]
+            colour, shape = theme.series(index), theme.marker(index)
+            axes.plot(
+                rates, values, color=colour, linestyle=theme.dashes(index), linewidth=1.5, marker=shape, markersize=4
+            )
+            for rate, value, chosen in points:
+                if chosen:
+                    axes.plot(
+                        [rate], [value], marker="o", markersize=11, markerfacecolor="none", markeredgecolor=colour,
+                        markeredgewidth=2,
+                    )  # fmt: skip
+        tried = sorted({t.lr for loss in record.losses for t in loss.tuning})
+        if tried[0] > 0:
+            axes.set_xscale("log")
+        # At most seven names fit beside each other.
+        axes.set_xticks(tried[:: math.ceil(len(tried) / 7)], labels=map(short, tried[:: math.ceil(len(tried) / 7)]))
+        axes.set_xticks([], minor=True)
+        axes.set_xlabel("learning rate")
+        axes.set_ylabel(f"{label}{unit}")
+
+    return _picture(body, 2.9, prefix, f"{label} over the learning rate under each loss")
+
+
+def seeds(record: Record, metric: Metric, prefix: str) -> str:
+    """Every seed's value under every loss, the values of one seed joined, with means and intervals."""
+    unit = scale_of(metric)
+    rows = [row_of(metric, loss.name) for loss in record.losses]
+    names = [_clip(loss.label) for loss in record.losses]
+
+    def body(axes: Axes) -> None:
+        for seed in {s for row in rows for s in row.values}:
+            values = [_at(row.values.get(seed), unit.factor) for row in rows]
+            axes.plot(values, range(len(rows)), color=theme.ZONE, linewidth=0.7, alpha=0.55, zorder=1)
+        for index, row in enumerate(rows):
+            finished = [v * unit.factor for v in row.values.values() if v is not None]
+            axes.plot(
+                finished, [index] * len(finished), linestyle="none", marker=theme.marker(index), markersize=4.5,
+                color=theme.series(index), alpha=0.85, zorder=2,
+            )  # fmt: skip
+            _interval(axes, index + 0.24, [row.low, row.mean, row.high], unit.factor, theme.INK)
+        _name_rows(axes, names)
+        axes.set_xlabel(f"{metric.label}{' (%)' if metric.percent else ''}")
+
+    return _picture(body, _tall(len(rows)), prefix, f"{metric.label} of every seed under each loss", names=names)
+
+
+def differences(record: Record, metric: Metric, prefix: str) -> str:
+    """The paired difference from the baseline under every loss, with its interval and the margin."""
+    unit = scale_of(metric)
+    others = [(i, loss) for i, loss in enumerate(record.losses) if loss.name != record.baseline]
+    names = [_clip(loss.label) for _, loss in others]
+
+    def body(axes: Axes) -> None:
+        if metric.margin is not None:
+            reach = metric.margin * unit.factor
+            axes.axvspan(-reach, reach, color=theme.ZONE, alpha=0.18, linewidth=0)
+        axes.axvline(0, color=theme.INK, linewidth=1)
+        for place, (index, loss) in enumerate(others):
+            row = row_of(metric, loss.name)
+            ends = [row.diff_low, row.difference, row.diff_high]
+            _interval(axes, place, ends, unit.factor, theme.series(index), theme.marker(index))
+        _name_rows(axes, names)
+        better = "left" if metric.direction == "min" else "right"
+        axes.set_xlabel(
+            f"{metric.label} − {record.labels[record.baseline]}'s{unit.points and ' (points)'}; {better} is better"
+        )
+
+    return _picture(body, _tall(len(others)), prefix, f"difference of {metric.label} from the baseline", names=names)
+
+
+def swatch(index: int) -> str:
+    """The line and colour of the loss at `index`, for a legend."""
+    dashes = theme.dashes(index)
+    named = {"-": "", "--": "7 4", "-.": "8 3 2 3"}
+    pattern = named[dashes] if isinstance(dashes, str) else " ".join(f"{2 * v:g}" for v in dashes[1])
+    dash = f' stroke-dasharray="{pattern}"' if pattern else ""
+    colour = f"var(--s{index % len(theme.PALETTE)})"
+    return (
+        f'<svg viewBox="0 0 34 12" aria-hidden="true"><line x1="1" x2="33" y1="6" y2="6" stroke="{colour}" '
+        f'stroke-width="3"{dash}/></svg>'
+    )
+
+
+def _picture(
+    body: Callable[[Axes], None], height: float, prefix: str, description: str, *, names: Sequence[str] = ()
+) -> str:
+    left = 0.2 + 0.085 * max(map(len, names)) if names else 0.8
+    with draw.settings():
+        figure, axes = draw.page_axes(WIDTH, height, left=left)
+        body(axes)
+        return draw.svg(figure, prefix, html.escape(description))
+
+
+def _interval(
+    axes: Axes, place: float, ends: Sequence[float | None], factor: float, colour: str, shape: str = "|"
+) -> None:
+    low, middle, high = (_at(end, factor) for end in ends)
+    axes.plot([low, high], [place, place], color=colour, linewidth=2.2, solid_capstyle="butt", zorder=3)
+    axes.plot([middle], [place], marker=shape, markersize=8, markeredgewidth=2, color=colour, zorder=4)
+
+
+def _name_rows(axes: Axes, names: Sequence[str]) -> None:
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(False, axis="y")
+
+
+def _clip(name: str) -> str:
+    return name if len(name) <= 20 else name[:19] + "…"
+
+
+def _tall(count: int) -> float:
+    return 0.9 + 0.42 * max(count, 2)
+
+
+def _at(value: float | None, factor: float) -> float:
+    return math.nan if value is None else value * factor

@@ -1,0 +1,104 @@
+"""Matplotlib without its global state: new figures, and their way into SVG text or a PNG file.
+
+The only places where matplotlib is imported are inside these functions and the drawing ones next door. Figures are made
+with the object interface; pyplot is never touched, so drawing neither opens windows nor keeps figures alive.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xentlab.report.theme import GRID, INK, themed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Matplotlib reads its settings from one global table while it draws.
+_SETTINGS_LOCK = threading.Lock()
+
+
+@contextmanager
+def settings() -> Iterator[None]:
+    """The project's matplotlib settings, for the duration of a drawing."""
+    import matplotlib
+
+    values: Any = {
+        "svg.fonttype": "none",  # text stays text: it can be read, searched, and takes the page's font and colour
+        "svg.hashsalt": "xentlab",  # the same picture gets the same ids
+        "text.parse_math": False,  # a label is a user's word: a dollar sign in it is a dollar sign
+        "font.size": 10.0,
+        "axes.unicode_minus": True,
+    }
+    with _SETTINGS_LOCK, matplotlib.rc_context(values), warnings.catch_warnings():
+        # The measuring font lacks some scripts; the page's or the reader's font has them.
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from")
+        yield
+
+
+def svg(figure: Figure, prefix: str, description: str) -> str:
+    """The figure as an inline `<svg>` for the page, its ids prefixed, its colours the page's, its text text.
+
+    Args:
+        figure: drawn in `theme` marker colours.
+        prefix: distinguishes its ids from those of other pictures on the page.
+        description: what it shows, already escaped for HTML.
+    """
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    buffer = io.StringIO()
+    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
+    text = re.sub(r'\b(id="|url\(#|href="#)', rf"\g<1>{prefix}-", text)
+    opening, rest = text.split(">", 1)
+    text = re.sub(r'\s(width|height)="[^"]*"', "", opening) + ">" + rest
+    text = text.replace("<svg ", f'<svg role="img" aria-label="{description}" ', 1)
+    return themed(text).strip()
+
+
+def page_axes(width: float, height: float, *, left: float) -> tuple[Figure, Axes]:
+    """A transparent figure for the page with one axes in marker colours; all lengths in inches.
+
+    The margins are fixed, because measuring every text to fit them takes as long as the drawing itself.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), frameon=False)
+    box = (left / width, 0.55 / height, 1 - (left + 0.12) / width, 1 - 0.65 / height)
+    axes = figure.add_axes(box, facecolor="none")
+    dress(axes, INK, GRID)
+    return figure, axes
+
+
+def dress(axes: Axes, ink: str, grid: str) -> None:
+    """Quiet axes: no frame above and right, thin grid below the data."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(grid)
+    axes.grid(color=grid, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", colors=ink, color=grid, labelsize=9)
+    for label in (axes.xaxis.label, axes.yaxis.label, axes.title):
+        label.set_color(ink)
+        label.set_fontsize(10)
+
+
+def png(figure: Figure, path: Path | str) -> Path:
+    """Write the figure as a PNG at `path`, whose folder is made where it is missing."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    FigureCanvasAgg(figure).print_png(str(path), metadata={"Software": "xentlab"})
+    return path

@@ -1,0 +1,299 @@
+"""The record of a comparison: everything that its report shows, as plain JSON, and nothing that must be computed.
+
+`Record.from_json` is the border: it accepts what `to_json` wrote (or anyone else), checks every field by its
+annotation, and says in one sentence which one is wrong. Numbers that do not exist are null; nan and inf are refused.
+
+To add a field: one line here with its meaning, its place in `tables`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from xentlab.errors import UserError, unknown
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point of a loss's tuning: the mean of the selection metric over `n` finished tuning trials at `lr`."""
+
+    lr: float
+    value: float | None
+    n: int
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One loss, what tuning chose for it and from what; `on_edge`: the choice lies on the edge of its search space."""
+
+    name: str
+    label: str
+    knobs: dict[str, float | int | str | bool | None] = field(default_factory=dict)
+    on_edge: bool = False
+    note: str = ""
+    tuning: list[Trial] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One loss on one metric: the fields of `xentlab.analysis.Judgement`, by the same names."""
+
+    loss: str
+    values: dict[str, float | None]
+    mean: float | None
+    low: float | None
+    high: float | None
+    n: int
+    failed: int
+    verdict: Literal["better", "worse", "equivalent", "inconclusive", "baseline"]
+    sd: float | None = None
+    pairs: int = 0
+    difference: float | None = None
+    diff_low: float | None = None
+    diff_high: float | None = None
+    p: float | None = None
+    p_failed: float | None = None
+    p_holm: float | None = None
+    p_equivalence: float | None = None
+    effect: float | None = None
+    improvement: float | None = None
+    seeds_needed: int | None = None
+    best: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric with a row for each loss.
+
+    Attributes:
+        key: its name in the runs, such as `test/error`.
+        label: its name in sentences, such as `test error`.
+        direction: whether smaller or larger is better.
+        rows: one for each loss, in the order of `Record.losses`.
+        primary: whether the comparison was designed to decide on this metric; exactly one is.
+        percent: whether values are fractions to be shown as percent, and differences as points.
+        margin: the largest difference that would not matter, in the metric's unit, or null.
+    """
+
+    key: str
+    label: str
+    direction: Literal["min", "max"]
+    rows: list[Row]
+    primary: bool = False
+    percent: bool = False
+    margin: float | None = None
+
+
+@dataclass(frozen=True)
+class TargetRow:
+    """When one loss reached the target: the fields of `xentlab.analysis.TimeToTarget`, by the same names."""
+
+    loss: str
+    n: int
+    reached: int
+    fraction: float | None
+    low: float | None = None
+    high: float | None = None
+    median: float | None = None
+    mean: float | None = None
+    mean_low: float | None = None
+    mean_high: float | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """Epochs until `metric` (its key among the curves) first reached `target`; trials that never did are censored."""
+
+    metric: str
+    label: str
+    target: float
+    horizon: float
+    rows: list[TargetRow]
+    percent: bool = False
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one trial of a loss costs: milliseconds per training step and seconds in all, median over its trials."""
+
+    loss: str
+    ms_per_step: float | None
+    seconds: float | None
+    peak_mb: float | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Mean of one validation metric over the seeds with its 95 % band, at each of `epochs`."""
+
+    epochs: list[float]
+    mean: list[float | None]
+    low: list[float | None]
+    high: list[float | None]
+    count: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One comparison, judged.
+
+    Attributes:
+        name: the comparison's name.
+        question: what it asks, one sentence.
+        command: the command that runs it again.
+        created: when it ended, ISO 8601.
+        baseline: the loss that all others are compared with.
+        losses: in the order in which they are shown.
+        metrics: the primary one first by convention; each has a row for every loss.
+        protocol: label -> text: dataset, model, epochs, seeds, tuning, alpha, margin, ...
+        environment: label -> text: versions, hardware, commit, ...
+        signature: sha256 of what decides the comparison's result.
+        fingerprint: sha256 of the data.
+        curves: metric key -> loss -> curve.
+        curve_labels: metric key -> its name in words, where it is not the key.
+        percent_curves: the keys of curves that are fractions to be shown as percent.
+        selection: what tuning selected by, in words; the unit of `Trial.value`.
+        selection_percent: whether `Trial.value` is a fraction to be shown as percent.
+        time_to_target: one entry for each target.
+        cost: one row for each loss.
+        sentences: the verdict in words, the headline first; where empty, they are written from the rows.
+        version: of this schema.
+    """
+
+    name: str
+    question: str
+    command: str
+    created: str
+    baseline: str
+    losses: list[Loss]
+    metrics: list[Metric]
+    protocol: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    signature: str = ""
+    fingerprint: str = ""
+    curves: dict[str, dict[str, Curve]] = field(default_factory=dict)
+    curve_labels: dict[str, str] = field(default_factory=dict)
+    percent_curves: list[str] = field(default_factory=list)
+    selection: str = ""
+    selection_percent: bool = False
+    time_to_target: list[Target] = field(default_factory=list)
+    cost: list[Cost] = field(default_factory=list)
+    sentences: list[str] = field(default_factory=list)
+    version: int = VERSION
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Record:
+        """The record that `data` describes.
+
+        Raises:
+            UserError: a field is missing, unknown or of the wrong type, or the parts do not belong together.
+        """
+        if isinstance(data, Mapping) and (version := data.get("version", VERSION)) != VERSION:
+            raise UserError(f"record.version must be {VERSION}, the one this xentlab reads, got {version}.")
+        record: Record = _load(cls, data, "record")
+        _check(record)
+        return record
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as plain JSON values."""
+        return dataclasses.asdict(self)
+
+    @property
+    def primary(self) -> Metric:
+        """The metric that decides."""
+        return next(m for m in self.metrics if m.primary)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Loss name -> the label that it is shown by."""
+        return {loss.name: loss.label for loss in self.losses}
+
+
+def _check(record: Record) -> None:
+    """Refuse a record whose parts name losses that it does not hold, or whose columns differ in length."""
+    names = [loss.name for loss in record.losses]
+    if len(set(names)) != len(names):
+        raise UserError(f"record.losses must have different names, got {', '.join(names)}.")
+    if record.baseline not in names:
+        raise unknown("record.baseline", record.baseline, names)
+    if [m.primary for m in record.metrics].count(True) != 1:
+        raise UserError("record.metrics must have exactly one that is primary.")
+    for metric in record.metrics:
+        if sorted(row.loss for row in metric.rows) != sorted(names):
+            found = ", ".join(row.loss for row in metric.rows)
+            raise UserError(
+                f"record.metrics {metric.key} must have one row for each of {', '.join(names)}, got {found}."
+            )
+    named = [row.loss for target in record.time_to_target for row in target.rows] + [row.loss for row in record.cost]
+    for loss in [*named, *(loss for curves in record.curves.values() for loss in curves)]:
+        if loss not in names:
+            raise unknown("loss in the record", loss, names)
+    for key, curves in record.curves.items():
+        for loss, curve in curves.items():
+            lengths = {len(curve.epochs), len(curve.mean), len(curve.low), len(curve.high)}
+            if len(lengths) > 1:
+                raise UserError(
+                    f"record.curves {key} of {loss} must have columns of one length, got {sorted(lengths)}."
+                )
+
+
+def _load(hint: Any, value: Any, path: str) -> Any:
+    """`value` as the annotation `hint` wants it, or one sentence that names the path and the rule."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        members = [a for a in args if a is not type(None)]
+        # bool is an int to Python and an int a float; the exact type must win, so that knobs keep theirs.
+        exact = next((m for m in members if type(value) is m), members[0])
+        return _load(exact, value, path)
+    if origin is Literal:
+        if value not in args:
+            raise UserError(f"{path} must be one of {', '.join(args)}, got {value!r}.")
+        return value
+    if origin is list:
+        if not isinstance(value, (list, tuple)):
+            raise UserError(f"{path} must be a list, got {value!r}.")
+        return [_load(args[0], item, f"{path}[{i}]") for i, item in enumerate(value)]
+    if origin is dict:
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            raise UserError(f"{path} must be a mapping with words as keys, got {value!r}.")
+        return {key: _load(args[1], item, f"{path}.{key}") for key, item in value.items()}
+    if dataclasses.is_dataclass(hint):
+        return _load_fields(hint, value, path)
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    if hint is not float and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        return value
+    noun = {float: "a finite number", int: "an integer", str: "a text", bool: "true or false"}[hint]
+    raise UserError(f"{path} must be {noun}, got {value!r}.")
+
+
+def _load_fields(hint: Any, value: Any, path: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise UserError(f"{path} must be a mapping, got {value!r}.")
+    hints = _hints(hint)
+    for key in value:
+        if key not in hints:
+            raise unknown(f"field of {path}", str(key), hints)
+    required = [f.name for f in dataclasses.fields(hint) if f.default is f.default_factory is dataclasses.MISSING]
+    for name in required:
+        if name not in value:
+            raise UserError(f"{path}.{name} is missing.")
+    return hint(**{name: _load(hints[name], item, f"{path}.{name}") for name, item in value.items()})
+
+
+@functools.cache
+def _hints(hint: Any) -> dict[str, Any]:
+    return typing.get_type_hints(hint)
