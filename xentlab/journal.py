@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
 import os
 import secrets
 import time
@@ -125,13 +124,13 @@ class Journal:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115  it stays open as long as the process
         except OSError as error:
-            raise UserError(
-                f"output.root must be a directory that can be written, got {self.root}: {error}."
-            ) from error
+            message = f"output.root must be a directory that can be written, got {self.root}: {error.strerror}."
+            raise UserError(message) from error
         fcntl.flock(self._file, fcntl.LOCK_EX)
-        self._write(
-            "session", {"session": self.session, "host": os.uname().nodename, "pid": os.getpid(), **self._opening}
-        )
+        writer = {"session": self.session, "host": os.uname().nodename, "pid": os.getpid()}
+        self._write("session", writer | self._opening)
+        self._sync()
+        self.on_open()
 
     def _write(self, event: str, fields: Mapping[str, Any]) -> None:
         assert self._file is not None
@@ -147,11 +146,6 @@ class Journal:
         if self._file is not None:
             self._file.close()
             self._file = None
-
-
-def finite(value: float) -> float | None:
-    """The value as the journal holds it: None where it is not a finite number."""
-    return value if math.isfinite(value) else None
 
 
 class Records:

@@ -34,8 +34,12 @@ def run_composed(config_name: str, overrides: Sequence[str], job: Callable[[dict
     def task(config: DictConfig) -> None:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         assert isinstance(plain, dict)
-        job({str(k): v for k, v in plain.items()}, list(HydraConfig.get().overrides.task))
+        try:
+            job({str(k): v for k, v in plain.items()}, list(HydraConfig.get().overrides.task))
+        except Exception as error:  # Hydra would print its own line about it: raised again below
+            failed.append(error)
 
+    failed: list[Exception] = []
     # Hydra prints its errors and ends the process unless it is told to raise them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = ["xentlab", *overrides]
@@ -45,6 +49,8 @@ def run_composed(config_name: str, overrides: Sequence[str], job: Callable[[dict
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(task)()
     except (HydraException, OmegaConfBaseException) as error:
         raise _sentence(error) from error
+    if failed:
+        raise failed[0]
 
 
 def compose_group(group: str, name: str) -> dict[str, Any]:

@@ -4,8 +4,9 @@ To add one: a function in its family's module, re-exported here, and a YAML in `
 """
 
 from xentlab.losses.binary import bce
+from xentlab.losses.compound import compound
 from xentlab.losses.contract import LossSpec, loss, spec_of
 from xentlab.losses.cross_entropy import ce, custom_ce
 from xentlab.losses.squared import mse, mse_logits
 
-__all__ = ["LossSpec", "bce", "ce", "custom_ce", "loss", "mse", "mse_logits", "spec_of"]
+__all__ = ["LossSpec", "bce", "ce", "compound", "custom_ce", "loss", "mse", "mse_logits", "spec_of"]

@@ -8,7 +8,8 @@ the objective, for every loss alike.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,25 +17,93 @@ import torch
 from torch import Tensor
 
 from xentlab.errors import UserError
-from xentlab.losses.contract import Link, spec_of
+from xentlab.losses.contract import Link, as_distribution, spec_of
 from xentlab.schema import knobs
+from xentlab.step import Facts, weighted_mean
+
+DataTerm = Callable[[Tensor, Tensor, Facts, Mapping[str, Any]], Tensor]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One loss inside an objective.
+
+    Attributes:
+        name: of the function.
+        function: `(logits, target[, weight][, class_counts], **float knobs) -> values`, structural knobs bound.
+        data: the float knobs and their values; they may differ inside a stack.
+        structure: everything else that decides what it computes, as plain data.
+        asks: which of `weight` and `class_counts` it takes after the target.
+    """
+
+    name: str
+    function: functools.partial[Tensor]
+    data: dict[str, float]
+    structure: dict[str, Any]
+    asks: tuple[str, ...]
+
+    def reduce(
+        self, logits: Tensor, target: Tensor, weight: Tensor | None, facts: Facts, knob_values: Mapping[str, Any]
+    ) -> Tensor:
+        """The weighted mean of its values, a scalar. A set loss weighs inside, and its examples count alike."""
+        asked = {"class_counts": facts.get("class_counts"), "weight": weight}
+        values = self.function(logits, target, *(asked[name] for name in self.asks), **knob_values)
+        if "weight" not in self.asks or weight is None:
+            return weighted_mean(values, weight)
+        return weighted_mean(values, (weight.flatten(1) > 0).any(1))
 
 
 @dataclass(frozen=True)
 class BoundLoss:
-    """A loss as one task uses it.
+    """A loss as one task uses it: its terms, each with its factor in the sum.
 
     Attributes:
-        function: `(logits, target, **float knobs) -> values`, with the structural knobs already bound.
-        data: the float knobs and their values; they may differ inside a stack.
+        terms: by their names in the config; a plain loss is one term called by the empty name.
+        data: every float knob by its path below `loss`, factors included; they may differ inside a stack.
         link: from logits to probabilities, on this task.
         as_distribution: whether n-hot targets are divided by their sum.
     """
 
-    function: Callable[..., Tensor]
+    terms: dict[str, Term]
     data: dict[str, float]
     link: Link
     as_distribution: bool
+
+    @property
+    def needs(self) -> list[str]:
+        """Which facts about the training set it asks for."""
+        return ["class_counts"] if any("class_counts" in t.asks for t in self.terms.values()) else []
+
+    @property
+    def structure(self) -> dict[str, Any]:
+        """What two losses must share to train in one stack."""
+        return {name: term.structure for name, term in self.terms.items()}
+
+    @property
+    def functions(self) -> list[functools.partial[Tensor]]:
+        return [term.function for term in self.terms.values()]
+
+    def data_term(self, ignore_index: int | None) -> DataTerm:
+        """`(logits, target, facts, knobs) -> scalar` of one trial, with `knobs` as in `data`."""
+
+        def data_term(logits: Tensor, target: Tensor, facts: Facts, values: Mapping[str, Any]) -> Tensor:
+            target, weight = objective_weights(
+                target,
+                weights=facts.get("class_weights"),
+                ignore_index=ignore_index,
+                as_distribution=self.as_distribution,
+            )
+            if "" in self.terms:
+                return self.terms[""].reduce(logits, target, weight, facts, values)
+            if "smoothing" in values:
+                target = smooth(target, values["smoothing"], logits)
+            parts = []
+            for name, term in self.terms.items():
+                own = {knob: values[f"terms.{name}.{knob}"] for knob in term.data}
+                parts.append(values[f"terms.{name}.weight"] * term.reduce(logits, target, weight, facts, own))
+            return torch.stack(parts).sum()
+
+        return data_term
 
 
 def bind(loss: functools.partial[Any], task: str) -> BoundLoss:
@@ -43,6 +112,12 @@ def bind(loss: functools.partial[Any], task: str) -> BoundLoss:
     Raises:
         UserError: the loss declares that it has no meaning there.
     """
+    term, link = bind_term(loss, task)
+    return BoundLoss({"": term}, dict(term.data), link, as_distribution=task == "multilabel" and link == "softmax")
+
+
+def bind_term(loss: functools.partial[Any], task: str) -> tuple[Term, Link]:
+    """One loss as a term of an objective on `task`, and its link there."""
     spec, given = spec_of(loss), dict(loss.keywords)
     name = getattr(loss.func, "__name__", str(loss.func))
     if task not in spec.tasks:
@@ -53,23 +128,25 @@ def bind(loss: functools.partial[Any], task: str) -> BoundLoss:
         link = given["link"] = given["link"] or link
     data = {k: v for k, v in given.items() if schema[k].is_data}
     structure = {k: v for k, v in given.items() if k not in data}
+    positional = list(inspect.signature(loss.func).parameters)[2:]
+    asks = tuple(p for p in positional if p in ("weight", "class_counts"))
     function = functools.partial(loss.func, **structure)
-    return BoundLoss(function, data, link, as_distribution=task == "multilabel" and link == "softmax")
+    target = f"{loss.func.__module__}.{loss.func.__qualname__}"
+    return Term(name, function, data, {"_target_": target, **structure}, asks), link
 
 
 ClassWeights = Literal["none", "inverse", "median_frequency"]
+FactKind = Literal["counts", "inverse", "median_frequency"]
 
 
-def class_weights(kind: ClassWeights, targets: Tensor, num_classes: int, ignore_index: int | None) -> Tensor | None:
-    """Weight of each class [C], float64, from training `targets`: class indices [N], maps [N, H, W] or n-hot [N, C].
+def class_facts(kind: FactKind, targets: Tensor, num_classes: int, ignore_index: int | None) -> Tensor:
+    """A number for each class [C], float64, from training `targets`: indices [N], maps [N, H, W] or n-hot [N, C].
 
-    inverse: `total / (C count_c)`. median_frequency: `median(f) / f_c` with `f_c` the share of class c among the pixels
-    of the images that contain it. A class that never occurs weighs 0. None for `none`.
+    counts: how often it occurs. inverse: `total / (C count_c)`. median_frequency: `median(f) / f_c` with `f_c` the
+    share of class c among the pixels of the images that contain it. A class that never occurs weighs 0.
 
     Reference: Eigen & Fergus, Predicting depth, surface normals and semantic labels, 2015 (median frequency).
     """
-    if kind == "none":
-        return None
     if targets.ndim == 2:
         counts, totals = targets.double().sum(0), torch.full((num_classes,), float(len(targets)), dtype=torch.float64)
     else:
@@ -77,10 +154,11 @@ def class_weights(kind: ClassWeights, targets: Tensor, num_classes: int, ignore_
         counts = per_image.sum(0)
         present = (per_image > 0).double() if targets.ndim > 1 else torch.ones_like(per_image)
         totals = (present * per_image.sum(1, keepdim=True)).sum(0)
+    if kind == "counts":
+        return counts
     seen = counts > 0
-    safe = counts.clamp_min(1.0)
     if kind == "inverse":
-        weights = counts.sum() / (num_classes * safe)
+        weights = counts.sum() / (num_classes * counts.clamp_min(1.0))
     else:
         frequency = counts / totals.clamp_min(1.0)
         weights = torch.quantile(frequency[seen], 0.5) / frequency.clamp_min(1e-300)
@@ -122,3 +200,8 @@ def objective_weights(
     valid = target != ignore_index
     target = target.masked_fill(~valid, 0)
     return target, valid if weights is None else weights[target] * valid
+
+
+def smooth(target: Tensor, smoothing: float | Tensor, logits: Tensor) -> Tensor:
+    """The target as a distribution like `logits` with its share `smoothing` spread evenly over all classes."""
+    return (1.0 - smoothing) * as_distribution(target, logits) + smoothing / logits.shape[1]

@@ -14,7 +14,7 @@ from xentlab.losses.contract import as_distribution, loss
 from xentlab.schema import Range
 
 
-@loss(family="binary", link="sigmoid")
+@loss(family="binary", link="sigmoid", reference="Good 1952", proper=True)
 def bce(
     logits: Tensor,
     target: Tensor,

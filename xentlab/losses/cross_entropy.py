@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xentlab.losses.contract import as_distribution, loss
+from xentlab.losses.contract import Limit, as_distribution, loss
 from xentlab.schema import Range
 
 
-@loss(family="cross_entropy", link="softmax")
+@loss(family="cross_entropy", link="softmax", reference="Shannon 1948", shift_invariant=True, proper=True)
 def ce(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy in nats, per element: `-sum_c t_c log softmax(z)_c`.
 
@@ -30,7 +30,14 @@ def ce(logits: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(logits, target if target.is_floating_point() else target.long(), reduction="none")
 
 
-@loss(family="cross_entropy", link="softmax")
+@loss(
+    family="cross_entropy",
+    link="softmax",
+    reference="Szegedy 2016, Lin 2017, Leng 2022",
+    shift_invariant=True,
+    proper=True,
+    limits=(Limit({}, "ce"), Limit({"base": 2.0}, "ce", factor=1 / math.log(2))),
+)
 def custom_ce(
     logits: Tensor,
     target: Tensor,

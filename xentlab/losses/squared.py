@@ -13,7 +13,7 @@ from torch import Tensor
 from xentlab.losses.contract import as_distribution, loss
 
 
-@loss(family="squared", link="task")
+@loss(family="squared", link="task", reference="Brier 1950", shift_invariant=True, proper=True)
 def mse(logits: Tensor, target: Tensor, *, link: Literal["softmax", "sigmoid"] | None = None) -> Tensor:
     """Squared error of the probabilities, summed over classes: `sum_c (link(z)_c - t_c)^2`, the Brier score.
 
@@ -31,7 +31,7 @@ def mse(logits: Tensor, target: Tensor, *, link: Literal["softmax", "sigmoid"] |
     return (probs - as_distribution(target, logits)).square().sum(1)
 
 
-@loss(family="squared", link="identity")
+@loss(family="squared", link="identity", reference="Hui & Belkin 2021", proper=True)
 def mse_logits(logits: Tensor, target: Tensor) -> Tensor:
     """Squared error of the logits themselves, summed over classes: `sum_c (z_c - t_c)^2`. Link: identity.
 

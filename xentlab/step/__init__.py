@@ -9,10 +9,11 @@ Axes: R trials in a stack, B batch, C classes, P parameters of one trial.
 """
 
 from xentlab.step.lifts import Lift, Looped, Update, Vectorised
-from xentlab.step.objective import Objective, weighted_mean
+from xentlab.step.objective import Facts, Objective, weighted_mean
 from xentlab.step.state import State, parameter_count, row_norms, state_dict
 
 __all__ = [
+    "Facts",
     "Lift",
     "Looped",
     "Objective",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from xentlab.step.objective import Objective
+from xentlab.step.objective import Facts, Objective
 from xentlab.step.state import State, row_norms
 
 
@@ -64,7 +64,7 @@ class Lift(ABC):
         """Make the module ready for these rows; called before they are trained or evaluated."""
 
     @abstractmethod
-    def gradients(self, inputs: Tensor, target: Tensor, class_weights: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def gradients(self, inputs: Tensor, target: Tensor, facts: Facts) -> tuple[Tensor, Tensor | None]:
         """The two terms of the objective, each [rows] or a scalar; leaves the gradients in `grads` [rows, P]."""
 
     @abstractmethod
@@ -72,7 +72,7 @@ class Lift(ABC):
         """Logits [rows, B, C, ...] in evaluation mode, of inputs shaped as in `gradients`."""
 
     def step(
-        self, number: int, inputs: Tensor, target: Tensor, class_weights: Tensor | None, *, measure: bool = False
+        self, number: int, inputs: Tensor, target: Tensor, facts: Facts, *, measure: bool = False
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Step `number` (from 0 over the whole training) on one batch.
 
@@ -80,7 +80,7 @@ class Lift(ABC):
             The objective's data term and penalty (None without one), and where asked to `measure` the norm of each
             row's gradient before clipping [rows]; detached, on the device.
         """
-        data, penalty = self.gradients(inputs, target, class_weights)
+        data, penalty = self.gradients(inputs, target, facts)
         norms = None
         if self._clip_norm is not None:
             norms = self._clip(self.grads, self._clip_norm)
@@ -111,9 +111,9 @@ class Looped(Lift):
             owner, _, leaf_name = name.rpartition(".")
             self.module.get_submodule(owner)._buffers[leaf_name] = value[0]
 
-    def gradients(self, inputs: Tensor, target: Tensor, class_weights: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def gradients(self, inputs: Tensor, target: Tensor, facts: Facts) -> tuple[Tensor, Tensor | None]:
         data, penalty = self.objective(
-            self._forward, self._weights, self._loss_knobs, self._penalty_knobs, inputs, target, class_weights
+            self._forward, self._weights, self._loss_knobs, self._penalty_knobs, inputs, target, facts
         )
         grads = torch.autograd.grad(
             data if penalty is None else data + penalty, self._leaves, allow_unused=True, materialize_grads=True
@@ -129,8 +129,7 @@ class Looped(Lift):
 class Vectorised(Lift):
     """All R trials as one tensor program.
 
-    A batch is [R, B, ...], or [B, ...] where all rows share it (`shared`); class weights are [R, C] where the
-    objective is `weighted`.
+    A batch is [R, B, ...], or [B, ...] where all rows share it (`shared`).
     """
 
     def __init__(
@@ -141,7 +140,6 @@ class Vectorised(Lift):
         update: Update,
         *,
         shared: bool,
-        weighted: bool,
         compiled: bool = False,
     ) -> None:
         super().__init__(module, state, slice(0, len(state.params)), objective, update)
@@ -154,8 +152,7 @@ class Vectorised(Lift):
         self._loss_knobs = {k: self._knob(v) for k, v in objective.loss_knobs.items()}
         self._penalty_knobs = {k: self._knob(v) for k, v in objective.penalty_knobs.items()}
         batch = None if shared else 0
-        weights = 0 if weighted else None
-        self._lifted = torch.vmap(self._one, in_dims=(0, 0, 0, 0, batch, batch, weights))
+        self._lifted = torch.vmap(self._one, in_dims=(0, 0, 0, 0, batch, batch, 0))
         if compiled:
             self._lifted = torch.compile(self._lifted)
         self._predict = torch.vmap(self._logits, in_dims=(0, 0, batch))
@@ -174,7 +171,7 @@ class Vectorised(Lift):
         penalty_knobs: dict[str, Tensor],
         inputs: Tensor,
         target: Tensor,
-        class_weights: Tensor | None,
+        facts: Facts,
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         # BatchNorm writes its buffers in place: it gets copies, and the step returns them.
         buffers = {name: value.clone() for name, value in buffers.items()}
@@ -184,12 +181,12 @@ class Vectorised(Lift):
             return functional_call(self.module, named, (x,))
 
         weights = [p for p in params if p.ndim >= 2]
-        data, penalty = self.objective(forward, weights, loss_knobs, penalty_knobs, inputs, target, class_weights)
+        data, penalty = self.objective(forward, weights, loss_knobs, penalty_knobs, inputs, target, facts)
         return data, torch.zeros_like(data) if penalty is None else penalty, buffers
 
-    def gradients(self, inputs: Tensor, target: Tensor, class_weights: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def gradients(self, inputs: Tensor, target: Tensor, facts: Facts) -> tuple[Tensor, Tensor | None]:
         data, penalty, buffers = self._lifted(
-            self._leaves, self.buffers, self._loss_knobs, self._penalty_knobs, inputs, target, class_weights
+            self._leaves, self.buffers, self._loss_knobs, self._penalty_knobs, inputs, target, facts
         )
         total = (data + penalty).sum()
         grads = torch.autograd.grad(total, self._leaves, allow_unused=True, materialize_grads=True)

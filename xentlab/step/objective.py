@@ -10,20 +10,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+Facts = dict[str, Tensor]
+"""What a trial's training set tells about its classes, by name: each [C] for one trial, [R, C] for a stack."""
+
 
 @dataclass(frozen=True)
 class Objective:
     """Weighted mean of the loss plus a penalty on the weights; knobs hold one value for each of the R trials.
 
     Attributes:
-        loss: `(logits, target, **knobs) -> values`, per element.
-        adapt: `(target, class_weights) -> (target, weight of each element or None)`.
+        loss: `(logits, target, facts, knobs) -> scalar`, the data term of one trial; `facts` are what its training set
+            tells about the classes, by name [C].
         penalty: `(weights, **knobs) -> scalar` over one trial's weight tensors, or None.
         autocast: forward in bfloat16; losses and updates stay in the parameters' precision.
     """
 
-    loss: Callable[..., Tensor]
-    adapt: Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor | None]]
+    loss: Callable[[Tensor, Tensor, Facts, dict[str, Any]], Tensor]
     penalty: Callable[..., Tensor] | None
     loss_knobs: dict[str, list[float]]
     penalty_knobs: dict[str, list[float]]
@@ -37,14 +39,13 @@ class Objective:
         penalty_knobs: dict[str, Any],
         inputs: Tensor,
         target: Tensor,
-        class_weights: Tensor | None,
+        facts: Facts,
     ) -> tuple[Tensor, Tensor | None]:
         """The two terms of one trial on one batch: (data term, penalty or None), scalars."""
         with torch.autocast(inputs.device.type, torch.bfloat16) if self.autocast else contextlib.nullcontext():
             logits = forward(inputs)
-        target, weight = self.adapt(target, class_weights)
-        values = self.loss(logits.to(inputs.dtype), target, **loss_knobs)
-        return weighted_mean(values, weight), self.penalty(weights, **penalty_knobs) if self.penalty else None
+        data = self.loss(logits.to(inputs.dtype), target, facts, loss_knobs)
+        return data, self.penalty(weights, **penalty_knobs) if self.penalty else None
 
 
 def weighted_mean(values: Tensor, weight: Tensor | None) -> Tensor:

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from xentlab import metrics, regularizers
 from xentlab.data import Dataset, generator, split
-from xentlab.losses.adapters import class_weights, objective_weights
+from xentlab.losses.adapters import FactKind, class_facts
 from xentlab.losses.links import probabilities
 from xentlab.models import has_dropout, initial
 from xentlab.optim import clip_norm, optimizer_state
-from xentlab.step import Lift, Looped, Objective, State, Update, Vectorised, state_dict
+from xentlab.step import Facts, Lift, Looped, Objective, State, Update, Vectorised, state_dict
 from xentlab.train.batches import Batches
 from xentlab.train.plan import choose_lift
 from xentlab.train.trial import Trial
@@ -65,7 +65,7 @@ class Fit:
         self.module: nn.Module = self._initial(seeds[0]).to(self.device, self.dtype)
         self.steps_per_epoch = self.batches.num_steps(self.trainer.batch_size)
         self.state = State.of([self.modules[s] for s in seeds], self.device, self.dtype)
-        self.class_weights = self._class_weights()
+        self.facts = self._facts()
         self.lifts = self._lifts()
         self.done = 0
         self.diverged = torch.zeros(len(trials), dtype=torch.bool)
@@ -79,28 +79,25 @@ class Fit:
         weights_seed = generator(seed, "weights").initial_seed()
         return initial(self.trials[0].model, self.dataset.input_shape, self.dataset.num_classes, weights_seed)
 
-    def _class_weights(self) -> Tensor | None:
-        """[R, C] from each trial's own training targets, or None."""
-        kind = self.trainer.class_weights
-        rows = {}
+    def _facts(self) -> Facts:
+        """What the loss asks to know about each trial's own training set: by name [R, C]."""
+        ignored, classes = self.dataset.ignore_index, self.dataset.num_classes
+        kinds: dict[str, FactKind] = dict.fromkeys(self.trials[0].loss.needs, "counts")
+        if self.trainer.class_weights != "none":
+            kinds["class_weights"] = self.trainer.class_weights
+        rows: dict[int, Facts] = {}
         for row, trial in enumerate(self.trials):
             if trial.seed not in rows:
                 targets = self.batches.targets(row, "train").cpu()
-                weights = class_weights(kind, targets, self.dataset.num_classes, self.dataset.ignore_index)
-                if weights is None:
-                    return None
-                rows[trial.seed] = weights
-        return torch.stack([rows[t.seed] for t in self.trials]).to(self.device, self.dtype)
+                rows[trial.seed] = {name: class_facts(kind, targets, classes, ignored) for name, kind in kinds.items()}
+        per_trial = [rows[t.seed] for t in self.trials]
+        return {name: torch.stack([f[name] for f in per_trial]).to(self.device, self.dtype) for name in kinds}
 
     def _lifts(self) -> list[Lift]:
         first, trials = self.trials[0], self.trials
         penalised = first.regularizer.func is not regularizers.none
-        adapt = functools.partial(
-            _adapt, ignore_index=self.dataset.ignore_index, as_distribution=first.loss.as_distribution
-        )
         objective = Objective(
-            loss=first.loss.function,
-            adapt=adapt,
+            loss=first.loss.data_term(self.dataset.ignore_index),
             penalty=first.regularizer.func if penalised else None,
             loss_knobs={k: [t.loss.data[k] for t in trials] for k in first.loss.data},
             penalty_knobs={k: [t.regularizer.keywords[k] for t in trials] for k in first.regularizer.keywords},
@@ -123,13 +120,8 @@ class Fit:
         compiled = self.trainer.compile
         self.lift = choose_lift(trials, self.module, self.device.type)
         if self.lift == "vectorised":
-            weighted = self.class_weights is not None
             shared = self.batches.shared
-            return [
-                Vectorised(
-                    self.module, self.state, objective, update, shared=shared, weighted=weighted, compiled=compiled
-                )
-            ]
+            return [Vectorised(self.module, self.state, objective, update, shared=shared, compiled=compiled)]
         return [Looped(self.module, self.state, r, objective, update, compiled=compiled) for r in range(len(trials))]
 
     def epochs(self) -> Iterator[Epoch]:
@@ -157,11 +149,11 @@ class Fit:
         for lift in self.lifts:
             lift.enter()
             self._seed_dropout(lift, epoch)
-            weights = self.class_weights[_rows_of(lift)] if self.class_weights is not None else None
+            facts = {k: v[_rows_of(lift)] for k, v in self.facts.items()}
             data_sum, penalty_sum, norm_sum = lift.params.new_zeros(3, len(lift.params))
             for i, (inputs, target) in enumerate(self.batches.training(lift.rows, epoch, self.trainer.batch_size)):
                 measured = i % every == 0
-                data, penalty, norm = lift.step(first_step + i, inputs, target, weights, measure=measured)
+                data, penalty, norm = lift.step(first_step + i, inputs, target, facts, measure=measured)
                 data_sum += data
                 if penalty is not None:
                     penalty_sum += penalty
@@ -343,12 +335,6 @@ class Fit:
         }
 
 
-def _adapt(
-    target: Tensor, weights: Tensor | None, *, ignore_index: int | None, as_distribution: bool
-) -> tuple[Tensor, Tensor | None]:
-    return objective_weights(target, weights=weights, ignore_index=ignore_index, as_distribution=as_distribution)
-
-
 def _rows_of(lift: Lift) -> slice | int:
-    """The rows of a lift as its class weights want them: one trial has [C], a stack [R, C]."""
+    """The rows of a lift as its facts want them: one trial has [C], a stack [R, C]."""
     return lift.rows.start if isinstance(lift, Looped) else lift.rows

@@ -16,7 +16,7 @@ from xentlab.models import has_convolution, has_dropout
 from xentlab.schema import knobs
 from xentlab.train.trial import COMPONENTS, Trial
 
-_DATA_COMPONENTS = ("loss", "regularizer", "optimizer", "schedule")
+_DATA_COMPONENTS = ("regularizer", "optimizer", "schedule")
 
 
 def structure(trial: Trial) -> str:
@@ -25,9 +25,11 @@ def structure(trial: Trial) -> str:
     if trial.trainer.clip_norm is not None:
         key["trainer"]["clip_norm"] = "data"
     for name in COMPONENTS:
-        node = dict(trial.config[name])
-        if name in _DATA_COMPONENTS:
-            schema = knobs(getattr(trial, name).func if name != "loss" else trial.loss.function.func)  # type: ignore[attr-defined]
+        node: Any = dict(trial.config[name])
+        if name == "loss":
+            node = trial.loss.structure
+        elif name in _DATA_COMPONENTS:
+            schema = knobs(getattr(trial, name).func)
             node = {k: v for k, v in node.items() if k not in schema or not schema[k].is_data}
         key[name] = node
     return json.dumps(key, sort_keys=True, default=str)

@@ -16,8 +16,9 @@ import torch
 from xentlab import step
 from xentlab.data import TASKS, Dataset, Task, split
 from xentlab.errors import UserError, unknown
-from xentlab.losses.adapters import BoundLoss, ClassWeights, bind
-from xentlab.metrics import DIRECTIONS, PRIMARY
+from xentlab.losses.adapters import BoundLoss, ClassWeights
+from xentlab.losses.compound import bind_any
+from xentlab.metrics import METRICS, PRIMARY
 from xentlab.models import check_model
 from xentlab.schema import Range, build, check_knobs, knobs
 
@@ -116,10 +117,10 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
     model = build("model", config["model"])
     check_model(model, task)
     loss = build("loss", config["loss"])
-    bound = bind(loss, task)
+    bound = bind_any(loss, task)
     find_device(trainer.device)
-    if trainer.monitor is not None and trainer.monitor not in DIRECTIONS:
-        raise unknown("metric", trainer.monitor, DIRECTIONS)
+    if trainer.monitor is not None and trainer.monitor not in METRICS[task]:
+        raise unknown(f"metric of {task}", trainer.monitor, METRICS[task])
     optimizer = build("optimizer", config["optimizer"])
     label = f"{name or component_name(config['loss'])} · lr {optimizer.keywords['lr']:g} · seed {seed}"
     return Trial(
@@ -174,7 +175,7 @@ def signature(trial: Trial, fingerprint: str) -> str:
     config = {k: trial.config[k] for k in (*COMPONENTS, "seed")}
     config["trainer"] = {k: v for k, v in trial.config["trainer"].items() if k not in _EXECUTION}
     config["trainer"]["device"] = trial.device.type
-    partials = (trial.model, trial.loss.function, trial.regularizer, trial.optimizer, trial.schedule)
+    partials = (trial.model, *trial.loss.functions, trial.regularizer, trial.optimizer, trial.schedule)
     facts = {
         "config": config,
         "test": trial.test,

@@ -1,0 +1,78 @@
+"""The combinator: a weighted sum of losses, on targets that may be smoothed. Losses compose instead of multiplying.
+
+    loss=compound 'loss.terms={focal: {gamma: 2}, dice: {weight: 0.5}}' loss.smoothing=0.1
+
+A term is named by a loss of `xentlab.losses` (or by any word, with a `_target_`); `weight` is its factor in the sum.
+Every term is reduced by its own weighted mean, so that a loss per pixel and one per image can be added.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from torch import Tensor
+
+from xentlab.errors import UserError
+from xentlab.losses.adapters import BoundLoss, bind, bind_term
+from xentlab.losses.contract import loss
+from xentlab.schema import Knob, Range, build, check
+
+_FACTOR = Knob("weight", float, 1.0, Range(0, None))
+
+
+@loss(family="combinators", link="task")
+def compound(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    terms: dict[str, Any] | None = None,
+    smoothing: Annotated[float, Range(0, 1, open_high=True)] = 0.0,
+) -> Tensor:
+    """The weighted sum of several losses on smoothed targets `t' = (1 - smoothing) t + smoothing / C`:
+
+        sum_k weight_k mean(loss_k(z, t'))
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W], or floats shaped like `logits`.
+        terms: name -> knobs of that loss, with its factor `weight` >= 0 (default 1).
+        smoothing: share of the target spread evenly over all classes, in [0, 1).
+
+    Returns:
+        A scalar: terms of different shapes have no common element.
+    """
+    task = "segmentation" if logits.ndim == 4 else "multiclass"
+    bound = bind_compound(functools.partial(compound, terms=terms, smoothing=smoothing), task)
+    return bound.data_term(None)(logits, target, {}, bound.data)
+
+
+def bind_compound(loss: functools.partial[Any], task: str) -> BoundLoss:
+    """What a compound means on `task`: its terms bound, its floats by their paths (`terms.focal.gamma`).
+
+    Raises:
+        UserError: no term, a term that does not exist or has no meaning here, or terms with different links.
+    """
+    terms, data, links = {}, {"smoothing": loss.keywords["smoothing"]}, {}
+    if not loss.keywords["terms"]:
+        raise UserError("loss.terms must name at least one loss, got none.")
+    for name, given in loss.keywords["terms"].items():
+        path, node = f"loss.terms.{name}", dict(given or {})
+        if not isinstance(given or {}, Mapping):
+            raise UserError(f"{path} must be a mapping of knobs, got {given!r}.")
+        factor = check(path, _FACTOR, node.pop("weight", 1.0))
+        node.setdefault("_target_", f"xentlab.losses.{name}")
+        terms[name], links[name] = bind_term(build(path, node), task)
+        data[f"terms.{name}.weight"] = factor
+        data |= {f"terms.{name}.{knob}": value for knob, value in terms[name].data.items()}
+    if len(set(links.values())) > 1:
+        found = ", ".join(f"{name} {link}" for name, link in links.items())
+        raise UserError(f"loss.terms must share one link, so that they speak of the same probabilities, got {found}.")
+    link = next(iter(links.values()))
+    return BoundLoss(terms, data, link, as_distribution=task == "multilabel" and link == "softmax")
+
+
+def bind_any(loss: functools.partial[Any], task: str) -> BoundLoss:
+    """What any loss of the config means on `task`, a compound included."""
+    return bind_compound(loss, task) if loss.func is compound else bind(loss, task)
