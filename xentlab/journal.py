@@ -170,15 +170,17 @@ class Records:
 
     def mark_killed(self) -> set[str]:
         """Give unfinished trials and groups of segments without a living writer the status `killed`."""
-        everything: list[TrialRecord | GroupRecord] = [*self.trials.values(), *self.groups.values()]
-        sessions = {record.session for record in everything}
+        sessions = {record.session for record in self._everything()}
         dead = {s for s in sessions if not writer_lives(self.root / "journal" / f"{s}.jsonl")}
-        changed = set()
-        for record in everything:
+        changed = self.update()  # a writer may have written its last lines just before it ended
+        for record in self._everything():
             if record.status == "running" and record.session in dead:
                 record.status, record.end = "killed", _last_time(record)
                 changed.add(record.id)
         return changed
+
+    def _everything(self) -> list[TrialRecord | GroupRecord]:
+        return [*self.trials.values(), *self.groups.values()]
 
     def finished(self, signature: str) -> TrialRecord | None:
         """The latest finished trial of this signature."""
@@ -207,7 +209,7 @@ class Records:
             case "trial":
                 known = self.trials.get(e["trial"])
                 if known is not None:  # taken up again by a later session
-                    known.session, known.status, known.end = session, "running", None
+                    known.session, known.status, known.end, known.reason = session, "running", None, ""
                     return {known.id}
                 self.trials[e["trial"]] = TrialRecord(
                     e["trial"], e["signature"], e["label"], e["config"], e["tags"], session, e["time"]

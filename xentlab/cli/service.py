@@ -17,9 +17,14 @@ from xentlab.journal import TrialRecord
 
 
 def render(record: TrialRecord, folder: Path) -> None:
-    """Draw a finished trial's pictures into its artifact folder: its curves, and masks of a segmentation."""
-    history = {k: [v for _, _, v in points] for k, points in record.curves.items() if k.startswith(("train/", "val/"))}
-    if history and not (folder / "curves.png").exists():
+    """Draw a finished trial's pictures into its artifact folder: its curves, and masks of a segmentation.
+
+    The trials of a comparison are many, and its report draws their curves together: they get no picture of their own.
+    """
+    monitor = next((k.removeprefix("best/") for k in record.summary if k.startswith("best/val/")), None)
+    if "comparison" not in record.tags and monitor is not None and not (folder / "curves.png").exists():
+        keys = ("train/objective", monitor.replace("val/", "train/"), monitor)
+        history = {key: [v for _, _, v in record.curves[key]] for key in keys}
         report.save_curves(history, folder / "curves.png", title=record.label)
     examples = folder / "examples.npz"
     if examples.exists() and not (folder / "masks.png").exists():

@@ -83,6 +83,171 @@ def custom_ce(
     return (truth * terms).sum(1) + z_weight * log_normaliser.squeeze(1).square()
 
 
+@loss(
+    family="cross_entropy",
+    link="softmax",
+    reference="Szegedy 2016",
+    shift_invariant=True,
+    limits=(Limit({"smoothing": 0.0}, "ce"), Limit({}, "custom_ce", {"smoothing": 0.1})),
+)
+def label_smoothing(
+    logits: Tensor, target: Tensor, *, smoothing: Annotated[float, Range(0, 1, open_high=True)] = 0.1
+) -> Tensor:
+    """Cross-entropy with a share of the target spread over all classes, `t' = (1 - smoothing) t + smoothing / C`:
+
+        -sum_c t'_c log softmax(z)_c
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
+        smoothing: share of the target spread evenly over all classes, in [0, 1).
+
+    Returns:
+        [N] or [N, H, W], in nats, at least the entropy of `t'`.
+
+    Reference: Szegedy et al., Rethinking the inception architecture for computer vision, 2016.
+    """
+    log_q = F.log_softmax(logits, dim=1)
+    truth = as_distribution(target, logits)
+    return -(1.0 - smoothing) * (truth * log_q).sum(1) - smoothing * log_q.mean(1)
+
+
+@loss(
+    family="cross_entropy",
+    link="softmax",
+    reference="Lin 2017",
+    shift_invariant=True,
+    limits=(Limit({"gamma": 0.0}, "ce"), Limit({}, "custom_ce", {"gamma": 2.0})),
+)
+def focal(logits: Tensor, target: Tensor, *, gamma: Annotated[float, Range(0, None)] = 2.0) -> Tensor:
+    """Cross-entropy that pays less for what is already right, with `q = softmax(z)`:
+
+        -sum_c t_c (1 - q_c)^gamma log q_c
+
+    The paper's `alpha_t` is a weight of classes, and those belong to the objective's mean.
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
+        gamma: focal exponent, >= 0.
+
+    Returns:
+        [N] or [N, H, W], >= 0.
+
+    Reference: Lin et al., Focal loss for dense object detection, 2017.
+    """
+    log_q = F.log_softmax(logits, dim=1)
+    focus = torch.exp(gamma * log_complement(logits, log_q))
+    return -(as_distribution(target, logits) * focus * log_q).sum(1)
+
+
+@loss(
+    family="cross_entropy",
+    link="softmax",
+    reference="Leng 2022",
+    shift_invariant=True,
+    limits=(Limit({"epsilon": 0.0}, "ce"), Limit({}, "custom_ce", {"epsilon": 1.0})),
+)
+def poly1(logits: Tensor, target: Tensor, *, epsilon: Annotated[float, Range(-1, None)] = 1.0) -> Tensor:
+    """Cross-entropy with the first term of its series in `1 - q` changed, with `q = softmax(z)`:
+
+        sum_c t_c [ -log q_c + epsilon (1 - q_c) ]
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
+        epsilon: added to the first coefficient, >= -1.
+
+    Returns:
+        [N] or [N, H, W], >= 0.
+
+    Reference: Leng et al., PolyLoss: a polynomial expansion perspective of classification loss functions, 2022.
+    """
+    log_q = F.log_softmax(logits, dim=1)
+    return (as_distribution(target, logits) * (-log_q - epsilon * torch.expm1(log_q))).sum(1)
+
+
+@loss(
+    family="cross_entropy",
+    link="softmax",
+    reference="Feng 2020",
+    shift_invariant=True,
+    limits=(Limit({"order": 1}, "linear"),),
+)
+def taylor_ce(logits: Tensor, target: Tensor, *, order: Annotated[int, Range(1, None)] = 2) -> Tensor:
+    """Cross-entropy cut off after the first terms of its Taylor series, bounded and so robust, with `q = softmax(z)`:
+
+        sum_c t_c sum_{k=1}^{order} (1 - q_c)^k / k
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
+        order: number of terms, >= 1; 1 is `linear`, infinitely many are `ce`.
+
+    Returns:
+        [N] or [N, H, W], in [0, 1 + 1/2 + ... + 1/order].
+
+    Reference: Feng et al., Can cross entropy loss be robust to label noise?, 2020.
+    """
+    rest = -torch.expm1(F.log_softmax(logits, dim=1))
+    series = torch.full_like(rest, 1.0 / order)
+    for k in range(order - 1, 0, -1):
+        series = 1.0 / k + rest * series
+    return (as_distribution(target, logits) * rest * series).sum(1)
+
+
+@loss(
+    family="cross_entropy",
+    link="softmax",
+    reference="de Brebisson 2016, Chowdhery 2022",
+    proper=True,
+    limits=(Limit({"z_weight": 0.0}, "ce"), Limit({}, "custom_ce", {"z_weight": 1e-4})),
+)
+def z_loss(logits: Tensor, target: Tensor, *, z_weight: Annotated[float, Range(0, None)] = 1e-4) -> Tensor:
+    """Cross-entropy that also holds the log-normaliser near 0: `ce(z, t) + z_weight log^2 sum_c exp(z_c)`.
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
+        z_weight: weight of the squared log-normaliser, >= 0; 1e-4 as in PaLM.
+
+    Returns:
+        [N] or [N, H, W], >= 0.
+
+    Reference: de Brebisson & Vincent, The Z-loss: a shift and scale invariant classification loss belonging to the
+    spherical family, 2016 (the name); Chowdhery et al., PaLM: scaling language modeling with pathways, 2022 (the
+    formula).
+    """
+    return ce(logits, target) + z_weight * torch.logsumexp(logits, dim=1).square()
+
+
+@loss(family="cross_entropy", link="softmax", reference="Wei 2022")
+def logit_norm(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    temperature: Annotated[float, Range(0, None, open_low=True)] = 0.04,
+) -> Tensor:
+    """Cross-entropy of the logits' direction alone, so that training cannot grow their length: `ce(z', t)` with
+
+        z' = z / (temperature (||z|| + 1e-7))
+
+    The tiny number is that of the authors' code. Probabilities are still softmax(z), as in the paper.
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
+        temperature: divides the unit vector, > 0; 0.04 is the paper's for ten classes.
+
+    Returns:
+        [N] or [N, H, W], in nats, in (0, 2 / temperature + log C).
+
+    Reference: Wei et al., Mitigating neural network overconfidence with logit normalization, 2022.
+    """
+    length = torch.linalg.vector_norm(logits, dim=1, keepdim=True)
+    return ce(logits / (temperature * (length + 1e-7)), target)
+
+
 def log_complement(logits: Tensor, log_probs: Tensor) -> Tensor:
     """`log(1 - softmax(z)_c)` for every class, shaped like `logits` [N, C, ...], exact where a probability rounds to 1.
 

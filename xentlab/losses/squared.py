@@ -5,12 +5,13 @@ To add one: write the function here with its formula, ranges and reference, and 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from xentlab.losses.contract import as_distribution, loss
+from xentlab.schema import Range
 
 
 @loss(family="squared", link="task", reference="Brier 1950", shift_invariant=True, proper=True)
@@ -32,16 +33,31 @@ def mse(logits: Tensor, target: Tensor, *, link: Literal["softmax", "sigmoid"] |
 
 
 @loss(family="squared", link="identity", reference="Hui & Belkin 2021", proper=True)
-def mse_logits(logits: Tensor, target: Tensor) -> Tensor:
-    """Squared error of the logits themselves, summed over classes: `sum_c (z_c - t_c)^2`. Link: identity.
+def mse_logits(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    k: Annotated[float, Range(0, None, open_low=True)] = 1.0,
+    M: Annotated[float, Range(0, None, open_low=True)] = 1.0,
+) -> Tensor:
+    """Squared error of the logits themselves, summed over classes. Link: identity.
+
+        sum_c (1 + (k - 1) t_c) (z_c - M t_c)^2
+
+    so that the true class costs `k (z - M)^2` and every other one `z^2`. With many classes the paper rescales by
+    `k > 1` and `M > 1` (k = 1, M = 15 for 42 classes or more). Its mean over classes is 1/C of this.
 
     Args:
         logits: [N, C] or [N, C, H, W].
         target: class indices [N] or [N, H, W], or floats shaped like `logits`.
+        k: weight of the true class's term, > 0.
+        M: target of the true class's logit, > 0; proper at 1 (with k = 1) only.
 
     Returns:
         [N] or [N, H, W], >= 0.
 
-    Reference: Hui & Belkin, Evaluation of neural architectures trained with square loss vs cross-entropy, 2021.
+    Reference: Hui & Belkin, Evaluation of neural architectures trained with square loss vs cross-entropy in
+    classification tasks, 2021.
     """
-    return (logits - as_distribution(target, logits)).square().sum(1)
+    truth = as_distribution(target, logits)
+    return ((1.0 + (k - 1.0) * truth) * (logits - M * truth).square()).sum(1)

@@ -1,0 +1,223 @@
+"""What a law is: a function that looks for inputs on which a loss breaks it.
+
+    law(subject, dtype, generator) -> Counterexample | Skipped | None
+
+`Subject` is a loss as one task uses it. A law tries its inputs from the smallest shapes upwards and returns the first
+on which it is broken; `None` says that it held on all, `Skipped` that it says nothing about this loss, and why. An
+error that the loss raises on valid inputs breaks whichever law asked for the value.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xentlab.errors import UserError
+from xentlab.losses.adapters import BoundLoss, bind
+from xentlab.losses.contract import UNDECLARED, Link, LossSpec, spec_of
+from xentlab.schema import Knob, check_knobs, knobs
+
+_FACTS = ("weight", "class_counts")
+_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Counterexample:
+    """Inputs on which a law is broken.
+
+    Attributes:
+        message: what happened, in a few words.
+        logits: the logits that were given, where they matter.
+        target: the target that was given.
+        knobs: the knobs that were not at their defaults.
+    """
+
+    message: str
+    logits: Tensor | None = None
+    target: Tensor | None = None
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        parts = [f"{k} {show(v)}" for k, v in (("logits", self.logits), ("target", self.target)) if v is not None]
+        parts += [f"{k}={v:.6g}" if isinstance(v, float) else f"{k}={v}" for k, v in self.knobs.items()]
+        return f"{self.message} at {', '.join(parts)}" if parts else self.message
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Why a law says nothing about a loss."""
+
+    reason: str
+
+
+Finding = Counterexample | Skipped | None
+LawFunction = Callable[["Subject", torch.dtype, torch.Generator], Finding]
+
+
+@dataclass(frozen=True)
+class Law:
+    """A law with the name under which reports list it.
+
+    Attributes:
+        name: two or three words.
+        statement: what holds when it holds, in one sentence.
+        function: the law itself.
+        dtypes: the precisions in which it is tried.
+    """
+
+    name: str
+    statement: str
+    function: LawFunction
+    dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.float64)
+
+
+class LossRaised(Exception):
+    """The loss raised an error, or returned no tensor, on inputs that the contract allows."""
+
+    def __init__(self, example: Counterexample) -> None:
+        super().__init__(str(example))
+        self.example = example
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A loss as one task uses it, every knob at its default (or as the user's partial has it).
+
+    Attributes:
+        name: of the function.
+        spec: what it declares.
+        declared: whether it declares anything.
+        task: the task it is looked at under.
+        bound: what the training step would call.
+        schema: its knobs.
+    """
+
+    name: str
+    spec: LossSpec
+    declared: bool
+    task: str
+    bound: BoundLoss
+    schema: Mapping[str, Knob]
+
+    @property
+    def link(self) -> Link:
+        return self.bound.link
+
+    @property
+    def per_image(self) -> bool:
+        """Whether it gives one value for a whole image."""
+        return "weight" in self.bound.terms[""].asks
+
+    def values(self, logits: Tensor, target: Tensor, *, weight: Tensor | None = None, **given: Any) -> Tensor:
+        """The values of the elements, with the knobs `given` in place of the defaults.
+
+        Raises:
+            LossRaised: the loss raised, or returned something that is no tensor.
+        """
+        term = self.bound.terms[""]
+        asked = {"weight": weight, "class_counts": class_counts(logits)}
+        try:
+            result: Any = term.function(logits, target, *(asked[name] for name in term.asks), **term.data | given)
+        except Exception as error:
+            raise LossRaised(Counterexample(sentence(error), logits, target, given)) from error
+        if not isinstance(result, Tensor):
+            raise LossRaised(Counterexample(f"returned a {type(result).__name__}, not a tensor", logits, target, given))
+        return result
+
+    def gradient(
+        self, logits: Tensor, target: Tensor, *, weight: Tensor | None = None, **given: Any
+    ) -> tuple[Tensor, Tensor]:
+        """The values, and the gradient of their sum with respect to the logits.
+
+        Raises:
+            LossRaised: forward or backward raised.
+        """
+        leaf = logits.detach().clone().requires_grad_()
+        # Through a copy: a loss that writes into its logits is the business of one law only.
+        values = self.values(leaf.clone(), target, weight=weight, **given)
+        try:
+            (slope,) = torch.autograd.grad(values.sum(), leaf)
+        except RuntimeError as error:
+            raise LossRaised(Counterexample(f"no gradient: {sentence(error)}", logits, target, given)) from error
+        return values.detach(), slope
+
+
+def subject(loss: Callable[..., Any], task: str) -> Subject:
+    """`loss`, or a `functools.partial` of it with some knobs set, as `task` uses it.
+
+    Raises:
+        UserError: its signature is not that of a loss, a knob is out of range, or it has no meaning on the task.
+    """
+    function = loss.func if isinstance(loss, functools.partial) else loss
+    given = loss.keywords if isinstance(loss, functools.partial) else {}
+    name = getattr(function, "__name__", str(function))
+    check_signature(name, function)
+    values = check_knobs("loss", function, given)
+    spec = spec_of(function)
+    bound = bind(functools.partial(function, **values), task)
+    return Subject(name, spec, spec is not UNDECLARED, task, bound, knobs(function))
+
+
+def check_signature(name: str, function: Callable[..., Any]) -> None:
+    """Refuse what is not `(logits, target[, weight][, class_counts], *, knobs)`, and say what is wrong with it."""
+    rule = "a loss must be a function (logits, target, *, knobs) -> values"
+    if not callable(function) or isinstance(function, type):
+        raise UserError(f"{name} is a {type(function).__name__}: {rule}.")
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except ValueError as error:
+        raise UserError(f"{name} does not tell its parameters: {rule}.") from error
+    star = [str(p) for p in parameters if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if star:
+        raise UserError(f"{name} takes {star[0]}: {rule}, each knob by its name.")
+    if len(positional) < 2:
+        got = ", ".join(p.name for p in positional) or "nothing"
+        raise UserError(f"{name} takes {got} by position: {rule}.")
+    for parameter in positional[2:]:
+        if parameter.name not in _FACTS:
+            raise UserError(
+                f"{name} takes {parameter.name} by position: {rule}, where only weight and class_counts may follow the "
+                f"target and every knob stands behind the *."
+            )
+
+
+def class_counts(logits: Tensor) -> Tensor:
+    """How often each class occurs in an imagined training set, unequal: [C]."""
+    count = logits.shape[1]
+    return 10.0 * torch.arange(count, 0, -1, dtype=logits.dtype, device=logits.device)
+
+
+def differs(got: Tensor, wanted: Tensor) -> bool:
+    """Whether two tensors differ by more than the rounding of their precision."""
+    rtol, atol = (1e-9, 1e-10) if got.dtype == wanted.dtype == torch.float64 else (1e-4, 1e-5)
+    wanted = wanted.to(got.dtype)
+    return got.shape != wanted.shape or not torch.allclose(got, wanted, rtol=rtol, atol=atol, equal_nan=True)
+
+
+def sentence(error: Exception) -> str:
+    """An error in one line."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {text[:160]}" if text else type(error).__name__
+
+
+def show(tensor: Tensor) -> str:
+    """A small tensor as nested lists of short numbers, a large one by its shape."""
+    if tensor.numel() > _SHOWN:
+        return f"of shape {list(tensor.shape)}"
+    return _nested(tensor.detach().tolist())
+
+
+def _nested(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_nested, value))}]"
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:.4g}"
+    return str(value)

@@ -1,0 +1,202 @@
+"""Losses of whole images: overlap of predicted and true regions, for segmentation. Link: softmax.
+
+Their signature is `(logits [N, C, H, W], target, weight=None, *, knobs) -> [N]`. `weight` [N, H, W] is the weight of
+each pixel, 0 where it is ignored; it weighs every sum over pixels, so that an ignored pixel changes nothing. Obeys
+`xentlab.losses.contract`.
+
+To add one: write the function here from the sums of `overlap`, with its formula, ranges and reference, and a YAML in
+`configs/loss`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+
+from xentlab.losses.contract import Limit, as_distribution, loss
+from xentlab.schema import Range
+
+Classes = Literal["all", "present"]
+
+
+@loss(
+    family="dense",
+    link="softmax",
+    tasks=("segmentation",),
+    reference="Drozdzal 2016",
+    shift_invariant=True,
+    limits=(Limit({}, "tversky", {"alpha": 0.5, "beta": 0.5, "smooth": 0.5}),),
+)
+def dice(
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    smooth: Annotated[float, Range(0, None)] = 1.0,
+    classes: Classes = "all",
+) -> Tensor:
+    """Soft Dice loss of each image, averaged over classes; sums run over pixels, each times its weight:
+
+        mean_c [ 1 - (2 sum q_c t_c + smooth) / (sum q_c + sum t_c + smooth) ],  q = softmax(z)
+
+    A class absent from truth and prediction costs 0. One absent from the truth alone costs `m / (m + smooth)` for a
+    predicted mass m, a constant 1 where smooth is 0: then choose the classes that are present.
+
+    Args:
+        logits: [N, C, H, W].
+        target: class indices [N, H, W], or distributions shaped like `logits`.
+        weight: of each pixel [N, H, W], >= 0; None for all equal.
+        smooth: added to both areas, in pixels, >= 0; evens the steep loss of a class of a few pixels.
+        classes: average over all classes, or over those present in the image's truth.
+
+    Returns:
+        [N], in [0, 1].
+
+    Reference: Drozdzal et al., The importance of skip connections in biomedical image segmentation, 2016.
+    """
+    hit, false, missed = overlap(logits, target, weight)
+    wrong = false + missed
+    return class_mean(ratio(wrong, wrong + 2.0 * hit + smooth), hit + missed, classes)
+
+
+@loss(
+    family="dense",
+    link="softmax",
+    tasks=("segmentation",),
+    reference="Milletari 2016",
+    shift_invariant=True,
+)
+def squared_dice(
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    smooth: Annotated[float, Range(0, None)] = 1.0,
+    classes: Classes = "all",
+) -> Tensor:
+    """Soft Dice loss with squares in the denominator, averaged over classes:
+
+        mean_c [ 1 - (2 sum q_c t_c + smooth) / (sum q_c^2 + sum t_c^2 + smooth) ],  q = softmax(z)
+
+    It is `sum (q_c - t_c)^2 / (sum q_c^2 + sum t_c^2 + smooth)`: least where q = t, for a soft truth too.
+
+    Args:
+        logits: [N, C, H, W].
+        target: class indices [N, H, W], or distributions shaped like `logits`.
+        weight: of each pixel [N, H, W], >= 0; None for all equal.
+        smooth: added to both areas, in pixels, >= 0.
+        classes: average over all classes, or over those present in the image's truth.
+
+    Returns:
+        [N], in [0, 1].
+
+    Reference: Milletari et al., V-Net: fully convolutional neural networks for volumetric medical image segmentation,
+    2016.
+    """
+    probs, truth = _pixels(logits, target)
+    distance = _area((probs - truth).square(), weight)
+    areas = _area(probs.square() + truth.square(), weight)
+    return class_mean(ratio(distance, areas + smooth), _area(truth, weight), classes)
+
+
+@loss(family="dense", link="softmax", tasks=("segmentation",), reference="Sudre 2017", shift_invariant=True)
+def generalised_dice(
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    power: Annotated[float, Range(0, None)] = 2.0,
+) -> Tensor:
+    """Generalised Dice loss: one ratio for all classes, in which a rare class counts as much as a large one:
+
+        1 - 2 sum_c v_c sum q_c t_c / sum_c v_c (sum q_c + sum t_c),  v_c = 1 / (sum t_c)^power,  q = softmax(z)
+
+    A class that is absent from an image's truth weighs as much as its rarest present class, as in the authors' code.
+
+    Args:
+        logits: [N, C, H, W].
+        target: class indices [N, H, W], or distributions shaped like `logits`.
+        weight: of each pixel [N, H, W], >= 0; None for all equal.
+        power: of the area in a class's weight, >= 0; 2 is the paper's, at 0 the loss is the mean of `1 - q_true`.
+
+    Returns:
+        [N], in [0, 1].
+
+    Reference: Sudre et al., Generalised Dice overlap as a deep learning loss function for highly unbalanced
+    segmentations, 2017.
+    """
+    hit, false, missed = overlap(logits, target, weight)
+    area = (hit + missed).detach()
+    present = area > 0
+    # Relative to the rarest class: 1 / area^power overflows for soft areas far below one pixel.
+    rarest = area.masked_fill(~present, torch.inf).amin(1, keepdim=True)
+    volume = torch.where(present, rarest, 1.0) / torch.where(present, area, 1.0)
+    wrong = (volume.pow(power) * (false + missed)).sum(1)
+    right = (volume.pow(power) * hit).sum(1)
+    return ratio(wrong, wrong + 2.0 * right)
+
+
+@loss(family="dense", link="softmax", tasks=("segmentation",), reference="Jadon 2020", shift_invariant=True)
+def log_cosh_dice(
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    smooth: Annotated[float, Range(0, None)] = 1.0,
+    classes: Classes = "all",
+) -> Tensor:
+    """Logarithm of the hyperbolic cosine of the soft Dice loss, which flattens it near its minimum:
+
+        log cosh dice(z, t)
+
+    Args:
+        logits: [N, C, H, W].
+        target: class indices [N, H, W], or distributions shaped like `logits`.
+        weight: of each pixel [N, H, W], >= 0; None for all equal.
+        smooth: as in `dice`, >= 0.
+        classes: as in `dice`.
+
+    Returns:
+        [N], in [0, log cosh 1 = 0.4338].
+
+    Reference: Jadon, A survey of loss functions for semantic segmentation, 2020.
+    """
+    value = dice(logits, target, weight, smooth=smooth, classes=classes)
+    # cosh x = 1 + 2 sinh^2(x / 2) keeps all digits near 0.
+    return torch.log1p(2.0 * torch.sinh(value / 2.0).square())
+
+
+def overlap(logits: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """True positives, false positives and false negatives of every class, in weighted pixels, each [N, C]."""
+    probs, truth = _pixels(logits, target)
+    right = probs * truth
+    # Sums of what is wrong, not differences of sums: exact and >= 0 where nearly nothing is wrong.
+    return _area(right, weight), _area(probs - right, weight), _area(truth - right, weight)
+
+
+def _pixels(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities and truth, each [N, C, pixels]."""
+    shape = (*logits.shape[:2], -1)
+    return torch.softmax(logits, dim=1).reshape(shape), as_distribution(target, logits).reshape(shape)
+
+
+def _area(values: Tensor, weight: Tensor | None) -> Tensor:
+    """The weighted sum over pixels [N, C] of `values` [N, C, pixels]."""
+    if weight is None:
+        return values.sum(2)
+    return (values * weight.to(values.dtype).reshape(len(values), 1, -1)).sum(2)
+
+
+def ratio(part: Tensor, whole: Tensor) -> Tensor:
+    """`part / whole` with 0 / 0 = 0: nothing there, nothing wrong."""
+    return part / whole.clamp_min(torch.finfo(whole.dtype).tiny)
+
+
+def class_mean(values: Tensor, area: Tensor, classes: Classes) -> Tensor:
+    """The mean [N] of `values` [N, C] over all classes, or over those with an area in the truth."""
+    if classes == "all":
+        return values.mean(1)
+    present = (area.detach() > 0).to(values.dtype)
+    return (values * present).sum(1) / present.sum(1).clamp_min(1.0)

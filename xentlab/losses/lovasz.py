@@ -1,0 +1,72 @@
+"""The Lovasz extension of the Jaccard loss. Link: softmax. Its contract is that of `dense`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from xentlab.losses.contract import as_distribution, loss
+from xentlab.losses.dense import Classes, area, class_mean
+
+
+@loss(
+    family="dense", link="softmax", tasks=("segmentation",), reference="Berman 2018", soft=False, shift_invariant=True
+)
+def lovasz_softmax(
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    classes: Literal["present", "all"] = "present",
+) -> Tensor:
+    """Lovasz-Softmax loss of each image: the Jaccard loss of a set of wrong pixels, extended to errors between 0 and 1.
+
+    With the errors `m_1 >= m_2 >= ...` of class c, `m = |q_c - t_c|`, `q = softmax(z)`, sorted over pixels, and the
+    Jaccard loss `J(S) = |S| / |truth or S|` of taking the pixels S wrong:
+
+        mean_c sum_i m_i [ J({1..i}) - J({1..i-1}) ]
+
+    Areas are sums of pixel weights, so an ignored pixel has none. The Jaccard loss is one of sets: distributions as
+    targets have no meaning beyond one-hot maps.
+
+    Args:
+        logits: [N, C, H, W].
+        target: class indices [N, H, W], or one-hot maps shaped like `logits`.
+        weight: of each pixel [N, H, W], >= 0; None for all equal.
+        classes: average over those present in the image's truth, or over all; an absent class then costs its largest
+            error.
+
+    Returns:
+        [N], in [0, 1].
+
+    Reference: Berman et al., The Lovasz-Softmax loss: a tractable surrogate for the optimization of the
+    intersection-over-union measure in neural networks, 2018.
+    """
+    shape = (*logits.shape[:2], -1)
+    probs = torch.softmax(logits, dim=1).reshape(shape)
+    truth = as_distribution(target, logits).reshape(shape)
+    errors = (truth - probs).abs()
+    pixels = torch.ones_like(errors[:, :1]) if weight is None else weight.to(errors.dtype).reshape(len(errors), 1, -1)
+    slopes = _jaccard_slopes(errors.detach(), truth, pixels.expand_as(truth))
+    values = (errors * slopes).sum(2)
+    if classes == "all":
+        return values.mean(1)
+    present = ((pixels * truth).sum(2) > 0).to(values.dtype)
+    return (values * present).sum(1) / present.sum(1).clamp_min(1.0)
+
+
+def _jaccard_slopes(errors: Tensor, truth: Tensor, pixels: Tensor) -> Tensor:
+    """What each pixel adds to its class's Jaccard loss when pixels turn wrong from the largest error down.
+
+    Args and the result are [N, C, pixels].
+    """
+    # Ignored pixels come last, so that not even the order of the others hangs on them.
+    order = errors.masked_fill(pixels == 0, -1.0).argsort(dim=2, descending=True, stable=True)
+    truth, pixels = truth.gather(2, order), pixels.gather(2, order)
+    wrong = pixels.cumsum(2)
+    union = (pixels * truth).sum(2, keepdim=True) + (pixels * (1.0 - truth)).cumsum(2)
+    jaccard = wrong / union.clamp_min(torch.finfo(union.dtype).tiny)
+    slopes = torch.cat([jaccard[..., :1], jaccard.diff(dim=2)], dim=2)
+    return torch.zeros_like(slopes).scatter(2, order, torch.where(pixels > 0, slopes, 0.0))

@@ -1,0 +1,256 @@
+"""Losses of label sets: several classes may be true at once. Link: sigmoid. Obeys `xentlab.losses.contract`.
+
+On one true class they see its one-hot target. Weighted binary cross-entropy is `bce` with `pos_weight`, in `binary`.
+
+To add one: write the function here with its formula, ranges and reference, and a YAML in `configs/loss`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xentlab.losses.binary import bce
+from xentlab.losses.contract import Limit, as_distribution, loss
+from xentlab.schema import Range
+
+
+@loss(
+    family="multilabel",
+    link="sigmoid",
+    reference="Lin 2017",
+    limits=(Limit({"gamma": 0.0, "alpha": 0.5}, "bce", factor=0.5),),
+)
+def focal_bce(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    gamma: Annotated[float, Range(0, None)] = 2.0,
+    alpha: Annotated[float, Range(0, 1, open_low=True, open_high=True)] = 0.25,
+) -> Tensor:
+    """Focal loss of every class's yes-or-no question, summed over classes, with `s` the sigmoid:
+
+        sum_c [ -alpha t_c (1 - s(z_c))^gamma log s(z_c) - (1 - alpha) (1 - t_c) s(z_c)^gamma log(1 - s(z_c)) ]
+
+    It is linear in the target: a soft label is the expectation over its yes and no.
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W] (one-vs-rest), or labels in [0, 1] shaped like `logits`.
+        gamma: focal exponent, >= 0; down-weights what is already right.
+        alpha: weight of the positive answers, in (0, 1); the negative ones weigh `1 - alpha`.
+
+    Returns:
+        [N] or [N, H, W], >= 0.
+
+    Reference: Lin, Goyal, Girshick, He & Dollar, Focal loss for dense object detection, 2017.
+    """
+    truth = as_distribution(target, logits)
+    log_yes, log_no = F.logsigmoid(logits), F.logsigmoid(-logits)
+    positive = -alpha * truth * torch.exp(gamma * log_no) * log_yes
+    negative = -(1.0 - alpha) * (1.0 - truth) * torch.exp(gamma * log_yes) * log_no
+    return (positive + negative).sum(1)
+
+
+@loss(
+    family="multilabel",
+    link="sigmoid",
+    reference="Ridnik 2021",
+    limits=(
+        Limit({"gamma_pos": 0.0, "gamma_neg": 0.0, "clip": 0.0}, "bce"),
+        Limit({"gamma_pos": 2.0, "gamma_neg": 2.0, "clip": 0.0}, "focal_bce", {"gamma": 2.0, "alpha": 0.5}, factor=2.0),
+    ),
+)
+def asl(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    gamma_pos: Annotated[float, Range(0, None)] = 0.0,
+    gamma_neg: Annotated[float, Range(0, None)] = 4.0,
+    clip: Annotated[float, Range(0, 1, open_high=True)] = 0.05,
+) -> Tensor:
+    """Asymmetric loss: focal with an exponent for each answer, and easy negatives left out, summed over classes.
+
+        sum_c [ -t_c (1 - p_c)^gamma_pos log p_c - (1 - t_c) m_c^gamma_neg log(1 - m_c) ],   m_c = max(p_c - clip, 0)
+
+    with `p = s(z)` the sigmoid. The gradient is that of the formula; the authors' code can also hold the focal weights
+    constant. It is linear in the target.
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W] (one-vs-rest), or labels in [0, 1] shaped like `logits`.
+        gamma_pos: focal exponent of the positive answers, >= 0.
+        gamma_neg: focal exponent of the negative answers, >= 0.
+        clip: probability below which a negative answer costs nothing, in [0, 1).
+
+    Returns:
+        [N] or [N, H, W], >= 0.
+
+    Reference: Ridnik, Ben-Baruch, Zamir, Noy, Friedman, Protter & Zelnik-Manor, Asymmetric loss for multi-label
+    classification, 2021.
+    """
+    truth = as_distribution(target, logits)
+    log_yes, log_no = F.logsigmoid(logits), F.logsigmoid(-logits)
+    positive = -torch.exp(gamma_pos * log_no) * log_yes
+    shifted = torch.exp(log_yes) - clip
+    costs = shifted > 0
+    # A power of zero has no finite gradient for exponents below 1, so the branch that is not taken sees 1.
+    focus = torch.exp(gamma_neg * torch.log(torch.where(costs, shifted, torch.ones_like(shifted))))
+    log_clip = torch.log(torch.as_tensor(clip, dtype=logits.dtype, device=logits.device))
+    log_rest = torch.logaddexp(log_no, log_clip).clamp_max(0.0)
+    negative = torch.where(costs, -focus * log_rest, torch.zeros_like(focus))
+    return (truth * positive + (1.0 - truth) * negative).sum(1)
+
+
+@loss(family="multilabel", link="sigmoid", reference="Su 2022", limits=(Limit({}, "bce", binary=True),))
+def zlpr(logits: Tensor, target: Tensor) -> Tensor:
+    """Zero-bounded log-sum-exp pairwise ranking: labels above 0, all other classes below it.
+
+        log(1 + sum_c t_c exp(-z_c)) + log(1 + sum_c (1 - t_c) exp(z_c))
+
+    Labels in between 0 and 1 weigh in both sums, the authors' form for soft labels; its minimum lies at
+    `s(2 z) = t`, so that the sign of a logit answers yes or no while `s(z)` is not a calibrated probability.
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W] (one label), or labels in [0, 1] shaped like `logits`.
+
+    Returns:
+        [N] or [N, H, W], >= 0.
+
+    Reference: Su, Zhu, Tang, Pan & Bo, ZLPR: A novel loss for multi-label classification, 2022.
+    """
+    truth = as_distribution(target, logits)
+    zero = torch.zeros_like(logits[:, :1])
+    labels = torch.cat([zero, torch.log(truth) - logits], dim=1)
+    others = torch.cat([zero, torch.log(1.0 - truth) + logits], dim=1)
+    return torch.logsumexp(labels, dim=1) + torch.logsumexp(others, dim=1)
+
+
+@loss(family="multilabel", link="sigmoid", reference="Zhang & Zhou 2006", minimum=math.exp(-2.0))
+def bp_mll(logits: Tensor, target: Tensor) -> Tensor:
+    """Pairwise exponential ranking: the mean of `exp(o_l - o_k)` over pairs of a label k and another class l.
+
+        1 / (|Y| |not Y|) sum_{k in Y} sum_{l not in Y} exp(o_l - o_k),   o = tanh(z)
+
+    As in the paper the outputs are squashed by tanh. The double sum is a product of two sums, so that it costs O(C).
+    Labels in between 0 and 1 weigh in both means. Where all classes are labels, or none, there is no pair: 0.
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W] (one label), or labels in [0, 1] shaped like `logits`.
+
+    Returns:
+        [N] or [N, H, W], in [exp(-2), exp(2)], or 0 without a pair.
+
+    Reference: Zhang & Zhou, Multilabel neural networks with applications to functional genomics and text
+    categorization, 2006.
+    """
+    truth = as_distribution(target, logits)
+    outputs = torch.tanh(logits)
+    labels = (truth * torch.exp(-outputs)).sum(1)
+    others = ((1.0 - truth) * torch.exp(outputs)).sum(1)
+    pairs = truth.sum(1) * (1.0 - truth).sum(1)
+    return labels * others / torch.where(pairs > 0, pairs, torch.ones_like(pairs))
+
+
+@loss(family="multilabel", link="sigmoid", reference="Zhang 2021")
+def hill(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    lam: Annotated[float, Range(1, None)] = 1.5,
+    margin: Annotated[float, Range(0, None)] = 1.0,
+    gamma: Annotated[float, Range(0, None)] = 2.0,
+) -> Tensor:
+    """Hill loss: a focal term for labels, and for other classes a hill that forgives what looks like a missing label.
+
+        sum_c [ -t_c (1 - m_c)^gamma log m_c + (1 - t_c) (lam - p_c) p_c^2 ],   p = s(z), m = s(z - margin)
+
+    with `s` the sigmoid: the authors' released form. It is linear in the target.
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W] (one label), or labels in [0, 1] shaped like `logits`.
+        lam: height of the hill, >= 1; at 1.5 a negative with probability 1 pulls no longer.
+        margin: subtracted from the logits of labels, >= 0.
+        gamma: focal exponent of labels, >= 0.
+
+    Returns:
+        [N] or [N, H, W], >= 0.
+
+    Reference: Zhang, Cheng, Huang, Wen, Feng, Li & Guo, Simple and robust loss design for multi-label learning with
+    missing labels, 2021.
+    """
+    truth = as_distribution(target, logits)
+    probs = torch.sigmoid(logits)
+    positive = -torch.exp(gamma * F.logsigmoid(margin - logits)) * F.logsigmoid(logits - margin)
+    negative = (lam - probs) * probs.square()
+    return (truth * positive + (1.0 - truth) * negative).sum(1)
+
+
+@loss(
+    family="multilabel",
+    link="sigmoid",
+    reference="Paszke 2019",
+    proper=True,
+    limits=(Limit({}, "bce", factor=0.5, binary=True),),
+)
+def multilabel_soft_margin(logits: Tensor, target: Tensor) -> Tensor:
+    """Binary cross-entropy averaged over classes, `bce / C`, as PyTorch's loss of this name.
+
+        -1/C sum_c [ t_c log s(z_c) + (1 - t_c) log(1 - s(z_c)) ]
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W] (one-vs-rest), or labels in [0, 1] shaped like `logits`.
+
+    Returns:
+        [N] or [N, H, W], in nats per class, >= 0.
+
+    Reference: Paszke et al., PyTorch: An imperative style, high-performance deep learning library, 2019.
+    """
+    return bce(logits, target) / logits.shape[1]
+
+
+@loss(family="multilabel", link="sigmoid", reference="Benedict 2021")
+def sigmoid_f1(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    slope: Annotated[float, Range(0, None, open_low=True)] = 1.0,
+    offset: Annotated[float, Range(None, None)] = 0.0,
+) -> Tensor:
+    """One minus the F1 score of each element's own label set, its counts made smooth by a sigmoid:
+
+        1 - 2 tp / (2 tp + fp + fn),   tp = sum S_c t_c, fp = sum S_c (1 - t_c), fn = sum (1 - S_c) t_c,
+        S = sigmoid(slope (z + offset))
+
+    The paper counts over the batch for each class, which couples its examples; here the counts run over the classes of
+    one element. `S` acts on the logits, as in the paper (the authors' code squashes them by a sigmoid first). Where no
+    class is a label the F1 score does not depend on the logits, and the value is 1.
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W] (one label), or labels in [0, 1] shaped like `logits`.
+        slope: of the sigmoid, > 0.
+        offset: added to the logits.
+
+    Returns:
+        [N] or [N, H, W], in [0, 1].
+
+    Reference: Benedict, Koops, Odijk & de Rijke, sigmoidF1: A smooth F1 score surrogate loss for multilabel
+    classification, 2021.
+    """
+    truth = as_distribution(target, logits)
+    sharpened = slope * (logits + offset)
+    chosen, left = torch.sigmoid(sharpened), torch.sigmoid(-sharpened)
+    wrong = ((1.0 - truth) * chosen + truth * left).sum(1)
+    labels = truth.sum(1)
+    labelled = labels > 0
+    total = torch.where(labelled, labels + chosen.sum(1), torch.ones_like(labels))
+    return torch.where(labelled, wrong / total, torch.ones_like(labels))

@@ -1,0 +1,139 @@
+"""Cross-entropies that know how often each class occurs. Link: softmax. Obeys `xentlab.losses.contract`.
+
+They take `class_counts` [C] of the training set after the target; a class that never occurs there counts as seen once.
+To add one: write the function here with its formula, ranges and reference, and a YAML in `configs/loss`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xentlab.losses.contract import Limit, as_distribution, loss
+from xentlab.losses.cross_entropy import ce, log_complement
+from xentlab.schema import Range
+
+
+@loss(
+    family="priors",
+    link="softmax",
+    reference="Menon 2021",
+    symmetric=False,
+    shift_invariant=True,
+    limits=(Limit({"tau": 0.0}, "ce"),),
+)
+def logit_adjusted(
+    logits: Tensor, target: Tensor, class_counts: Tensor, *, tau: Annotated[float, Range(0, None)] = 1.0
+) -> Tensor:
+    """Cross-entropy of logits shifted by the log of the class prior, so that softmax(z) answers as if all classes were
+    equally common: `ce(z + tau log prior, t)` with `prior_c = class_counts_c / sum class_counts`.
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
+        class_counts: how often each class occurs in the training set [C], >= 0.
+        tau: strength of the shift, >= 0; 0 is `ce`.
+
+    Returns:
+        [N] or [N, H, W], in nats, >= 0.
+
+    Reference: Menon et al., Long-tail learning via logit adjustment, 2021.
+    """
+    # The total of the counts is one constant for all classes, which softmax does not see.
+    return ce(logits + tau * torch.log(_per_class(class_counts, logits)), target)
+
+
+@loss(
+    family="priors",
+    link="softmax",
+    reference="Cao 2019",
+    symmetric=False,
+    shift_invariant=True,
+    limits=(
+        Limit({"max_margin": 0.0, "scale": 1.0}, "ce"),
+        Limit({"max_margin": 0.0}, "custom_ce", {"temperature": 1 / 30}),
+    ),
+)
+def ldam(
+    logits: Tensor,
+    target: Tensor,
+    class_counts: Tensor,
+    *,
+    max_margin: Annotated[float, Range(0, None)] = 0.5,
+    scale: Annotated[float, Range(0, None, open_low=True)] = 30.0,
+) -> Tensor:
+    """Cross-entropy that asks for a margin, the larger the rarer the true class:
+
+        sum_c t_c log( 1 + sum_{j != c} exp(scale (z_j - z_c + m_c)) ),   m_c = max_margin (min n / n_c)^(1/4)
+
+    It takes the logits as they are, like the authors' released loss; their networks end in a layer of cosines, for
+    which `scale` is meant. The most frequent form of the margin, `C n^(-1/4)`, has its C chosen by `max_margin`.
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W], or a distribution shaped like `logits` (the expected loss).
+        class_counts: how often each class occurs in the training set [C], >= 0.
+        max_margin: the margin of the rarest class, >= 0, in units of the logits.
+        scale: multiplies the logits, > 0.
+
+    Returns:
+        [N] or [N, H, W], >= 0.
+
+    Reference: Cao et al., Learning imbalanced datasets with label-distribution-aware margin loss, 2019.
+    """
+    counts = _per_class(class_counts, logits)
+    margins = max_margin * torch.exp(0.25 * (counts.amin().log() - counts.log()))
+    scaled = scale * logits
+    log_q = F.log_softmax(scaled, dim=1)
+    # log sum_{j != c} exp(scale (z_j - z_c)) is log(1 - q_c) - log q_c: the normaliser cancels.
+    against = log_complement(scaled, log_q) - log_q + scale * margins
+    return -(as_distribution(target, logits) * F.logsigmoid(-against)).sum(1)
+
+
+@loss(
+    family="priors",
+    link="softmax",
+    reference="Cui 2019",
+    symmetric=False,
+    shift_invariant=True,
+    limits=(Limit({"beta": 0.0}, "ce"),),
+)
+def class_balanced(
+    logits: Tensor,
+    target: Tensor,
+    class_counts: Tensor,
+    *,
+    beta: Annotated[float, Range(0, 1, open_high=True)] = 0.999,
+) -> Tensor:
+    """Cross-entropy in which a class weighs the inverse of its effective number of samples:
+
+        -sum_c w_c t_c log softmax(z)_c,   w_c proportional to (1 - beta) / (1 - beta^n_c)
+
+    The weights average 1 over the classes that occur. They scale each value, as in the paper; the objective's class
+    weights divide by their sum in a batch as well.
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
+        class_counts: how often each class occurs in the training set [C], >= 0.
+        beta: in [0, 1); 0 weighs all classes alike, towards 1 by inverse frequency.
+
+    Returns:
+        [N] or [N, H, W], >= 0.
+
+    Reference: Cui et al., Class-balanced loss based on effective number of samples, 2019.
+    """
+    log_beta = torch.log(torch.as_tensor(beta, dtype=logits.dtype, device=logits.device))
+    weights = -1.0 / torch.expm1(_per_class(class_counts, logits) * log_beta)
+    occurs = (_per_class(class_counts, logits, unseen=0.0) > 0).to(logits.dtype)
+    weights = weights * occurs.sum() / (weights * occurs).sum()
+    return -(as_distribution(target, logits) * weights * F.log_softmax(logits, dim=1)).sum(1)
+
+
+def _per_class(class_counts: Tensor, logits: Tensor, *, unseen: float = 1.0) -> Tensor:
+    """The counts [C] in the logits' dtype, shaped to broadcast along their axis 1, `unseen` in the place of 0."""
+    counts = class_counts.to(logits.dtype).reshape(-1, *[1] * (logits.ndim - 2))
+    return torch.where(counts > 0, counts, unseen)

@@ -1,0 +1,40 @@
+"""The journal's way to MLflow: in the background, in batches, idempotent. The only package that imports mlflow.
+
+The training never imports mlflow. A process of its own tails the journal and feeds the store, so that a slow, dead or
+absent store neither slows nor stops a training, and a killed training is still recorded to its last epoch.
+
+- `settings`: where the runs go, and the environment in which mlflow is imported
+- `content`: what a record looks like in MLflow: names, params, tags, points
+- `store`: the store, made where there is none; its errors told apart
+- `sender`: finds or makes runs and sends them what they lack
+- `passes`: one pass (`sync`), and the loop that follows a session (`follow`)
+- `tracker`: the training's side
+- `server`: the UI, and what `xentlab doctor` asks
+
+The contract: whatever is sent is derived from the journal alone and may be sent again at any time without a change.
+To send one more fact about a trial, write it to the journal and derive it in `content`.
+"""
+
+from xentlab.tracking.passes import follow, serve_follower, sync
+from xentlab.tracking.sender import Report
+from xentlab.tracking.server import base, links, serve, status, stop
+from xentlab.tracking.settings import Destination, default_uri, resolve
+from xentlab.tracking.store import Unreachable
+from xentlab.tracking.tracker import Tracker
+
+__all__ = [
+    "Destination",
+    "Report",
+    "Tracker",
+    "Unreachable",
+    "base",
+    "default_uri",
+    "follow",
+    "links",
+    "resolve",
+    "serve",
+    "serve_follower",
+    "status",
+    "stop",
+    "sync",
+]

@@ -1,0 +1,184 @@
+"""What the journal's records look like in MLflow: names, params, tags, points. Pure; nothing here imports mlflow."""
+
+from __future__ import annotations
+
+import json
+import math
+import posixpath
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from xentlab.journal import GroupRecord, Records, TrialRecord
+
+PARAM_LIMIT, TAG_LIMIT, KEY_LIMIT, DIGEST_LIMIT = 6000, 8000, 250, 36  # characters, MLflow's own
+STATUS = {
+    "running": "RUNNING",
+    "finished": "FINISHED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+    "killed": "KILLED",
+}
+
+Key = tuple[str | None, str | None]
+"""Identity of a run: (trial, group), (trial, None) for a trial by itself, (None, group) for a group."""
+
+Point = tuple[str, float, int, int]
+"""Name, finite value, milliseconds since the epoch, step."""
+
+
+def params(config: Mapping[str, Any]) -> dict[str, str]:
+    """A nested config as MLflow params: dotted keys, a component by its short name, long values cut with a mark."""
+    return {key_name(key): cut(text, PARAM_LIMIT) for key, text in _leaves(config, "")}
+
+
+def _leaves(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            yield key or "_target_", _short(str(value["_target_"]))
+        for name, inner in value.items():
+            if name not in ("_target_", "_partial_"):
+                yield from _leaves(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple) and any(isinstance(inner, Mapping) for inner in value):
+        for index, inner in enumerate(value):
+            yield from _leaves(inner, f"{key}.{index}")
+    else:
+        yield key, value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _short(target: str) -> str:
+    """`ce` for `xentlab.losses.ce`; a component from elsewhere keeps its full path."""
+    return target.rpartition(".")[2] if target.startswith("xentlab.") else target
+
+
+def key_name(name: str) -> str:
+    """The name with what MLflow refuses in it replaced by underscores."""
+    clean = posixpath.normpath(re.sub(r"[^\w\-. :/]", "_", name[:KEY_LIMIT]))
+    return clean.lstrip("./") or "_"
+
+
+def cut(text: str, limit: int) -> str:
+    """The text, shortened to the limit with a mark that says so."""
+    mark = f" ... [cut, {len(text)} characters in all]"
+    return text if len(text) <= limit else text[: limit - len(mark)] + mark
+
+
+def label_of(record: TrialRecord | GroupRecord) -> str:
+    return record.label if isinstance(record, TrialRecord) else record.name
+
+
+def config_of(record: TrialRecord | GroupRecord) -> Mapping[str, Any]:
+    return record.config if isinstance(record, TrialRecord) else record.params
+
+
+def opening_tags(record: TrialRecord | GroupRecord, key: Key, records: Records) -> dict[str, str]:
+    """The tags that a run gets when it is created, its identity among them."""
+    session = records.sessions[record.session]
+    facts = session["environment"]
+    tags = {**record.tags, "host": session["host"], "status": record.status, "xentlab.session": record.session}
+    if facts.get("git"):
+        commit = facts["git"]["commit"]
+        tags |= {"git_commit": commit, "mlflow.source.git.commit": commit}
+    tags |= {"mlflow.source.name": session["command"], "mlflow.source.type": "LOCAL"}
+    if facts.get("user"):
+        tags["mlflow.user"] = facts["user"]
+    if isinstance(record, TrialRecord):
+        tags["signature"] = record.signature
+    else:
+        tags["xentlab.kind"] = record.kind
+    trial, group = key
+    tags |= {name: value for name, value in (("xentlab.trial", trial), ("xentlab.group", group)) if value is not None}
+    return clean_tags(tags)
+
+
+def closing_tags(record: TrialRecord | GroupRecord) -> dict[str, str]:
+    """The tags that say how a trial or a group ended."""
+    tags = {**record.tags, "status": record.status, "xentlab.session": record.session}
+    if isinstance(record, TrialRecord):
+        tags |= {name: value for name, value in record.summary.items() if isinstance(value, str)}
+        tags |= {name: json.dumps(value) for name, value in record.summary.items() if isinstance(value, bool)}
+        tags["epochs"] = str(record.epochs)
+        if record.reason:
+            tags["reason"] = record.reason
+    return clean_tags(tags)
+
+
+def clean_tags(tags: Mapping[str, Any]) -> dict[str, str]:
+    return {key_name(key): cut(str(value), TAG_LIMIT) for key, value in tags.items()}
+
+
+def points(trial: TrialRecord, after: int) -> list[Point]:
+    """The finite points of the epochs later than `after`, by epoch."""
+    found = []
+    for name, curve in trial.curves.items():
+        key = key_name(name)
+        for epoch, time, value in curve[bisect_right(curve, after, key=lambda point: point[0]) :]:
+            if value is not None and math.isfinite(value):
+                found.append((key, float(value), time, epoch))
+    return sorted(found, key=lambda point: point[3])
+
+
+def final_points(record: TrialRecord | GroupRecord, end: int) -> list[Point]:
+    """The summary's numbers as points at the last epoch; a name that has a curve already keeps its curve."""
+    if isinstance(record, TrialRecord):
+        values, step = {k: v for k, v in record.summary.items() if k not in record.curves}, record.epochs
+    else:
+        values, step = dict(record.metrics), 0
+    return [(key_name(k), float(v), end, step) for k, v in values.items() if _is_number(v)]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def end_time(record: TrialRecord | GroupRecord, records: Records) -> int:
+    """Milliseconds at which it ended; a killed group ended with the last of its members."""
+    end = record.end if record.end is not None else record.start
+    if isinstance(record, GroupRecord) and record.status == "killed":
+        return max([end, *(end_time(records.trials[name], records) for name in record.members)])
+    return end
+
+
+def state(record: TrialRecord | GroupRecord) -> str:
+    """What a complete run was complete for; a trial that is taken up again gets another."""
+    epochs = record.epochs if isinstance(record, TrialRecord) else 0
+    return f"{record.session} {record.status} {epochs}"
+
+
+def dataset_facts(trial: TrialRecord) -> tuple[str, str] | None:
+    """Name and digest of the trial's dataset."""
+    if "dataset" not in trial.tags or "fingerprint" not in trial.tags:
+        return None
+    return trial.tags["dataset"], trial.tags["fingerprint"].removeprefix("sha256:")[:DIGEST_LIMIT]
+
+
+def keys(records: Records) -> Iterator[Key]:
+    """The runs that the journal asks for, parents first.
+
+    A trial without a group gets a run of its own once it has an epoch or an end: by then it would have been filed.
+    """
+    filed: set[str] = set()
+    for name in groups_in_order(records):
+        yield (None, name)
+        for trial in records.groups[name].members:
+            filed.add(trial)
+            yield (trial, name)
+    for trial, record in records.trials.items():
+        if trial not in filed and (record.epochs > 0 or record.status != "running"):
+            yield (trial, None)
+
+
+def groups_in_order(records: Records) -> list[str]:
+    """Group ids, each after its parent."""
+    ordered: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+        parent = records.groups[name].parent
+        if parent is not None and parent in records.groups and parent not in ordered:
+            visit(parent)
+        ordered[name] = None
+
+    for name in records.groups:
+        visit(name)
+    return list(ordered)

@@ -1,0 +1,204 @@
+"""The UI and the health of a store: what `xentlab ui` and `xentlab doctor` ask."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+from xentlab.errors import UserError
+from xentlab.tracking.settings import DATABASES, Destination, environment, load
+from xentlab.tracking.store import Refused, Unreachable, translated
+from xentlab.tracking.tracker import last_line
+
+START_S = 90.0  # a server takes about 10 s to start; a busy machine takes longer
+
+
+def status(destination: Destination) -> dict[str, Any]:
+    """How a store is, without making or changing anything.
+
+    Returns:
+        `uri` (without its password), `reachable`, `problem` (one phrase, or empty), `schema` (current, needs migration,
+        newer, unknown, or none yet), and `experiments` and `runs` (counts, None if unknown).
+    """
+    facts: dict[str, Any] = {"uri": destination.shown, "reachable": False, "problem": "", "schema": "unknown"}
+    facts |= {"experiments": None, "runs": None}
+    path = destination.database
+    if path is not None and not path.exists():
+        return {**facts, "schema": "none yet", "problem": f"no database yet; the first run makes {path}"}
+    try:
+        with translated():
+            if destination.scheme in DATABASES:
+                return {**facts, **_database_status(destination)}
+            return {**facts, **_server_status(destination)}
+    except (Unreachable, Refused) as error:
+        return {**facts, "problem": str(error)}
+
+
+def _database_status(destination: Destination) -> dict[str, Any]:
+    import sqlalchemy
+
+    db = load("mlflow.store.db.utils")
+    engine = sqlalchemy.create_engine(destination.uri)
+    try:
+        tables = set(sqlalchemy.inspect(engine).get_table_names())
+        if "runs" not in tables:
+            return {"reachable": True, "schema": "none yet", "problem": "the database has no MLflow tables yet"}
+        schema = _schema(db, db._get_schema_version(engine))
+        with engine.connect() as connection:
+            count = {
+                name: connection.execute(
+                    sqlalchemy.text(f"SELECT count(*) FROM {name} WHERE lifecycle_stage = 'active'")
+                ).scalar_one()
+                for name in ("experiments", "runs")
+            }
+    finally:
+        engine.dispose()
+    upgrade = f"run `mlflow db upgrade {destination.shown}` after a backup"
+    problem = {"current": "", "needs migration": upgrade, "newer": "update mlflow"}[schema]
+    return {"reachable": True, "schema": schema, "problem": problem, **count}
+
+
+def _schema(db: Any, revision: str | None) -> str:
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+
+    script = ScriptDirectory.from_config(db._get_alembic_config(""))
+    if revision in script.get_heads():
+        return "current"
+    try:
+        return "needs migration" if revision is None or script.get_revision(revision) else "newer"
+    except CommandError:  # a revision that this mlflow has never heard of
+        return "newer"
+
+
+def _server_status(destination: Destination) -> dict[str, Any]:
+    client = load().MlflowClient(tracking_uri=destination.uri)
+    experiments = [found.experiment_id for found in _pages(client.search_experiments)]
+    runs = sum(1 for _ in _pages(client.search_runs, experiments)) if experiments else 0
+    return {"reachable": True, "schema": "current", "experiments": len(experiments), "runs": runs}
+
+
+def _pages(search: Any, *args: Any) -> Any:
+    token = None
+    while True:
+        page = search(*args, max_results=1000, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def serve(destination: Destination, port: int, *, host: str = "127.0.0.1") -> subprocess.Popen[bytes]:
+    """Start MLflow's UI over a database store and wait until it answers.
+
+    Args:
+        destination: a database store that exists.
+        port: TCP port, in [1, 65535].
+        host: the interface to listen on; the default is reachable from this machine alone.
+
+    Returns:
+        The server's process; end it with `stop`.
+
+    Raises:
+        UserError: the store is a server already, has no database yet, the port is taken, or the server does not start.
+    """
+    if destination.scheme not in DATABASES:
+        raise UserError(f"tracking.uri is a server already: open {destination.shown} in a browser.")
+    if destination.database is not None and not destination.database.exists():
+        raise UserError(f"There are no runs to show yet: {destination.database} does not exist.")
+    if not 1 <= port <= 65535:
+        raise UserError(f"--port must be in [1, 65535], got {port}.")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UserError(f"--port must be free, got {port} on {host}: {error.strerror}.") from error
+    options = ["--backend-store-uri", destination.uri, "--default-artifact-root", str(destination.artifact_location)]
+    log = destination.root / "mlflow-server.log"
+    with open(log, "wb") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", *options, "--host", host, "--port", str(port), "--workers", "1"],
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            cwd=destination.root,
+            env=environment(os.environ),
+            start_new_session=True,  # it starts workers of its own: `stop` ends the whole group
+        )
+    until = time.monotonic() + START_S
+    try:
+        while not _answers(f"{base(host, port)}/health"):
+            if process.poll() is not None:
+                raise UserError(f"The MLflow server did not start: {last_line(log)} (all of it in {log}).")
+            if time.monotonic() > until:
+                raise UserError(f"The MLflow server did not answer within {START_S:.0f} s: see {log}.")
+            time.sleep(0.1)
+    except BaseException:
+        stop(process)
+        raise
+    return process
+
+
+def stop(process: subprocess.Popen[bytes], *, patience_s: float = 5.0) -> None:
+    """End a server that `serve` has started, with its workers."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, sign)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait()
+
+
+def base(host: str, port: int) -> str:
+    """The address of a server."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as reply:
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return False
+
+
+def links(destination: Destination, *, address: str | None = None, newest: int = 3) -> list[tuple[str, str]]:
+    """Addresses worth opening: the experiment's runs as a table, then its newest comparisons and sweeps.
+
+    Args:
+        destination: the store and the experiment.
+        address: of the server that shows a database store, such as `base(host, port)`; a store that is a server itself
+            needs none.
+        newest: how many comparisons and sweeps to name, >= 0.
+
+    Returns:
+        (URL, what it shows); empty if the experiment does not exist yet.
+
+    Raises:
+        UserError: the store does not answer.
+    """
+    address = (address or destination.uri).rstrip("/")
+    with translated():
+        client = load().MlflowClient(tracking_uri=destination.uri)
+        experiment = client.get_experiment_by_name(destination.experiment)
+        if experiment is None:
+            return []
+        page = f"{address}/#/experiments/{experiment.experiment_id}/runs"
+        found = [(f"{page}?workflowType=machine_learning", f"all runs of the experiment '{destination.experiment}'")]
+        for kind in ("comparison", "sweep"):
+            filed = f"tags.`xentlab.kind` = '{kind}'"
+            groups = client.search_runs([experiment.experiment_id], filed, max_results=newest) if newest else []
+            found += [(f"{page}/{run.info.run_id}", f"the {kind} '{run.info.run_name}'") for run in groups]
+    return found

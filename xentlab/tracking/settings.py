@@ -1,0 +1,142 @@
+"""Where the runs go, and the environment in which MLflow is imported. Nothing here imports mlflow."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import re
+import shlex
+import urllib.parse
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from xentlab.errors import UserError
+
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+SERVERS = ("http", "https", "databricks")
+
+LIGHT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}  # the sender tries again itself
+FOREIGN = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_ACTIVE_MODEL_ID")
+
+
+@dataclass(frozen=True)
+class Destination:
+    """An MLflow store and an experiment in it, fed from the journal under `root` (absolute)."""
+
+    uri: str
+    experiment: str
+    root: Path
+
+    @property
+    def scheme(self) -> str:
+        return self.uri.partition(":")[0].partition("+")[0]
+
+    @property
+    def database(self) -> Path | None:
+        """The file of a sqlite store, None for any other store."""
+        return Path(_sqlite_path(self.uri)) if self.scheme == "sqlite" else None
+
+    @property
+    def artifact_location(self) -> str | None:
+        """Where a new experiment keeps its artifacts; None where a server decides."""
+        return (self.root / "mlflow-artifacts").as_uri() if self.scheme in DATABASES else None
+
+    @property
+    def shown(self) -> str:
+        """The URI without its password."""
+        return re.sub(r"(//[^/@:]*):[^/@]*@", r"\1:***@", self.uri)
+
+    @property
+    def sync_command(self) -> str:
+        """The command that sends what is missing."""
+        words = ["xentlab", "sync", "--root", str(self.root), "--experiment", self.experiment]
+        return shlex.join(words if self.uri == default_uri(self.root) else [*words, "--uri", self.shown])
+
+
+def default_uri(root: Path) -> str:
+    """The URI of the sqlite store of an output directory.
+
+    Raises:
+        UserError: the path holds a `?`, which ends the path of a database URI.
+    """
+    if "?" in str(root):
+        raise UserError(f"output.root must not hold a '?', got {root}.")
+    return f"sqlite:///{root.absolute() / 'mlflow.db'}"
+
+
+def resolve(uri: str | None, experiment: str, root: Path) -> Destination:
+    """Check a tracking URI and make its paths absolute; whether the store answers is not asked.
+
+    Args:
+        uri: any MLflow tracking URI of a database or a server; None for the sqlite store under `root`.
+        experiment: name of the experiment, not empty.
+        root: the output directory.
+
+    Raises:
+        UserError: the scheme is none that MLflow stores runs in, or the URI lacks its path or host.
+    """
+    root = root.absolute()
+    if not experiment.strip():
+        raise UserError("tracking.experiment must be a name, got an empty one.")
+    if uri is None:
+        return Destination(default_uri(root), experiment, root)
+    parts = urllib.parse.urlsplit(uri)
+    scheme = parts.scheme.partition("+")[0]
+    if scheme == "sqlite":
+        path = _sqlite_path(uri)
+        if not uri.startswith("sqlite:///") or path in ("", ":memory:"):
+            raise UserError(f"tracking.uri of a sqlite store must be sqlite:///PATH, got {uri}.")
+        return Destination(uri.replace(path, str(Path(path).absolute()), 1), experiment, root)
+    if scheme in ("http", "https") and not parts.hostname:
+        raise UserError(f"tracking.uri must name a host, got {uri}.")
+    if scheme not in (*DATABASES, *SERVERS) and uri != "databricks" and parts.scheme not in _plugin_schemes():
+        example = f"sqlite:///{Path(uri.removeprefix('file://')).absolute() / 'mlflow.db'}"
+        hint = f" For a folder use {example}." if scheme in ("", "file") else ""
+        raise UserError(f"tracking.uri must start with one of {', '.join((*DATABASES, *SERVERS))}, got '{uri}'.{hint}")
+    return Destination(uri, experiment, root)
+
+
+def _sqlite_path(uri: str) -> str:
+    return uri.removeprefix("sqlite:///").partition("?")[0]
+
+
+def _plugin_schemes() -> set[str]:
+    return {entry.name for entry in metadata.entry_points(group="mlflow.tracking_store")}
+
+
+def environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a process that imports mlflow: quiet, light, and free of a run that someone else began."""
+    kept = {key: value for key, value in inherited.items() if key.lstrip("_") not in FOREIGN}
+    return {**PATIENCE, **kept, **LIGHT}
+
+
+@cache
+def load(module: str = "mlflow") -> Any:
+    """Import a module of mlflow, quietly, with the environment set before."""
+    wanted = environment(os.environ)
+    for key in os.environ.keys() - wanted.keys():
+        del os.environ[key]
+    os.environ.update(wanted)
+    with warnings.catch_warnings():
+        # mlflow and its dependencies warn about each other on import; none of it is of concern to a user of xentlab
+        warnings.simplefilter("ignore")
+        loaded = importlib.import_module(module)
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return loaded

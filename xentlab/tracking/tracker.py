@@ -1,0 +1,120 @@
+"""The training's side of tracking: starts the process that feeds MLflow, and listens to it. Imports no mlflow."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from xentlab.journal import Journal
+from xentlab.tracking.settings import Destination, environment
+
+POLL_S = 0.05
+HOPELESS_S = 2.0  # how long `close` waits while the store does not answer
+
+
+class Tracker:
+    """Follows a journal in a process of its own, which outlives this one if need be.
+
+    It is to be made after the journal's first event and closed after the journal. Made and forgotten is fine as well:
+    the process ends by itself once the journal's writer is gone and everything is sent.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        destination: Destination,
+        *,
+        warn: Callable[[str], None],
+        command: Sequence[str] = (sys.executable, "-m", "xentlab"),
+    ) -> None:
+        """Start the process.
+
+        Args:
+            journal: the journal to follow; it has written an event.
+            destination: where its records go.
+            warn: gets each warning, one sentence, from another thread.
+            command: how to start xentlab's command line.
+        """
+        assert journal.path.exists(), "a tracker follows a journal that has begun"
+        self.destination = destination
+        self.sent = 0
+        self.pending = 0
+        self.reachable = True
+        self.done: bool | None = None
+        self._warn = warn
+        self._log = destination.root / "tracking.log"
+        options = ["--root", str(destination.root), "--uri", destination.uri, "--experiment", destination.experiment]
+        # in a session of its own: Ctrl-C in the terminal ends the training, not the sending of what it has recorded
+        with open(self._log, "ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "sync", "--follow", journal.session, *options],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+                text=True,
+                env=environment_of_child(),
+            )
+        self._listener = threading.Thread(target=self._listen, name="xentlab-tracking", daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as lines:
+            for line in lines:
+                message = json.loads(line)
+                if "warning" in message:
+                    self._warn(message["warning"])
+                elif "done" in message:
+                    self.done = message["done"]
+                else:
+                    self.sent, self.pending, self.reachable = (message[k] for k in ("sent", "pending", "reachable"))
+        code = self._process.wait()
+        if self.done is None:
+            self._warn(
+                f"The process that feeds MLflow ended with code {code} ({last_line(self._log)}): the journal keeps "
+                f"everything, send it with `{self.destination.sync_command}`."
+            )
+
+    def close(self, wait_s: float, *, progress: Callable[[int, int], None] | None = None) -> bool:
+        """Wait until everything has arrived; the journal must be closed before.
+
+        A store that does not answer is waited for only briefly. What is not sent when this returns is still being sent
+        in the background, for a while.
+
+        Args:
+            wait_s: seconds to wait at most, >= 0.
+            progress: called with (points sent, points pending) whenever they change.
+
+        Returns:
+            Whether everything has arrived.
+        """
+        began = time.monotonic()
+        shown: tuple[int, int] | None = None
+        while self._listener.is_alive() and time.monotonic() - began < (
+            wait_s if self.reachable else min(wait_s, HOPELESS_S)
+        ):
+            if progress is not None and shown != (self.sent, self.pending):
+                shown = (self.sent, self.pending)
+                progress(*shown)
+            self._listener.join(POLL_S)
+        if progress is not None and shown != (self.sent, self.pending):
+            progress(self.sent, self.pending)
+        return self.done is True
+
+
+def environment_of_child() -> dict[str, str]:
+    """The environment of the sending process: one that imports mlflow, and computes on one thread."""
+    return {**environment(os.environ), "OMP_NUM_THREADS": "1"}
+
+
+def last_line(path: Path, limit: int = 2000) -> str:
+    """The last line of a log, or a note that it is empty."""
+    lines = path.read_text(encoding="utf-8", errors="replace")[-limit:].strip().splitlines()
+    return lines[-1].strip() if lines else "no message"
