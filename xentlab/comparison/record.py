@@ -169,7 +169,7 @@ def _protocol(result: Result, first: TrialRecord) -> dict[str, str]:
         "model": first.tags["model"],
         "optimizer": first.tags["optimizer"],
         "epochs": str(trainer["epochs"]),
-        "batch size": str(trainer["batch_size"]),
+        "batch size": str(trainer["batch_size"] or "by task"),
         "tuning": "; ".join(f"{k} in {', '.join(f'{v:g}' for v in values)}" for k, values in protocol.grids.items()),
         "tuning trials": trials,
         "selected by": f"validation {_plain(result.monitor)}, final epoch; the test set is read by final trials only",

@@ -94,7 +94,9 @@ def extremes(subject: Subject, dtype: torch.dtype, *, largest: float) -> Iterato
         for size in (30.0, 200.0, largest):
             ramp = torch.linspace(-1.0, 1.0, classes, dtype=torch.float64)
             tie = 1.0 - eye[0]
-            rows += [size * r for r in (*eye, *(-eye), torch.ones(classes), -torch.ones(classes), ramp, tie, 2 * tie - 1)]
+            rows += [
+                size * r for r in (*eye, *(-eye), torch.ones(classes), -torch.ones(classes), ramp, tie, 2 * tie - 1)
+            ]
         logits = torch.stack([r.double() for r in rows]).repeat_interleave(classes, 0)
         truth = torch.arange(classes).repeat(len(rows))
         wide = spread(subject, logits).to(dtype)

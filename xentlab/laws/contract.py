@@ -78,7 +78,7 @@ class Law:
     dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.float64)
 
 
-class LossRaised(Exception):
+class LossError(Exception):
     """The loss raised an error, or returned no tensor, on inputs that the contract allows."""
 
     def __init__(self, example: Counterexample) -> None:
@@ -119,16 +119,16 @@ class Subject:
         """The values of the elements, with the knobs `given` in place of the defaults.
 
         Raises:
-            LossRaised: the loss raised, or returned something that is no tensor.
+            LossError: the loss raised, or returned something that is no tensor.
         """
         term = self.bound.terms[""]
         asked = {"weight": weight, "class_counts": class_counts(logits)}
         try:
             result: Any = term.function(logits, target, *(asked[name] for name in term.asks), **term.data | given)
         except Exception as error:
-            raise LossRaised(Counterexample(sentence(error), logits, target, given)) from error
+            raise LossError(Counterexample(sentence(error), logits, target, given)) from error
         if not isinstance(result, Tensor):
-            raise LossRaised(Counterexample(f"returned a {type(result).__name__}, not a tensor", logits, target, given))
+            raise LossError(Counterexample(f"returned a {type(result).__name__}, not a tensor", logits, target, given))
         return result
 
     def gradient(
@@ -137,7 +137,7 @@ class Subject:
         """The values, and the gradient of their sum with respect to the logits.
 
         Raises:
-            LossRaised: forward or backward raised.
+            LossError: forward or backward raised.
         """
         leaf = logits.detach().clone().requires_grad_()
         # Through a copy: a loss that writes into its logits is the business of one law only.
@@ -145,7 +145,7 @@ class Subject:
         try:
             (slope,) = torch.autograd.grad(values.sum(), leaf)
         except RuntimeError as error:
-            raise LossRaised(Counterexample(f"no gradient: {sentence(error)}", logits, target, given)) from error
+            raise LossError(Counterexample(f"no gradient: {sentence(error)}", logits, target, given)) from error
         return values.detach(), slope
 
 
@@ -192,7 +192,8 @@ def check_signature(name: str, function: Callable[..., Any]) -> None:
 def class_counts(logits: Tensor) -> Tensor:
     """How often each class occurs in an imagined training set, unequal: [C]."""
     count = logits.shape[1]
-    return 10.0 * torch.arange(count, 0, -1, dtype=logits.dtype, device=logits.device)
+    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    return 10.0 * torch.arange(count, 0, -1, dtype=dtype, device=logits.device)
 
 
 def differs(got: Tensor, wanted: Tensor) -> bool:

@@ -3,10 +3,98 @@
 To add one: a function in its family's module, re-exported here, and a YAML in `configs/loss` that lists its knobs.
 """
 
+from xentlab.losses.active_passive import nce, nce_mae, nce_rce, rce, sce
 from xentlab.losses.binary import bce
+from xentlab.losses.calibrated import brier, dual_focal, flsd53
 from xentlab.losses.compound import compound
 from xentlab.losses.contract import LossSpec, loss, spec_of
-from xentlab.losses.cross_entropy import ce, custom_ce
+from xentlab.losses.cross_entropy import ce, custom_ce, focal, label_smoothing, logit_norm, poly1, taylor_ce, z_loss
+from xentlab.losses.dense import dice, generalised_dice, log_cosh_dice, squared_dice
+from xentlab.losses.distance import (
+    cauchy_schwarz,
+    cosine,
+    expectation,
+    huber,
+    log_cosh,
+    mae,
+    quadratic_sigmoid,
+    simplex_square,
+    tanimoto,
+)
+from xentlab.losses.entropies import js, kl, topk_ce, tsallis
+from xentlab.losses.lovasz import lovasz_softmax
+from xentlab.losses.margin import cubed_hinge, hinge, margin_smoothing, multi_margin, ovr_hinge, squared_hinge
+from xentlab.losses.multilabel import asl, bp_mll, focal_bce, hill, multilabel_soft_margin, sigmoid_f1, zlpr
+from xentlab.losses.priors import class_balanced, ldam, logit_adjusted
+from xentlab.losses.robust import bootstrap_hard, bootstrap_soft, gce, linear, phuber_ce, phuber_gce
 from xentlab.losses.squared import mse, mse_logits
+from xentlab.losses.tversky import focal_tversky, jaccard, tversky
 
-__all__ = ["LossSpec", "bce", "ce", "compound", "custom_ce", "loss", "mse", "mse_logits", "spec_of"]
+__all__ = [
+    "LossSpec",
+    "asl",
+    "bce",
+    "bootstrap_hard",
+    "bootstrap_soft",
+    "bp_mll",
+    "brier",
+    "cauchy_schwarz",
+    "ce",
+    "class_balanced",
+    "compound",
+    "cosine",
+    "cubed_hinge",
+    "custom_ce",
+    "dice",
+    "dual_focal",
+    "expectation",
+    "flsd53",
+    "focal",
+    "focal_bce",
+    "focal_tversky",
+    "gce",
+    "generalised_dice",
+    "hill",
+    "hinge",
+    "huber",
+    "jaccard",
+    "js",
+    "kl",
+    "label_smoothing",
+    "ldam",
+    "linear",
+    "log_cosh",
+    "log_cosh_dice",
+    "logit_adjusted",
+    "logit_norm",
+    "loss",
+    "lovasz_softmax",
+    "mae",
+    "margin_smoothing",
+    "mse",
+    "mse_logits",
+    "multi_margin",
+    "multilabel_soft_margin",
+    "nce",
+    "nce_mae",
+    "nce_rce",
+    "ovr_hinge",
+    "phuber_ce",
+    "phuber_gce",
+    "poly1",
+    "quadratic_sigmoid",
+    "rce",
+    "sce",
+    "sigmoid_f1",
+    "simplex_square",
+    "spec_of",
+    "squared_dice",
+    "squared_hinge",
+    "tanimoto",
+    "taylor_ce",
+    "topk_ce",
+    "tsallis",
+    "tversky",
+    "z_loss",
+    "zlpr",
+]

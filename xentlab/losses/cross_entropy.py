@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xentlab.losses.contract import Limit, as_distribution, loss
+from xentlab.losses.likelihood import log_likelihood
 from xentlab.schema import Range
 
 
@@ -71,16 +72,23 @@ def custom_ce(
     Reference: Szegedy et al. 2016 (smoothing), Lin et al. 2017 (focal), Leng et al. 2022 (PolyLoss), de Brebisson &
     Vincent 2016 (z-loss).
     """
-    num_classes = logits.shape[1]
-    scaled = logits / temperature
-    log_normaliser = torch.logsumexp(scaled, dim=1, keepdim=True)
-    log_q = scaled - log_normaliser
-    truth = (1.0 - smoothing) * as_distribution(target, logits) + smoothing / num_classes
-    log_rest = log_complement(scaled, log_q)
-    focus = torch.exp(gamma * log_rest)
+    # A number that is neutral costs nothing; a tensor (knobs of a stack) is always computed. Equal by law.
+    scaled = logits if _is(temperature, 1.0) else logits / temperature
     log_base = torch.log(torch.as_tensor(base, dtype=logits.dtype, device=logits.device))
-    terms = -focus * log_q / log_base + epsilon * torch.exp(log_rest)
-    return (truth * terms).sum(1) + z_weight * log_normaliser.squeeze(1).square()
+    if _is(gamma, 0.0) and _is(epsilon, 0.0):
+        log_true, log_q = log_likelihood(scaled, target)
+        if not _is(smoothing, 0.0):
+            log_true = (1.0 - smoothing) * log_true + smoothing * log_q.mean(1)
+        values = -log_true / log_base
+    else:
+        log_q = torch.log_softmax(scaled, dim=1)
+        truth = (1.0 - smoothing) * as_distribution(target, logits) + smoothing / logits.shape[1]
+        log_rest = log_complement(scaled, log_q)
+        terms = -torch.exp(gamma * log_rest) * log_q / log_base + epsilon * torch.exp(log_rest)
+        values = (truth * terms).sum(1)
+    if _is(z_weight, 0.0):
+        return values
+    return values + z_weight * torch.logsumexp(scaled, dim=1).square()
 
 
 @loss(
@@ -240,12 +248,17 @@ def logit_norm(
         temperature: divides the unit vector, > 0; 0.04 is the paper's for ten classes.
 
     Returns:
-        [N] or [N, H, W], in nats, in (0, 2 / temperature + log C).
+        [N] or [N, H, W], in nats, in (0, sqrt(2) / temperature + log C).
 
     Reference: Wei et al., Mitigating neural network overconfidence with logit normalization, 2022.
     """
     length = torch.linalg.vector_norm(logits, dim=1, keepdim=True)
     return ce(logits / (temperature * (length + 1e-7)), target)
+
+
+def _is(knob: float | Tensor, neutral: float) -> bool:
+    """Whether a knob is a plain number equal to `neutral`; a tensor never is, whatever it holds."""
+    return not isinstance(knob, Tensor) and knob == neutral
 
 
 def log_complement(logits: Tensor, log_probs: Tensor) -> Tensor:
@@ -254,8 +267,8 @@ def log_complement(logits: Tensor, log_probs: Tensor) -> Tensor:
     Only the largest class can come close to certainty; its complement is the log-sum-exp of the others. For the rest
     `log1p(-p)` is safe. The naive form has NaN gradients at certainty.
     """
-    largest = F.one_hot(logits.max(1).indices, num_classes=logits.shape[1]).movedim(-1, 1).bool()
-    others = torch.logsumexp(logits.masked_fill(largest, -torch.inf), dim=1, keepdim=True)
-    normaliser = torch.logsumexp(logits, dim=1, keepdim=True)
-    probs = torch.exp(log_probs.masked_fill(largest, -torch.inf))
-    return torch.where(largest, others - normaliser, torch.log1p(-probs))
+    largest = torch.zeros_like(logits, dtype=torch.bool).scatter(1, logits.max(1, keepdim=True).indices, True)
+    others = torch.logsumexp(log_probs.masked_fill(largest, -torch.inf), dim=1, keepdim=True)
+    # No second probability passes 1/2; bfloat16 alone could round one to 1, whose complement has no logarithm.
+    probs = torch.exp(log_probs.masked_fill(largest, -torch.inf)).clamp_max(0.75)
+    return torch.where(largest, others, torch.log1p(-probs))

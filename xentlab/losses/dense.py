@@ -95,10 +95,10 @@ def squared_dice(
     Reference: Milletari et al., V-Net: fully convolutional neural networks for volumetric medical image segmentation,
     2016.
     """
-    probs, truth = _pixels(logits, target)
-    distance = _area((probs - truth).square(), weight)
-    areas = _area(probs.square() + truth.square(), weight)
-    return class_mean(ratio(distance, areas + smooth), _area(truth, weight), classes)
+    probs, truth = maps(logits, target)
+    distance = weighed_area((probs - truth).square(), weight)
+    areas = weighed_area(probs.square() + truth.square(), weight)
+    return class_mean(ratio(distance, areas + smooth), weighed_area(truth, weight), classes)
 
 
 @loss(family="dense", link="softmax", tasks=("segmentation",), reference="Sudre 2017", shift_invariant=True)
@@ -170,19 +170,19 @@ def log_cosh_dice(
 
 def overlap(logits: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """True positives, false positives and false negatives of every class, in weighted pixels, each [N, C]."""
-    probs, truth = _pixels(logits, target)
+    probs, truth = maps(logits, target)
     right = probs * truth
     # Sums of what is wrong, not differences of sums: exact and >= 0 where nearly nothing is wrong.
-    return _area(right, weight), _area(probs - right, weight), _area(truth - right, weight)
+    return weighed_area(right, weight), weighed_area(probs - right, weight), weighed_area(truth - right, weight)
 
 
-def _pixels(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def maps(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Probabilities and truth, each [N, C, pixels]."""
     shape = (*logits.shape[:2], -1)
     return torch.softmax(logits, dim=1).reshape(shape), as_distribution(target, logits).reshape(shape)
 
 
-def _area(values: Tensor, weight: Tensor | None) -> Tensor:
+def weighed_area(values: Tensor, weight: Tensor | None) -> Tensor:
     """The weighted sum over pixels [N, C] of `values` [N, C, pixels]."""
     if weight is None:
         return values.sum(2)

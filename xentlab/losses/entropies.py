@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xentlab.errors import UserError
 from xentlab.losses.contract import Limit, as_distribution, loss
 from xentlab.schema import Range
 
@@ -23,7 +22,7 @@ from xentlab.schema import Range
     reference="Kullback & Leibler 1951",
     shift_invariant=True,
     proper=True,
-    limits=(Limit({}, "ce"),),
+    limits=(Limit({}, "js", {"pi": 1e-9}, rtol=1e-5), Limit({}, "tsallis", {"alpha": 1 + 1e-8}, rtol=1e-6)),
 )
 def kl(logits: Tensor, target: Tensor) -> Tensor:
     """Kullback-Leibler divergence of the prediction from the target, with `q = softmax(z)`:
@@ -50,10 +49,7 @@ def kl(logits: Tensor, target: Tensor) -> Tensor:
     link="softmax",
     reference="Englesson & Azizpour 2021",
     shift_invariant=True,
-    limits=(
-        Limit({"pi": 1e-7}, "kl", rtol=1e-3),
-        Limit({"pi": 1 - 1e-12}, "mae", factor=0.5, rtol=0.1),
-    ),
+    limits=(Limit({"pi": 1e-9}, "kl", rtol=1e-5),),
 )
 def js(
     logits: Tensor,
@@ -65,7 +61,7 @@ def js(
 
         [ pi KL(t || m) + (1 - pi) KL(q || m) ] / ( -(1 - pi) log(1 - pi) ),   m = pi t + (1 - pi) q
 
-    It leads from `kl` (pi to 0) to half of `mae` (pi to 1), and is robust in between.
+    It leads from `kl` (pi to 0) to, where one class is true, half of `mae` (pi to 1), and is robust in between.
 
     Args:
         logits: [N, C] or [N, C, H, W].
@@ -79,11 +75,10 @@ def js(
     """
     q = torch.softmax(logits, dim=1)
     truth = as_distribution(target, logits)
-    pi = torch.as_tensor(pi, dtype=logits.dtype, device=logits.device)
-    scale = -(1.0 - pi) * torch.log1p(-pi)
-    from_truth = _divergence(truth, (1.0 - pi) * (q - truth))
-    from_prediction = _divergence(q, pi * (truth - q))
-    return (pi * from_truth + (1.0 - pi) * from_prediction) / scale
+    weight = torch.as_tensor(pi, dtype=logits.dtype, device=logits.device)
+    from_truth = _divergence(truth, (1.0 - weight) * (q - truth))
+    from_prediction = _divergence(q, weight * (truth - q))
+    return -(weight * from_truth / (1.0 - weight) + from_prediction) / torch.log1p(-weight)
 
 
 @loss(
@@ -92,7 +87,7 @@ def js(
     reference="Tsallis 1988, Basu 1998",
     shift_invariant=True,
     proper=True,
-    limits=(Limit({"alpha": 2.0}, "mse"), Limit({"alpha": 1 + 1e-8}, "kl", rtol=1e-6)),
+    limits=(Limit({"alpha": 2.0}, "brier"), Limit({"alpha": 1 + 1e-8}, "kl", rtol=1e-6)),
 )
 def tsallis(
     logits: Tensor,
@@ -137,23 +132,21 @@ def topk_ce(logits: Tensor, target: Tensor, *, k: Annotated[int, Range(1, None)]
 
         sum_c t_c log( 1 + sum_{j in J_c} exp(z_j - z_c) )
 
-    where `J_c` are the C - k classes with the smallest logits among all but c. Continuous, but not convex for k > 1.
+    where `J_c` are the C - k classes with the smallest logits among all but c, at least one. Continuous, but not convex
+    for k > 1.
 
     Args:
         logits: [N, C] or [N, C, H, W].
         target: class indices [N] or [N, H, W], or a distribution shaped like `logits` (the expected loss).
-        k: number of guesses that count as right, in 1 .. C - 1; 1 is `ce`.
+        k: number of guesses that count as right, >= 1; 1 is `ce`. C - 1 stands for any larger number, with which
+            nothing could be wrong.
 
     Returns:
         [N] or [N, H, W], in nats, >= 0.
 
-    Raises:
-        UserError: k is not below the number of classes, where every guess would be right.
-
     Reference: Lapin, Hein & Schiele, Loss functions for top-k error: analysis and insights, 2016.
     """
-    if k >= logits.shape[1]:
-        raise UserError(f"loss.k must be below the number of classes ({logits.shape[1]}), got {k}.")
+    k = min(k, logits.shape[1] - 1)
     strongest = logits.topk(k, dim=1).indices
     nothing = torch.zeros_like(logits, dtype=torch.bool)
     first = nothing.scatter(1, strongest, True)
@@ -175,7 +168,8 @@ def _divergence(probs: Tensor, step: Tensor) -> Tensor:
 
     The terms are `p (u - log(1 + u))` with `u = step / p`: exact for small steps, and `step` itself where p is 0.
     """
-    # Below the floor p log p vanishes beside any value; a smaller one would overflow in the gradient.
-    floor = torch.finfo(probs.dtype).tiny ** 0.4
-    ratio = step / probs.clamp_min(floor)
+    # Below the floor p log p vanishes beside any value; a smaller one would overflow in the gradient. The ratio can
+    # only round to -1, where a mixture's weight rounds to 1.
+    floor, eps = torch.finfo(probs.dtype).tiny ** 0.4, torch.finfo(probs.dtype).eps
+    ratio = (step / probs.clamp_min(floor)).clamp_min(eps - 1.0)
     return torch.where(probs > floor, probs * (ratio - torch.log1p(ratio)), step).sum(1)

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-from xentlab.losses.contract import as_distribution, loss
-from xentlab.losses.dense import Classes, area, class_mean
+from xentlab.losses.contract import loss
+from xentlab.losses.dense import Classes, class_mean, maps, ratio, weighed_area
 
 
 @loss(
     family="dense", link="softmax", tasks=("segmentation",), reference="Berman 2018", soft=False, shift_invariant=True
 )
 def lovasz_softmax(
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor | None = None,
-    *,
-    classes: Literal["present", "all"] = "present",
+    logits: Tensor, target: Tensor, weight: Tensor | None = None, *, classes: Classes = "present"
 ) -> Tensor:
     """Lovasz-Softmax loss of each image: the Jaccard loss of a set of wrong pixels, extended to errors between 0 and 1.
 
-    With the errors `m_1 >= m_2 >= ...` of class c, `m = |q_c - t_c|`, `q = softmax(z)`, sorted over pixels, and the
-    Jaccard loss `J(S) = |S| / |truth or S|` of taking the pixels S wrong:
+    With the errors of class c, `m = |q_c - t_c|`, `q = softmax(z)`, sorted over pixels so that `m_1 >= m_2 >= ...`, and
+    the Jaccard loss `J(S) = |S| / |truth or S|` of having the pixels S wrong:
 
         mean_c sum_i m_i [ J({1..i}) - J({1..i-1}) ]
 
@@ -44,17 +38,11 @@ def lovasz_softmax(
     Reference: Berman et al., The Lovasz-Softmax loss: a tractable surrogate for the optimization of the
     intersection-over-union measure in neural networks, 2018.
     """
-    shape = (*logits.shape[:2], -1)
-    probs = torch.softmax(logits, dim=1).reshape(shape)
-    truth = as_distribution(target, logits).reshape(shape)
+    probs, truth = maps(logits, target)
     errors = (truth - probs).abs()
     pixels = torch.ones_like(errors[:, :1]) if weight is None else weight.to(errors.dtype).reshape(len(errors), 1, -1)
     slopes = _jaccard_slopes(errors.detach(), truth, pixels.expand_as(truth))
-    values = (errors * slopes).sum(2)
-    if classes == "all":
-        return values.mean(1)
-    present = ((pixels * truth).sum(2) > 0).to(values.dtype)
-    return (values * present).sum(1) / present.sum(1).clamp_min(1.0)
+    return class_mean((errors * slopes).sum(2), weighed_area(truth, weight), classes)
 
 
 def _jaccard_slopes(errors: Tensor, truth: Tensor, pixels: Tensor) -> Tensor:
@@ -65,8 +53,7 @@ def _jaccard_slopes(errors: Tensor, truth: Tensor, pixels: Tensor) -> Tensor:
     # Ignored pixels come last, so that not even the order of the others hangs on them.
     order = errors.masked_fill(pixels == 0, -1.0).argsort(dim=2, descending=True, stable=True)
     truth, pixels = truth.gather(2, order), pixels.gather(2, order)
-    wrong = pixels.cumsum(2)
     union = (pixels * truth).sum(2, keepdim=True) + (pixels * (1.0 - truth)).cumsum(2)
-    jaccard = wrong / union.clamp_min(torch.finfo(union.dtype).tiny)
+    jaccard = ratio(pixels.cumsum(2), union)
     slopes = torch.cat([jaccard[..., :1], jaccard.diff(dim=2)], dim=2)
     return torch.zeros_like(slopes).scatter(2, order, torch.where(pixels > 0, slopes, 0.0))

@@ -122,7 +122,7 @@ def zlpr(logits: Tensor, target: Tensor) -> Tensor:
     Returns:
         [N] or [N, H, W], >= 0.
 
-    Reference: Su, Zhu, Tang, Pan & Bo, ZLPR: A novel loss for multi-label classification, 2022.
+    Reference: Su, Zhu, Murtadha, Pan, Wen & Liu, ZLPR: A novel loss for multi-label classification, 2022.
     """
     truth = as_distribution(target, logits)
     zero = torch.zeros_like(logits[:, :1])

@@ -43,7 +43,7 @@ def logit_adjusted(
     Reference: Menon et al., Long-tail learning via logit adjustment, 2021.
     """
     # The total of the counts is one constant for all classes, which softmax does not see.
-    return ce(logits + tau * torch.log(_per_class(class_counts, logits)), target)
+    return ce(logits + (tau * torch.log(_per_class(class_counts, logits))).to(logits.dtype), target)
 
 
 @loss(
@@ -85,7 +85,7 @@ def ldam(
     Reference: Cao et al., Learning imbalanced datasets with label-distribution-aware margin loss, 2019.
     """
     counts = _per_class(class_counts, logits)
-    margins = max_margin * torch.exp(0.25 * (counts.amin().log() - counts.log()))
+    margins = (max_margin * torch.exp(0.25 * (counts.amin().log() - counts.log()))).to(logits.dtype)
     scaled = scale * logits
     log_q = F.log_softmax(scaled, dim=1)
     # log sum_{j != c} exp(scale (z_j - z_c)) is log(1 - q_c) - log q_c: the normaliser cancels.
@@ -126,14 +126,18 @@ def class_balanced(
 
     Reference: Cui et al., Class-balanced loss based on effective number of samples, 2019.
     """
-    log_beta = torch.log(torch.as_tensor(beta, dtype=logits.dtype, device=logits.device))
-    weights = -1.0 / torch.expm1(_per_class(class_counts, logits) * log_beta)
-    occurs = (_per_class(class_counts, logits, unseen=0.0) > 0).to(logits.dtype)
+    counts = _per_class(class_counts, logits)
+    log_beta = torch.log(torch.as_tensor(beta, dtype=counts.dtype, device=counts.device))
+    weights = -1.0 / torch.expm1(counts * log_beta)
+    occurs = (class_counts > 0).reshape(counts.shape).to(counts.dtype)
     weights = weights * occurs.sum() / (weights * occurs).sum()
-    return -(as_distribution(target, logits) * weights * F.log_softmax(logits, dim=1)).sum(1)
+    return -(as_distribution(target, logits) * weights.to(logits.dtype) * F.log_softmax(logits, dim=1)).sum(1)
 
 
-def _per_class(class_counts: Tensor, logits: Tensor, *, unseen: float = 1.0) -> Tensor:
-    """The counts [C] in the logits' dtype, shaped to broadcast along their axis 1, `unseen` in the place of 0."""
-    counts = class_counts.to(logits.dtype).reshape(-1, *[1] * (logits.ndim - 2))
-    return torch.where(counts > 0, counts, unseen)
+def _per_class(class_counts: Tensor, logits: Tensor) -> Tensor:
+    """The counts [C] shaped to broadcast along the logits' axis 1, 1 in the place of 0.
+
+    In the logits' precision, but no less than float32: 1 - beta is nothing in bfloat16.
+    """
+    counts = class_counts.to(torch.promote_types(logits.dtype, torch.float32))
+    return torch.where(counts > 0, counts, 1.0).reshape(-1, *[1] * (logits.ndim - 2))

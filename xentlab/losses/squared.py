@@ -44,8 +44,8 @@ def mse_logits(
 
         sum_c (1 + (k - 1) t_c) (z_c - M t_c)^2
 
-    so that the true class costs `k (z - M)^2` and every other one `z^2`. With many classes the paper rescales by
-    `k > 1` and `M > 1` (k = 1, M = 15 for 42 classes or more). Its mean over classes is 1/C of this.
+    so that the true class costs `k (z - M)^2` and every other one `z^2`. The paper takes the mean over classes, 1/C of
+    this, and raises `k` and `M` above 1 where there are many.
 
     Args:
         logits: [N, C] or [N, C, H, W].

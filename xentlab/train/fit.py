@@ -7,7 +7,6 @@ was never interrupted. Metrics stay on the device and come to the host once an e
 
 from __future__ import annotations
 
-import functools
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -18,19 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xentlab import metrics, regularizers
+from xentlab import metrics
 from xentlab.data import Dataset, generator, split
-from xentlab.losses.adapters import FactKind, class_facts
-from xentlab.losses.links import probabilities
 from xentlab.models import has_dropout, initial
-from xentlab.optim import clip_norm, optimizer_state
-from xentlab.step import Facts, Lift, Looped, Objective, State, Update, Vectorised, state_dict
+from xentlab.step import Lift, Looped, State, state_dict
 from xentlab.train.batches import Batches
-from xentlab.train.plan import choose_lift
+from xentlab.train.evaluate import constant_predictor, evaluate, is_stuck
+from xentlab.train.setup import class_facts_of, lifts_of
 from xentlab.train.trial import Trial
 
-# Logits of one evaluation batch: 32 MB of float32, whatever the number of classes, pixels and trials.
-_EVALUATION_ELEMENTS = 2**23
 # The gradient norm of an epoch is the mean over at most this many of its steps, evenly spaced.
 _NORM_SAMPLES = 16
 
@@ -56,6 +51,7 @@ class Fit:
         self.trials, self.dataset, self.trainer = list(trials), dataset, first.trainer
         self.device = first.device
         self.dtype = torch.float64 if self.trainer.precision == "float64" else torch.float32
+        self.batch_size = first.batch_size
         seeds = [t.seed for t in trials]
         splits = {s: split(dataset, s, **first.sampling) for s in dict.fromkeys(seeds)}
         if not first.test:
@@ -63,10 +59,10 @@ class Fit:
         self.batches = Batches(dataset, [splits[s] for s in seeds], seeds, self.device, self.dtype)
         self.modules = {s: self._initial(s) for s in splits}
         self.module: nn.Module = self._initial(seeds[0]).to(self.device, self.dtype)
-        self.steps_per_epoch = self.batches.num_steps(self.trainer.batch_size)
+        self.steps_per_epoch = self.batches.num_steps(self.batch_size)
         self.state = State.of([self.modules[s] for s in seeds], self.device, self.dtype)
-        self.facts = self._facts()
-        self.lifts = self._lifts()
+        self.facts = class_facts_of(trials, dataset, self.batches)
+        self.lift, self.lifts = lifts_of(trials, dataset, self.module, self.state, self.batches)
         self.done = 0
         self.diverged = torch.zeros(len(trials), dtype=torch.bool)
         self.best = {"params": self.state.params.clone()} | {k: v.clone() for k, v in self.state.buffers.items()}
@@ -74,55 +70,11 @@ class Fit:
         self.best_epoch = [0] * len(trials)
         self.reached: list[int | None] = [None] * len(trials)
         self.seconds = 0.0
+        self._constants: dict[int, dict[str, float]] = {}
 
     def _initial(self, seed: int) -> nn.Module:
         weights_seed = generator(seed, "weights").initial_seed()
         return initial(self.trials[0].model, self.dataset.input_shape, self.dataset.num_classes, weights_seed)
-
-    def _facts(self) -> Facts:
-        """What the loss asks to know about each trial's own training set: by name [R, C]."""
-        ignored, classes = self.dataset.ignore_index, self.dataset.num_classes
-        kinds: dict[str, FactKind] = dict.fromkeys(self.trials[0].loss.needs, "counts")
-        if self.trainer.class_weights != "none":
-            kinds["class_weights"] = self.trainer.class_weights
-        rows: dict[int, Facts] = {}
-        for row, trial in enumerate(self.trials):
-            if trial.seed not in rows:
-                targets = self.batches.targets(row, "train").cpu()
-                rows[trial.seed] = {name: class_facts(kind, targets, classes, ignored) for name, kind in kinds.items()}
-        per_trial = [rows[t.seed] for t in self.trials]
-        return {name: torch.stack([f[name] for f in per_trial]).to(self.device, self.dtype) for name in kinds}
-
-    def _lifts(self) -> list[Lift]:
-        first, trials = self.trials[0], self.trials
-        penalised = first.regularizer.func is not regularizers.none
-        objective = Objective(
-            loss=first.loss.data_term(self.dataset.ignore_index),
-            penalty=first.regularizer.func if penalised else None,
-            loss_knobs={k: [t.loss.data[k] for t in trials] for k in first.loss.data},
-            penalty_knobs={k: [t.regularizer.keywords[k] for t in trials] for k in first.regularizer.keywords},
-            autocast=self.trainer.precision == "bfloat16",
-        )
-        optimizer_knobs = {k: [t.optimizer.keywords[k] for t in trials] for k in first.optimizer.keywords if k != "lr"}
-        total = self.steps_per_epoch * self.trainer.epochs
-        steps = np.arange(total)
-        rates = np.stack([t.optimizer.keywords["lr"] * t.schedule(steps, total) for t in trials], axis=1)
-        clips = [t.trainer.clip_norm for t in trials]
-        update = Update(
-            optimizer=first.optimizer.func,
-            knobs=optimizer_knobs,
-            rates=torch.from_numpy(rates),
-            clip=clip_norm,
-            clip_norm=None if clips[0] is None else [float(c) for c in clips if c is not None],
-        )
-        uniform = {k: v[0] if all(x == v[0] for x in v) else torch.tensor(v) for k, v in optimizer_knobs.items()}
-        self.state.slots = optimizer_state(first.optimizer.func, self.state.params, uniform)
-        compiled = self.trainer.compile
-        self.lift = choose_lift(trials, self.module, self.device.type)
-        if self.lift == "vectorised":
-            shared = self.batches.shared
-            return [Vectorised(self.module, self.state, objective, update, shared=shared, compiled=compiled)]
-        return [Looped(self.module, self.state, r, objective, update, compiled=compiled) for r in range(len(trials))]
 
     def epochs(self) -> Iterator[Epoch]:
         """Train to the end, one epoch after another; stops early when every trial has diverged."""
@@ -135,7 +87,7 @@ class Fit:
             for part, limit in (("train", self.trainer.train_sample), ("val", None)):
                 values |= {f"{part}/{name}": value.tolist() for name, value in self._evaluate(part, limit).items()}
             count = self.steps_per_epoch * len(self.trials)
-            examples = min(self.batches.size["train"], self.steps_per_epoch * self.trainer.batch_size)
+            examples = min(self.batches.size["train"], self.steps_per_epoch * self.batch_size)
             values["speed/ms_per_step"] = [1e3 * elapsed / count] * len(self.trials)
             values["speed/samples_per_s"] = [examples * len(self.trials) / elapsed] * len(self.trials)
             self._judge(values)
@@ -151,7 +103,7 @@ class Fit:
             self._seed_dropout(lift, epoch)
             facts = {k: v[_rows_of(lift)] for k, v in self.facts.items()}
             data_sum, penalty_sum, norm_sum = lift.params.new_zeros(3, len(lift.params))
-            for i, (inputs, target) in enumerate(self.batches.training(lift.rows, epoch, self.trainer.batch_size)):
+            for i, (inputs, target) in enumerate(self.batches.training(lift.rows, epoch, self.batch_size)):
                 measured = i % every == 0
                 data, penalty, norm = lift.step(first_step + i, inputs, target, facts, measure=measured)
                 data_sum += data
@@ -181,25 +133,8 @@ class Fit:
 
     def _evaluate(self, part: str, limit: int | None = None) -> dict[str, Tensor]:
         """Every metric of the task on one part of the data, float64 [R] on the host."""
-        task, first = self.dataset.task, self.trials[0]
-        pixels = math.prod(self.dataset.input_shape[1:]) if task == "segmentation" else 1
-        rows: list[dict[str, Tensor]] = []
-        for lift in self.lifts:
-            lift.enter()
-            count = len(lift.params)
-            size = _EVALUATION_ELEMENTS // (self.dataset.num_classes * pixels * count)
-            parts = []
-            for inputs, target in self.batches.evaluation(
-                lift.rows, part, max(1, min(self.trainer.eval_batch_size, size)), limit
-            ):
-                logits = lift.predict(inputs)
-                probs = probabilities(logits.flatten(0, 1), first.loss.link, exclusive=task != "multilabel")
-                probs = probs.unflatten(0, logits.shape[:2])
-                parts.append(metrics.statistics(task, probs, target, ignore_index=self.dataset.ignore_index))
-            rows.append(metrics.finish(task, metrics.combine(task, parts)))
-        names = list(rows[0])
-        table = torch.cat([torch.stack([row[name] for name in names]) for row in rows], dim=1).cpu()
-        return dict(zip(names, table, strict=True))
+        size = self.trainer.eval_batch_size
+        return evaluate(self.lifts, self.batches, self.dataset, self.trials[0].loss.link, part, size, limit)
 
     def _judge(self, values: dict[str, list[float]]) -> None:
         """Mark diverged rows, and keep the weights of those that are at their best on validation."""
@@ -290,27 +225,16 @@ class Fit:
         for name, buffer in self.state.buffers.items():
             buffer.copy_(weights[name])
 
-    def _stuck(self, row: int) -> bool:
-        """Whether the trial never got 5 % of the way from the constant predictor to perfection, on validation."""
-        monitor, best = self.trials[row].monitor, self.best_value[row]
-        if best is None:
-            return True
-        constant = self._constant(self.trials[row].seed, row)[monitor]
-        if metrics.DIRECTIONS[monitor] == "min":
-            return best > 0.95 * constant
-        return best < constant + 0.05 * (1.0 - constant)
+    def _constant(self, seed: int, row: int) -> dict[str, float]:
+        """The metrics of the constant predictor of one seed, on validation."""
+        if seed not in self._constants:
+            train, val = self.batches.targets(row, "train"), self.batches.targets(row, "val")
+            self._constants[seed] = constant_predictor(self.dataset, train, val)
+        return self._constants[seed]
 
-    @functools.cache  # noqa: B019  a Fit lives as long as its stack
-    def _constant(self, seed: int, row: int) -> dict[str, float]:  # noqa: ARG002
-        """The metrics of the predictor that always answers with the training set's class frequencies."""
-        train, val = self.batches.targets(row, "train"), self.batches.targets(row, "val")
-        if self.dataset.task == "multilabel":
-            frequency = train.double().mean(0)
-        else:
-            valid = train if self.dataset.ignore_index is None else train[train != self.dataset.ignore_index]
-            frequency = torch.bincount(valid.flatten().long(), minlength=self.dataset.num_classes).double()
-            frequency = frequency / frequency.sum()
-        return metrics.trivial(self.dataset.task, frequency, val, ignore_index=self.dataset.ignore_index)
+    def _stuck(self, row: int) -> bool:
+        best, monitor = self.best_value[row], self.trials[row].monitor
+        return best is None or is_stuck(monitor, best, self._constant(self.trials[row].seed, row)[monitor])
 
     def weights(self, row: int, which: str) -> dict[str, Tensor]:
         """The `final` or `best` weights of one trial, as `load_state_dict` takes them."""

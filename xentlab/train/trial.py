@@ -27,12 +27,12 @@ from xentlab.schema import Range, build, check_knobs, knobs
 class Trainer:
     """How a trial is trained, whatever its loss. Each field is a knob of `trainer` in the config.
 
-    `monitor` is the metric by which the best epoch is chosen on validation (null: the task's primary one); `target`
-    the value of it that counts as reached.
+    `batch_size` null is 64, or 8 where every pixel is an example (segmentation). `monitor` is the metric by which the
+    best epoch is chosen on validation (null: the task's primary one); `target` the value of it that counts as reached.
     """
 
     epochs: Annotated[int, Range(1, None)] = 20
-    batch_size: Annotated[int, Range(1, None)] = 64
+    batch_size: Annotated[int, Range(1, None)] | None = None
     device: str = "auto"
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
     lift: Literal["auto", "looped", "vectorised"] = "auto"
@@ -50,6 +50,8 @@ class Trainer:
 
 # What changes how a result is computed or kept, but not the result: trials that differ in it are the same trial.
 _EXECUTION = ("lift", "compile", "train_sample", "eval_batch_size", "checkpoint_every", "max_stack")
+
+_KEYS = ("dataset", "loss", "model", "optimizer", "output", "regularizer", "schedule", "seed", "tracking", "trainer")
 
 COMPONENTS = ("dataset", "model", "loss", "regularizer", "optimizer", "schedule")
 
@@ -85,6 +87,11 @@ class Trial:
         return {c: component_name(self.config[c]) for c in COMPONENTS}
 
     @property
+    def batch_size(self) -> int:
+        """Examples in a batch."""
+        return self.trainer.batch_size or (8 if self.task == "segmentation" else 64)
+
+    @property
     def monitor(self) -> str:
         """The metric by which the best epoch is chosen."""
         return self.trainer.monitor or PRIMARY[self.task]
@@ -105,6 +112,9 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
     Raises:
         UserError: a target, a knob, a range or a combination that has no meaning.
     """
+    for key in config:
+        if key not in _KEYS:
+            raise unknown("config key", key, _KEYS)
     dataset_knobs = {k: v for k, v in config["dataset"].items() if k in knobs(split)}
     builder_node = {k: v for k, v in config["dataset"].items() if k not in dataset_knobs}
     dataset = build("dataset", builder_node)

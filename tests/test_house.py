@@ -1,0 +1,181 @@
+"""The house: floors and doors of the design, configs equal to signatures, comparisons that say their command."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from xentlab.cli.catalogue import first_comments
+from xentlab.cli.compose import config_dir
+from xentlab.data import split
+from xentlab.schema import knobs, locate
+from xentlab.train import Trainer
+
+PACKAGE = Path(__file__).parent.parent / "xentlab"
+
+# What a module may import lies on a lower floor, or in its own package.
+FLOORS = {
+    "errors": 0, "schema": 0, "step": 0, "environment": 0, "information": 1,
+    "losses": 1, "regularizers": 1, "metrics": 1, "models": 1, "optim": 1, "data": 1,
+    "train": 2, "laws": 2,
+    "journal": 3, "analysis": 3,
+    "run": 4, "tracking": 4,
+    "comparison": 5, "report": 5,
+    "reproduce": 6,
+    "cli": 7, "launcher": 7, "__main__": 8, "__init__": 0,
+}  # fmt: skip
+# Neighbours on one floor that may know each other.
+GRANTED = {("models", "data"), ("losses", "step"), ("schema", "errors")}
+# Libraries that are slow, large or fickle have one door each.
+DOORS = {
+    "mlflow": {"tracking"},
+    "hydra": {"cli", "launcher"},
+    "omegaconf": {"cli", "launcher"},
+    "torchvision": {"data", "models"},
+    "matplotlib": {"report"},
+    "sklearn": {"data"},
+    "PIL": {"data"},
+}
+# numpy and scipy only: a table in, numbers out.
+WITHOUT_TORCH = {"analysis", "information", "journal", "errors", "schema", "report", "tracking"}
+
+
+def imports(file: Path) -> list[tuple[str, bool]]:
+    """Every module that a file imports, and whether only for type checking."""
+    found = []
+    tree = ast.parse(file.read_text())
+    typed = {
+        id(node)
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and "TYPE_CHECKING" in ast.dump(branch.test)
+        for node in ast.walk(branch)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, id(node) in typed) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names = [node.module] if node.module != "xentlab" else [f"xentlab.{a.name}" for a in node.names]
+            found += [(name, id(node) in typed) for name in names]
+    return found
+
+
+def room(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def test_there_are_files_to_look_at() -> None:
+    assert len(FILES) > 40
+    assert {room(f) for f in FILES} <= FLOORS.keys()
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_arrows_point_downwards(file: Path) -> None:
+    here = room(file)
+    for name, typed in imports(file):
+        parts = name.split(".")
+        if parts[0] != "xentlab" or len(parts) < 2 or typed:
+            continue
+        there = parts[1]
+        if there == "__version__" or there == here or (here, there) in GRANTED:
+            continue
+        assert FLOORS[there] < FLOORS[here], f"{here} (floor {FLOORS[here]}) imports {there} (floor {FLOORS[there]})"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_every_library_has_its_door(file: Path) -> None:
+    for name, typed in imports(file):
+        library = name.split(".")[0]
+        if library in DOORS and not typed:
+            assert room(file) in DOORS[library], f"{library} is imported in {room(file)}"
+        if library == "torch" and not typed:
+            assert room(file) not in WITHOUT_TORCH
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_no_module_outgrows_a_page(file: Path) -> None:
+    assert len(file.read_text().splitlines()) <= 300
+
+
+def run_python(code: str) -> set[str]:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom xentlab.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print(*[m for m in ('torch', 'hydra', 'mlflow', 'numpy', 'rich', 'yaml') if m in sys.modules])"
+    )
+    assert not run_python(code) & {"torch", "hydra", "mlflow", "numpy", "rich", "yaml"}
+
+
+def test_training_without_tracking_never_imports_mlflow(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\nos.chdir(sys.argv[1])\nfrom xentlab.cli import main\n"
+        "assert main(['train', 'trainer.epochs=1', 'tracking=off']) == 0\n"
+        "print(*[m for m in ('mlflow', 'torchvision', 'matplotlib', 'sklearn') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & {"mlflow", "torchvision", "matplotlib", "sklearn"}
+
+
+CONFIGS = config_dir()
+COMPONENTS = sorted(
+    f
+    for g in ("dataset", "model", "loss", "regularizer", "optimizer", "schedule")
+    for f in (CONFIGS / g).glob("*.yaml")
+)
+# A preset chooses values of its own; its keys must still be knobs.
+PRESETS = {"camvid", "compound"}
+
+
+@pytest.mark.parametrize("file", COMPONENTS, ids=lambda f: f"{f.parent.name}/{f.stem}")
+def test_a_config_lists_the_knobs_of_its_signature_with_their_defaults(file: Path) -> None:
+    node = yaml.safe_load(file.read_text())
+    assert node["_partial_"] is True
+    assert first_comments(file)[0], "the first line says what it is"
+    function = locate("_target_", node["_target_"])
+    if node["_target_"].startswith("torchvision."):
+        return
+    schema = knobs(function)
+    given = {k: v for k, v in node.items() if not k.startswith("_") and k != "defaults"}
+    assert given.keys() == schema.keys()
+    if file.stem in PRESETS or node["_target_"].endswith(".compound"):
+        return
+    for name, knob in schema.items():
+        wanted = None if knob.required else list(knob.default) if isinstance(knob.default, tuple) else knob.default
+        if knob.required:
+            assert given[name] in ("???", None)
+        else:
+            assert given[name] == wanted, name
+
+
+def test_the_root_config_lists_the_trainers_knobs() -> None:
+    node = yaml.safe_load((CONFIGS / "train.yaml").read_text())
+    assert node["trainer"] == {k.name: k.default for k in knobs(Trainer).values()}
+    sampling = yaml.safe_load((CONFIGS / "sampling" / "default.yaml").read_text())
+    assert sampling == {k.name: k.default for k in knobs(split).values()}
+
+
+def test_every_comparison_begins_with_its_command() -> None:
+    files = sorted((CONFIGS / "comparison").rglob("*.yaml"))
+    assert files
+    for file in files:
+        name = file.relative_to(CONFIGS / "comparison").with_suffix("")
+        assert first_comments(file)[0] == f"xentlab compare comparison={name}"
+
+
+def test_scalars_say_what_they_are() -> None:
+    body = (CONFIGS / "train.yaml").read_text().partition("\nseed:")[2].partition("\nhydra:")[0]
+    lines = [line for line in body.splitlines()[1:] if line.startswith("  ")]
+    assert len(lines) > 15
+    assert all("#" in line for line in lines)

@@ -1,0 +1,118 @@
+"""The fused log-likelihood and `custom_ce` on it: equal to PyTorch's cross-entropy and to the unfused form."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from xentlab.losses import ce, custom_ce
+from xentlab.losses.likelihood import log_likelihood
+
+RTOL = 1e-9
+SHAPES = ((5, 4), (2, 3, 4, 5))
+
+
+def draw(shape, kind, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(shape, generator=generator, dtype=torch.float64)
+    if kind == "index":
+        return logits, torch.randint(shape[1], (shape[0], *shape[2:]), generator=generator)
+    scores = torch.randn(shape, generator=generator, dtype=torch.float64)
+    return logits, scores.softmax(1) if kind == "soft" else (scores > 0).double()
+
+
+def value_and_slope(function, logits, *rest):
+    """Values, and the gradient of their sum under unequal weights."""
+    leaf = logits.clone().requires_grad_()
+    values = function(leaf, *rest)
+    weight = torch.linspace(0.5, 2.0, values.numel(), dtype=values.dtype).reshape(values.shape)
+    return values.detach(), *torch.autograd.grad((weight * values).sum(), leaf)
+
+
+@pytest.mark.parametrize("kind", ["index", "soft", "n-hot"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_neutral_custom_ce_is_cross_entropy(shape, kind):
+    logits, target = draw(shape, kind)
+    for scale in (1.0, 1e4):
+        got, expected = (value_and_slope(f, scale * logits, target) for f in (custom_ce, ce))
+        torch.testing.assert_close(got, expected, rtol=RTOL, atol=1e-300)
+        assert all(x.isfinite().all() for x in value_and_slope(custom_ce, scale * logits.float(), target))
+
+
+@pytest.mark.parametrize("kind", ["index", "soft", "n-hot"])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {},
+        {"smoothing": 0.2},
+        {"temperature": 2.5, "z_weight": 0.1},
+        {"smoothing": 0.3, "temperature": 0.5, "z_weight": 0.2, "base": 2.0},
+        {"gamma": 0.0, "epsilon": 0.5},
+        {"gamma": 1.5, "smoothing": 0.1, "base": 10.0},
+    ],
+)
+def test_numbers_and_tensors_agree(knobs, shape, kind):
+    logits, target = draw(shape, kind)
+    every = {
+        "smoothing": 0.0,
+        "temperature": 1.0,
+        "gamma": 0.0,
+        "epsilon": 0.0,
+        "z_weight": 0.0,
+        "base": math.e,
+    } | knobs
+    tensors = {name: torch.tensor(value, dtype=torch.float64) for name, value in every.items()}
+    got = value_and_slope(lambda z: custom_ce(z, target, **every), logits)
+    expected = value_and_slope(lambda z: custom_ce(z, target, **tensors), logits)
+    torch.testing.assert_close(got, expected, rtol=RTOL, atol=1e-14)
+    if knobs.keys() <= {"smoothing"} and kind != "n-hot":
+        values = F.cross_entropy(logits, target, reduction="none", label_smoothing=every["smoothing"])
+        torch.testing.assert_close(got[0], values, rtol=RTOL, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["index", "soft"])
+def test_derivatives_of_any_order_and_of_the_target(kind):
+    logits, target = draw((3, 4), kind)
+    leaf = logits.requires_grad_()
+    assert torch.autograd.gradcheck(lambda z: log_likelihood(z, target), leaf)
+    assert torch.autograd.gradgradcheck(lambda z: log_likelihood(z, target), leaf)
+    if kind == "soft":
+        wanted = target.clone().requires_grad_()
+        assert torch.autograd.gradcheck(lambda z, t: log_likelihood(z, t)[0], (leaf, wanted))
+    hessian, expected = (
+        torch.func.jacrev(torch.func.jacrev(lambda z, f=f: f(z, target).sum()))(logits.detach())
+        for f in (custom_ce, ce)
+    )
+    torch.testing.assert_close(hessian, expected, rtol=RTOL, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", ["index", "soft"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_vmap_equals_the_loop(shape, kind):
+    logits, target = draw(shape, kind)
+    more, others = draw(shape, kind, seed=1)
+    stack, targets = torch.stack([logits, more, logits - more]), torch.stack([target, others, target])
+    for z, t, axes in ((stack, targets, (0, 0)), (stack, target, (0, None)), (logits, targets, (None, 0))):
+        got = value_and_slope(torch.vmap(custom_ce, in_dims=axes), z, t)
+        for r in range(3):
+            row = (z[r] if axes[0] == 0 else z, t[r] if axes[1] == 0 else t)
+            torch.testing.assert_close(got[0][r], custom_ce(*row), rtol=RTOL, atol=0)
+    got = torch.vmap(torch.func.grad(lambda z, t: custom_ce(z, t).mean()))(stack, targets)
+    for r in range(3):
+        expected = torch.func.grad(lambda z, t: ce(z, t).mean())(stack[r], targets[r])
+        torch.testing.assert_close(got[r], expected, rtol=RTOL, atol=1e-16)
+    smoothing = torch.tensor([0.0, 0.1, 0.5], dtype=torch.float64)
+    got = torch.vmap(lambda s: custom_ce(logits, target, smoothing=s))(smoothing)
+    looped = torch.stack([custom_ce(logits, target, smoothing=s) for s in smoothing.tolist()])
+    torch.testing.assert_close(got, looped, rtol=RTOL, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["index", "soft"])
+def test_a_second_backward_pass_gives_the_same(kind):
+    logits, target = draw((4, 3), kind)
+    leaf = logits.requires_grad_()
+    total = custom_ce(leaf, target).sum()
+    first = torch.autograd.grad(total, leaf, retain_graph=True)
+    torch.testing.assert_close(torch.autograd.grad(total, leaf), first, rtol=0, atol=0)

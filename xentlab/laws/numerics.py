@@ -1,0 +1,167 @@
+"""Laws of shape and number: what a loss returns, that it is finite, that its gradient is its gradient.
+
+To add one: a function that obeys `xentlab.laws.contract`, its entry in `xentlab.laws.suite`, and a mutant in the tests
+that breaks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xentlab.laws.cases import Case, cases, draw_knob, extremes, float_knobs, kinds, one_true, space, spread
+from xentlab.laws.contract import Counterexample, Finding, LossError, Skipped, Subject, sentence
+
+_LARGEST = 1e4
+
+
+def shape(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+    """One value for each element (for each image, where the loss takes `weight`), in the precision of the logits."""
+    for case in cases(subject, dtype, generator):
+        logits, target = case.logits, case.target
+        wanted = logits.shape[:1] if subject.per_image else logits.shape[:1] + logits.shape[2:]
+        values = subject.values(logits, target)
+        if values.shape != wanted:
+            reduced = " (a mean or a sum belongs to the training step)" if values.ndim == 0 else ""
+            message = f"values of shape {list(values.shape)}, not {list(wanted)}{reduced},"
+            return Counterexample(message, logits, target)
+        if values.dtype != dtype:
+            return Counterexample(f"values in {_word(values.dtype)} for logits in {_word(dtype)}", logits, target)
+    return None
+
+
+def finite(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:  # noqa: ARG001
+    """Value and gradient are finite at ties, at certainty and at logits of +-1e4."""
+    for case in extremes(subject, dtype, largest=_LARGEST):
+        found = _first_infinite(subject, case)
+        if found is not None:
+            return found
+    return None
+
+
+def autocast(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:  # noqa: ARG001
+    """Value and gradient are finite on bfloat16 logits inside a bfloat16 autocast."""
+    for case in extremes(subject, dtype, largest=1e3):
+        target = case.target.bfloat16() if case.target.is_floating_point() else case.target
+        with torch.autocast("cpu", torch.bfloat16):
+            found = _first_infinite(subject, Case(case.logits.bfloat16(), target))
+        if found is not None:
+            return found
+    return None
+
+
+def gradient(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+    """The gradient is that of the values: `torch.autograd.gradcheck`."""
+    for case in cases(subject, dtype, generator, sizes=((1, 2), (2, 3))):
+        logits = case.logits.clone().requires_grad_()
+
+        def function(z: Tensor, case: Case = case) -> Tensor:
+            return subject.values(z.clone(), case.target)
+
+        try:
+            torch.autograd.gradcheck(function, (logits,))
+        except LossError:
+            raise
+        except RuntimeError as error:
+            message = "the gradient is not the slope of the values"
+            if "Jacobian mismatch" not in str(error):
+                message = f"no gradient: {sentence(error)}"
+            return Counterexample(message, case.logits, case.target)
+    return None
+
+
+def pure(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+    """The same inputs give the same values, bit by bit, and are left as they were."""
+    for case in cases(subject, dtype, generator):
+        logits, target = case.logits.clone(), case.target.clone()
+        first = subject.values(logits, target)
+        for name, tensor, before in (("logits", logits, case.logits), ("target", target, case.target)):
+            if not torch.equal(tensor, before):
+                return Counterexample(f"{name} were changed in place", case.logits, case.target)
+        if not torch.equal(first.nan_to_num(), subject.values(logits, target).nan_to_num()):
+            return Counterexample("a second call gave other values", case.logits, case.target)
+    return None
+
+
+def knob_ranges(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+    """Value and gradient are finite for knobs anywhere in their declared ranges, each alone and all at once."""
+    if not subject.schema:
+        return Skipped("it has no knobs")
+    batches = []
+    for kind in kinds(subject):
+        batches += list(cases(subject, dtype, generator, sizes=((4, 3),), only=kind))
+    certain = spread(subject, torch.cat([20.0 * torch.eye(2), torch.zeros(1, 2)]).repeat_interleave(2, 0)).to(dtype)
+    truth = spread(subject, torch.arange(2).repeat(3))
+    batches += [Case(certain, one_true(subject, truth, 2, dtype))]
+    for given in _settings(subject, generator):
+        for case in batches:
+            found = _first_infinite(subject, case, given)
+            if found is not None:
+                return found
+    return None
+
+
+def refusal(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+    """A target that does not fit the logits raises an error; it never gives a number."""
+    classes, pixels = 4, space(subject)
+    logits = torch.randn(3, classes, *pixels, generator=generator, dtype=torch.float64).to(dtype)
+    floats = {"one class too many": (3, 5), "one class": (3, 1), "one sample": (1, 4), "two samples": (2, 4)}
+    wrong: dict[str, Tensor] = {}
+    if "soft" in kinds(subject):
+        wrong |= {f"{k} in the target": torch.full((*s, *pixels), 0.25, dtype=dtype) for k, s in floats.items()}
+        if not pixels:
+            wrong["classes along no axis of the target"] = torch.full((3,), 0.25, dtype=dtype)
+    elif subject.task != "multilabel":
+        wrong["floats that it declares meaningless"] = torch.full((3, classes, *pixels), 0.25, dtype=dtype)
+    if "index" in kinds(subject):
+        wrong |= {
+            "two samples in the target": torch.zeros(2, *pixels, dtype=torch.int64),
+            "one sample in the target": torch.zeros(1, *pixels, dtype=torch.int64),
+            "a class that does not exist": torch.full((3, *pixels), classes),
+        }
+        if pixels:
+            wrong["one row of pixels in the target"] = torch.zeros(3, 1, pixels[1], dtype=torch.int64)
+            wrong["no pixels in the target"] = torch.zeros(3, dtype=torch.int64)
+    for what, target in wrong.items():
+        try:
+            values = subject.values(logits, target)
+        except LossError:
+            continue
+        return Counterexample(f"{what} gave {[round(v, 4) for v in values.flatten().tolist()[:3]]}", None, target)
+    return None
+
+
+def _settings(subject: Subject, generator: torch.Generator) -> Iterator[Mapping[str, Any]]:
+    """Settings of the knobs: every choice, the bounds that are allowed, random values, and random values together."""
+    for name, knob in subject.schema.items():
+        options: tuple[Any, ...] = knob.choices or ((False, True) if knob.kind is bool else ())
+        yield from ({name: option} for option in options)
+    ranged = {name: knob for name, knob in float_knobs(subject).items() if knob.range is not None}
+    for name, knob in ranged.items():
+        bounds = (knob.range.low, knob.range.high) if knob.range is not None else ()
+        yield from ({name: float(b)} for b in bounds if b is not None and knob.range is not None and b in knob.range)
+        yield from ({name: draw_knob(knob, generator, reach=2.0)} for _ in range(4))
+    if len(ranged) > 1:
+        yield from ({n: draw_knob(k, generator, reach=2.0) for n, k in ranged.items()} for _ in range(4))
+
+
+def _first_infinite(subject: Subject, case: Case, given: Mapping[str, Any] | None = None) -> Counterexample | None:
+    """The first sample whose value or gradient is not finite."""
+    knobs = given or {}
+    values, slope = subject.gradient(case.logits, case.target, **knobs)
+    for what, tensor in (("value", values), ("gradient", slope)):
+        sound = torch.isfinite(tensor)
+        if bool(sound.all()):
+            continue
+        row = int((~sound).reshape(len(tensor), -1).any(1).to(torch.int8).argmax())
+        bad = tensor[row].flatten()
+        number = float(bad[~torch.isfinite(bad)][0])
+        return Counterexample(f"{what} {number:g}", case.logits[row : row + 1], case.target[row : row + 1], knobs)
+    return None
+
+
+def _word(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,171 @@
+"""All laws, in the order in which reports list them, and the check that runs them on one loss."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from xentlab.errors import UserError, unknown
+from xentlab.laws import identities, numerics, symmetry, training
+from xentlab.laws.contract import Counterexample, Finding, Law, LossError, Skipped, Subject, check_signature, subject
+from xentlab.losses.catalogue import catalogue
+from xentlab.losses.contract import spec_of
+from xentlab.schema import locate
+
+TASKS = ("multiclass", "multilabel", "segmentation")
+_SINGLE, _DOUBLE = (torch.float32,), (torch.float64,)
+
+LAWS: tuple[Law, ...] = tuple(
+    Law(name, (function.__doc__ or "").splitlines()[0], function, dtypes)
+    for name, function, dtypes in (
+        ("shape", numerics.shape, _SINGLE + _DOUBLE),
+        ("finite", numerics.finite, _SINGLE + _DOUBLE),
+        ("autocast", numerics.autocast, _SINGLE),
+        ("gradient", numerics.gradient, _DOUBLE),
+        ("pure", numerics.pure, _SINGLE + _DOUBLE),
+        ("refusal", numerics.refusal, _SINGLE),
+        ("knob ranges", numerics.knob_ranges, _SINGLE + _DOUBLE),
+        ("independence", symmetry.independence, _SINGLE + _DOUBLE),
+        ("renaming", symmetry.renaming, _SINGLE + _DOUBLE),
+        ("raises truth", symmetry.raises_truth, _SINGLE + _DOUBLE),
+        ("shift", symmetry.shift, _SINGLE + _DOUBLE),
+        ("minimum", symmetry.minimum, _SINGLE + _DOUBLE),
+        ("stacked knobs", training.stacked_knobs, _SINGLE + _DOUBLE),
+        ("stacked inputs", training.stacked_inputs, _SINGLE + _DOUBLE),
+        ("two forms", training.two_forms, _SINGLE + _DOUBLE),
+        ("ignored", training.ignored, _SINGLE + _DOUBLE),
+        ("limits", identities.limits, _DOUBLE),
+        ("proper", identities.proper, _DOUBLE),
+    )
+)
+
+Verdict = Literal["held", "broken", "skipped"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One law on one loss.
+
+    Attributes:
+        law: its name.
+        verdict: held (on every task and precision that was tried), broken, or skipped.
+        detail: the smallest counterexample where broken, the reason where skipped, else nothing.
+        example: the counterexample itself.
+    """
+
+    law: str
+    verdict: Verdict
+    detail: str = ""
+    example: Counterexample | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the laws say of a loss.
+
+    Attributes:
+        loss: its name.
+        tasks: those it was looked at under.
+        rows: one for each law, in the order of `LAWS`.
+    """
+
+    loss: str
+    tasks: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def broken(self) -> tuple[Row, ...]:
+        return tuple(row for row in self.rows if row.verdict == "broken")
+
+    @property
+    def lawful(self) -> bool:
+        return not self.broken
+
+    def __str__(self) -> str:
+        if self.lawful:
+            held = sum(row.verdict == "held" for row in self.rows)
+            return f"{self.loss} keeps all {held} laws that apply to it."
+        lines = [f"{self.loss} breaks {len(self.broken)} of {len(self.rows)} laws:"]
+        return "\n".join(lines + [f"  {row.law}: {row.detail}" for row in self.broken])
+
+
+def check(loss: str | Callable[..., Any], task: str | None = None) -> Report:
+    """Run every law on `loss` and report, law by law, the smallest inputs that break it.
+
+    Args:
+        loss: a function, a `functools.partial` of one with knobs set, a name of the catalogue, or a dotted path.
+        task: multiclass, multilabel or segmentation; None for every task that the loss declares.
+
+    Raises:
+        UserError: there is no such loss or task, its signature is not that of a loss, or it has no meaning on the task.
+    """
+    found = resolve(loss) if isinstance(loss, str) else loss
+    function = found.func if isinstance(found, functools.partial) else found
+    check_signature(getattr(function, "__name__", str(function)), function)
+    if task is not None and task not in TASKS:
+        raise unknown("task", task, TASKS)
+    tasks = (task,) if task is not None else spec_of(function).tasks
+    subjects = [subject(found, name) for name in tasks]
+    rows: list[Row] = []
+    malformed = False
+    for law in LAWS:
+        row = Row(law.name, "skipped", "its values have the wrong shape") if malformed else _row(law, subjects)
+        malformed = malformed or (law.name == "shape" and row.verdict == "broken")
+        rows.append(row)
+    return Report(subjects[0].name, tasks, tuple(rows))
+
+
+def assert_lawful(loss: str | Callable[..., Any], task: str | None = None) -> None:
+    """Fail a test, with every broken law and its counterexample, unless `loss` keeps them all (see `check`)."""
+    report = check(loss, task)
+    if not report.lawful:
+        raise AssertionError(str(report))
+
+
+def resolve(target: str) -> Callable[..., Any]:
+    """The function that a name of the catalogue or a dotted path stands for.
+
+    Raises:
+        UserError: there is none.
+    """
+    known = catalogue()
+    if target in known:
+        return known[target]
+    if "." not in target:
+        raise unknown("loss", target, known)
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # a user's own loss lives beside where the command is called
+    try:
+        return locate("loss", target)
+    except UserError as error:
+        raise UserError(str(error).replace("loss._target_ ", "the loss ", 1)) from error
+
+
+def _row(law: Law, subjects: list[Subject]) -> Row:
+    """One law over all tasks and precisions, up to the first that breaks it."""
+    reasons: dict[str, None] = {}
+    held = False
+    for this in subjects:
+        for dtype in law.dtypes:
+            finding = _run(law, this, dtype)
+            if isinstance(finding, Counterexample):
+                where = f" ({this.task}, {str(dtype).removeprefix('torch.')})"
+                return Row(law.name, "broken", f"{finding}{where}", finding)
+            held = held or finding is None
+            if isinstance(finding, Skipped):
+                reasons[finding.reason] = None
+    return Row(law.name, "held") if held else Row(law.name, "skipped", "; ".join(reasons))
+
+
+def _run(law: Law, this: Subject, dtype: torch.dtype) -> Finding:
+    generator = torch.Generator().manual_seed(0)
+    try:
+        return law.function(this, dtype, generator)
+    except LossError as error:
+        return error.example

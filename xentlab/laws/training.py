@@ -1,0 +1,187 @@
+"""Laws of how the training step uses a loss: stacked over trials, on both forms of a target, under weights.
+
+To add one: a function that obeys `xentlab.laws.contract`, its entry in `xentlab.laws.suite`, and a mutant in the tests
+that breaks it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xentlab.laws.cases import Case, cases, draw_knob, float_knobs, one_hot, space
+from xentlab.laws.contract import (
+    Counterexample,
+    Finding,
+    LossError,
+    Skipped,
+    Subject,
+    class_counts,
+    differs,
+    sentence,
+    show,
+)
+
+_ROWS = 3
+
+
+def stacked_knobs(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+    """`torch.vmap` over every float knob gives the values and gradients of a loop over its values."""
+    schema = float_knobs(subject)
+    if not schema:
+        return Skipped("it has no float knobs")
+    draws = {name: [draw_knob(knob, generator) for _ in range(_ROWS)] for name, knob in schema.items()}
+    together = [dict(zip(draws, row, strict=True)) for row in zip(*draws.values(), strict=True)]
+    settings = [[{name: value} for value in values] for name, values in draws.items()]
+    for rows in settings + ([together] if len(draws) > 1 else []):
+        for case in cases(subject, dtype, generator, sizes=((1, 2), (2, 3))):
+            stacked = {name: torch.tensor([row[name] for row in rows], dtype=dtype) for name in rows[0]}
+
+            def one(logits: Tensor, knobs: Mapping[str, Tensor], case: Case = case) -> Tensor:
+                return subject.values(logits, case.target, **knobs)
+
+            spread = case.logits.expand(_ROWS, *case.logits.shape)
+            alone = [subject.gradient(case.logits, case.target, **row) for row in rows]
+            words = f"vmap over {' and '.join(rows[0])}"
+            found = _compare(functools.partial(_over_knobs, one, stacked), spread, alone, words, case)
+            if found is not None:
+                return found
+    return None
+
+
+def stacked_inputs(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+    """`torch.vmap` over logits and targets gives the values and gradients of a loop over them."""
+    for case in cases(subject, dtype, generator, sizes=((1, 2), (2, 3))):
+        noise = torch.randn(_ROWS, *case.logits.shape, generator=generator, dtype=torch.float64).to(dtype)
+        logits = case.logits + noise
+        if case.target.is_floating_point():
+            target = torch.stack([case.target.roll(r, 1) for r in range(_ROWS)])
+        else:
+            target = torch.stack([(case.target + r) % case.logits.shape[1] for r in range(_ROWS)])
+        alone = [subject.gradient(z, t) for z, t in zip(logits, target, strict=True)]
+        words = "vmap over logits and target"
+        found = _compare(functools.partial(_over_targets, subject, target), logits, alone, words, case)
+        if found is not None:
+            return found
+    return None
+
+
+def _over_knobs(one: Callable[..., Tensor], knobs: Mapping[str, Tensor], logits: Tensor) -> Tensor:
+    return torch.vmap(one)(logits, knobs)
+
+
+def _over_targets(subject: Subject, target: Tensor, logits: Tensor) -> Tensor:
+    return torch.vmap(subject.values)(logits, target)
+
+
+def _compare(
+    stacked: Callable[[Tensor], Tensor], logits: Tensor, alone: list[tuple[Tensor, Tensor]], words: str, case: Case
+) -> Counterexample | None:
+    """Whether the stack's values and gradients are those of its rows."""
+    leaf = logits.detach().clone().requires_grad_()
+    try:
+        values = stacked(leaf.clone())
+        (slope,) = torch.autograd.grad(values.sum(), leaf)
+    except LossError as error:
+        return Counterexample(f"{words} raised {error.example.message}", case.logits, case.target)
+    except RuntimeError as error:
+        return Counterexample(f"{words} raised {sentence(error)}", case.logits, case.target)
+    for what, got, wanted in (
+        ("values", values.detach(), torch.stack([v for v, _ in alone])),
+        ("gradients", slope, torch.stack([g for _, g in alone])),
+    ):
+        if differs(got, wanted):
+            message = f"{words} gives {what} {show(got)}, the loop {show(wanted)},"
+            return Counterexample(message, case.logits, case.target)
+    return None
+
+
+def two_forms(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+    """A class index and its one-hot row are the same target."""
+    if subject.task == "multilabel":
+        return Skipped("multilabel targets are n-hot rows only")
+    if not subject.spec.soft:
+        return Skipped("it takes class indices only")
+    for case in cases(subject, dtype, generator, only="index"):
+        row = one_hot(case.target, case.logits.shape[1], dtype)
+        by_index = subject.gradient(case.logits, case.target)
+        by_row = subject.gradient(case.logits, row)
+        for what, got, wanted in zip(("value", "gradient"), by_row, by_index, strict=True):
+            if differs(got, wanted):
+                message = f"{what} {show(wanted)} of the index, {show(got)} of its one-hot row,"
+                return Counterexample(message, case.logits, case.target)
+    return None
+
+
+def ignored(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+    """Ignored targets and classes of weight zero change nothing, and their logits get no gradient."""
+    data = subject.bound.data_term(None if subject.task == "multilabel" else 255)
+    for samples, classes in ((2, 2), (3, 3), (4, 4)):
+        logits = torch.randn(samples, classes, *space(subject), generator=generator, dtype=torch.float64).to(dtype)
+        other = logits + 3.0 * torch.randn(logits.shape, generator=generator, dtype=torch.float64).to(dtype)
+        facts = {"class_counts": class_counts(logits)}
+        weights = torch.ones(classes, dtype=dtype)
+        weights[0] = 0.0
+        indices = torch.randint(1, classes, (samples, *space(subject)), generator=generator)
+        # The last pixel of every image (the last sample) is the one that must not count.
+        nothing = torch.zeros(indices.shape, dtype=torch.bool)
+        nothing[..., -1] = True
+        trials: dict[str, tuple[Tensor, Tensor | None]]
+        if subject.task == "multilabel":
+            trials = {"a label of weight zero": (one_hot(indices.masked_fill(nothing, 0), classes, dtype), weights)}
+        else:
+            trials = {
+                "an ignored element": (indices.masked_fill(nothing, 255), None),
+                "a class of weight zero": (indices.masked_fill(nothing, 0), weights),
+            }
+        for what, (target, class_weights) in trials.items():
+            given = facts if class_weights is None else facts | {"class_weights": class_weights}
+            where = nothing.unsqueeze(1) if space(subject) else nothing
+            if subject.task == "multilabel" or not space(subject):
+                where = nothing.reshape(samples, 1)
+            found = _ignores(subject, data, what, logits, torch.where(where, other, logits), target, given, where)
+            if found is not None:
+                return found
+    return None
+
+
+def _ignores(
+    subject: Subject,
+    data: Callable[[Tensor, Tensor, dict[str, Tensor], Mapping[str, Any]], Tensor],
+    what: str,
+    logits: Tensor,
+    other: Tensor,
+    target: Tensor,
+    facts: dict[str, Tensor],
+    where: Tensor,
+) -> Counterexample | None:
+    """Whether `logits` and `other`, which differ where nothing should count, have the same objective."""
+    leaf = logits.clone().requires_grad_()
+    knobs = subject.bound.data
+    try:
+        before = data(leaf, target, facts, knobs)
+        after = data(other, target, facts, knobs)
+        (slope,) = torch.autograd.grad(before, leaf)
+        nothing_left = data(logits, _all_like(target, where), facts, knobs)
+    except LossError:
+        raise
+    except (RuntimeError, IndexError) as error:
+        raise LossError(Counterexample(f"with {what}: {sentence(error)}", logits, target)) from error
+    if differs(after, before.detach()):
+        return Counterexample(f"{what} changed the objective from {before:.6g} to {after:.6g}", logits, target)
+    if bool((slope.masked_select(where) != 0).any()):
+        return Counterexample(f"{what} got a gradient", logits, target)
+    if float(nothing_left) != 0.0:
+        return Counterexample(f"{what} everywhere gave {float(nothing_left):.6g}, not 0,", logits, target)
+    return None
+
+
+def _all_like(target: Tensor, where: Tensor) -> Tensor:
+    """A target that counts nowhere: everywhere what `target` is where nothing counts."""
+    if target.is_floating_point():
+        return target[-1:].expand_as(target)
+    return torch.full_like(target, int(target[where.reshape(target.shape)][0]))

@@ -1,0 +1,186 @@
+"""Losses made to survive wrong labels: cross-entropy normalised, reversed, and sums of the two. Link: softmax.
+
+All obey `xentlab.losses.contract`. A normalised (active) loss pulls up the true class; a reversed one or `linear`
+(passive) pushes down the others too. To add one: write the function here with its formula, ranges and reference, and a
+YAML in `configs/loss`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xentlab.losses.contract import Limit, as_distribution, loss
+from xentlab.losses.cross_entropy import ce
+from xentlab.losses.robust import linear
+from xentlab.schema import Range
+
+_LOG_1E_4 = math.log(1e-4)
+
+
+@loss(
+    family="robust",
+    link="softmax",
+    reference="Wang 2019",
+    shift_invariant=True,
+    limits=(Limit({}, "sce", {"alpha": 0.0, "beta": 1.0, "log_zero": _LOG_1E_4}),),
+)
+def rce(
+    logits: Tensor, target: Tensor, *, log_zero: Annotated[float, Range(None, 0, open_high=True)] = _LOG_1E_4
+) -> Tensor:
+    """Reverse cross-entropy, the roles of target and prediction swapped, with `p = softmax(z)`:
+
+        -sum_c p_c max(log t_c, log_zero)
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
+        log_zero: what stands for log 0, < 0; log 1e-4 as in the code of Ma et al.
+
+    Returns:
+        [N] or [N, H, W], in [0, -log_zero]; `-log_zero (1 - p_y)` where one class y is true.
+
+    Reference: Wang et al., Symmetric cross entropy for robust learning with noisy labels, 2019; Ma et al., Normalized
+    loss functions for deep learning with noisy labels, 2020.
+    """
+    truth = as_distribution(target, logits)
+    log_truth = torch.log(torch.where(truth > 0, truth, 1.0))
+    floor = torch.as_tensor(log_zero, dtype=logits.dtype, device=logits.device)
+    clipped = torch.where(truth > 0, torch.maximum(log_truth, floor), floor)
+    return -(torch.softmax(logits, dim=1) * clipped).sum(1)
+
+
+@loss(
+    family="robust",
+    link="softmax",
+    reference="Wang 2019",
+    shift_invariant=True,
+    limits=(
+        Limit({"alpha": 1.0, "beta": 0.0}, "ce"),
+        Limit({"alpha": 0.0, "beta": 1.0}, "rce", {"log_zero": -4.0}),
+    ),
+)
+def sce(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    alpha: Annotated[float, Range(0, None)] = 0.1,
+    beta: Annotated[float, Range(0, None)] = 1.0,
+    log_zero: Annotated[float, Range(None, 0, open_high=True)] = -4.0,
+) -> Tensor:
+    """Symmetric cross-entropy, both directions at once: `alpha ce(z, t) + beta rce(z, t)`.
+
+    The paper takes -4 for log 0; the authors' code clips targets at 1e-4, which is `log_zero=-9.21`.
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
+        alpha: weight of the cross-entropy, >= 0.
+        beta: weight of the reverse cross-entropy, >= 0.
+        log_zero: what stands for log 0 in the reverse one, < 0.
+
+    Returns:
+        [N] or [N, H, W], >= 0.
+
+    Reference: Wang et al., Symmetric cross entropy for robust learning with noisy labels, 2019.
+    """
+    return alpha * ce(logits, target) + beta * rce(logits, target, log_zero=log_zero)
+
+
+@loss(
+    family="robust",
+    link="softmax",
+    reference="Ma 2020",
+    shift_invariant=True,
+    limits=(
+        Limit({}, "nce_rce", {"alpha": 1.0, "beta": 0.0}),
+        Limit({}, "nce_mae", {"alpha": 1.0, "beta": 0.0}),
+    ),
+)
+def nce(logits: Tensor, target: Tensor) -> Tensor:
+    """Normalised cross-entropy, its share in the sum over all possible labels, with `p = softmax(z)`:
+
+        sum_c t_c log p_c / sum_c log p_c
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
+
+    Returns:
+        [N] or [N, H, W], in [0, 1].
+
+    Reference: Ma et al., Normalized loss functions for deep learning with noisy labels, 2020.
+    """
+    log_p = F.log_softmax(logits, dim=1)
+    return (as_distribution(target, logits) * log_p).sum(1) / log_p.sum(1)
+
+
+@loss(
+    family="robust",
+    link="softmax",
+    reference="Ma 2020",
+    shift_invariant=True,
+    limits=(Limit({"beta": 0.0}, "nce"), Limit({"alpha": 0.0, "beta": 1.0}, "rce")),
+)
+def nce_rce(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    alpha: Annotated[float, Range(0, None)] = 1.0,
+    beta: Annotated[float, Range(0, None)] = 10.0,
+    log_zero: Annotated[float, Range(None, 0, open_high=True)] = _LOG_1E_4,
+) -> Tensor:
+    """Active and passive loss in one: `alpha nce(z, t) + beta rce(z, t)`.
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
+        alpha: weight of the normalised cross-entropy, >= 0.
+        beta: weight of the reverse cross-entropy, >= 0.
+        log_zero: what stands for log 0 in the reverse one, < 0; log 1e-4 as in the authors' code.
+
+    Returns:
+        [N] or [N, H, W], in [0, alpha - beta log_zero].
+
+    Reference: Ma et al., Normalized loss functions for deep learning with noisy labels, 2020.
+    """
+    return alpha * nce(logits, target) + beta * rce(logits, target, log_zero=log_zero)
+
+
+@loss(
+    family="robust",
+    link="softmax",
+    reference="Ma 2020",
+    shift_invariant=True,
+    limits=(
+        Limit({"beta": 0.0}, "nce"),
+        Limit({"alpha": 0.0, "beta": 1.0}, "linear"),
+    ),
+)
+def nce_mae(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    alpha: Annotated[float, Range(0, None)] = 1.0,
+    beta: Annotated[float, Range(0, None)] = 10.0,
+) -> Tensor:
+    """Active and passive loss in one: `alpha nce(z, t) + beta linear(z, t)`.
+
+    The authors' code takes `1 - p_y` for the mean absolute error, which is half of it; so does this.
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
+        alpha: weight of the normalised cross-entropy, >= 0.
+        beta: weight of the linear loss, >= 0.
+
+    Returns:
+        [N] or [N, H, W], in [0, alpha + beta].
+
+    Reference: Ma et al., Normalized loss functions for deep learning with noisy labels, 2020.
+    """
+    return alpha * nce(logits, target) + beta * linear(logits, target)

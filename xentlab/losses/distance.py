@@ -1,0 +1,264 @@
+"""Distances between outputs and targets: of logits, of probabilities, of directions. Obeys `xentlab.losses.contract`.
+
+To add one: write the function here with its formula, ranges and reference, and a YAML in `configs/loss`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xentlab.losses.contract import Limit, as_distribution, loss
+from xentlab.losses.robust import linear
+from xentlab.schema import Range
+
+
+@loss(
+    family="distance",
+    link="identity",
+    tasks=("multiclass", "segmentation"),
+    reference="Mroueh 2012, Hu 2022",
+    shift_invariant=True,
+    proper=True,
+)
+def simplex_square(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    scale: Annotated[float, Range(0, None, open_low=True)] = 1.0,
+) -> Tensor:
+    """Squared distance to the target's vertex of a regular simplex centred at the origin. Link: identity.
+
+        sum_c (z_c - mean(z) - scale (t_c - 1/C))^2
+
+    The simplex code of C classes lives in C - 1 dimensions. Here it lies in the hyperplane of C dimensions whose
+    coordinates sum to zero, onto which the logits are projected; the vertex of class c is `scale (e_c - 1/C)`. At scale
+    1 the projection of the best logits onto the simplex of probabilities is the true distribution; the papers' vertices
+    of length 1 are `scale = sqrt(C / (C - 1))`. It has no meaning on label sets, which have no vertex.
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W], or a distribution shaped like `logits` (a point inside the simplex).
+        scale: size of the simplex, > 0; proper at 1 only.
+
+    Returns:
+        [N] or [N, H, W], >= 0.
+
+    Reference: Mroueh, Poggio, Rosasco & Slotine, Multiclass learning with simplex coding, 2012; Hu, Wang, Lin & Cheng,
+    Understanding square loss in training overparametrized neural network classifiers, 2022.
+    """
+    centred = logits - logits.mean(1, keepdim=True)
+    vertex = as_distribution(target, logits) - 1.0 / logits.shape[1]
+    return (centred - scale * vertex).square().sum(1)
+
+
+@loss(
+    family="distance",
+    link="sigmoid",
+    reference="Nielsen 2015",
+    proper=True,
+    limits=(Limit({}, "mse", {"link": "sigmoid"}, factor=0.5),),
+)
+def quadratic_sigmoid(logits: Tensor, target: Tensor) -> Tensor:
+    """Half the squared distance of sigmoid outputs to the target, `1/2 sum_c (s(z_c) - t_c)^2`: the quadratic cost.
+
+    Its gradient vanishes where a sigmoid is saturated, even at the wrong end.
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W] (one-vs-rest), or labels in [0, 1] shaped like `logits`.
+
+    Returns:
+        [N] or [N, H, W], in [0, C / 2].
+
+    Reference: Nielsen, Neural networks and deep learning, 2015, chapter 1.
+    """
+    return 0.5 * (torch.sigmoid(logits) - as_distribution(target, logits)).square().sum(1)
+
+
+@loss(family="distance", link="softmax", reference="Ghosh 2017", shift_invariant=True)
+def mae(logits: Tensor, target: Tensor) -> Tensor:
+    """Absolute error of the probabilities, summed over classes: `sum_c |softmax(z)_c - t_c|`.
+
+    For one true class y it is `2 (1 - p_y)`, symmetric in the sense of the reference: its sum over all targets is
+    constant.
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
+
+    Returns:
+        [N] or [N, H, W], in [0, 2].
+
+    Reference: Ghosh, Kumar & Sastry, Robust loss functions under label noise for deep neural networks, 2017.
+    """
+    return (torch.softmax(logits, dim=1) - as_distribution(target, logits)).abs().sum(1)
+
+
+@loss(
+    family="distance",
+    link="identity",
+    reference="Huber 1964",
+    proper=True,
+    limits=(Limit({"delta": 1e6}, "mse_logits", factor=0.5),),
+)
+def huber(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    delta: Annotated[float, Range(0, None, open_low=True)] = 1.0,
+) -> Tensor:
+    """Huber's distance of the logits themselves to the target, summed over classes. Link: identity.
+
+        sum_c h(z_c - t_c),   h(r) = r^2 / 2 where |r| <= delta, else delta (|r| - delta / 2)
+
+    Like `mse_logits`, but an outlier pulls with `delta` at most.
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W], or floats shaped like `logits`.
+        delta: where the parabola becomes a line, in units of logits, > 0; proper from 1 on.
+
+    Returns:
+        [N] or [N, H, W], >= 0.
+
+    Reference: Huber, Robust estimation of a location parameter, 1964.
+    """
+    residual = (logits - as_distribution(target, logits)).abs()
+    return torch.where(residual <= delta, 0.5 * residual.square(), delta * (residual - 0.5 * delta)).sum(1)
+
+
+@loss(family="distance", link="identity", reference="Green 1990")
+def log_cosh(logits: Tensor, target: Tensor) -> Tensor:
+    """Log-cosh of the logits' errors, summed over classes: `sum_c log cosh(z_c - t_c)`. Link: identity.
+
+    A parabola `r^2 / 2` near zero and a line `|r| - log 2` far away, smooth everywhere.
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W], or floats shaped like `logits`.
+
+    Returns:
+        [N] or [N, H, W], >= 0.
+
+    Reference: Green, Bayesian reconstructions from emission tomography data using a modified EM algorithm, 1990.
+    """
+    residual = (logits - as_distribution(target, logits)).abs()
+    return (residual + torch.log1p(0.5 * torch.expm1(-2.0 * residual))).sum(1)
+
+
+@loss(
+    family="distance",
+    link="softmax",
+    reference="Janocha & Czarnecki 2017",
+    shift_invariant=True,
+    limits=(Limit({}, "custom_ce", {"temperature": 0.5}, factor=0.5),),
+)
+def cauchy_schwarz(logits: Tensor, target: Tensor) -> Tensor:
+    """Cauchy-Schwarz divergence of the probabilities `p = softmax(z)` and the target:
+
+        -log( sum_c p_c t_c / (|p| |t|) )
+
+    On one true class it is half the cross-entropy of `softmax(2 z)`: its best logits are half those of cross-entropy.
+    A target without mass gives 0.
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W], or non-negative floats shaped like `logits`; their scale is irrelevant.
+
+    Returns:
+        [N] or [N, H, W], >= 0.
+
+    Reference: Janocha & Czarnecki, On loss functions for deep neural networks in classification, 2017.
+    """
+    truth = as_distribution(target, logits)
+    has_mass = truth.sum(1, keepdim=True) > 0
+    truth = torch.where(has_mass, truth, torch.ones_like(truth))
+    log_p = F.log_softmax(logits, dim=1)
+    log_overlap = torch.logsumexp(log_p + torch.log(truth), dim=1)
+    log_norms = 0.5 * (torch.logsumexp(2.0 * log_p, dim=1) + torch.log(truth.square().sum(1)))
+    divergence = log_norms - log_overlap
+    return torch.where(has_mass.squeeze(1), divergence, torch.zeros_like(divergence))
+
+
+@loss(
+    family="distance",
+    link="softmax",
+    reference="Janocha & Czarnecki 2017",
+    shift_invariant=True,
+    limits=(Limit({}, "linear", factor=2.0), Limit({}, "mae")),
+)
+def expectation(logits: Tensor, target: Tensor) -> Tensor:
+    """Expectation loss, twice the expected probability of a wrong answer: `2 sum_c t_c (1 - softmax(z)_c)`.
+
+    The authors write the 1-norm `|p - e_y|`, which is `mae` on one true class, and show that it is this expectation. On
+    soft targets the two part: this one is linear in the target, and best at certainty in its largest class.
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
+
+    Returns:
+        [N] or [N, H, W], in [0, 2].
+
+    Reference: Janocha & Czarnecki, On loss functions for deep neural networks in classification, 2017.
+    """
+    return 2.0 * linear(logits, target)
+
+
+@loss(
+    family="distance",
+    link="softmax",
+    reference="Janocha & Czarnecki 2017",
+    shift_invariant=True,
+    minimum=-1.0,
+)
+def tanimoto(logits: Tensor, target: Tensor) -> Tensor:
+    """Minus the Tanimoto similarity of the probabilities `p = softmax(z)` and the target:
+
+        -(p . t) / (|p|^2 + |t|^2 - p . t)
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
+
+    Returns:
+        [N] or [N, H, W], in [-1, 0].
+
+    Reference: Janocha & Czarnecki, On loss functions for deep neural networks in classification, 2017.
+    """
+    truth, probs = as_distribution(target, logits), torch.softmax(logits, dim=1)
+    overlap = (probs * truth).sum(1)
+    return -overlap / (probs.square().sum(1) + truth.square().sum(1) - overlap)
+
+
+# The square of the length below which a vector is scaled up no further, as in the authors' code.
+_SHORTEST = 1e-12
+
+
+@loss(family="distance", link="identity", tasks=("multiclass", "segmentation"), reference="Barz & Denzler 2020")
+def cosine(logits: Tensor, target: Tensor) -> Tensor:
+    """One minus the cosine between the logits and the target: `1 - z . t / (|z| |t|)`. Link: identity.
+
+    Computed as half the squared distance of the unit vectors, which keeps its digits near 0. The length of the logits
+    is free, so that they imply no probabilities, and no threshold on label sets. At logits of exactly zero, which have
+    no direction, the value is 1/2 and the gradient is finite but large.
+
+    Args:
+        logits: [N, C] or [N, C, H, W].
+        target: class indices [N] or [N, H, W], or floats shaped like `logits`; their scale is irrelevant.
+
+    Returns:
+        [N] or [N, H, W], in [0, 2].
+
+    Reference: Barz & Denzler, Deep learning on small datasets without pre-training using cosine loss, 2020.
+    """
+    return 0.5 * (_unit(logits) - _unit(as_distribution(target, logits))).square().sum(1)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """`vectors` [N, C, ...] scaled to length 1 along axis 1."""
+    return vectors * torch.rsqrt(vectors.square().sum(1, keepdim=True).clamp_min(_SHORTEST))

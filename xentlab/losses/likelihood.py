@@ -1,0 +1,75 @@
+"""The log-likelihood of a softmax with a backward pass of its own: cross-entropy in less time and memory.
+
+PyTorch's `cross_entropy` builds a gradient of the log-probabilities shaped like the logits and then one of the logits;
+here the second is written at once, `q sum_c t_c - t`. Equal by law to the plain form, under `vmap` and twice
+differentiable as well.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def log_likelihood(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """`sum_c t_c log softmax(z)_c` of every element, and all `log softmax(z)_c`.
+
+    Args:
+        logits: [N, C] or [N, C, ...].
+        target: int64 class indices [N] or [N, ...], or floats shaped like `logits`.
+
+    Returns:
+        [N] or [N, ...], in nats, and log-probabilities shaped like `logits`.
+    """
+    return _LogLikelihood.apply(logits, target)
+
+
+class _LogLikelihood(torch.autograd.Function):
+    @staticmethod
+    def forward(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        log_q = torch.log_softmax(logits, dim=1)
+        if target.is_floating_point():
+            return (log_q * target).sum(1), log_q
+        return log_q.gather(1, target.unsqueeze(1)).squeeze(1), log_q
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
+        # An output, not an intermediate: so a second derivative finds its way back to the logits.
+        ctx.save_for_backward(output[1], inputs[1])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor | None, log_slope: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        log_q, target = ctx.saved_tensors
+        soft = target.is_floating_point()
+        if slope is None and log_slope is None:
+            return None, None
+        slope = log_q.new_zeros(()).expand(log_q[:, :1].shape) if slope is None else slope.unsqueeze(1)
+        pull = slope * target.sum(1, keepdim=True) if soft else slope
+        if log_slope is not None:
+            pull = pull + log_slope.sum(1, keepdim=True)
+        if torch.is_grad_enabled():
+            # A derivative of this derivative is wanted: nothing may be overwritten.
+            grad = -pull * log_q.exp()
+            grad = grad + slope * target if soft else grad.scatter_add(1, target.unsqueeze(1), slope)
+            grad = grad if log_slope is None else grad + log_slope
+        else:
+            grad = log_q.exp().mul_(-pull)
+            grad = grad.addcmul_(slope, target) if soft else grad.scatter_add_(1, target.unsqueeze(1), slope)
+            grad = grad if log_slope is None else grad.add_(log_slope)
+        return grad, slope * log_q if soft and ctx.needs_input_grad[1] else None
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, int | None], logits: Tensor, target: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+        """Elements are independent: R batches of N are one batch of R N."""
+        rows = [
+            x.expand(info.batch_size, *x.shape) if axis is None else x.movedim(axis, 0)
+            for x, axis in zip((logits, target), in_dims, strict=True)
+        ]
+        values, log_q = log_likelihood(*(x.flatten(0, 1) for x in rows))
+        shape = (info.batch_size, -1)
+        return (values.unflatten(0, shape), log_q.unflatten(0, shape)), (0, 0)
