@@ -2,10 +2,10 @@
 
     python scripts/bench_losses.py --losses ce,custom_ce,dice --repeats 7 --json bench.json
 
-Every number is a ratio to `F.cross_entropy` on the same logits and targets. Times are taken in turns, one pass of each,
-and the ratio is the median over the turns, so that a machine that slows down slows both. Peak memory is what a pass
-holds at its worst beyond its inputs, hidden temporaries of the kernels included, taken in a pass of its own. A bandwidth
-of 100 % means as fast as a device copy of the logits: no loss can do with less than reading them once and writing a
+Ratios are to `F.cross_entropy` on the same logits and targets. Times are taken in turns, one pass of each, and the
+ratio is the median over the turns, so that a machine that slows down slows both. Peak memory is what a pass holds at
+its worst beyond its inputs, temporaries inside kernels included, taken in a pass of its own. A bandwidth of 100 % of a
+copy means as fast as the device copies the logits: no loss can do with less than to read them once and to write a
 gradient of their size.
 """
 
@@ -15,6 +15,7 @@ import argparse
 import functools
 import json
 import math
+import os
 import platform
 import statistics
 import sys
@@ -95,7 +96,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--shapes", default=SHAPES, help="of the logits: NxC or NxCxHxW (default: %(default)s)")
     parser.add_argument("--targets", default="index", help="index, soft or index,soft (default: %(default)s)")
     parser.add_argument("--devices", default="cpu,cuda", help="cuda is left out where there is none")
-    parser.add_argument("--repeats", type=int, default=7, help="turns per loss (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=7, help="turns per loss at least (default: %(default)s)")
     parser.add_argument(
         "--scale", type=float, default=1.0, help="share of the samples, or of the pixels, of each shape"
     )
@@ -142,7 +143,7 @@ def measure(
     repeats: int,
     seed: int,
 ) -> list[Cell]:
-    """Every chosen loss that has a meaning on logits of these `sizes` with targets of this kind, `F.cross_entropy` first."""
+    """Every chosen loss that has a meaning on such logits and targets, after `F.cross_entropy`."""
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(sizes, generator=generator).to(device).requires_grad_()
     if kind == "soft":
@@ -173,9 +174,9 @@ def measure(
     rows, all_base = [], []
     for name, function in functions.items():
         held = peak(function, logits, target)
-        turns = [
-            [seconds(device, lambda f=f: step(f, logits, target)) for f in (baseline, function)] for _ in range(repeats)
-        ]
+        turns = take_turns(
+            device, lambda: step(baseline, logits, target), lambda f=function: step(f, logits, target), repeats
+        )
         all_base += [base for base, _ in turns]
         ratio = statistics.median(own / base for base, own in turns)
         rows.append(cell(name, [own for _, own in turns], ratio, held))
@@ -191,6 +192,21 @@ def bound(function: Callable[..., Tensor], task: str, num_classes: int, device: 
         return term.function(logits, target, *(facts[name] for name in term.asks), **term.data)
 
     return values
+
+
+def take_turns(
+    device: torch.device, first: Callable[[], Any], second: Callable[[], Any], repeats: int
+) -> list[tuple[float, float]]:
+    """Seconds of both in each turn: `repeats` of them, or as many more as fill half a second."""
+    turns: list[tuple[float, float]] = []
+    while len(turns) < repeats or sum(map(sum, turns)) < 0.5:
+        # Whoever comes second finds the memory that the first gave back: they change places.
+        if len(turns) % 2:
+            later, sooner = seconds(device, second), seconds(device, first)
+            turns.append((sooner, later))
+        else:
+            turns.append((seconds(device, first), seconds(device, second)))
+    return turns
 
 
 def step(function: Values, logits: Tensor, target: Tensor) -> Tensor:
@@ -222,6 +238,7 @@ def peak(function: Values, logits: Tensor, target: Tensor) -> int:
         before = torch.cuda.memory_allocated(logits.device)
         step(function, logits, target)
         return torch.cuda.max_memory_allocated(logits.device) - before
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     # The allocator's own record: it sees what kernels take and give back inside, which tensors do not show.
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         step(function, logits, target)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.spatial.distance
 import scipy.special
 import torch
 import torch.nn.functional as F
@@ -123,14 +122,16 @@ CASES: list[tuple[Reference, dict[str, Any]]] = [
 def test_values_are_those_of_the_definition(reference: Reference, knobs: dict[str, Any]) -> None:
     function = getattr(losses, reference.__name__)
     logits, index, soft = draw()
-    each = torch.tensor([[reference(z, c, **knobs) for c in range(CLASSES)] for z in logits.numpy()], dtype=torch.float64)
+    each = torch.tensor(
+        [[reference(z, c, **knobs) for c in range(CLASSES)] for z in logits.numpy()], dtype=torch.float64
+    )
     extra = facts(reference.__name__)
     expected = each.gather(1, index[:, None])[:, 0]
-    torch.testing.assert_close(function(logits, index, *extra, **knobs), expected, rtol=RTOL, atol=0)
+    torch.testing.assert_close(function(logits, index, *extra, **knobs), expected, rtol=RTOL, atol=1e-13)
     # Every one of them is linear in the target: the expected loss.
-    torch.testing.assert_close(function(logits, soft, *extra, **knobs), (soft * each).sum(1), rtol=RTOL, atol=0)
+    torch.testing.assert_close(function(logits, soft, *extra, **knobs), (soft * each).sum(1), rtol=RTOL, atol=1e-13)
     maps, classes = logits.reshape(2, 2, 3, CLASSES).movedim(-1, 1), index.reshape(2, 2, 3)
-    torch.testing.assert_close(function(maps, classes, *extra, **knobs).flatten(), expected, rtol=RTOL, atol=0)
+    torch.testing.assert_close(function(maps, classes, *extra, **knobs).flatten(), expected, rtol=RTOL, atol=1e-13)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
@@ -162,57 +163,6 @@ def test_class_balanced_is_torchs_weighted_cross_entropy() -> None:
     torch.testing.assert_close(ours, expected, rtol=RTOL, atol=0)
 
 
-def test_kl_is_torchs_and_scipys_and_ce_for_one_true_class() -> None:
-    logits, index, soft = draw()
-    expected = F.kl_div(F.log_softmax(logits, 1), soft, reduction="none").sum(1)
-    torch.testing.assert_close(losses.kl(logits, soft), expected, rtol=RTOL, atol=1e-12)
-    scipys = scipy.special.rel_entr(soft.numpy(), scipy.special.softmax(logits.numpy(), 1)).sum(1)
-    np.testing.assert_allclose(losses.kl(logits, soft).numpy(), scipys, rtol=RTOL)
-    torch.testing.assert_close(losses.kl(logits, index), losses.ce(logits, index), rtol=RTOL, atol=0)
-
-
-def js_reference(t: np.ndarray, q: np.ndarray, pi: float) -> float:
-    m = pi * t + (1 - pi) * q
-    raw = pi * scipy.special.rel_entr(t, m).sum() + (1 - pi) * scipy.special.rel_entr(q, m).sum()
-    return float(raw / (-(1 - pi) * math.log(1 - pi)))
-
-
-@pytest.mark.parametrize("pi", [0.1, 0.5, 0.9])
-def test_js_is_its_definition(pi: float) -> None:
-    logits, index, soft = draw()
-    for target in (F.one_hot(index, CLASSES).double(), soft):
-        pairs = zip(target.numpy(), scipy.special.softmax(logits.numpy(), 1), strict=True)
-        expected = [js_reference(t, q, pi) for t, q in pairs]
-        np.testing.assert_allclose(losses.js(logits, target, pi=pi).numpy(), expected, rtol=RTOL)
-
-
-def test_js_at_one_half_is_scipys_squared_distance() -> None:
-    logits, _, soft = draw()
-    distance = scipy.spatial.distance.jensenshannon(soft.numpy(), torch.softmax(logits, 1).numpy(), axis=1)
-    np.testing.assert_allclose(losses.js(logits, soft).numpy(), distance**2 / (0.5 * math.log(2)), rtol=RTOL)
-
-
-def test_js_of_one_true_class_approaches_half_the_absolute_error() -> None:
-    logits, index, _ = draw()
-    half = losses.linear(logits, index)
-    gaps = [float((losses.js(logits, index, pi=pi) - half).abs().max()) for pi in (0.9, 0.999, 1 - 1e-7, 1 - 1e-13)]
-    assert gaps == sorted(gaps, reverse=True)
-    # The distance shrinks like 1 / -log(1 - pi).
-    assert gaps[-1] < 0.05
-
-
-@pytest.mark.parametrize("alpha", [1.2, 1.5, 2.0, 3.7])
-def test_tsallis_is_the_bregman_divergence_of_its_entropy(alpha: float) -> None:
-    logits, index, soft = draw()
-    for target in (F.one_hot(index, CLASSES).double(), soft):
-        expected = []
-        for t, q in zip(target.numpy(), scipy.special.softmax(logits.numpy(), 1), strict=True):
-            potential = [(np.sum(x**alpha) - 1) / (alpha - 1) for x in (t, q)]
-            slope = alpha * q ** (alpha - 1) / (alpha - 1)
-            expected.append(potential[0] - potential[1] - slope @ (t - q))
-        np.testing.assert_allclose(losses.tsallis(logits, target, alpha=alpha).numpy(), expected, rtol=1e-9, atol=1e-14)
-
-
 def test_worked_numbers() -> None:
     q = torch.tensor([[0.5, 0.25, 0.25]], dtype=torch.float64)
     logits, first = q.log(), torch.tensor([0])
@@ -230,9 +180,6 @@ def test_worked_numbers() -> None:
         "adjusted": (losses.logit_adjusted(logits, first, counts), math.log(49.5)),
         "ldam": (losses.ldam(logits, first + 1, counts, max_margin=2 * ln2, scale=1.0), math.log(1 + 2 * 3)),
         "balanced": (losses.class_balanced(logits, first + 1, counts[:3].clamp_max(2), beta=0.5), 6 / 7 * 2 * ln2),
-        "kl": (losses.kl(logits, torch.tensor([[0.5, 0.5, 0.0]]).double()), 0.5 * ln2),
-        "js": (losses.js(logits, first), math.log(4 / 3) / ln2 + (0.5 * math.log(2 / 3) + 0.5 * ln2) / ln2),
-        "tsallis": (losses.tsallis(logits, first, alpha=3.0), (1 - 3 / 4 + 2 * (1 / 8 + 2 / 64)) / 2),
     }
     for name, (ours, expected) in worked.items():
         assert ours.item() == pytest.approx(expected, rel=1e-6 if name == "logit_norm" else 1e-12), name
@@ -265,7 +212,9 @@ def test_priors_take_whole_numbers_and_the_weight_by_inverse_frequency_is_approa
 
 def test_logit_norm_sees_the_direction_alone() -> None:
     logits, index, _ = draw()
-    torch.testing.assert_close(losses.logit_norm(100 * logits, index), losses.logit_norm(logits, index), rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        losses.logit_norm(100 * logits, index), losses.logit_norm(logits, index), rtol=1e-5, atol=0
+    )
     zero = torch.zeros(1, CLASSES, requires_grad=True)
     value = losses.logit_norm(zero, torch.tensor([2]))
     (slope,) = torch.autograd.grad(value.sum(), zero)
@@ -297,7 +246,11 @@ def test_topk_ce_is_continuous_where_ranks_change() -> None:
 def test_one_true_class_makes_the_linear_losses_half_the_absolute_error() -> None:
     logits, index, _ = draw()
     absolute = (torch.softmax(logits, 1) - F.one_hot(index, CLASSES)).abs().sum(1)
-    for half in (losses.linear(logits, index), losses.gce(logits, index, q=1.0), losses.taylor_ce(logits, index, order=1)):
+    for half in (
+        losses.linear(logits, index),
+        losses.gce(logits, index, q=1.0),
+        losses.taylor_ce(logits, index, order=1),
+    ):
         torch.testing.assert_close(half, absolute / 2, rtol=RTOL, atol=1e-14)
     torch.testing.assert_close(losses.rce(logits, index, log_zero=-2.0), absolute, rtol=RTOL, atol=1e-14)
 

@@ -5,9 +5,11 @@ Between `train`, which knows nothing of disks, and the commands, which know noth
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,14 +128,16 @@ class Lab:
             if where is not None:
                 opening.append(("member", {"group": where, "trial": name}))
         self.journal.extend(opening)
+        trainer = stack[0].trainer
         try:
-            for epoch in fit.epochs():
-                self.journal.append("epoch", trials=ids, epoch=epoch.number, metrics=epoch.metrics)
-                on_epoch(stack, epoch)
-                every = stack[0].trainer.checkpoint_every
-                if every and epoch.number % every == 0 and epoch.number < stack[0].trainer.epochs:
-                    checkpoint.save(ids, fit.snapshot())
-            ends = fit.finish()
+            with _deterministic(trainer.deterministic):
+                for epoch in fit.epochs():
+                    self.journal.append("epoch", trials=ids, epoch=epoch.number, metrics=epoch.metrics)
+                    on_epoch(stack, epoch)
+                    every = trainer.checkpoint_every
+                    if every and epoch.number % every == 0 and epoch.number < trainer.epochs:
+                        checkpoint.save(ids, fit.snapshot())
+                ends = fit.finish()
         except KeyboardInterrupt:
             self._close(ids, "interrupted", "interrupted by the user")
             raise
@@ -186,6 +190,21 @@ class Lab:
             examples |= {"class_names": np.array(fit.dataset.class_names), "ignore_index": np.array(ignored)}
             np.savez_compressed(folder / "examples.npz", allow_pickle=False, **examples)
         return folder
+
+
+@contextlib.contextmanager
+def _deterministic(wanted: bool) -> Iterator[None]:
+    """Only algorithms that give the same bits every time; one that cannot raises, and says which."""
+    if not wanted:
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it; read when CUDA starts
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 class Checkpoint:

@@ -28,6 +28,14 @@ _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         "what can be chosen: losses, datasets, models, optimizers, schedules, regularizers, comparisons",
         ("xentlab list losses", "xentlab list losses custom_ce"),
     ),
+    "check-loss": (
+        "hold a loss, of the catalogue or your own, to the laws of losses",
+        ("xentlab check-loss focal", "xentlab check-loss my_package.my_loss --task multiclass"),
+    ),
+    "plot-loss": (
+        "draw losses and their gradients against the true class's logit and probability",
+        ("xentlab plot-loss ce mse focal", "xentlab plot-loss ce gce my_package.my_loss --classes 10 -o losses.svg"),
+    ),
     "explain": (
         "information, entropy, cross-entropy and KL divergence of distributions, as a table",
         ("xentlab explain 0.7,0.2,0.1", "xentlab explain 0.7,0.2,0.1 --against 0.5,0.3,0.2 --base 2"),
@@ -69,6 +77,15 @@ def parser() -> argparse.ArgumentParser:
         "kind", help="losses, datasets, models, optimizers, schedules, regularizers or comparisons"
     )
     made["list"].add_argument("name", nargs="?", help="show one of them in full")
+    made["check-loss"].add_argument("target", help="a name of `xentlab list losses`, or a dotted path")
+    made["check-loss"].add_argument(
+        "--task", help="multiclass, multilabel or segmentation (default: all that the loss declares)"
+    )
+    made["plot-loss"].add_argument("names", nargs="+", metavar="NAME", help="a loss of the catalogue, or a dotted path")
+    made["plot-loss"].add_argument(
+        "-o", "--out", metavar="FILE", default="losses.png", help="a .png or .svg file (default: %(default)s)"
+    )
+    made["plot-loss"].add_argument("--classes", type=int, default=2, help="number of classes (default: %(default)s)")
     made["explain"].add_argument("distribution", help="probabilities that sum to one, such as 0.7,0.2,0.1")
     made["explain"].add_argument("--against", metavar="Q", help="a second distribution of the same length")
     made["explain"].add_argument("--base", type=float, help="base of the logarithm: 2 for bits (default: e, for nats)")
@@ -124,6 +141,14 @@ def _plain_command(options: argparse.Namespace) -> int:
         from xentlab.cli.catalogue import list_components
 
         return list_components(options.kind, options.name)
+    if options.command == "check-loss":
+        from xentlab.cli.laws import check_loss
+
+        return check_loss(options.target, options.task)
+    if options.command == "plot-loss":
+        from xentlab.cli.laws import plot_loss
+
+        return plot_loss(options.names, options.out, options.classes)
     if options.command == "explain":
         from xentlab.cli.catalogue import explain
 

@@ -6,15 +6,21 @@ import inspect
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
+from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from xentlab import information
 from xentlab.cli.compose import config_dir
 from xentlab.errors import unknown
+
+if TYPE_CHECKING:
+    from xentlab.losses.contract import LossSpec
+    from xentlab.schema import Knob
 
 KINDS = {
     "losses": "loss",
@@ -37,6 +43,8 @@ def list_components(kind: str, name: str | None) -> int:
         if name not in files:
             raise unknown(KINDS[kind], name, files)
         return _show(files[name])
+    if kind == "losses":
+        return _losses(files)
     console = Console()
     table = Table(title=f"{len(files)} {kind}", title_justify="left", show_lines=False)
     table.add_column(KINDS[kind])
@@ -51,6 +59,79 @@ def list_components(kind: str, name: str | None) -> int:
     console.print(table)
     console.print(f"xentlab list {kind} NAME shows one in full.", highlight=False)
     return 0
+
+
+def _losses(files: dict[str, Path]) -> int:
+    """Every loss by family: what it is, its link and tasks, its knobs with ranges and defaults, what it declares."""
+    from xentlab.losses.contract import spec_of
+    from xentlab.schema import knobs, locate
+
+    entries = []
+    for stem, file in files.items():
+        node = yaml.safe_load(file.read_text())
+        function = locate("_target_", node["_target_"])
+        schema = knobs(function)
+        words = "\n".join(f"{k}={_short(v)}  {_rule(schema[k])}".rstrip() for k, v in node.items() if k in schema)
+        entries.append((spec_of(function), stem, words))
+    console = Console()
+    table = Table(title=f"{len(files)} losses", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("loss", no_wrap=True)
+    table.add_column("what it is, and where it comes from", min_width=16)
+    table.add_column("knobs: default, range", max_width=25)
+    table.add_column("link, properties", max_width=17)
+    family = ""
+    for spec, stem, words in sorted(entries, key=lambda e: (e[0].family, e[1])):
+        if spec.family != family:
+            table.add_row("")
+            table.add_row(Text(spec.family.replace("_", " "), style="bold"))
+            family = spec.family
+        what = Text(first_comments(files[stem])[0])
+        if spec.reference:
+            what.append(f" ({spec.reference})", style="dim")
+        table.add_row(
+            f" {stem}",
+            what,
+            Text(words),
+            ", ".join([spec.link if spec.link != "task" else "task's own link", *_properties(spec)]),
+        )
+    console.print(table)
+    console.print(
+        "Tasks are all three unless named. Proper: least in expectation only at the true probabilities. "
+        "xentlab list losses NAME shows one in full, xentlab plot-loss NAME ... draws it.",
+        highlight=False,
+    )
+    return 0
+
+
+def _rule(knob: Knob) -> str:
+    """The values that a knob may have, in a few signs."""
+    if knob.choices:
+        return " | ".join(map(str, knob.choices))
+    return str(knob.range) if knob.range else ""
+
+
+def _properties(spec: LossSpec) -> list[str]:
+    """What a loss declares, in words, where it is not what one expects."""
+    words = []
+    if len(spec.tasks) < 3:
+        words.append(f"only {' and '.join(spec.tasks)}")
+    if spec.proper:
+        words.append("proper")
+    if spec.shift_invariant:
+        words.append("shift-invariant")
+    if not spec.symmetric:
+        words.append("classes differ")
+    if not spec.soft:
+        words.append("index targets only")
+    if spec.coupled:
+        words.append("couples a batch")
+    if not spec.raises_truth:
+        words.append("may not raise the truth most")
+    if spec.minimum is None:
+        words.append("no lower bound")
+    elif spec.minimum != 0.0:
+        words.append(f"minimum {spec.minimum:g}")
+    return words
 
 
 def first_comments(file: Path) -> list[str]:
@@ -70,6 +151,10 @@ def _knobs(node: dict[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(value) + "}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
     if isinstance(value, list) and len(value) > 4:
         return f"[{value[0]}, ..., {value[-1]}]"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

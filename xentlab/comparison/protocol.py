@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +94,7 @@ def read_protocol(config: Mapping[str, Any], loss_node: Callable[[str], dict[str
         base=base,
         losses=losses,
         baseline=node["baseline"],
-        grids={key: _grid(key, values) for key, values in dict(node["tune"]).items()},
+        grids={key: _grid(key, values) for key, values in _leaves(node["tune"])},
         extensions=extensions,
         tuning_seeds=tuning,
         final_seeds=final,
@@ -106,19 +106,37 @@ def read_protocol(config: Mapping[str, Any], loss_node: Callable[[str], dict[str
 
 
 def _losses(entries: Any, loss_node: Callable[[str], dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Label -> config node, from names, or from a mapping of labels to knobs."""
-    if isinstance(entries, (list, tuple)):
-        entries = {str(name): {} for name in entries}
-    if not isinstance(entries, Mapping) or len(entries) < 2:
-        raise UserError(f"comparison.losses must name at least two losses, got {entries!r}.")
-    nodes = {}
-    for label, given in entries.items():
+    """Label -> config node, from a list of names, or of one label with its knobs: `[ce, {custom_ce: {gamma: 1}}]`."""
+    if not isinstance(entries, (list, tuple)) or len(entries) < 2:
+        raise UserError(f"comparison.losses must be a list of at least two losses, got {entries!r}.")
+    nodes: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        label, given = (entry, {}) if isinstance(entry, str) else _single(entry)
+        if label in nodes:
+            raise UserError(f"comparison.losses must have different labels, got '{label}' twice.")
         overrides = dict(given or {})
         if "_target_" in overrides:
-            nodes[str(label)] = overrides
+            nodes[label] = overrides
         else:
-            nodes[str(label)] = loss_node(str(overrides.pop("loss", label))) | overrides
+            nodes[label] = loss_node(str(overrides.pop("loss", label))) | overrides
     return nodes
+
+
+def _single(entry: Any) -> tuple[str, Any]:
+    if not isinstance(entry, Mapping) or len(entry) != 1:
+        raise UserError(f"comparison.losses must hold names, or one label with its knobs each, got {entry!r}.")
+    ((label, given),) = entry.items()
+    return str(label), given
+
+
+def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The grids of nested mappings by their dotted keys."""
+    for key, value in dict(node).items():
+        where = f"{path}.{key}" if path else str(key)
+        if isinstance(value, Mapping):
+            yield from _leaves(value, where)
+        else:
+            yield where, value
 
 
 def _seeds(key: str, value: Any, first: int) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +17,14 @@ RunTrials = Callable[[Sequence[tuple[str, Trial]]], list[TrialRecord]]
 
 @dataclass(frozen=True)
 class Score:
-    """One point of one loss: mean final validation value over the tuning seeds, None where a trial diverged."""
+    """One point of one loss: mean final validation value over the tuning seeds, None where a trial diverged.
+
+    `nll` is the mean final validation NLL, which decides between points of equal value: errors come in steps.
+    """
 
     value: float | None
     n: int
+    nll: float | None = None
 
 
 @dataclass
@@ -73,15 +78,21 @@ def _collect(
     records: Sequence[TrialRecord],
     monitor: str,
 ) -> None:
-    values: dict[tuple[str, Point], list[float | None]] = {}
+    grouped: dict[tuple[str, Point], list[TrialRecord]] = {}
     for (label, point, _), record in zip(jobs, records, strict=True):
-        values.setdefault((label, point), []).append(final_value(record, f"val/{monitor}"))
+        grouped.setdefault((label, point), []).append(record)
     for label, points in wanted.items():
         for point in points:
-            found = values[label, point]
-            finished = [v for v in found if v is not None]
-            sound = len(finished) == len(found)
-            tunings[label].scores[point] = Score(statistics.fmean(finished) if sound else None, len(finished))
+            mine = grouped[label, point]
+            finished = sum(final_value(r, f"val/{monitor}") is not None for r in mine)
+            tunings[label].scores[point] = Score(_mean(mine, f"val/{monitor}"), finished, _mean(mine, "val/nll"))
+
+
+def _mean(records: Sequence[TrialRecord], key: str) -> float | None:
+    """The mean final value, None where any trial has none."""
+    values = [final_value(r, key) for r in records]
+    known = [v for v in values if v is not None]
+    return statistics.fmean(known) if len(known) == len(values) else None
 
 
 def final_value(record: TrialRecord, key: str) -> float | None:
@@ -91,12 +102,13 @@ def final_value(record: TrialRecord, key: str) -> float | None:
 
 
 def _best(scores: Mapping[Point, Score], monitor: str) -> Point:
-    """The best point; the smallest values where scores tie, and where every point failed."""
+    """The best point; the lower NLL, then the smaller values where scores tie."""
     sign = 1.0 if DIRECTIONS[monitor] == "min" else -1.0
 
-    def key(point: Point) -> tuple[float, list[float]]:
-        value = scores[point].value
-        return (float("inf") if value is None else sign * value, [v for _, v in point])
+    def key(point: Point) -> tuple[float, float, list[float]]:
+        score = scores[point]
+        value = math.inf if score.value is None else sign * score.value
+        return (value, math.inf if score.nll is None else score.nll, [v for _, v in point])
 
     return min(scores, key=key)
 

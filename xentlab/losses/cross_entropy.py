@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xentlab.losses.contract import Limit, as_distribution, loss
-from xentlab.losses.likelihood import log_likelihood
+from xentlab.losses.likelihood import log_likelihood, log_odds
 from xentlab.schema import Range
 
 
@@ -74,18 +74,19 @@ def custom_ce(
     """
     # A number that is neutral costs nothing; a tensor (knobs of a stack) is always computed. Equal by law.
     scaled = logits if _is(temperature, 1.0) else logits / temperature
-    log_base = torch.log(torch.as_tensor(base, dtype=logits.dtype, device=logits.device))
+    log_base = torch.log(base) if isinstance(base, Tensor) else math.log(base)
     if _is(gamma, 0.0) and _is(epsilon, 0.0):
         log_true, log_q = log_likelihood(scaled, target)
         if not _is(smoothing, 0.0):
             log_true = (1.0 - smoothing) * log_true + smoothing * log_q.mean(1)
         values = -log_true / log_base
+    elif _is(smoothing, 0.0) and not target.is_floating_point():
+        odds = log_odds(scaled, target)
+        values = _focal_term(F.logsigmoid(odds), F.logsigmoid(-odds), gamma, epsilon, log_base)
     else:
         log_q = torch.log_softmax(scaled, dim=1)
         truth = (1.0 - smoothing) * as_distribution(target, logits) + smoothing / logits.shape[1]
-        log_rest = log_complement(scaled, log_q)
-        terms = -torch.exp(gamma * log_rest) * log_q / log_base + epsilon * torch.exp(log_rest)
-        values = (truth * terms).sum(1)
+        values = (truth * _focal_term(log_q, log_complement(scaled, log_q), gamma, epsilon, log_base)).sum(1)
     if _is(z_weight, 0.0):
         return values
     return values + z_weight * torch.logsumexp(scaled, dim=1).square()
@@ -254,6 +255,13 @@ def logit_norm(
     """
     length = torch.linalg.vector_norm(logits, dim=1, keepdim=True)
     return ce(logits / (temperature * (length + 1e-7)), target)
+
+
+def _focal_term(
+    log_q: Tensor, log_rest: Tensor, gamma: float | Tensor, epsilon: float | Tensor, log_base: float | Tensor
+) -> Tensor:
+    """`-(1 - q)^gamma log_base q + epsilon (1 - q)`, with `log_rest = log(1 - q)`."""
+    return -torch.exp(gamma * log_rest) * log_q / log_base + epsilon * torch.exp(log_rest)
 
 
 def _is(knob: float | Tensor, neutral: float) -> bool:

@@ -79,7 +79,13 @@ def quadratic_sigmoid(logits: Tensor, target: Tensor) -> Tensor:
     return 0.5 * (torch.sigmoid(logits) - as_distribution(target, logits)).square().sum(1)
 
 
-@loss(family="distance", link="softmax", reference="Ghosh 2017", shift_invariant=True)
+@loss(
+    family="distance",
+    link="softmax",
+    reference="Ghosh 2017",
+    shift_invariant=True,
+    limits=(Limit({}, "linear", factor=2.0),),
+)
 def mae(logits: Tensor, target: Tensor) -> Tensor:
     """Absolute error of the probabilities, summed over classes: `sum_c |softmax(z)_c - t_c|`.
 
@@ -103,6 +109,7 @@ def mae(logits: Tensor, target: Tensor) -> Tensor:
     link="identity",
     reference="Huber 1964",
     proper=True,
+    raises_truth=False,  # where every error is large, every logit is pulled alike
     limits=(Limit({"delta": 1e6}, "mse_logits", factor=0.5),),
 )
 def huber(
@@ -115,7 +122,7 @@ def huber(
 
         sum_c h(z_c - t_c),   h(r) = r^2 / 2 where |r| <= delta, else delta (|r| - delta / 2)
 
-    Like `mse_logits`, but an outlier pulls with `delta` at most.
+    Like `mse_logits`, but an outlier pulls with `delta` at most: equal logits below `-delta` all rise alike.
 
     Args:
         logits: [N, C] or [N, C, H, W].

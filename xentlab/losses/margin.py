@@ -159,7 +159,6 @@ def _one_vs_rest(logits: Tensor, target: Tensor, margin: float, power: int) -> T
     link="softmax",
     reference="Liu 2022",
     shift_invariant=True,
-    proper=True,  # to within exp(-margin), see below
     limits=(Limit({"penalty": 0.0}, "ce"),),
 )
 def margin_smoothing(
@@ -173,9 +172,8 @@ def margin_smoothing(
 
         -sum_c t_c log softmax(z)_c + penalty sum_c max(0, max_k z_k - z_c - margin)
 
-    The paper's sum; the authors' code takes the mean over classes, so that its weight is `C penalty`. It is proper where
-    no true probability is less than `exp(-margin)` times the largest; smaller ones it raises towards that share, which
-    at the default margin moves none by more than 5e-5.
+    The paper's sum; the authors' code takes the mean over classes, so that its weight is `C penalty`. Proper only where
+    no true probability lies below `exp(-margin)` times the largest: smaller ones it raises towards that share.
 
     Args:
         logits: [N, C] or [N, C, H, W].

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from xentlab.losses.contract import as_distribution, loss
+from xentlab.losses.contract import Limit, as_distribution, loss
 from xentlab.schema import Range
 
 
@@ -32,7 +32,13 @@ def mse(logits: Tensor, target: Tensor, *, link: Literal["softmax", "sigmoid"] |
     return (probs - as_distribution(target, logits)).square().sum(1)
 
 
-@loss(family="squared", link="identity", reference="Hui & Belkin 2021", proper=True)
+@loss(
+    family="squared",
+    link="identity",
+    reference="Hui & Belkin 2021",
+    proper=True,
+    limits=(Limit({}, "huber", {"delta": 1e6}, factor=2.0),),
+)
 def mse_logits(
     logits: Tensor,
     target: Tensor,

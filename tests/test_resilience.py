@@ -1,0 +1,172 @@
+"""Killed at any moment: no point lost or doubled, no run left RUNNING, and the same numbers in the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xentlab.journal import Records, TrialRecord
+
+# mlflow's own queries use what its SQLAlchemy deprecates; a warning that xentlab causes names another module
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow", "ignore::DeprecationWarning:sqlalchemy")
+
+TRAINING = (
+    "train", "trainer.epochs=40", "trainer.checkpoint_every=3", "trainer.batch_size=16", "trainer.train_sample=64",
+)  # fmt: skip
+
+
+def start(here: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "xentlab", *arguments],
+        cwd=here,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return out
+
+
+def records(here: Path) -> Records:
+    found = Records(here / "xentlab-runs")
+    found.update()
+    found.mark_killed()
+    return found
+
+
+def kill_after_epoch(here: Path, process: subprocess.Popen[str], epoch: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if any(t.epochs >= epoch for t in records(here).trials.values()):
+            os.kill(process.pid, signal.SIGKILL)
+            process.communicate()
+            return
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.005)
+    raise AssertionError("the epoch never came")
+
+
+def numbers(trial: TrialRecord) -> dict[str, Any]:
+    """Everything that must not depend on having been interrupted."""
+    curves = {k: [(e, v) for e, _, v in p] for k, p in trial.curves.items() if not k.startswith("speed/")}
+    return {"curves": curves, "summary": {k: v for k, v in trial.summary.items() if k != "seconds"}}
+
+
+def test_a_training_killed_twice_resumes_and_ends_as_if_never_interrupted(tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir()
+    broken.mkdir()
+    finish(start(whole, *TRAINING, "tracking=off"))
+    (reference,) = records(whole).trials.values()
+    for epoch in (5, 20):
+        kill_after_epoch(broken, start(broken, *TRAINING, "tracking=off"), epoch)
+        (trial,) = records(broken).trials.values()
+        assert trial.status == "killed"
+    finish(start(broken, *TRAINING, "tracking=off"))
+    (trial,) = records(broken).trials.values()
+    assert trial.status == "finished"
+    assert [e for e, _, _ in trial.curves["val/error"]] == list(range(1, 41))
+    assert numbers(trial) == numbers(reference)
+    assert not list((broken / "xentlab-runs" / "checkpoints").glob("*.pt"))
+
+
+@pytest.mark.slow
+def test_a_killed_training_leaves_mlflow_without_gap_double_or_running_run(tmp_path: Path) -> None:
+    process = start(tmp_path, *TRAINING)
+    kill_after_epoch(tmp_path, process, 8)
+    assert finish(start(tmp_path, "sync"))
+    (run,) = runs(tmp_path)
+    assert run.info.status == "KILLED"
+    assert_mirrors(tmp_path)
+    finish(start(tmp_path, *TRAINING))
+    finish(start(tmp_path, "sync"))
+    (run,) = runs(tmp_path)
+    assert run.info.status == "FINISHED"
+    assert_mirrors(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_sweep_is_one_parent_with_finished_children(tmp_path: Path) -> None:
+    sweep = ("train", "-m", "loss=ce,bce,mse,custom_ce", "seed=range(3)", "dataset=digits", "trainer.epochs=4")
+    finish(start(tmp_path, *sweep))
+    found = runs(tmp_path)
+    parents = [r for r in found if "mlflow.parentRunId" not in r.data.tags]
+    children = [r for r in found if "mlflow.parentRunId" in r.data.tags]
+    assert len(parents) == 1
+    assert len(children) == 12
+    assert {r.data.tags["mlflow.parentRunId"] for r in children} == {parents[0].info.run_id}
+    assert all(r.info.status == "FINISHED" for r in found)
+    assert {(r.data.params["loss"], r.data.params["seed"]) for r in children} == {
+        (loss, str(seed)) for loss in ("ce", "bce", "mse", "custom_ce") for seed in range(3)
+    }
+    from xentlab.data import digits
+
+    fingerprint = digits().fingerprint
+    for child in children:
+        assert child.inputs.dataset_inputs[0].dataset.digest == fingerprint[:36]
+        names = {a.path for a in client(tmp_path).list_artifacts(child.info.run_id)}
+        assert {"config.yaml", "environment.json", "final.pt", "best.pt", "curves.png"} <= names
+    assert_mirrors(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_comparison_nests_its_losses_and_trials_in_mlflow(tmp_path: Path) -> None:
+    finish(
+        start(
+            tmp_path, "compare", "trainer.epochs=2", "dataset.train_fraction=0.2", "comparison.losses=[ce,mse]",
+            "comparison.tune.optimizer.lr=[0.1,0.3]", "comparison.tuning_seeds=1", "comparison.final_seeds=2",
+            "comparison.extensions=0",
+        )
+    )  # fmt: skip
+    found = {r.info.run_id: r for r in runs(tmp_path)}
+    tops = [r for r in found.values() if "mlflow.parentRunId" not in r.data.tags]
+    assert len(tops) == 1
+    losses = [r for r in found.values() if r.data.tags.get("mlflow.parentRunId") == tops[0].info.run_id]
+    assert len(losses) == 2
+    for loss in losses:
+        children = [r for r in found.values() if r.data.tags.get("mlflow.parentRunId") == loss.info.run_id]
+        assert len(children) == 4
+        assert "test/error_mean" in loss.data.metrics
+    assert "verdict" in tops[0].data.tags
+    assert {a.path for a in client(tmp_path).list_artifacts(tops[0].info.run_id)} >= {"report.html", "report.md"}
+    assert_mirrors(tmp_path)
+
+
+def client(here: Path) -> Any:
+    from xentlab.tracking.settings import load
+
+    return load().MlflowClient(f"sqlite:///{here / 'xentlab-runs' / 'mlflow.db'}")
+
+
+def runs(here: Path) -> list[Any]:
+    store = client(here)
+    return [r for e in store.search_experiments() for r in store.search_runs([e.experiment_id])]
+
+
+def assert_mirrors(here: Path) -> None:
+    """Every point of the journal is in MLflow exactly once, with its own time, and nothing else is."""
+    found, store = records(here), client(here)
+    seen = set()
+    for run in runs(here):
+        name = run.data.tags.get("xentlab.trial")
+        if name is None:
+            continue
+        seen.add(name)
+        for metric, points in found.trials[name].curves.items():
+            history = sorted((p.step, p.timestamp, p.value) for p in store.get_metric_history(run.info.run_id, metric))
+            assert history == [(e, t, v) for e, t, v in points if v is not None], json.dumps([name, metric])
+    assert seen == set(found.trials)

@@ -1,0 +1,42 @@
+"""`xentlab check-loss` and `xentlab plot-loss`: what a loss keeps, and what it looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def check_loss(target: str, task: str | None) -> int:
+    """Print law by law what `target` keeps; returns 0, or 1 where a law is broken."""
+    from xentlab.laws import LAWS, check
+
+    report = check(target, task)
+    console = Console()
+    table = Table(title=Text(f"{report.loss} on {', '.join(report.tasks)}"), title_justify="left")
+    table.add_column("law", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("smallest counterexample, or why it was skipped", overflow="fold")
+    styles = {"held": "green", "broken": "bold red", "skipped": "dim"}
+    for row in report.rows:
+        style = styles[row.verdict]
+        table.add_row(row.law, Text(row.verdict, style=style), Text(row.detail, style="dim" if style == "dim" else ""))
+    console.print(table)
+    console.print(Text(str(report).splitlines()[0].rstrip(":") + ("." if report.broken else "")))
+    statements = {law.name: law.statement for law in LAWS}
+    for row in report.broken:
+        console.print(Text(f"  {row.law}: {statements[row.law]}"))
+    return 1 if report.broken else 0
+
+
+def plot_loss(names: Sequence[str], out: str, classes: int) -> int:
+    """Draw the losses `names` in one picture at `out`; returns 0."""
+    from xentlab.laws.curves import curve
+    from xentlab.laws.suite import resolve
+    from xentlab.report.losses import loss_curves
+
+    path = loss_curves([curve(resolve(name), classes=classes) for name in names], classes, out)
+    print(f"Wrote {path}.")
+    return 0

@@ -1,0 +1,75 @@
+"""What a loss does to one class's logit: its value and its gradient along a line, as numbers for a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from xentlab.errors import UserError
+from xentlab.laws.cases import one_true, space
+from xentlab.laws.contract import subject
+from xentlab.losses.contract import spec_of
+from xentlab.losses.links import probabilities
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A loss along the true class's logit, the other logits at 0.
+
+    Attributes:
+        name: of the loss.
+        link: from its logits to probabilities.
+        logit: of the true class.
+        probability: of the true class, as the link implies it; the probabilities of all classes sum to one.
+        value: of the loss.
+        gradient_norm: Euclidean norm of the gradient over all logits of the element.
+    """
+
+    name: str
+    link: str
+    logit: list[float]
+    probability: list[float]
+    value: list[float]
+    gradient_norm: list[float]
+
+
+def curve(
+    loss: Callable[..., Any], *, classes: int = 2, low: float = -8.0, high: float = 8.0, points: int = 321
+) -> Curve:
+    """The curve of `loss` at its default knobs, on the first task that it declares; of a loss of images, on one pixel.
+
+    Args:
+        loss: a loss, or a partial of one.
+        classes: C, >= 2.
+        low: first logit of the true class.
+        high: last logit of the true class.
+        points: how many logits, evenly spaced, >= 2.
+
+    Raises:
+        UserError: fewer than two classes, or no loss.
+    """
+    if classes < 2:
+        raise UserError(f"classes must be >= 2, got {classes}.")
+    this = subject(loss, spec_of(loss).tasks[0])
+    pixel = tuple(1 for _ in space(this))
+    true = torch.zeros(points, dtype=torch.int64)
+    logits = torch.zeros(points, classes, dtype=torch.float64)
+    logits[:, 0] = torch.linspace(low, high, points, dtype=torch.float64)
+    target = one_true(this, true.reshape(-1, *pixel), classes, torch.float64)
+    # Along the batch axis elements are independent unless declared otherwise; then each is taken alone.
+    size = 1 if this.spec.coupled else points
+    pairs = zip(logits.reshape(points, classes, *pixel).split(size), target.split(size), strict=True)
+    parts = [this.gradient(z, t) for z, t in pairs]
+    values, slopes = (torch.cat(column).reshape(points, -1) for column in zip(*parts, strict=True))
+    probs = probabilities(logits, this.link, exclusive=True)[:, 0]
+    return Curve(
+        name=this.name,
+        link=this.link,
+        logit=logits[:, 0].tolist(),
+        probability=probs.tolist(),
+        value=values[:, 0].tolist(),
+        gradient_norm=slopes.norm(dim=1).tolist(),
+    )

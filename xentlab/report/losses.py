@@ -1,0 +1,82 @@
+"""The picture of losses beside each other: value and gradient against the true class's logit and probability."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from xentlab.errors import UserError
+from xentlab.report import draw, theme
+
+INK, GRID = "#22252a", "#d5d9df"
+
+
+class Curve(Protocol):
+    """What is drawn of one loss: columns of equal length."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def logit(self) -> list[float]: ...
+    @property
+    def probability(self) -> list[float]: ...
+    @property
+    def value(self) -> list[float]: ...
+    @property
+    def gradient_norm(self) -> list[float]: ...
+
+
+def loss_curves(curves: Sequence[Curve], classes: int, path: Path | str) -> Path:
+    """Draw all losses in four panels and write them to `path`, a PNG or an SVG by its ending.
+
+    The upper row shows the loss, the lower one the norm of its gradient with respect to the logits; the left column
+    over the true class's logit (the other logits at 0), the right one over its probability. The vertical axes end
+    where the steepest curve would press the others flat.
+
+    Raises:
+        UserError: the ending is neither .png nor .svg.
+    """
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    path = Path(path)
+    if path.suffix not in (".png", ".svg"):
+        raise UserError(f"the picture's file must end in .png or .svg, got '{path}'.")
+    with draw.settings():
+        figure = Figure(figsize=(9.6, 7.2), dpi=130, facecolor="white", layout="constrained")
+        panels = figure.subplots(2, 2, sharex="col")
+        rows = (("loss", [c.value for c in curves]), ("norm of the gradient", [c.gradient_norm for c in curves]))
+        columns = (
+            ("logit of the true class, the others at 0", [c.logit for c in curves]),
+            ("probability of the true class", [c.probability for c in curves]),
+        )
+        for row, (ylabel, heights) in zip(panels, rows, strict=True):
+            ceiling = _ceiling(heights)
+            floor = min(min(h) for h in heights)
+            for axes, (_, places) in zip(row, columns, strict=True):
+                draw.dress(axes, INK, GRID)
+                for index, (x, y) in enumerate(zip(places, heights, strict=True)):
+                    style: dict[str, Any] = {"color": theme.colour(index), "linestyle": theme.dashes(index)}
+                    axes.plot(x, y, linewidth=1.8, label=curves[index].name, **style)
+                span = ceiling - min(floor, 0.0)
+                axes.set_ylim(min(floor, 0.0) - 0.03 * span, ceiling + 0.03 * span)
+            row[0].set_ylabel(ylabel, color=INK)
+        for axes, (xlabel, _) in zip(panels[1], columns, strict=True):
+            axes.set_xlabel(xlabel, color=INK)
+        for axes in panels[:, 1]:
+            axes.set_xlim(-0.02, 1.02)
+        figure.suptitle(f"{classes} classes, knobs at their defaults", color=INK, fontsize=11)
+        lines, names = panels[0, 0].get_legend_handles_labels()
+        figure.legend(lines, names, loc="outside lower center", ncols=min(6, len(curves)), frameon=False, fontsize=9)
+        if path.suffix == ".png":
+            return draw.png(figure, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        FigureCanvasSVG(figure).print_svg(str(path), metadata={"Date": None})
+    return path
+
+
+def _ceiling(heights: Sequence[Sequence[float]]) -> float:
+    """The highest value to show: of every curve, at most 1.5 times the median of the curves' own."""
+    tops = sorted(max(h) for h in heights)
+    return max(min(tops[-1], 1.5 * tops[len(tops) // 2]), 1e-9)
