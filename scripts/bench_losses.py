@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for device in devices:
         for sizes in shapes:
             for kind in options.targets.split(","):
-                found = measure(chosen, torch.device(device), sizes, kind, repeats=options.repeats, seed=options.seed)
+                found = measure(chosen, torch.device(device), sizes, kind, options)
                 console.print(as_table(found, threads=torch.get_num_threads()))
                 cells += found
     if options.json:
@@ -97,6 +97,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--targets", default="index", help="index, soft or index,soft (default: %(default)s)")
     parser.add_argument("--devices", default="cpu,cuda", help="cuda is left out where there is none")
     parser.add_argument("--repeats", type=int, default=7, help="turns per loss at least (default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=0.5, help="more turns until they fill this (default: %(default)s)"
+    )
     parser.add_argument(
         "--scale", type=float, default=1.0, help="share of the samples, or of the pixels, of each shape"
     )
@@ -139,12 +142,10 @@ def measure(
     device: torch.device,
     sizes: tuple[int, ...],
     kind: str,
-    *,
-    repeats: int,
-    seed: int,
+    options: argparse.Namespace,
 ) -> list[Cell]:
     """Every chosen loss that has a meaning on such logits and targets, after `F.cross_entropy`."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(options.seed)
     logits = torch.randn(sizes, generator=generator).to(device).requires_grad_()
     if kind == "soft":
         target = torch.randn(sizes, generator=generator).softmax(1).to(device)
@@ -158,7 +159,9 @@ def measure(
     }
     baseline: Values = functools.partial(F.cross_entropy, reduction="none")
     copied = logits.detach().clone()
-    copy = statistics.median(seconds(device, lambda: copied.copy_(logits.detach())) for _ in range(max(3, repeats)))
+    copy = statistics.median(
+        seconds(device, lambda: copied.copy_(logits.detach())) for _ in range(max(3, options.repeats))
+    )
     least = 2 * logits.numel() * logits.element_size()
     base_peak = peak(baseline, logits, target)
 
@@ -174,9 +177,7 @@ def measure(
     rows, all_base = [], []
     for name, function in functions.items():
         held = peak(function, logits, target)
-        turns = take_turns(
-            device, lambda: step(baseline, logits, target), lambda f=function: step(f, logits, target), repeats
-        )
+        turns = take_turns(device, [functools.partial(step, f, logits, target) for f in (baseline, function)], options)
         all_base += [base for base, _ in turns]
         ratio = statistics.median(own / base for base, own in turns)
         rows.append(cell(name, [own for _, own in turns], ratio, held))
@@ -195,11 +196,12 @@ def bound(function: Callable[..., Tensor], task: str, num_classes: int, device: 
 
 
 def take_turns(
-    device: torch.device, first: Callable[[], Any], second: Callable[[], Any], repeats: int
+    device: torch.device, runs: Sequence[Callable[[], Any]], options: argparse.Namespace
 ) -> list[tuple[float, float]]:
-    """Seconds of both in each turn: `repeats` of them, or as many more as fill half a second."""
+    """Seconds of both runs in each turn: `repeats` turns, or as many more as it takes to fill `seconds`."""
+    first, second = runs
     turns: list[tuple[float, float]] = []
-    while len(turns) < repeats or sum(map(sum, turns)) < 0.5:
+    while len(turns) < options.repeats or sum(map(sum, turns)) < options.seconds:
         # Whoever comes second finds the memory that the first gave back: they change places.
         if len(turns) % 2:
             later, sooner = seconds(device, second), seconds(device, first)
@@ -262,7 +264,7 @@ def as_table(cells: list[Cell], *, threads: int) -> Table | str:
     where = f"{first.device}, {threads} threads" if first.device == "cpu" else first.device
     table = Table(title=f"{first.shape}, {first.target} targets, {where}", title_justify="left")
     table.add_column("loss")
-    for column in ("time, ms", "time ratio", "peak, MiB", "memory ratio", "GiB/s", "of a copy"):
+    for column in ("time\nms", "\nratio", "peak\nMiB", "\nratio", "\nGiB/s", "of a\ncopy"):
         table.add_column(column, justify="right")
     for c in sorted(cells, key=lambda c: c.time_ratio):
         table.add_row(

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from xentlab.losses import ce
 from xentlab.losses.contract import Limit, as_distribution, loss
-from xentlab.losses.cross_entropy import log_complement
 from xentlab.schema import Range
 
 
@@ -119,10 +118,11 @@ def cut_from_the_graph(logits: Tensor, target: Tensor) -> Tensor:
 
 
 @breaks("autocast")
-@loss(family="mutants", link="softmax", shift_invariant=True)
-def focal_by_a_difference_of_large_numbers(logits: Tensor, target: Tensor, *, gamma: NonNegative = 0.0) -> Tensor:
+@softmax_loss
+def focal_cut_just_below_one(logits: Tensor, target: Tensor, *, gamma: NonNegative = 0.0) -> Tensor:
     log_q = logits - torch.logsumexp(logits, 1, keepdim=True)
-    return -(as_distribution(target, logits) * torch.exp(gamma * log_complement(logits, log_q)) * log_q).sum(1)
+    log_rest = torch.log1p(-torch.exp(log_q).clamp(max=1 - 1e-6))  # which is 1 in bfloat16
+    return -(as_distribution(target, logits) * torch.exp(gamma * log_rest) * log_q).sum(1)
 
 
 @breaks("gradient")

@@ -14,17 +14,8 @@ from xentlab import losses
 from xentlab.losses.adapters import bind
 
 RTOL = 1e-9
-NAMES = (
-    "dice",
-    "squared_dice",
-    "generalised_dice",
-    "jaccard",
-    "tversky",
-    "focal_tversky",
-    "log_cosh_dice",
-    "lovasz_softmax",
-)
-SOFT = [name for name in NAMES if name != "lovasz_softmax"]
+BY_CLASS = ("dice", "squared_dice", "jaccard", "tversky", "focal_tversky", "log_cosh_dice")
+NAMES = (*BY_CLASS, "generalised_dice", "lovasz_softmax")
 
 
 def draw(kind="index", n=3, c=4, h=5, w=6, seed=0):
@@ -103,7 +94,7 @@ def arrays(logits, target, weight):
 @pytest.mark.parametrize("kind", ["index", "soft"])
 @pytest.mark.parametrize("weighed", [False, True])
 @pytest.mark.parametrize("classes", ["all", "present"])
-@pytest.mark.parametrize("name", [n for n in SOFT if n != "generalised_dice"])
+@pytest.mark.parametrize("name", BY_CLASS)
 def test_agrees_with_loops(name, classes, weighed, kind):
     logits, target, weight = draw(kind)
     weight = weight if weighed else None
@@ -250,7 +241,7 @@ def test_finite_where_everything_is_ignored_right_wrong_or_tied(name):
     assert not function(truth, target, torch.zeros_like(weight).float()).any()
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("generalised_dice", "lovasz_softmax")])
+@pytest.mark.parametrize("name", BY_CLASS)
 def test_without_smoothing_a_class_absent_from_both_costs_nothing(name):
     function = getattr(losses, name)
     target = torch.tensor([[[0, 1], [1, 0]]])
@@ -302,3 +293,22 @@ def test_sum_of_cross_entropy_and_dice():
     torch.testing.assert_close(got, expected, rtol=RTOL, atol=0)
     again = losses.compound(logits, target, terms={"lovasz_softmax": {}})
     torch.testing.assert_close(again, losses.lovasz_softmax(logits, target).mean(), rtol=RTOL, atol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_descent_on_free_logits_finds_the_truth(name):
+    _, target, weight = draw(n=2)
+    logits = torch.zeros(2, 4, 5, 6, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], lr=0.5)
+    for _ in range(60):
+        optimizer.zero_grad()
+        getattr(losses, name)(logits, target, weight.float()).sum().backward()
+        optimizer.step()
+    assert bool((logits.argmax(1) == target)[weight > 0].all())
+    assert not logits.detach()[(weight[:, None] == 0).expand_as(logits)].any()
+
+
+@pytest.mark.parametrize("name", ["squared_dice", "lovasz_softmax"])
+def test_zero_where_a_soft_truth_is_met(name):
+    logits, _, weight = draw()
+    assert getattr(losses, name)(logits, torch.softmax(logits, 1), weight).abs().max() < 1e-12

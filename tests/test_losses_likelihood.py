@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from xentlab.losses import ce, custom_ce
-from xentlab.losses.likelihood import log_likelihood
+from xentlab.losses.likelihood import log_likelihood, log_odds
 
 RTOL = 1e-9
 SHAPES = ((5, 4), (2, 3, 4, 5))
@@ -109,3 +109,22 @@ def test_a_second_backward_pass_gives_the_same(kind):
     total = custom_ce(leaf, target).sum()
     first = torch.autograd.grad(total, leaf, retain_graph=True)
     torch.testing.assert_close(torch.autograd.grad(total, leaf), first, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_log_odds_against_probabilities_and_at_certainty(shape):
+    logits, target = draw(shape, "index")
+    true = logits.softmax(1).gather(1, target[:, None])[:, 0]
+    torch.testing.assert_close(log_odds(logits, target), torch.logit(true), rtol=RTOL, atol=1e-12)
+    leaf = logits.detach().requires_grad_()
+    assert torch.autograd.gradcheck(lambda z: log_odds(z, target), leaf)
+    certain = torch.tensor([[1e4, -1e4, 0.0], [-60.0, 40.0, 0.0]])
+    torch.testing.assert_close(log_odds(certain, torch.tensor([0, 1])), torch.tensor([1e4, 40.0]), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("target", [torch.zeros(2).long(), torch.zeros(1, 4), torch.zeros(3, 1), torch.zeros(3)])
+def test_a_target_that_does_not_fit_is_refused(target):
+    for knobs in ({}, {"gamma": 2.0}):
+        if not knobs or not target.is_floating_point():
+            with pytest.raises(ValueError, match=r"^the target of logits \[3, 4\] must be \[3(, 4)?\], got \["):
+                custom_ce(torch.zeros(3, 4), target, **knobs)

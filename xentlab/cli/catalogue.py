@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from xentlab import information
 from xentlab.cli.compose import config_dir
+from xentlab.cli.console import console
 from xentlab.errors import unknown
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def list_components(kind: str, name: str | None) -> int:
         return _show(files[name])
     if kind == "losses":
         return _losses(files)
-    console = Console()
+    page = console()
     table = Table(title=f"{len(files)} {kind}", title_justify="left", show_lines=False)
     table.add_column(KINDS[kind])
     table.add_column("what it is")
@@ -56,8 +56,8 @@ def list_components(kind: str, name: str | None) -> int:
             table.add_row(stem, " ".join(comments[1:]), comments[0])
         else:
             table.add_row(stem, comments[0], _knobs(yaml.safe_load(file.read_text())))
-    console.print(table)
-    console.print(f"xentlab list {kind} NAME shows one in full.", highlight=False)
+    page.print(table)
+    page.print(f"xentlab list {kind} NAME shows one in full.", highlight=False)
     return 0
 
 
@@ -73,7 +73,7 @@ def _losses(files: dict[str, Path]) -> int:
         schema = knobs(function)
         words = "\n".join(f"{k}={_short(v)}  {_rule(schema[k])}".rstrip() for k, v in node.items() if k in schema)
         entries.append((spec_of(function), stem, words))
-    console = Console()
+    page = console()
     table = Table(title=f"{len(files)} losses", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("loss", no_wrap=True)
     table.add_column("what it is, and where it comes from", min_width=16)
@@ -94,8 +94,8 @@ def _losses(files: dict[str, Path]) -> int:
             Text(words),
             ", ".join([spec.link if spec.link != "task" else "task's own link", *_properties(spec)]),
         )
-    console.print(table)
-    console.print(
+    page.print(table)
+    page.print(
         "Tasks are all three unless named. Proper: least in expectation only at the true probabilities. "
         "xentlab list losses NAME shows one in full, xentlab plot-loss NAME ... draws it.",
         highlight=False,
@@ -191,10 +191,10 @@ def explain(distribution: str, against: str | None, base: float | None) -> int:
         if q is not None:
             cells += [row.q, row.q_information, row.cross_entropy, row.kl_divergence]
         table.add_row(str(row.outcome), *("" if c is None else f"{c:.4f}" for c in cells))
-    console = Console()
-    console.print(table)
+    page = console()
+    page.print(table)
     if q is not None:
-        console.print("H(p, q) = H(p) + KL(p || q): what it costs to expect q where p is true.", highlight=False)
+        page.print("H(p, q) = H(p) + KL(p || q): what it costs to expect q where p is true.", highlight=False)
     return 0
 
 

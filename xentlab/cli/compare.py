@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from xentlab.cli.compose import compose_group, run_composed
+from xentlab.cli.console import console
 from xentlab.cli.progress import progress_bar
 from xentlab.cli.session import session
 from xentlab.comparison import make_record, read_protocol, run_comparison
@@ -31,7 +30,7 @@ def compare(overrides: Sequence[str]) -> int:
             folder = Path("comparisons") / f"{protocol.name}-{result.group}"
             paths = write(record, lab.root / folder)
             _file(lab, record, result.group, result.loss_groups, str(folder))
-            print_verdict(record, Console())
+            print_verdict(record, console())
             print(f"report: {paths['html']}")
             print(f"runs:   xentlab ui --root {shlex.quote(str(lab.root))}")
 

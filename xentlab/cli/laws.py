@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 
+def _see_own_losses() -> None:
+    """A user's own loss lives beside where the command is called."""
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+
+
 def check_loss(target: str, task: str | None) -> int:
     """Print law by law what `target` keeps; returns 0, or 1 where a law is broken."""
     from xentlab.laws import LAWS, check
 
+    _see_own_losses()
     report = check(target, task)
     console = Console()
     table = Table(title=Text(f"{report.loss} on {', '.join(report.tasks)}"), title_justify="left")
@@ -37,6 +46,7 @@ def plot_loss(names: Sequence[str], out: str, classes: int) -> int:
     from xentlab.laws.suite import resolve
     from xentlab.report.losses import loss_curves
 
+    _see_own_losses()
     path = loss_curves([curve(resolve(name), classes=classes) for name in names], classes, out)
     print(f"Wrote {path}.")
     return 0

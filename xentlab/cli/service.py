@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from xentlab import report, tracking
+from xentlab.cli.console import console
 from xentlab.errors import UserError
 from xentlab.journal import TrialRecord
 
@@ -107,8 +107,8 @@ def doctor(root: str, uri: str | None, experiment: str) -> int:
         problems.append(f"{existing} cannot be written: choose another output.root")
     if free < 1:
         problems.append(f"only {free:.1f} GiB are free in {existing}")
-    console = Console()
-    console.print(table)
+    page = console()
+    page.print(table)
     for problem in problems:
-        console.print(f"problem: {problem}", style="red")
+        page.print(f"problem: {problem}", style="red")
     return 1 if problems else 0

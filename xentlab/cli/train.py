@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from xentlab.cli.compose import run_composed
+from xentlab.cli.console import console
 from xentlab.cli.progress import progress_bar
 from xentlab.cli.session import session
 from xentlab.errors import UserError
@@ -125,10 +125,10 @@ def headline(record: TrialRecord) -> str:
 
 def print_trial(record: TrialRecord) -> None:
     """The metrics of one trial as a table: validation and test at the final and at the best epoch."""
-    console, summary = Console(), record.summary
+    page, summary = console(), record.summary
     title = f"{record.label} · {record.tags['model']} on {record.tags['dataset']}"
     if summary["diverged"]:
-        console.print(f"{title}: diverged in epoch {summary['epochs']}; its last finite numbers are in the journal.")
+        page.print(f"{title}: diverged in epoch {summary['epochs']}; its last finite numbers are in the journal.")
     table = Table(title=title, title_justify="left")
     for column in ("metric", "validation", "test", f"test at best epoch ({summary['best_epoch']})"):
         table.add_column(column, justify="left" if column == "metric" else "right")
@@ -137,10 +137,10 @@ def print_trial(record: TrialRecord) -> None:
         if part == "val":
             cells = (points[-1][2], summary.get(f"test/{name}"), summary.get(f"test_at_best/{name}"))
             table.add_row(LABELS[name], *("–" if c is None else f"{c:.4f}" for c in cells))
-    console.print(table)
+    page.print(table)
     marks = [f"{summary['epochs']} epochs in {summary['seconds']:.1f} s"]
     if summary["epochs_to_target"] is not None:
         marks.append(f"target reached in epoch {summary['epochs_to_target']}")
     if summary["stuck"]:
         marks.append("stuck: never clearly better than a constant answer")
-    console.print(" · ".join(marks) + f" · trial {record.id}")
+    page.print(" · ".join(marks) + f" · trial {record.id}")

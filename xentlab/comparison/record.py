@@ -45,7 +45,7 @@ def make_record(result: Result, environment: Mapping[str, Any], command: str) ->
         "curves": {f"val/{name}": _curves(result, f"val/{name}") for name in curves},
         "curve_labels": {f"val/{name}": f"validation {_plain(name)}" for name in curves},
         "percent_curves": [f"val/{name}" for name in curves if name in FRACTIONS],
-        "selection": f"validation {_plain(monitor)}, final epoch, mean over {len(protocol.tuning_seeds)} tuning seeds",
+        "selection": f"validation {_plain(monitor)}",
         "selection_percent": monitor in FRACTIONS,
         "cost": [_cost(label, records) for label, records in result.finals.items()],
     }
@@ -56,7 +56,8 @@ def make_record(result: Result, environment: Mapping[str, Any], command: str) ->
 
 def _plain(metric: str) -> str:
     """A metric's name inside a sentence."""
-    return {"error": "error", "map": "mAP", "miou": "mean IoU"}.get(metric, LABELS[metric].partition(" (")[0])
+    short = {"nll": "NLL", "brier": "Brier score", "ece": "ECE", "map": "mAP", "miou": "mean IoU", "dice": "mean Dice"}
+    return short.get(metric, metric.replace("_", " ").replace("f1", "F1"))
 
 
 def _loss(result: Result, label: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -142,11 +142,7 @@ class Subject:
         leaf = logits.detach().clone().requires_grad_()
         # Through a copy: a loss that writes into its logits is the business of one law only.
         values = self.values(leaf.clone(), target, weight=weight, **given)
-        try:
-            (slope,) = torch.autograd.grad(values.sum(), leaf)
-        except RuntimeError as error:
-            raise LossError(Counterexample(f"no gradient: {sentence(error)}", logits, target, given)) from error
-        return values.detach(), slope
+        return values.detach(), slope_of(values, leaf, Counterexample("", logits, target, given))
 
 
 def subject(loss: Callable[..., Any], task: str) -> Subject:
@@ -187,6 +183,19 @@ def check_signature(name: str, function: Callable[..., Any]) -> None:
                 f"{name} takes {parameter.name} by position: {rule}, where only weight and class_counts may follow the "
                 f"target and every knob stands behind the *."
             )
+
+
+def slope_of(values: Tensor, leaf: Tensor, example: Counterexample) -> Tensor:
+    """The gradient of the sum of `values` with respect to `leaf`.
+
+    Raises:
+        LossError: there is none; it carries the inputs of `example`.
+    """
+    try:
+        (slope,) = torch.autograd.grad(values.sum(), leaf)
+    except RuntimeError as error:
+        raise LossError(replace(example, message=f"no gradient: {sentence(error)}")) from error
+    return slope
 
 
 def class_counts(logits: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from xentlab import losses
 from xentlab.errors import UserError
 from xentlab.laws.cases import draw_target, one_true, space
-from xentlab.laws.contract import Counterexample, Finding, Skipped, Subject, show, subject
+from xentlab.laws.contract import Counterexample, Finding, Skipped, Subject, show, slope_of, subject
 from xentlab.losses.contract import Limit
 from xentlab.losses.links import probabilities
 
@@ -199,5 +199,4 @@ def _descend(this: Subject, start: Tensor, truth: Tensor) -> Tensor:
 def _risk_and_slope(this: Subject, logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     leaf = logits.detach().clone().requires_grad_()
     risk = _expected(this, leaf, truth)
-    (slope,) = torch.autograd.grad(risk.sum(), leaf)
-    return risk.detach(), slope
+    return risk.detach(), slope_of(risk, leaf, Counterexample("", logits[:1]))

@@ -20,7 +20,7 @@ _LARGEST = 1e4
 
 def shape(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
     """One value for each element (for each image, where the loss takes `weight`), in the precision of the logits."""
-    for case in cases(subject, dtype, generator):
+    for case in _with_absent_classes(subject, dtype, generator):
         logits, target = case.logits, case.target
         wanted = logits.shape[:1] if subject.per_image else logits.shape[:1] + logits.shape[2:]
         values = subject.values(logits, target)
@@ -105,7 +105,7 @@ def knob_ranges(subject: Subject, dtype: torch.dtype, generator: torch.Generator
 
 
 def refusal(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
-    """A target that does not fit the logits raises an error; it never gives a number."""
+    """A target that does not fit the logits raises an error, or gives nan; it never gives a number."""
     classes, pixels = 4, space(subject)
     logits = torch.randn(3, classes, *pixels, generator=generator, dtype=torch.float64).to(dtype)
     floats = {"one class too many": (3, 5), "one class": (3, 1), "one sample": (1, 4), "two samples": (2, 4)}
@@ -130,8 +130,19 @@ def refusal(subject: Subject, dtype: torch.dtype, generator: torch.Generator) ->
             values = subject.values(logits, target)
         except LossError:
             continue
-        return Counterexample(f"{what} gave {[round(v, 4) for v in values.flatten().tolist()[:3]]}", None, target)
+        if not bool(torch.isfinite(values).any()):
+            continue
+        first = ", ".join(f"{v:.4g}" for v in values.flatten().tolist()[:3])
+        return Counterexample(f"logits of shape {list(logits.shape)} and {what} gave {first}, ...,", None, target)
     return None
+
+
+def _with_absent_classes(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Case]:
+    """Inputs of every size, and those in which the last classes occur nowhere."""
+    for case in cases(subject, dtype, generator):
+        yield case
+        if not case.target.is_floating_point():
+            yield from (Case(case.logits, torch.full_like(case.target, c)) for c in (0, 1))
 
 
 def _settings(subject: Subject, generator: torch.Generator) -> Iterator[Mapping[str, Any]]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -139,8 +137,6 @@ def resolve(target: str) -> Callable[..., Any]:
         return known[target]
     if "." not in target:
         raise unknown("loss", target, known)
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # a user's own loss lives beside where the command is called
     try:
         return locate("loss", target)
     except UserError as error:

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 Link = Literal["softmax", "sigmoid", "identity"]
@@ -123,8 +122,18 @@ def spec_of(function: Callable[..., Any]) -> LossSpec:
 
 
 def as_distribution(target: Tensor, logits: Tensor) -> Tensor:
-    """The target as floats shaped like `logits`: class indices become one-hot along axis 1, floats stay as they are."""
+    """The target as floats shaped like `logits`: class indices become one-hot along axis 1, floats stay as they are.
+
+    Raises:
+        ValueError: the target's shape does not belong to these logits; broadcasting would hide it.
+    """
+    wanted = logits.shape if target.is_floating_point() else logits.shape[:1] + logits.shape[2:]
+    if target.shape != wanted:
+        raise ValueError(
+            f"target must have shape {tuple(wanted)} for logits {tuple(logits.shape)}, got {tuple(target.shape)}."
+        )
     if target.is_floating_point():
         return target.to(logits.dtype)
-    one_hot = F.one_hot(target.long(), num_classes=logits.shape[1])
-    return torch.movedim(one_hot, -1, 1).to(logits.dtype)
+    # A comparison and no one_hot: that one fails where only the gradient is vmapped.
+    classes = torch.arange(logits.shape[1], device=target.device).view(-1, *(1 for _ in logits.shape[2:]))
+    return (target.unsqueeze(1) == classes).to(logits.dtype)

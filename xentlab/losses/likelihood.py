@@ -22,8 +22,11 @@ def log_likelihood(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         [N] or [N, ...], in nats, and log-probabilities shaped like `logits`.
+
+    Raises:
+        ValueError: the target does not fit the logits.
     """
-    return _LogLikelihood.apply(logits, target if target.is_floating_point() else target.long())
+    return _LogLikelihood.apply(logits, _fitting(logits, target))
 
 
 def log_odds(logits: Tensor, target: Tensor) -> Tensor:
@@ -37,10 +40,21 @@ def log_odds(logits: Tensor, target: Tensor) -> Tensor:
 
     Returns:
         [N] or [N, ...].
+
+    Raises:
+        ValueError: the target does not fit the logits.
     """
-    true = target.long().unsqueeze(1)
+    true = _fitting(logits, target).unsqueeze(1)
     others = torch.logsumexp(logits.scatter(1, true, -torch.inf), dim=1)
     return logits.gather(1, true).squeeze(1) - others
+
+
+def _fitting(logits: Tensor, target: Tensor) -> Tensor:
+    """The target, refused where it does not fit: gathering and broadcasting would make numbers of it."""
+    wanted = logits.shape if target.is_floating_point() else (len(logits), *logits.shape[2:])
+    if target.shape != wanted:
+        raise ValueError(f"the target of logits {list(logits.shape)} must be {list(wanted)}, got {list(target.shape)}.")
+    return target if target.is_floating_point() else target.long()
 
 
 class _LogLikelihood(torch.autograd.Function):

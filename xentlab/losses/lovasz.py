@@ -9,9 +9,7 @@ from xentlab.losses.contract import loss
 from xentlab.losses.dense import Classes, class_mean, maps, ratio, weighed_area
 
 
-@loss(
-    family="dense", link="softmax", tasks=("segmentation",), reference="Berman 2018", soft=False, shift_invariant=True
-)
+@loss(family="dense", link="softmax", tasks=("segmentation",), reference="Berman 2018", shift_invariant=True)
 def lovasz_softmax(
     logits: Tensor, target: Tensor, weight: Tensor | None = None, *, classes: Classes = "present"
 ) -> Tensor:
@@ -22,12 +20,12 @@ def lovasz_softmax(
 
         mean_c sum_i m_i [ J({1..i}) - J({1..i-1}) ]
 
-    Areas are sums of pixel weights, so an ignored pixel has none. The Jaccard loss is one of sets: distributions as
-    targets have no meaning beyond one-hot maps.
+    Areas are sums of pixel weights, so an ignored pixel has none. The paper knows sets only; where the target is
+    a distribution, a pixel belongs to a class by its share, and the loss is still 0 where q = t.
 
     Args:
         logits: [N, C, H, W].
-        target: class indices [N, H, W], or one-hot maps shaped like `logits`.
+        target: class indices [N, H, W], or distributions shaped like `logits`.
         weight: of each pixel [N, H, W], >= 0; None for all equal.
         classes: average over those present in the image's truth, or over all; an absent class then costs its largest
             error.
