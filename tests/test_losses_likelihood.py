@@ -69,7 +69,7 @@ def test_numbers_and_tensors_agree(knobs, shape, kind):
 def test_derivatives_of_any_order_and_of_the_target(kind):
     logits, target = draw((3, 4), kind)
     leaf = logits.requires_grad_()
-    assert torch.autograd.gradcheck(lambda z: log_likelihood(z, target), leaf)
+    assert torch.autograd.gradcheck(lambda z: log_likelihood(z, target), leaf, check_batched_grad=True)
     assert torch.autograd.gradgradcheck(lambda z: log_likelihood(z, target), leaf)
     if kind == "soft":
         wanted = target.clone().requires_grad_()
@@ -109,6 +109,18 @@ def test_a_second_backward_pass_gives_the_same(kind):
     total = custom_ce(leaf, target).sum()
     first = torch.autograd.grad(total, leaf, retain_graph=True)
     torch.testing.assert_close(torch.autograd.grad(total, leaf), first, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["index", "soft"])
+def test_a_stack_of_gradients_of_one_pass(kind):
+    logits, target = draw((4, 3), kind)
+    leaf = logits.requires_grad_()
+    wanted = torch.eye(4, dtype=torch.float64)
+    for knobs in ({}, {"smoothing": 0.1}):
+        values = custom_ce(leaf, target, **knobs)
+        (got,) = torch.autograd.grad(values, leaf, wanted, is_grads_batched=True, retain_graph=True)
+        rows = [torch.autograd.grad(values, leaf, row, retain_graph=True)[0] for row in wanted]
+        torch.testing.assert_close(got, torch.stack(rows), rtol=RTOL, atol=0)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -33,6 +33,7 @@ class Lab:
         root: the output directory.
         fresh: train again even what is already recorded.
         weights: keep each trial's final and best weights.
+        trained: how many trials this session has trained itself.
     """
 
     root: Path
@@ -41,6 +42,7 @@ class Lab:
     environment: Mapping[str, Any]
     fresh: bool = False
     weights: bool = True
+    trained: int = 0
     _datasets: dict[str, Dataset] = field(default_factory=dict)
 
     @classmethod
@@ -151,6 +153,7 @@ class Lab:
                                     "artifacts": str(folder.relative_to(self.root))}))  # fmt: skip
         self.journal.extend(closing)
         checkpoint.remove()
+        self.trained += len(ids)
         return ids
 
     def _facts(self, trial: Trial, dataset: Dataset) -> dict[str, str]:

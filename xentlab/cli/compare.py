@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import shutil
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ def compare(overrides: Sequence[str]) -> int:
     with contextlib.ExitStack() as stack:
 
         def job(config: dict[str, Any], given: list[str]) -> None:
+            began = time.monotonic()
             protocol = read_protocol(config, lambda name: compose_group("loss", name))
             lab = stack.enter_context(session(config, "compare"))
             result = run_comparison(protocol, lab, progress_bar)
@@ -31,11 +35,20 @@ def compare(overrides: Sequence[str]) -> int:
             paths = write(record, lab.root / folder)
             _file(lab, record, result.group, result.loss_groups, str(folder))
             print_verdict(record, console())
+            trials = sum(result.tuning_trials.values()) + sum(map(len, result.finals.values()))
+            print(f"{trials} trials, {lab.trained} of them trained now, in {time.monotonic() - began:.0f} s")
             print(f"report: {paths['html']}")
-            print(f"runs:   xentlab ui --root {shlex.quote(str(lab.root))}")
+            print(f"runs:   {own_command()} ui --root {shlex.quote(str(lab.root))}")
 
         run_composed("compare", overrides, job)
     return 0
+
+
+def own_command() -> str:
+    """How to call xentlab from the user's shell: its name where it is on the path, else where it lies."""
+    if shutil.which("xentlab"):
+        return "xentlab"
+    return shlex.quote(str(Path(sys.executable).with_name("xentlab")))
 
 
 def _file(lab: Lab, record: Record, group: str, loss_groups: dict[str, str], folder: str) -> None:

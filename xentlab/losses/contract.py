@@ -134,6 +134,5 @@ def as_distribution(target: Tensor, logits: Tensor) -> Tensor:
         )
     if target.is_floating_point():
         return target.to(logits.dtype)
-    # A comparison and no one_hot: that one fails where only the gradient is vmapped.
-    classes = torch.arange(logits.shape[1], device=target.device).view(-1, *(1 for _ in logits.shape[2:]))
-    return (target.unsqueeze(1) == classes).to(logits.dtype)
+    # A scatter and no one_hot: that one fails where only the gradient is vmapped. A class that does not exist raises.
+    return torch.zeros_like(logits).scatter(1, target.long().unsqueeze(1), 1.0)

@@ -87,7 +87,8 @@ class _LogLikelihood(torch.autograd.Function):
             grad = grad + slope * target if soft else grad.scatter_add(1, target.unsqueeze(1), slope)
             grad = grad if log_slope is None else grad + log_slope
         else:
-            grad = log_q.exp().mul_(-pull)
+            # Made from `pull`, then filled: where gradients alone are vmapped, `log_q.exp()` would lack their axis.
+            grad = pull.new_empty(log_q.shape).copy_(log_q).exp_().mul_(-pull)
             grad = grad.addcmul_(slope, target) if soft else grad.scatter_add_(1, target.unsqueeze(1), slope)
             grad = grad if log_slope is None else grad.add_(log_slope)
         return grad, slope * log_q if soft and ctx.needs_input_grad[1] else None

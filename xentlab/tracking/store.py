@@ -50,8 +50,15 @@ def translated() -> Iterator[None]:
         raise Refused(_brief(error)) from error
 
 
-def _brief(error: Exception, limit: int = 300) -> str:
+# What an HTTP client wraps in a page of addresses and object names.
+_PLAIN = ("Connection refused", "timed out", "Name or service not known", "Connection reset", "Connection aborted")
+
+
+def _brief(error: Exception, limit: int = 160) -> str:
     text = " ".join(str(error).split())
+    plain = next((words for words in _PLAIN if words in text), None)
+    if plain is not None:
+        return plain.lower()
     return (text if len(text) <= limit else text[:limit] + "...").rstrip(".")
 
 
