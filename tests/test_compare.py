@@ -113,7 +113,7 @@ MISTAKES: dict[tuple[str, ...], str] = {
     ("comparison.losses=[ce]",): "comparison.losses must be a list of at least two losses",
     ("comparison.final_seeds=[1000]",): "comparison.final_seeds must not hold a tuning seed, got 1000 in both.",
     ("comparison.final_seeds=1",): "comparison.final_seeds must be at least 2 seeds, got 1.",
-    ("comparison.margin=-1",): "comparison.margin must be a number > 0 or null, got -1.",
+    ("comparison.margin=-1",): "comparison.margin must be > 0, got -1.",
     ("comparison.tune.optimizer.lr=[a]",): "comparison.tune.optimizer.lr must be a list of numbers",
     ("+comparison.tune.optimizer.rate=[1]",): "optimizer has no rate",
     ("comparison.tune.optimizer.lr=[-1,1]",): "optimizer.lr must be > 0, got -1.",
@@ -154,7 +154,7 @@ def test_a_loss_that_diverges_everywhere_is_counted_and_not_hidden(run: Run, her
 
 
 def test_the_protocol_refuses_what_its_file_lacks() -> None:
-    from xentlab.comparison import read_protocol
+    from xentlab.comparison import read_study
 
     with pytest.raises(UserError, match=r"comparison\.question is missing"):
-        read_protocol({"comparison": {"name": "x"}}, lambda name: {"_target_": name})
+        read_study({"comparison": {"name": "x"}}, lambda group, name: {"_target_": f"{group}.{name}"})

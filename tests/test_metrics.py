@@ -11,6 +11,7 @@ from xentlab.metrics import (
     DIRECTIONS,
     LABELS,
     METRICS,
+    POSTERIOR_METRICS,
     PRIMARY,
     combine,
     finish,
@@ -206,9 +207,9 @@ def test_trivial_in_closed_form() -> None:
 
 
 def test_catalogue_names_agree() -> None:
-    names = {name for metrics in METRICS.values() for name in metrics}
+    names = {name for metrics in METRICS.values() for name in metrics} | set(POSTERIOR_METRICS)
     assert names == set(DIRECTIONS) == set(LABELS)
-    assert len(names) == 13
+    assert len(names) == 16
     assert set(METRICS) == set(PRIMARY) == set(TASKS)
     assert all(PRIMARY[task] in METRICS[task] for task in METRICS)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -144,6 +145,43 @@ def test_a_comparison_nests_its_losses_and_trials_in_mlflow(tmp_path: Path) -> N
     assert "verdict" in tops[0].data.tags
     assert {a.path for a in client(tmp_path).list_artifacts(tops[0].info.run_id)} >= {"report.html", "report.md"}
     assert_mirrors(tmp_path)
+
+
+COMPARISON = (
+    "compare", "trainer.epochs=25", "model.hidden=[16]", "comparison.losses=[ce,mse]", "comparison.tuning_seeds=2",
+    "comparison.tune.optimizer.lr=[0.1,0.3]", "comparison.final_seeds=4", "comparison.extensions=1",
+)  # fmt: skip
+
+
+def verdicts(here: Path) -> str:
+    """What a comparison found, newest first, without what it took."""
+    folder = max((here / "xentlab-runs" / "comparisons").iterdir())
+    record = json.loads((folder / "verdicts.json").read_text())
+    return json.dumps({k: v for k, v in record.items() if k not in ("created", "cost", "environment", "command")})
+
+
+@pytest.mark.slow
+def test_a_comparison_killed_again_and_again_ends_with_the_same_table(tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir()
+    broken.mkdir()
+    finish(start(whole, *COMPARISON, "tracking=off"))
+    draws = random.Random(0)
+    for _ in range(6):
+        process = start(broken, *COMPARISON)
+        try:
+            process.wait(draws.uniform(3.0, 9.0))
+            break
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            process.communicate()
+    finish(start(broken, *COMPARISON))
+    finish(start(broken, "sync"))
+    assert verdicts(broken) == verdicts(whole)
+    assert not [r for r in runs(broken) if r.info.status == "RUNNING"]
+    finished = [t for t in records(broken).trials.values() if t.status == "finished"]
+    assert len({t.signature for t in finished}) == len(finished)
+    assert_mirrors(broken)
 
 
 def client(here: Path) -> Any:

@@ -22,7 +22,10 @@ _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "compare": (
         "compare losses at equal budgets over paired seeds, and say what can be concluded",
-        ("xentlab compare comparison=quickstart", "xentlab compare comparison=quickstart comparison.final_seeds=20"),
+        (
+            "xentlab compare comparison=quickstart",
+            "xentlab compare comparison=quickstart comparison.final_seeds=20 --dry-run",
+        ),
     ),
     "list": (
         "what can be chosen: losses, datasets, models, optimizers, schedules, regularizers, comparisons",

@@ -7,41 +7,87 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from xentlab.cli.compose import compose_group, run_composed
 from xentlab.cli.console import console
+from xentlab.cli.estimate import print_estimate
 from xentlab.cli.progress import progress_bar
 from xentlab.cli.session import session
-from xentlab.comparison import make_record, read_protocol, run_comparison
+from xentlab.comparison import Study, first_trial, make_record, read_study, run_comparison
+from xentlab.comparison.folder import Composed, list_trials, remember, write_folder
+from xentlab.journal import new_id
 from xentlab.report import Record, print_verdict, sentences, write
 from xentlab.run import Lab
 
 
-def compare(overrides: Sequence[str]) -> int:
+def compare(arguments: Sequence[str]) -> int:
     """Run the comparison that the overrides describe; returns the exit code."""
+    dry_run = "--dry-run" in arguments
+    overrides = [a for a in arguments if a not in ("--dry-run", "--fresh")]
+    if "--fresh" in arguments:
+        overrides.append("output.fresh=true")
     with contextlib.ExitStack() as stack:
 
         def job(config: dict[str, Any], given: list[str]) -> None:
-            began = time.monotonic()
-            protocol = read_protocol(config, lambda name: compose_group("loss", name))
+            composed: Composed = {}
+            study = read_study(config, remember(compose_group, composed))
+            if dry_run:
+                print_estimate(study, config)
+                return
             lab = stack.enter_context(session(config, "compare"))
-            result = run_comparison(protocol, lab, progress_bar)
-            command = shlex.join(["xentlab", "compare", *given])
-            record = Record.from_json(make_record(result, lab.environment, command))
-            folder = Path("comparisons") / f"{protocol.name}-{result.group}"
-            paths = write(record, lab.root / folder)
-            _file(lab, record, result.group, result.loss_groups, str(folder))
-            print_verdict(record, console())
-            trials = sum(result.tuning_trials.values()) + sum(map(len, result.finals.values()))
-            print(f"{trials} trials, {lab.trained} of them trained now, in {time.monotonic() - began:.0f} s")
-            print(f"report: {paths['html']}")
-            print(f"runs:   {own_command()} ui --root {shlex.quote(str(lab.root))}")
+            run_study(study, lab, shlex.join(["xentlab", "compare", *given]), config, composed)
 
         run_composed("compare", overrides, job)
     return 0
+
+
+def run_study(study: Study, lab: Lab, command: str, config: Mapping[str, Any], composed: Composed) -> Path:
+    """Run every cell, print and file each verdict, and write the report of the whole; returns its folder."""
+    began = time.monotonic()
+    parent: str | None = None
+    records: list[tuple[str, Record]] = []
+    trials = 0
+    for label, protocol in study.cells.items():
+        if len(study.cells) > 1 and parent is None:
+            lab.signature(first_trial(protocol))  # a mistake in the data is found before anything is written
+            parent = new_id()
+            facts: dict[str, Any] = {"cells": len(study.cells)}
+            tags = {"comparison": study.name}
+            lab.journal.append(
+                "group", group=parent, kind="comparison", name=study.name, parent=None, params=facts, tags=tags
+            )
+        result = run_comparison(protocol, lab, progress_bar, parent=parent, cell=label)
+        trials += sum(result.tuning_trials.values()) + sum(map(len, result.finals.values()))
+        record = Record.from_json(make_record(result, lab, command))
+        records.append((label, record))
+        if label:
+            print(label)
+        print_verdict(record, console())
+        folder = Path("comparisons") / f"{study.name}-{parent or result.group}"
+        if parent is None:
+            paths = write(record, lab.root / folder)
+            write_folder(lab.root / folder, config, composed, lab.environment, list_trials(lab.records, result.group))
+        _file(lab, record, result.group, result.loss_groups, None if parent else str(folder))
+    if parent is not None:
+        from xentlab.report import write_study
+
+        paths = write_study(study.name, study.question, command, records, lab.root / folder)
+        write_folder(lab.root / folder, config, composed, lab.environment, list_trials(lab.records, parent))
+        _file_study(lab, study, records, parent, str(folder))
+    print(f"{trials} trials, {lab.trained} of them trained now, in {time.monotonic() - began:.0f} s")
+    print(f"report: {paths['html']}")
+    print(f"runs:   {own_command()} ui --root {shlex.quote(str(lab.root))}")
+    return lab.root / folder
+
+
+def _file_study(lab: Lab, study: Study, records: list[tuple[str, Record]], group: str, folder: str) -> None:
+    """Write the verdicts of all cells into the journal."""
+    lines = [f"{label}: {sentence}" for label, record in records for sentence in sentences(record)]
+    tags = {"mlflow.note.content": "\n\n".join([study.question, *lines]), "verdict": lines[0]}
+    lab.journal.append("group_end", group=group, status="finished", tags=tags, metrics={}, artifacts=folder)
 
 
 def own_command() -> str:
@@ -51,7 +97,7 @@ def own_command() -> str:
     return shlex.quote(str(Path(sys.executable).with_name("xentlab")))
 
 
-def _file(lab: Lab, record: Record, group: str, loss_groups: dict[str, str], folder: str) -> None:
+def _file(lab: Lab, record: Record, group: str, loss_groups: dict[str, str], folder: str | None) -> None:
     """Write the verdicts into the journal, for the comparison and for each of its losses."""
     for label, child in loss_groups.items():
         metrics: dict[str, float] = {}

@@ -3,9 +3,20 @@
 `run_comparison` returns one plain record, which `xentlab.report` lays out. What is already recorded is not run again.
 """
 
-from xentlab.comparison.protocol import Protocol, read_protocol
+from xentlab.comparison.protocol import Protocol
 from xentlab.comparison.record import make_record
-from xentlab.comparison.runner import Result, run_comparison
+from xentlab.comparison.runner import Result, first_trial, run_comparison
+from xentlab.comparison.study import Study, read_study
 from xentlab.comparison.tune import Tuning, tune
 
-__all__ = ["Protocol", "Result", "Tuning", "make_record", "read_protocol", "run_comparison", "tune"]
+__all__ = [
+    "Protocol",
+    "Result",
+    "Study",
+    "Tuning",
+    "first_trial",
+    "make_record",
+    "read_study",
+    "run_comparison",
+    "tune",
+]

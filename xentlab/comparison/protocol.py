@@ -1,36 +1,70 @@
-"""What a comparison does, as its config says it: which losses, tuned how, over which seeds, judged by what."""
+"""What one comparison does, as its config says it: which losses, tuned how, over which seeds, judged by what."""
 
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from xentlab.comparison.search import Kind, Point, Space
 from xentlab.errors import UserError, unknown
+from xentlab.schema import Range, check_knobs
 from xentlab.train import Trial, prepare
 
-Point = tuple[tuple[str, float], ...]
-"""Values of the tuned keys, such as (("optimizer.lr", 0.1),)."""
+Mode = Literal["tuned", "shared", "matched"]
+LossNode = Callable[[str], dict[str, Any]]
+"""Composes `configs/loss/NAME.yaml`."""
 
 # Tuning seeds begin here, so that they never meet the final ones, which count from 0.
 _FIRST_TUNING_SEED = 1000
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """A comparison, checked.
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The keys of `comparison` in a config. Lists and mappings are read further by `read_protocol`.
 
     Attributes:
         name: of the comparison.
         question: what it asks, one sentence.
-        base: the config of a trial, without loss, tuned values and seed.
-        losses: label -> config node of the loss, in the order in which they are shown.
+        losses: names, or one label with its knobs each; beside knobs an entry may name the `loss` behind its label, a
+            `tune` of its own knobs, and a `seed_offset` added to its final seeds (which unpairs them: for A/A).
         baseline: label of the loss that all others are compared with.
-        grids: tuned key -> its values, ascending, the same for every loss.
+        tune: tuned keys as nested mappings, each with its grid or its two bounds, the same for every loss.
+        search: `grid`, or `sobol` or `optuna` with `trials` points between bounds.
+        trials: points per loss for `sobol` and `optuna`.
         extensions: how often a grid may grow on the side where the winner sits on its edge.
-        margin: the largest difference of the judged metric that would not matter, or None.
+        tuning_seeds: a number, or the seeds themselves.
+        final_seeds: a number, or the seeds themselves; disjoint from the tuning seeds.
+        margin: the largest difference of the judged metric that would not matter, or null.
+        modes: of fairness, one or several of `tuned`, `shared`, `matched`.
+        axes: what the comparison is repeated over: groups (`dataset: [digits, mnist]`) or knobs, nested.
+    """
+
+    name: str
+    question: str
+    losses: Any
+    baseline: str
+    tune: dict[str, Any]
+    search: Kind = "grid"
+    trials: Annotated[int, Range(1, None)] | None = None
+    extensions: Annotated[int, Range(0, None)] = 2
+    tuning_seeds: Any = 2
+    final_seeds: Any = 10
+    margin: Annotated[float, Range(0, None, open_low=True)] | None = None
+    modes: tuple[str, ...] = ("tuned",)
+    axes: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One comparison on one dataset and model under one fairness mode, checked.
+
+    Attributes:
+        base: the config of a trial, without loss and seed.
+        losses: label -> config node of the loss, in the order in which they are shown.
+        spaces: label -> the space that its tuning searches.
+        seed_offsets: label -> what is added to its final seeds.
     """
 
     name: str
@@ -38,15 +72,15 @@ class Protocol:
     base: dict[str, Any]
     losses: dict[str, dict[str, Any]]
     baseline: str
-    grids: dict[str, tuple[float, ...]]
+    spaces: dict[str, Space]
+    search: Kind
+    trials: int | None
     extensions: int
     tuning_seeds: tuple[int, ...]
     final_seeds: tuple[int, ...]
     margin: float | None
-
-    def points(self) -> list[Point]:
-        """Every combination of the grids' values."""
-        return list(itertools.product(*([(key, v) for v in values] for key, values in self.grids.items())))
+    mode: Mode
+    seed_offsets: dict[str, int]
 
     def trial(self, label: str, point: Point, seed: int, *, test: bool) -> Trial:
         """One trial of one loss; only those with `test` may ever see test data."""
@@ -56,70 +90,97 @@ class Protocol:
             _set(config, key, value)
         return prepare(config, test=test, name=label)
 
+    def final_seed(self, label: str, seed: int) -> int:
+        """The seed that a loss uses for one of the paired final seeds."""
+        return seed + self.seed_offsets[label]
 
-def read_protocol(config: Mapping[str, Any], loss_node: Callable[[str], dict[str, Any]]) -> Protocol:
-    """The protocol of a composed config; `loss_node` composes `configs/loss/NAME.yaml`.
+
+def read_settings(config: Mapping[str, Any]) -> Settings:
+    """The checked keys of `comparison`."""
+    node = dict(config["comparison"])
+    missing = [key for key in ("name", "question", "losses", "baseline", "tune") if key not in node]
+    if missing:
+        raise UserError(f"comparison.{missing[0]} is missing: a file of configs/comparison must give it.")
+    node["axes"] = node.get("axes") or {}
+    return Settings(**check_knobs("comparison", Settings, node))
+
+
+def read_protocol(config: Mapping[str, Any], settings: Settings, mode: Mode, loss_node: LossNode) -> Protocol:
+    """The protocol of one cell: a composed config without axes, under one fairness mode.
 
     Raises:
-        UserError: a key is missing, unknown, or of a value that makes no sense.
+        UserError: a value that makes no sense; every mistake is found before the first trial.
     """
-    node = dict(config["comparison"])
-    known = ("name", "question", "losses", "baseline", "tune", "extensions", "tuning_seeds", "final_seeds", "margin")
-    for key in node:
-        if key not in known:
-            raise unknown("key of comparison", key, known)
-    for key in known:
-        if key not in node:
-            raise UserError(f"comparison.{key} is missing: a file of configs/comparison must give it.")
     base = {k: v for k, v in config.items() if k not in ("comparison", "loss", "seed")}
-    losses = _losses(node["losses"], loss_node)
-    if node["baseline"] not in losses:
-        raise unknown("comparison.baseline", str(node["baseline"]), losses)
-    tuning = _seeds("tuning_seeds", node["tuning_seeds"], _FIRST_TUNING_SEED)
-    final = _seeds("final_seeds", node["final_seeds"], 0)
-    shared = sorted(set(tuning) & set(final))
-    if shared:
-        raise UserError(f"comparison.final_seeds must not hold a tuning seed, got {shared[0]} in both.")
+    nodes, own_spaces, offsets = _losses(settings.losses, loss_node)
+    if settings.baseline not in nodes:
+        raise unknown("comparison.baseline", settings.baseline, nodes)
+    common = {key: _values(key, values) for key, values in leaves(settings.tune)}
+    spaces: dict[str, Space] = {label: {**common, **own_spaces[label]} for label in nodes}
+    sizes = {label: _size(space) for label, space in spaces.items()}
+    if settings.search == "grid" and len(set(sizes.values())) > 1:
+        found = ", ".join(f"{label} {size}" for label, size in sizes.items())
+        raise UserError(
+            f"comparison.tune must give every loss the same number of trials, got {found}: "
+            f"use comparison.search=sobol with comparison.trials=N."
+        )
+    if mode == "matched" and "optimizer.lr" not in common:
+        raise UserError("comparison.modes: matched scales optimizer.lr, which comparison.tune does not name.")
+    tuning = _seeds("tuning_seeds", settings.tuning_seeds, _FIRST_TUNING_SEED)
+    final = _seeds("final_seeds", settings.final_seeds, 0)
+    for label, offset in offsets.items():
+        shared = sorted({s + offset for s in final} & set(tuning))
+        if shared:
+            what = f" of {label}" if offset else ""
+            raise UserError(f"comparison.final_seeds{what} must not hold a tuning seed, got {shared[0]} in both.")
     if len(final) < 2:
         raise UserError(f"comparison.final_seeds must be at least 2 seeds, got {len(final)}.")
-    margin = node["margin"]
-    if margin is not None and not (isinstance(margin, (int, float)) and margin > 0):
-        raise UserError(f"comparison.margin must be a number > 0 or null, got {margin!r}.")
-    extensions = node["extensions"]
-    if not isinstance(extensions, int) or extensions < 0:
-        raise UserError(f"comparison.extensions must be an integer >= 0, got {extensions!r}.")
     protocol = Protocol(
-        name=str(node["name"]),
-        question=str(node["question"]),
+        name=settings.name,
+        question=settings.question,
         base=base,
-        losses=losses,
-        baseline=node["baseline"],
-        grids={key: _grid(key, values) for key, values in _leaves(node["tune"])},
-        extensions=extensions,
+        losses=nodes,
+        baseline=settings.baseline,
+        spaces=spaces,
+        search=settings.search,
+        trials=settings.trials,
+        extensions=settings.extensions,
         tuning_seeds=tuning,
         final_seeds=final,
-        margin=None if margin is None else float(margin),
+        margin=settings.margin,
+        mode=mode,
+        seed_offsets=offsets,
     )
-    for label in losses:  # every mistake is found before the first trial
-        protocol.trial(label, protocol.points()[0], final[0], test=True)
+    for label, space in spaces.items():
+        for corner in (0, -1):
+            protocol.trial(label, tuple((k, v[corner]) for k, v in space.items()), final[0], test=True)
     return protocol
 
 
-def _losses(entries: Any, loss_node: Callable[[str], dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Label -> config node, from a list of names, or of one label with its knobs: `[ce, {custom_ce: {gamma: 1}}]`."""
+Nodes = tuple[dict[str, dict[str, Any]], dict[str, Space], dict[str, int]]
+
+
+def _losses(entries: Any, loss_node: LossNode) -> Nodes:
+    """Label -> config node, own space and seed offset, from `[ce, {focal: {gamma: 1, tune: {gamma: [0, 1]}}}]`."""
     if not isinstance(entries, (list, tuple)) or len(entries) < 2:
         raise UserError(f"comparison.losses must be a list of at least two losses, got {entries!r}.")
     nodes: dict[str, dict[str, Any]] = {}
+    spaces: dict[str, Space] = {}
+    offsets: dict[str, int] = {}
     for entry in entries:
         label, given = (entry, {}) if isinstance(entry, str) else _single(entry)
         if label in nodes:
             raise UserError(f"comparison.losses must have different labels, got '{label}' twice.")
         overrides = dict(given or {})
+        spaces[label] = {f"loss.{k}": _values(f"loss.{k}", v) for k, v in leaves(overrides.pop("tune", {}))}
+        offsets[label] = overrides.pop("seed_offset", 0)
+        if not isinstance(offsets[label], int) or offsets[label] < 0:
+            raise UserError(f"comparison.losses.{label}.seed_offset must be an integer >= 0, got {offsets[label]!r}.")
         if "_target_" in overrides:
             nodes[label] = overrides
         else:
             nodes[label] = loss_node(str(overrides.pop("loss", label))) | overrides
-    return nodes
+    return nodes, spaces, offsets
 
 
 def _single(entry: Any) -> tuple[str, Any]:
@@ -129,13 +190,13 @@ def _single(entry: Any) -> tuple[str, Any]:
     return str(label), given
 
 
-def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """The grids of nested mappings by their dotted keys."""
-    for key, value in dict(node).items():
+def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested mappings by their dotted keys."""
+    for key, value in dict(node or {}).items():
         where = f"{path}.{key}" if path else str(key)
         if isinstance(value, Mapping):
-            yield from _leaves(value, where)
-        else:
+            yield from leaves(value, where)
+        elif value is not None:
             yield where, value
 
 
@@ -150,12 +211,20 @@ def _seeds(key: str, value: Any, first: int) -> tuple[int, ...]:
     raise UserError(f"comparison.{key} must be a number >= 1 or a list of seeds, got {value!r}.")
 
 
-def _grid(key: str, values: Any) -> tuple[float, ...]:
-    if not isinstance(values, (list, tuple)) or not values:
-        raise UserError(f"comparison.tune.{key} must be a list of numbers, got {values!r}.")
-    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
+def _values(key: str, values: Any) -> tuple[float, ...]:
+    numbers = isinstance(values, (list, tuple)) and all(
+        isinstance(v, (int, float)) and not isinstance(v, bool) for v in values
+    )
+    if not numbers or not values:
         raise UserError(f"comparison.tune.{key} must be a list of numbers, got {values!r}.")
     return tuple(sorted({float(v) for v in values}))
+
+
+def _size(space: Space) -> int:
+    size = 1
+    for values in space.values():
+        size *= len(values)
+    return size
 
 
 def _set(config: dict[str, Any], key: str, value: float) -> None:

@@ -12,9 +12,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xentlab import analysis
+from xentlab.comparison.cross import cross_matrix
+from xentlab.comparison.evidence import examples, reliability
+from xentlab.comparison.protocol import Protocol, leaves
 from xentlab.comparison.runner import Result
+from xentlab.comparison.search import Space
 from xentlab.journal import TrialRecord
-from xentlab.metrics import DIRECTIONS, LABELS, METRICS
+from xentlab.metrics import DIRECTIONS, LABELS, METRICS, POSTERIOR_METRICS
+from xentlab.run import Lab
 
 # Metrics that are fractions, shown as percent and points.
 FRACTIONS = {name for name, label in LABELS.items() if "fraction" in label}
@@ -22,11 +27,13 @@ FRACTIONS = {name for name, label in LABELS.items() if "fraction" in label}
 _CURVES = ("nll",)
 
 
-def make_record(result: Result, environment: Mapping[str, Any], command: str) -> dict[str, Any]:
+def make_record(result: Result, lab: Lab, command: str) -> dict[str, Any]:
     """The record of a comparison as plain JSON (see `xentlab.report.Record`)."""
     protocol, monitor = result.protocol, result.monitor
     first = next(iter(result.finals.values()))[0]
     metrics = METRICS[first.tags["task"]]  # type: ignore[index]
+    known = [r.summary for records in result.finals.values() for r in records]
+    metrics += tuple(name for name in POSTERIOR_METRICS if any(f"test/{name}" in summary for summary in known))
     ordered = [monitor, *(m for m in metrics if m != monitor)]
     curves = [monitor, *(m for m in _CURVES if m != monitor)]
     trainer = protocol.base["trainer"]
@@ -39,7 +46,7 @@ def make_record(result: Result, environment: Mapping[str, Any], command: str) ->
         "losses": [_loss(result, label) for label in protocol.losses],
         "metrics": [_metric(result, name, name == monitor) for name in ordered],
         "protocol": _protocol(result, first),
-        "environment": _environment(environment),
+        "environment": _environment(lab.environment),
         "signature": _signature(result),
         "fingerprint": first.tags["fingerprint"],
         "curves": {f"val/{name}": _curves(result, f"val/{name}") for name in curves},
@@ -48,6 +55,9 @@ def make_record(result: Result, environment: Mapping[str, Any], command: str) ->
         "selection": f"validation {_plain(monitor)}",
         "selection_percent": monitor in FRACTIONS,
         "cost": [_cost(label, records) for label, records in result.finals.items()],
+        "reliability": reliability(result),
+        "cross": cross_matrix(result, lab),
+        "examples": examples(result, lab.root),
     }
     if trainer["target"] is not None:
         record["time_to_target"] = [_target(result, trainer["target"], trainer["epochs"])]
@@ -56,19 +66,26 @@ def make_record(result: Result, environment: Mapping[str, Any], command: str) ->
 
 def _plain(metric: str) -> str:
     """A metric's name inside a sentence."""
-    short = {"nll": "NLL", "brier": "Brier score", "ece": "ECE", "map": "mAP", "miou": "mean IoU", "dice": "mean Dice"}
+    short = {
+        "nll": "NLL", "brier": "Brier score", "ece": "ECE", "map": "mAP", "miou": "mean IoU", "dice": "mean Dice",
+        "excess_risk": "excess risk over Bayes", "posterior_error": "posterior error",
+        "true_calibration": "true calibration error",
+    }  # fmt: skip
     return short.get(metric, metric.replace("_", " ").replace("f1", "F1"))
 
 
 def _loss(result: Result, label: str) -> dict[str, Any]:
     tuning, node = result.tunings[label], result.protocol.losses[label]
-    knobs = {k: v for k, v in node.items() if not k.startswith("_") and v is not None}
+    knobs = {key: value for key, value in leaves(node) if "_" not in key[:1] and "._" not in key}
     chosen = {key.rpartition(".")[2]: value for key, value in tuning.chosen}
-    notes = []
+    notes = [tuning.note] if tuning.note else []
     if tuning.on_edge:
         notes.append(f"the chosen {', '.join(tuning.on_edge)} is the outermost that was tried: INCONCLUSIVE tuning")
     if tuning.extended:
         notes.append(f"grid extended by {tuning.extended}")
+    for key, values in tuning.flat.items():
+        near = ", ".join(f"{v:g}" for v in values)
+        notes.append(f"the tuning seeds cannot tell {key.rpartition('.')[2]} {near} from the chosen value")
     return {
         "name": label,
         "label": label,
@@ -99,7 +116,9 @@ def _sensitivity(result: Result, label: str) -> list[dict[str, Any]]:
 
 def _metric(result: Result, name: str, primary: bool) -> dict[str, Any]:
     table = {
-        label: {int(r.tags["seed"]): r.summary.get(f"test/{name}") for r in records}
+        label: {
+            seed: r.summary.get(f"test/{name}") for seed, r in zip(result.protocol.final_seeds, records, strict=True)
+        }
         for label, records in result.finals.items()
     }
     margin = result.protocol.margin if primary else None
@@ -135,7 +154,9 @@ def _finite(value: float) -> float | None:
 
 def _target(result: Result, target: float, horizon: int) -> dict[str, Any]:
     table = {
-        label: {int(r.tags["seed"]): r.summary["epochs_to_target"] for r in records}
+        label: {
+            seed: r.summary["epochs_to_target"] for seed, r in zip(result.protocol.final_seeds, records, strict=True)
+        }
         for label, records in result.finals.items()
     }
     rows = analysis.time_to_target(table, horizon)
@@ -171,7 +192,9 @@ def _protocol(result: Result, first: TrialRecord) -> dict[str, str]:
         "optimizer": first.tags["optimizer"],
         "epochs": str(trainer["epochs"]),
         "batch size": str(trainer["batch_size"] or "by task"),
-        "tuning": "; ".join(f"{k} in {', '.join(f'{v:g}' for v in values)}" for k, values in protocol.grids.items()),
+        "fairness": _FAIRNESS[protocol.mode],
+        "search": protocol.search + (f", {protocol.trials} points" if protocol.search != "grid" else ""),
+        "tuning": _spaces(protocol),
         "tuning trials": trials,
         "selected by": f"validation {_plain(result.monitor)}, final epoch; the test set is read by final trials only",
         "tuning seeds": ", ".join(map(str, protocol.tuning_seeds)),
@@ -182,6 +205,25 @@ def _protocol(result: Result, first: TrialRecord) -> dict[str, str]:
         if protocol.margin is None
         else f"{protocol.margin:g} on test {_plain(result.monitor)}",
     }
+
+
+_FAIRNESS = {
+    "tuned": "tuned: every loss at its own best point",
+    "shared": "shared: one point for all losses",
+    "matched": "matched: learning rates scaled so that first updates have equal norms",
+}
+
+
+def _spaces(protocol: Protocol) -> str:
+    """What was searched: once where all losses share it, else for each."""
+
+    def words(space: Space) -> str:
+        return "; ".join(f"{k} in {', '.join(f'{v:g}' for v in values)}" for k, values in space.items())
+
+    described = {label: words(space) for label, space in protocol.spaces.items()}
+    if len(set(described.values())) == 1:
+        return next(iter(described.values()))
+    return " | ".join(f"{label}: {text}" for label, text in described.items())
 
 
 def _environment(environment: Mapping[str, Any]) -> dict[str, str]:

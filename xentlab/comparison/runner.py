@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 from xentlab.comparison.protocol import Protocol
 from xentlab.comparison.tune import Tuning, tune
 from xentlab.journal import TrialRecord, new_id
 from xentlab.run import EpochCallback, Lab
-from xentlab.train import Trial
+from xentlab.train import Trial, first_gradient_norm
 
 Phase = Callable[[str, int], AbstractContextManager[EpochCallback]]
 """Opens a phase's progress: (title, trial-epochs in all) -> a context that gives the callback."""
@@ -32,19 +33,28 @@ class Result:
     tuning_trials: dict[str, int]
 
 
-def run_comparison(protocol: Protocol, lab: Lab, phase: Phase) -> Result:
-    """Tune, then repeat the chosen points over the final seeds; reuses whatever is recorded."""
-    first = protocol.trial(protocol.baseline, protocol.points()[0], protocol.final_seeds[0], test=True)
+def run_comparison(protocol: Protocol, lab: Lab, phase: Phase, *, parent: str | None = None, cell: str = "") -> Result:
+    """Tune, then repeat the chosen points over the final seeds; reuses whatever is recorded.
+
+    Args:
+        protocol: of one cell.
+        lab: where trials are looked up, trained and recorded.
+        phase: opens each phase's progress.
+        parent: the group of the study that this is a cell of, if any.
+        cell: the cell's label.
+    """
+    first = first_trial(protocol)
     lab.signature(first)  # reads the data, so that a mistake there is found before anything is written
-    group, loss_groups = _open_groups(protocol, lab, first)
+    group, loss_groups = _open_groups(protocol, lab, first, parent, cell)
     counts = dict.fromkeys(protocol.losses, 0)
+    prefix = f"{cell}: " if cell else ""
 
     def runner(title: str, kind: str) -> Callable[[Sequence[tuple[str, Trial]]], list[TrialRecord]]:
         def run(jobs: Sequence[tuple[str, Trial]]) -> list[TrialRecord]:
             where = {id(trial): loss_groups[label] for label, trial in jobs}
             trials = [trial for _, trial in jobs]
             missing = [t for t in trials if lab.recorded(t) is None]
-            with phase(title, sum(t.trainer.epochs for t in missing)) as on_epoch:
+            with phase(prefix + title, sum(t.trainer.epochs for t in missing)) as on_epoch:
                 records = lab.run(
                     trials,
                     group=lambda trial: where[id(trial)],
@@ -58,9 +68,12 @@ def run_comparison(protocol: Protocol, lab: Lab, phase: Phase) -> Result:
 
         return run
 
-    tunings = tune(protocol, first.monitor, runner("tuning", "tune"))
+    def measure(trial: Trial) -> float:
+        return first_gradient_norm(trial, lab.dataset(trial))
+
+    tunings = tune(protocol, first.monitor, runner("tuning", "tune"), measure)
     jobs = [
-        (label, protocol.trial(label, tunings[label].chosen, seed, test=True))
+        (label, protocol.trial(label, tunings[label].chosen, protocol.final_seed(label, seed), test=True))
         for label in protocol.losses
         for seed in protocol.final_seeds
     ]
@@ -71,42 +84,34 @@ def run_comparison(protocol: Protocol, lab: Lab, phase: Phase) -> Result:
     return Result(protocol, first.monitor, tunings, finals, group, loss_groups, counts)
 
 
-def _open_groups(protocol: Protocol, lab: Lab, first: Trial) -> tuple[str, dict[str, str]]:
+def first_trial(protocol: Protocol) -> Trial:
+    """A final trial of the baseline, for what all trials of the protocol share."""
+    space = protocol.spaces[protocol.baseline]
+    point = tuple((key, values[0]) for key, values in space.items())
+    return protocol.trial(protocol.baseline, point, protocol.final_seeds[0], test=True)
+
+
+def _open_groups(
+    protocol: Protocol, lab: Lab, first: Trial, parent: str | None, cell: str
+) -> tuple[str, dict[str, str]]:
     names = first.names
     tags = {"comparison": protocol.name, "task": first.task, "dataset": names["dataset"], "model": names["model"]}
+    tags |= {"fairness": protocol.mode} | ({"cell": cell} if cell else {})
     group = new_id()
     loss_groups = {label: new_id() for label in protocol.losses}
-    params = {
+    params: dict[str, Any] = {
         "baseline": protocol.baseline,
         "tuning_seeds": len(protocol.tuning_seeds),
         "final_seeds": len(protocol.final_seeds),
     }
-    opening = [
-        (
-            "group",
-            {
-                "group": group,
-                "kind": "comparison",
-                "name": protocol.name,
-                "parent": None,
-                "params": params,
-                "tags": tags,
-            },
-        )
-    ]
+    opening: list[tuple[str, dict[str, Any]]] = []
+
+    def add(name: str, kind: str, title: str, above: str | None, facts: dict[str, Any], marks: dict[str, str]) -> None:
+        event = {"group": name, "kind": kind, "name": title, "parent": above, "params": facts, "tags": marks}
+        opening.append(("group", event))
+
+    add(group, "cell" if parent else "comparison", cell or protocol.name, parent, params, tags)
     for label, child in loss_groups.items():
-        opening.append(
-            (
-                "group",
-                {
-                    "group": child,
-                    "kind": "loss",
-                    "name": label,
-                    "parent": group,
-                    "params": {"loss": label},
-                    "tags": tags | {"loss": label},
-                },
-            )
-        )
+        add(child, "loss", label, group, {"loss": label}, tags | {"loss": label})
     lab.journal.extend(opening)
     return group, loss_groups

@@ -1,30 +1,19 @@
-"""Tuning: the same grid and the same seeds for every loss, chosen on validation. No test data can be reached here."""
+"""Tuning: the same budget and the same seeds for every loss, chosen on validation. No test data can be reached here."""
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from xentlab.comparison.protocol import Point, Protocol
+from xentlab.comparison.protocol import Protocol
+from xentlab.comparison.search import Point, Score, best, make_search, neighbours_within_noise, rank
 from xentlab.journal import TrialRecord
-from xentlab.metrics import DIRECTIONS
 from xentlab.train import Trial
 
 RunTrials = Callable[[Sequence[tuple[str, Trial]]], list[TrialRecord]]
-
-
-@dataclass(frozen=True)
-class Score:
-    """One point of one loss: mean final validation value over the tuning seeds, None where a trial diverged.
-
-    `nll` is the mean final validation NLL, which decides between points of equal value: errors come in steps.
-    """
-
-    value: float | None
-    n: int
-    nll: float | None = None
+MeasureNorm = Callable[[Trial], float]
+"""The gradient norm of a trial's first batch at its first weights."""
 
 
 @dataclass
@@ -33,66 +22,66 @@ class Tuning:
 
     Attributes:
         scores: every point that was tried.
-        chosen: the point with the best score.
-        on_edge: the keys whose chosen value is still the outermost of its grid.
+        chosen: the point that its final trials use.
+        on_edge: the keys whose best value is still the outermost that was tried.
         extended: how many points were added because a winner sat on an edge.
+        flat: tuned key -> neighbouring values that the tuning seeds cannot tell from the chosen one.
+        note: how the point was chosen, where it is not simply the best.
     """
 
     scores: dict[Point, Score] = field(default_factory=dict)
     chosen: Point = ()
     on_edge: tuple[str, ...] = ()
     extended: int = 0
+    flat: dict[str, list[float]] = field(default_factory=dict)
+    note: str = ""
 
 
-def tune(protocol: Protocol, monitor: str, run: RunTrials) -> dict[str, Tuning]:
-    """Tune every loss on the protocol's grids; a winner on the edge has its grid extended on that side, within bounds.
+def tune(protocol: Protocol, monitor: str, run: RunTrials, measure: MeasureNorm) -> dict[str, Tuning]:
+    """Tune every loss at the protocol's budget and choose each loss's point by its fairness mode.
 
     Args:
         protocol: the comparison.
         monitor: the validation metric that selects.
         run: runs (label, trial) pairs and returns their records in order.
+        measure: tells a trial's first gradient norm; asked in the mode `matched` only.
     """
     tunings = {label: Tuning() for label in protocol.losses}
-    wanted = {label: protocol.points() for label in protocol.losses}
-    for round_number in range(protocol.extensions + 1):
+    searches = {
+        label: make_search(protocol.search, space, monitor, trials=protocol.trials, extensions=protocol.extensions)
+        for label, space in protocol.spaces.items()
+    }
+    while wanted := {label: points for label, s in searches.items() if (points := s.ask(tunings[label].scores))}:
         jobs = [(label, p, s) for label, points in wanted.items() for p in points for s in protocol.tuning_seeds]
         records = run([(label, protocol.trial(label, p, s, test=False)) for label, p, s in jobs])
-        _collect(tunings, wanted, jobs, records, monitor)
-        for tuning in tunings.values():
-            tuning.chosen = _best(tuning.scores, monitor)
-        wanted = {label: _beyond(tuning, protocol) for label, tuning in tunings.items()}
-        wanted = {label: points for label, points in wanted.items() if points}
-        for label, tuning in tunings.items():
-            tuning.on_edge = tuple(key for key in protocol.grids if _edge(tuning, key) is not None)
-            if label in wanted and round_number < protocol.extensions:
-                tuning.extended += len(wanted[label])
-        if not wanted:
-            break
+        grouped: dict[tuple[str, Point], list[TrialRecord]] = {}
+        for (label, point, _), record in zip(jobs, records, strict=True):
+            grouped.setdefault((label, point), []).append(record)
+        for (label, point), mine in grouped.items():
+            tunings[label].scores[point] = _score(mine, monitor)
+    for label, tuning in tunings.items():
+        tuning.chosen = best(tuning.scores, monitor)
+        tuning.on_edge = tuple(searches[label].edges(tuning.scores))
+        tuning.extended = searches[label].extended
+        if protocol.search == "grid":
+            flat = {key: neighbours_within_noise(tuning.scores, tuning.chosen, key) for key in protocol.spaces[label]}
+            tuning.flat = {key: values for key, values in flat.items() if values}
+    if protocol.mode == "shared":
+        _share(protocol, tunings, monitor)
+    elif protocol.mode == "matched":
+        _match(protocol, tunings, measure)
     return tunings
 
 
-def _collect(
-    tunings: Mapping[str, Tuning],
-    wanted: Mapping[str, Sequence[Point]],
-    jobs: Sequence[tuple[str, Point, int]],
-    records: Sequence[TrialRecord],
-    monitor: str,
-) -> None:
-    grouped: dict[tuple[str, Point], list[TrialRecord]] = {}
-    for (label, point, _), record in zip(jobs, records, strict=True):
-        grouped.setdefault((label, point), []).append(record)
-    for label, points in wanted.items():
-        for point in points:
-            mine = grouped[label, point]
-            finished = sum(final_value(r, f"val/{monitor}") is not None for r in mine)
-            tunings[label].scores[point] = Score(_mean(mine, f"val/{monitor}"), finished, _mean(mine, "val/nll"))
+def _score(records: Sequence[TrialRecord], monitor: str) -> Score:
+    values = tuple(final_value(r, f"val/{monitor}") for r in records)
+    return Score(_mean(values), values, _mean([final_value(r, "val/nll") for r in records]))
 
 
-def _mean(records: Sequence[TrialRecord], key: str) -> float | None:
-    """The mean final value, None where any trial has none."""
-    values = [final_value(r, key) for r in records]
+def _mean(values: Sequence[float | None]) -> float | None:
+    """The mean, None where any value is missing."""
     known = [v for v in values if v is not None]
-    return statistics.fmean(known) if len(known) == len(values) else None
+    return statistics.fmean(known) if known and len(known) == len(values) else None
 
 
 def final_value(record: TrialRecord, key: str) -> float | None:
@@ -101,36 +90,33 @@ def final_value(record: TrialRecord, key: str) -> float | None:
     return points[-1][2] if points and not record.summary["diverged"] else None
 
 
-def _best(scores: Mapping[Point, Score], monitor: str) -> Point:
-    """The best point; the lower NLL, then the smaller values where scores tie."""
-    sign = 1.0 if DIRECTIONS[monitor] == "min" else -1.0
-
-    def key(point: Point) -> tuple[float, float, list[float]]:
-        score = scores[point]
-        value = math.inf if score.value is None else sign * score.value
-        return (value, math.inf if score.nll is None else score.nll, [v for _, v in point])
-
-    return min(scores, key=key)
-
-
-def _edge(tuning: Tuning, key: str) -> int | None:
-    """-1 or +1 where the chosen value is the lowest or highest that was tried, None inside or with a single value."""
-    tried = sorted({value for point in tuning.scores for k, value in point if k == key})
-    chosen = dict(tuning.chosen)[key]
-    if len(tried) < 2:
-        return None
-    return -1 if chosen == tried[0] else 1 if chosen == tried[-1] else None
+def _share(protocol: Protocol, tunings: Mapping[str, Tuning], monitor: str) -> None:
+    """One point for all: of those that every loss has tried, the one with the best mean rank over the losses."""
+    common = set.intersection(*(set(t.scores) for t in tunings.values()))
+    totals = dict.fromkeys(common, 0.0)
+    for tuning in tunings.values():
+        ordered = sorted(common, key=lambda p, t=tuning: rank(t.scores[p], monitor))  # type: ignore[misc]
+        for place, point in enumerate(ordered):
+            totals[point] += place
+    shared = min(common, key=lambda p: (totals[p], rank(tunings[protocol.baseline].scores[p], monitor), p))
+    for tuning in tunings.values():
+        tuning.chosen, tuning.note = shared, "shared by all losses: best mean rank on validation"
+        tuning.on_edge, tuning.flat = (), {}
 
 
-def _beyond(tuning: Tuning, protocol: Protocol) -> list[Point]:
-    """The next point outside, in the grid's own ratio, for each key whose chosen value sits on the edge."""
-    points = []
-    for key in protocol.grids:
-        edge = _edge(tuning, key)
-        if edge is None:
-            continue
-        tried = sorted({value for point in tuning.scores for k, value in point if k == key})
-        near, next_to = (tried[0], tried[1]) if edge < 0 else (tried[-1], tried[-2])
-        beyond = near * (near / next_to) if near > 0 and next_to > 0 else near + (near - next_to)
-        points.append(tuple((k, float(f"{beyond:.6g}") if k == key else v) for k, v in tuning.chosen))
-    return points
+def _match(protocol: Protocol, tunings: Mapping[str, Tuning], measure: MeasureNorm) -> None:
+    """The baseline's learning rate, scaled for each loss so that first updates have the norm of the baseline's."""
+    chosen = dict(tunings[protocol.baseline].chosen)
+    seeds = protocol.tuning_seeds
+
+    def norm(label: str) -> float:
+        point = tuple(chosen.items())
+        return statistics.fmean(measure(protocol.trial(label, point, s, test=False)) for s in seeds)
+
+    reference = norm(protocol.baseline)
+    for label, tuning in tunings.items():
+        factor = 1.0 if label == protocol.baseline else reference / norm(label)
+        rate = float(f"{chosen['optimizer.lr'] * factor:.4g}")
+        tuning.chosen = tuple((k, rate if k == "optimizer.lr" else v) for k, v in chosen.items())
+        tuning.note = f"matched: first updates as large as {protocol.baseline}'s, factor {factor:.4g}"
+        tuning.on_edge, tuning.flat = (), {}

@@ -82,6 +82,10 @@ class Batches:
             return self._train_targets[row, :limit]
         return self._targets[self._index[part][row, :limit]]
 
+    def examples(self, rows: slice, part: str) -> Tensor:
+        """Where the examples of a part lie in the dataset, in the part's order: [rows, n], or [n] where rows share."""
+        return self._for_rows(self._index[part], rows)
+
     def _orders(self, epoch: int) -> Tensor:
         """Each row's permutation of its training set in this epoch [rows or 1, n]."""
         seeds = self.seeds[:1] if self.shared else self.seeds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -27,8 +27,10 @@ def evaluate(
     part: str,
     batch_size: int,
     limit: int | None = None,
-) -> dict[str, Tensor]:
-    """Every metric of the task on one part of the data, float64 [R] on the host.
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Every metric of the task on one part of the data, float64 [R], and its reliability bins [R, 16]; on the host.
+
+    Where the dataset knows the true probability of every label, test metrics are also taken against those.
 
     Args:
         lifts: which hold all rows of the stack, in order.
@@ -40,21 +42,36 @@ def evaluate(
         limit: only that many examples.
     """
     task = dataset.task
-    pixels = math.prod(dataset.input_shape[1:]) if task == "segmentation" else 1
     rows: list[dict[str, Tensor]] = []
+    bins: list[dict[str, Tensor]] = []
     for lift in lifts:
-        lift.enter()
-        size = max(1, min(batch_size, _ELEMENTS // (dataset.num_classes * pixels * len(lift.params))))
         parts = []
-        for inputs, target in batches.evaluation(lift.rows, part, size, limit):
-            logits = lift.predict(inputs)
+        for logits, target in predictions(lift, batches, dataset, part, batch_size, limit):
             probs = probabilities(logits.flatten(0, 1), link, exclusive=task != "multilabel")
             probs = probs.unflatten(0, logits.shape[:2])
             parts.append(metrics.statistics(task, probs, target, ignore_index=dataset.ignore_index))
-        rows.append(metrics.finish(task, metrics.combine(task, parts)))
+        stats = metrics.combine(task, parts)
+        rows.append(metrics.finish(task, stats))
+        if part == "test":
+            bins.append(metrics.reliability(task, stats))
+            if dataset.posterior is not None:
+                truth = dataset.posterior[batches.examples(lift.rows, part).cpu()]
+                rows[-1] |= metrics.posterior_metrics(stats["probs"], truth.to(batches.device))
     names = list(rows[0])
     table = torch.cat([torch.stack([row[name] for name in names]) for row in rows], dim=1).cpu()
-    return dict(zip(names, table, strict=True))
+    reliability = {name: torch.cat([b[name] for b in bins]).cpu() for name in (bins[0] if bins else ())}
+    return dict(zip(names, table, strict=True)), reliability
+
+
+def predictions(
+    lift: Lift, batches: Batches, dataset: Dataset, part: str, batch_size: int, limit: int | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits [rows, B, C, ...] and targets ([B, ...] or [rows, B, ...]) of a lift's rows, chunk after chunk."""
+    pixels = math.prod(dataset.input_shape[1:]) if dataset.task == "segmentation" else 1
+    lift.enter()
+    size = max(1, min(batch_size, _ELEMENTS // (dataset.num_classes * pixels * len(lift.params))))
+    for inputs, target in batches.evaluation(lift.rows, part, size, limit):
+        yield lift.predict(inputs), target
 
 
 def constant_predictor(dataset: Dataset, train: Tensor, judged: Tensor) -> dict[str, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from xentlab import metrics
 from xentlab.data import Dataset, generator, split
 from xentlab.models import has_dropout, initial
-from xentlab.step import Lift, Looped, State, state_dict
+from xentlab.step import Lift, Looped, State, row_norms, state_dict
 from xentlab.train.batches import Batches
 from xentlab.train.evaluate import constant_predictor, evaluate, is_stuck
 from xentlab.train.setup import class_facts_of, lifts_of
@@ -84,8 +84,8 @@ class Fit:
             elapsed = time.perf_counter() - start
             self.seconds += elapsed
             self.done += 1
-            for part, limit in (("train", self.trainer.train_sample), ("val", None)):
-                values |= {f"{part}/{name}": value.tolist() for name, value in self._evaluate(part, limit).items()}
+            for part, limit in (("train", self.trials[0].train_sample), ("val", None)):
+                values |= {f"{part}/{name}": value.tolist() for name, value in self._evaluate(part, limit)[0].items()}
             count = self.steps_per_epoch * len(self.trials)
             examples = min(self.batches.size["train"], self.steps_per_epoch * self.batch_size)
             values["speed/ms_per_step"] = [1e3 * elapsed / count] * len(self.trials)
@@ -131,8 +131,8 @@ class Fit:
             seed = self.trials[lift.rows.start].seed
             torch.manual_seed(generator(seed, f"dropout of epoch {epoch}").initial_seed())
 
-    def _evaluate(self, part: str, limit: int | None = None) -> dict[str, Tensor]:
-        """Every metric of the task on one part of the data, float64 [R] on the host."""
+    def _evaluate(self, part: str, limit: int | None = None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Every metric of the task on one part of the data, float64 [R], and its reliability [R, 16]; on the host."""
         size = self.trainer.eval_batch_size
         return evaluate(self.lifts, self.batches, self.dataset, self.trials[0].loss.link, part, size, limit)
 
@@ -188,13 +188,17 @@ class Fit:
         """How each trial ended: its marks, and its test metrics at the final and the best epoch.
 
         The test set is read here and nowhere else. `test/...` is of the final weights, `test_at_best/...` of those with
-        the best validation value; both stay away where the trial diverged before.
+        the best validation value; both stay away where the trial diverged before. `reliability` holds the bins of the
+        final weights' test predictions, see `metrics.reliability`.
         """
         monitor = self.trials[0].monitor
         ends: list[dict[str, Any]] = []
-        final = self._evaluate("test") if self.trials[0].test else {}
+        final, bins = self._evaluate("test") if self.trials[0].test else ({}, {})
         self.final = {"params": self.state.params.clone()} | {k: v.clone() for k, v in self.state.buffers.items()}
-        at_best = self._evaluate_best() if self.trials[0].test else {}
+        if all(best == self.done for best in self.best_epoch):
+            at_best = final
+        else:
+            at_best = self._evaluate_best() if self.trials[0].test else {}
         for row in range(len(self.trials)):
             end: dict[str, Any] = {
                 "diverged": bool(self.diverged[row]),
@@ -211,12 +215,14 @@ class Fit:
                 end |= {f"test_at_best/{k}": float(v[row]) for k, v in at_best.items() if math.isfinite(v[row])}
             if not self.diverged[row]:
                 end |= {f"test/{k}": float(v[row]) for k, v in final.items() if math.isfinite(v[row])}
+                if bins and bool(torch.isfinite(bins["confidence"][row]).all()):
+                    end["reliability"] = {k: v[row].tolist() for k, v in bins.items()}
             ends.append(end)
         return ends
 
     def _evaluate_best(self) -> dict[str, Tensor]:
         self._load(self.best)
-        values = self._evaluate("test")
+        values, _ = self._evaluate("test")
         self._load(self.final)
         return values
 
@@ -241,6 +247,13 @@ class Fit:
         kept = self.final if which == "final" else self.best
         return state_dict(self.module, kept["params"][row], {k: kept[k][row] for k in self.state.buffers})
 
+    def put_weights(self, row: int, weights: Mapping[str, Tensor]) -> None:
+        """Give one trial the weights that `weights` told."""
+        names = [name for name, _ in self.module.named_parameters()]
+        self.state.params[row].copy_(torch.cat([weights[name].reshape(-1) for name in names]))
+        for name, buffer in self.state.buffers.items():
+            buffer[row].copy_(weights[name])
+
     def examples(self, row: int, count: int = 4) -> dict[str, np.ndarray]:
         """Inputs, truth and prediction of the first test (else validation) examples of one trial."""
         part = "test" if self.trials[row].test else "val"
@@ -262,3 +275,13 @@ class Fit:
 def _rows_of(lift: Lift) -> slice | int:
     """The rows of a lift as its facts want them: one trial has [C], a stack [R, C]."""
     return lift.rows.start if isinstance(lift, Looped) else lift.rows
+
+
+def first_gradient_norm(trial: Trial, dataset: Dataset) -> float:
+    """The norm of the objective's gradient on a trial's first batch at its first weights; nothing is trained."""
+    fit = Fit([trial], dataset)
+    (lift,) = fit.lifts
+    lift.enter()
+    inputs, target = next(fit.batches.training(lift.rows, 1, fit.batch_size))
+    lift.gradients(inputs, target, {k: v[_rows_of(lift)] for k, v in fit.facts.items()})
+    return float(row_norms(lift.grads))

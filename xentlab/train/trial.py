@@ -27,8 +27,9 @@ from xentlab.schema import Range, build, check_knobs, knobs
 class Trainer:
     """How a trial is trained, whatever its loss. Each field is a knob of `trainer` in the config.
 
-    `batch_size` null is 64, or 8 where every pixel is an example (segmentation). `monitor` is the metric by which the
-    best epoch is chosen on validation (null: the task's primary one); `target` the value of it that counts as reached.
+    Where every pixel is an example (segmentation), `batch_size` null is 8 and `train_sample` null 100; else they are 64
+    and 2000. `monitor` is the metric by which the best epoch is chosen on validation (null: the task's primary one);
+    `target` the value of it that counts as reached.
     """
 
     epochs: Annotated[int, Range(1, None)] = 20
@@ -42,7 +43,7 @@ class Trainer:
     class_weights: ClassWeights = "none"
     monitor: str | None = None
     target: float | None = None
-    train_sample: Annotated[int, Range(1, None)] = 2000
+    train_sample: Annotated[int, Range(1, None)] | None = None
     eval_batch_size: Annotated[int, Range(1, None)] = 1000
     checkpoint_every: Annotated[int, Range(0, None)] = 5
     max_stack: Annotated[int, Range(1, None)] = 64
@@ -90,6 +91,11 @@ class Trial:
     def batch_size(self) -> int:
         """Examples in a batch."""
         return self.trainer.batch_size or (8 if self.task == "segmentation" else 64)
+
+    @property
+    def train_sample(self) -> int:
+        """Training examples on which metrics are computed each epoch."""
+        return self.trainer.train_sample or (100 if self.task == "segmentation" else 2000)
 
     @property
     def monitor(self) -> str:

@@ -1,0 +1,141 @@
+"""Ranks over datasets and performance profiles, held to scipy, to the published example and to closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xentlab import analysis
+from xentlab.errors import UserError
+
+# Demsar, Statistical comparisons of classifiers over multiple data sets, 2006, table 6: AUC of C4.5 with and without
+# limits on the leaves' size (m) and tuned pruning (cf).
+NAMES = ("C4.5", "C4.5+m", "C4.5+cf", "C4.5+m+cf")
+DEMSAR = {
+    "adult": (0.763, 0.768, 0.771, 0.798),
+    "breast cancer": (0.599, 0.591, 0.590, 0.569),
+    "breast cancer wisconsin": (0.954, 0.971, 0.968, 0.967),
+    "cmc": (0.628, 0.661, 0.654, 0.657),
+    "ionosphere": (0.882, 0.888, 0.886, 0.898),
+    "iris": (0.936, 0.931, 0.916, 0.931),
+    "liver disorders": (0.661, 0.668, 0.609, 0.685),
+    "lung cancer": (0.583, 0.583, 0.563, 0.625),
+    "lymphography": (0.775, 0.838, 0.866, 0.875),
+    "mushroom": (1.000, 1.000, 1.000, 1.000),
+    "primary tumor": (0.940, 0.962, 0.965, 0.962),
+    "rheum": (0.619, 0.666, 0.614, 0.669),
+    "voting": (0.972, 0.981, 0.975, 0.9749),  # printed as equal, but ranked 2 and 3: they differ in later digits
+    "wine": (0.957, 0.978, 0.946, 0.970),
+}
+
+
+def named(row) -> dict[str, float | None]:
+    return dict(zip(NAMES, row, strict=False))
+
+
+def test_the_published_example():
+    result = analysis.friedman({block: named(row) for block, row in DEMSAR.items()}, direction="max")
+    ranks = [result.ranks[name] for name in NAMES]
+    assert ranks == pytest.approx([3.143, 2.000, 2.893, 1.964], abs=5e-4)
+    # The book-keeping of the paper has no correction for ties.
+    assert 12 * 14 / (4 * 5) * (sum(r * r for r in ranks) - 4 * 25 / 4) == pytest.approx(9.28, abs=0.005)
+    assert analysis.critical_difference(4, 14) == pytest.approx(1.25, abs=0.005)
+    assert analysis.critical_difference(4, 14, alpha=0.10) == pytest.approx(1.12, abs=0.005)
+
+
+def test_the_statistic_is_scipys():
+    result = analysis.friedman({block: named(row) for block, row in DEMSAR.items()}, direction="max")
+    reference = scipy.stats.friedmanchisquare(*zip(*DEMSAR.values(), strict=True))
+    assert (result.statistic, result.p) == pytest.approx((reference.statistic, reference.pvalue), rel=1e-9)
+    drawn = np.random.default_rng(0).normal(size=(9, 5))
+    table = {str(i): {str(j): float(v) for j, v in enumerate(row)} for i, row in enumerate(drawn)}
+    reference = scipy.stats.friedmanchisquare(*drawn.T)
+    assert analysis.friedman(table).statistic == pytest.approx(reference.statistic, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("k", "alpha", "quantile"),
+    [(2, 0.05, 1.960), (3, 0.05, 2.343), (5, 0.05, 2.728), (10, 0.05, 3.164), (2, 0.1, 1.645), (6, 0.1, 2.589)],
+)
+def test_the_critical_values_of_table_5(k, alpha, quantile):
+    n = 7
+    assert analysis.critical_difference(k, n, alpha=alpha) / math.sqrt(k * (k + 1) / (6 * n)) == pytest.approx(
+        quantile, abs=1e-3
+    )
+
+
+def test_a_failure_comes_last_and_failures_share_the_last_place():
+    result = analysis.friedman({"a": {"x": None, "y": 1.0, "z": 2.0}, "b": {"x": None, "y": None, "z": 9.0}})
+    assert result.ranks == {"x": (3 + 2.5) / 2, "y": (1 + 2.5) / 2, "z": (2 + 1) / 2}
+
+
+def test_one_tie_everywhere_proves_nothing():
+    result = analysis.friedman({"a": {"x": 1.0, "y": 1.0}, "b": {"x": 2.0, "y": 2.0}})
+    assert result.p == 1.0
+    assert math.isnan(result.statistic)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 4), min_size=3, max_size=3), min_size=1, max_size=6))
+def test_ranks_sum_to_the_same_and_turn_with_the_direction(rows):
+    table = {str(i): {n: float(v) for n, v in zip("abc", row, strict=True)} for i, row in enumerate(rows)}
+    down, up = analysis.friedman(table), analysis.friedman(table, direction="max")
+    assert sum(down.ranks.values()) == pytest.approx(6)
+    assert [down.ranks[n] + up.ranks[n] for n in "abc"] == pytest.approx([4, 4, 4])
+
+
+def test_groups_are_maximal_and_may_overlap():
+    ranks = {"d": 3.6, "a": 1.0, "b": 1.5, "c": 2.4}
+    assert analysis.inseparable(ranks, 1.5) == [["a", "b", "c"], ["c", "d"]]
+    assert analysis.inseparable(ranks, 0.4) == []
+    assert analysis.inseparable(ranks, 9.0) == [["a", "b", "c", "d"]]
+
+
+@pytest.mark.parametrize("table", [{}, {"a": {"x": 1.0}}, {"a": {"x": 1.0, "y": 2.0}, "b": {"x": 1.0, "z": 2.0}}])
+def test_ranks_refuse_what_is_no_table(table):
+    with pytest.raises(UserError, match="table must"):
+        analysis.friedman(table)
+    with pytest.raises(UserError, match="needs k >= 2"):
+        analysis.critical_difference(1, 3)
+
+
+def test_a_profile_by_hand():
+    table = {
+        "p": {"a": 1.0, "b": 2.0, "c": None},
+        "q": {"a": 3.0, "b": 2.0, "c": 2.0},
+        "r": {"a": 0.0, "b": 0.0, "c": 5.0},
+        "s": {"a": None, "b": None, "c": None},
+    }
+    a, b, c = analysis.performance_profiles(table)
+    assert [a.loss, b.loss, c.loss] == ["a", "b", "c"]
+    assert (a.ratios, b.ratios, c.ratios) == ((1.0, 1.0, 1.5), (1.0, 1.0, 2.0), (1.0,))
+    assert [a.at(1.0), a.at(1.4), a.at(1.5), c.at(1e9)] == [0.5, 0.5, 0.75, 0.25]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.floats(0.01, 10), min_size=3, max_size=3), min_size=1, max_size=8), st.floats(0.1, 9))
+def test_a_profile_rises_and_knows_no_unit(rows, unit):
+    def table(scale):
+        return {str(i): {n: scale * v for n, v in zip("abc", row, strict=True)} for i, row in enumerate(rows)}
+
+    plain, scaled = analysis.performance_profiles(table(1.0)), analysis.performance_profiles(table(unit))
+    assert sum(p.at(1.0) for p in plain) >= 1.0 - 1e-12  # every problem has a best
+    for one, other in zip(plain, scaled, strict=True):
+        assert one.ratios == pytest.approx(other.ratios, rel=1e-9)
+        shares = [one.at(tau) for tau in (1.0, 1.5, 2.0, 1e6)]
+        assert shares == sorted(shares)
+        assert shares[-1] == 1.0
+
+
+def test_profiles_refuse_what_has_no_ratio():
+    with pytest.raises(UserError, match="costs must be >= 0, got -1 of b in p"):
+        analysis.performance_profiles({"p": {"a": 1.0, "b": -1.0}})
+    with pytest.raises(UserError, match="same losses in every problem"):
+        analysis.performance_profiles({"p": {"a": 1.0}, "q": {"b": 1.0}})
+    with pytest.raises(UserError, match="at least one problem"):
+        analysis.performance_profiles({})

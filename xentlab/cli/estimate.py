@@ -1,0 +1,93 @@
+"""`xentlab compare --dry-run`: the trials, stacks, memory and time of a comparison, before anything runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from xentlab import environment
+from xentlab.cli.console import console
+from xentlab.comparison import Protocol, Study
+from xentlab.comparison.search import make_search
+from xentlab.run import Lab
+from xentlab.train import Fit, Trial, stacks
+
+# Epochs are timed on this share of the first one, and at least this many steps.
+_STEPS = 10
+
+
+def print_estimate(study: Study, config: Mapping[str, Any]) -> None:
+    """Print what the comparison would do; times a few steps of each kind of stack, writes nothing."""
+    root = Path(config["output"]["root"]).absolute()
+    lab = Lab.open(root, environment.describe(), "compare", fresh=config["output"]["fresh"], weights=False)
+    table = Table(title=f"{study.name}: what would run", title_justify="left")
+    for column in ("cell", "phase", "trials", "reused", "stacks", "memory MB", "seconds"):
+        table.add_column(column, justify="left" if column in ("cell", "phase") else "right")
+    total, seen = 0.0, set[str]()
+    for label, protocol in study.cells.items():
+        for phase, trials in _phases(protocol).items():
+            keys = [lab.signature(t) for t in trials]
+            missing = [t for t, k in zip(trials, keys, strict=True) if k not in seen and lab.recorded(t) is None]
+            seen |= set(keys)  # a fairness mode reuses the tuning of another
+            planned = stacks(missing)
+            memory, seconds = _cost(planned, lab)
+            total += seconds
+            cells = (len(trials), len(trials) - len(missing), len(planned), f"{memory / 2**20:.1f}", f"{seconds:.0f}")
+            table.add_row(label or study.name, phase, *map(str, cells))
+    page = console()
+    page.print(table)
+    page.print(
+        f"about {total:.0f} s on this machine; more where a winner sits on the edge of its grid and the grid is "
+        f"extended. Memory is the largest stack's state and data.",
+        highlight=False,
+    )
+
+
+def _phases(protocol: Protocol) -> dict[str, list[Trial]]:
+    """The trials of each phase, as far as they are known before tuning: the final ones at any point."""
+    tuning, final = [], []
+    for label, space in protocol.spaces.items():
+        search = make_search(protocol.search, space, "nll", trials=protocol.trials, extensions=0)
+        points = search.ask({})
+        if protocol.search == "optuna" and protocol.trials:
+            points = [points[i % len(points)] for i in range(protocol.trials)]
+        tuning += [protocol.trial(label, p, s, test=False) for p in points for s in protocol.tuning_seeds]
+        seeds = (protocol.final_seed(label, s) for s in protocol.final_seeds)
+        final += [protocol.trial(label, points[0], s, test=True) for s in seeds]
+    return {"tuning": tuning, "final seeds": final}
+
+
+def _cost(planned: Sequence[Sequence[Trial]], lab: Lab) -> tuple[int, float]:
+    """Bytes of the largest stack, and seconds of all, from a few timed steps of each."""
+    memory, seconds = 0, 0.0
+    for stack in planned:
+        fit = Fit(stack, lab.dataset(stack[0]))
+        tensors = [*fit.state.tensors().values(), *fit.best.values(), fit.dataset.inputs]
+        memory = max(memory, sum(t.nbytes for t in tensors) + fit.state.params.nbytes)
+        seconds += stack[0].trainer.epochs * _epoch_seconds(fit)
+    return memory, seconds
+
+
+def _epoch_seconds(fit: Fit) -> float:
+    """One epoch of training and evaluation, from the first steps of each lift's first rows."""
+    lift = fit.lifts[0]
+    lift.enter()
+    facts = {k: v[lift.rows.start] if len(fit.lifts) > 1 or len(fit.trials) == 1 else v for k, v in fit.facts.items()}
+    if fit.lift == "vectorised":
+        facts = fit.facts
+    steps, began = 0, 0.0
+    for number, (inputs, target) in enumerate(fit.batches.training(lift.rows, 1, fit.batch_size)):
+        if number == 1:
+            began = time.perf_counter()  # the first step warms up
+        lift.step(number, inputs, target, facts)
+        steps = number
+        if number == _STEPS:
+            break
+    step = (time.perf_counter() - began) / max(steps, 1) if began else 0.0
+    evaluated = time.perf_counter()
+    fit._evaluate("val")
+    return step * fit.steps_per_epoch * len(fit.lifts) + (time.perf_counter() - evaluated)

@@ -1,0 +1,83 @@
+"""What the report shows of final trials beside their metrics: how reliable their probabilities are, and examples."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xentlab.comparison.runner import Result
+
+# Examples of a segmentation that a report shows.
+_EXAMPLES = 3
+
+
+def reliability(result: Result) -> list[dict[str, Any]]:
+    """For each loss, all final seeds together: what its probabilities say and what comes true, in 15 equal bins.
+
+    A probability of exactly 1 counts to the last bin. Losses none of whose trials ended well have no entry.
+    """
+    entries = []
+    for label, records in result.finals.items():
+        found = [r.summary["reliability"] for r in records if "reliability" in r.summary]
+        if not found:
+            continue
+        count, correct, confidence = (
+            np.sum([bins[name] for bins in found], axis=0, dtype=float) for name in ("count", "correct", "confidence")
+        )
+        for column in (count, correct, confidence):
+            column[-2] += column[-1]
+        count, correct, confidence = count[:-1], correct[:-1], confidence[:-1]
+        edges = np.linspace(0, 1, len(count) + 1)
+        means = [[float(v / c) if c else None for v, c in zip(x, count, strict=True)] for x in (confidence, correct)]
+        entries.append(
+            {
+                "loss": label,
+                "n": len(found),
+                "low": edges[:-1].tolist(),
+                "high": edges[1:].tolist(),
+                "share": (count / count.sum()).tolist(),
+                "confidence": means[0],
+                "frequency": means[1],
+            }
+        )
+    return entries
+
+
+def examples(result: Result, root: Path) -> dict[str, Any] | None:
+    """The first test examples of the first final seed under each loss, as its trials kept them; None without any.
+
+    Losses whose trial saw other examples (its seed is another one) are left out.
+    """
+    shown: dict[str, Any] | None = None
+    truth: NDArray[Any] | None = None
+    for label, records in result.finals.items():
+        path = root / (records[0].artifacts or "") / "examples.npz"
+        if records[0].summary["diverged"] or not path.is_file():
+            continue
+        with np.load(path, allow_pickle=False) as kept:
+            mask = kept["truth"][:_EXAMPLES]
+            if shown is None:
+                truth = mask
+                images = np.clip(np.moveaxis(kept["inputs"][:_EXAMPLES], 1, -1) * 255, 0, 255)
+                ignored = int(kept["ignore_index"])
+                shown = {
+                    "class_names": [str(name) for name in kept["class_names"]],
+                    "ignore_index": None if ignored < 0 else ignored,
+                    "images": _pixels(images),
+                    "truth": _pixels(mask),
+                    "predictions": {},
+                }
+            if truth is not None and np.array_equal(mask, truth):
+                shown["predictions"][label] = _pixels(kept["prediction"][:_EXAMPLES])
+    return shown
+
+
+def _pixels(values: NDArray[Any]) -> dict[str, Any]:
+    """An array of small whole numbers as `xentlab.report.record.Pixels` has it."""
+    packed = zlib.compress(np.ascontiguousarray(values.astype(np.uint8)).tobytes(), 9)
+    return {"shape": list(values.shape), "data": base64.b64encode(packed).decode()}

@@ -1,0 +1,147 @@
+"""A comparison's folder: beside its report, all that a stranger needs to run it again, and how folders are found.
+
+protocol.yaml      the resolved config, and under `composed` the node of every loss (and group) that it names
+environment.json   versions, code and hardware of the session that judged
+trials.json        label, phase, signature and id of every trial
+verdicts.json      the record that the report lays out
+reproduction.json  only where the comparison ran another one again: how the two compare
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from xentlab.errors import UserError, unknown
+from xentlab.journal import Records
+
+GroupNode = Callable[[str, str], dict[str, Any]]
+"""Composes `configs/GROUP/NAME.yaml`."""
+
+Composed = dict[str, dict[str, dict[str, Any]]]
+"""Group -> name -> node, as it was composed."""
+
+_HEAD = "# All that this comparison was asked to do, resolved; `xentlab reproduce` runs it again.\n"
+
+
+def remember(group_node: GroupNode, composed: Composed) -> GroupNode:
+    """`group_node`, which also keeps in `composed` whatever it composes."""
+
+    def compose(group: str, name: str) -> dict[str, Any]:
+        node = group_node(group, name)
+        composed.setdefault(group, {})[name] = node
+        return dict(node)
+
+    return compose
+
+
+def write_folder(
+    folder: Path, config: Mapping[str, Any], composed: Composed, environment: Mapping[str, Any], trials: list[Any]
+) -> None:
+    """Write protocol, environment and the list of trials into a comparison's folder."""
+    whole = plain({**config, "composed": composed})
+    text = yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=120)
+    (folder / "protocol.yaml").write_text(_HEAD + text, encoding="utf-8")
+    for name, content in (("environment.json", environment), ("trials.json", trials)):
+        (folder / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def plain(value: Any) -> Any:
+    """The value as fresh mappings and lists, so that YAML needs no aliases for what occurs twice."""
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    return value
+
+
+def read_protocol_file(text: str) -> tuple[dict[str, Any], GroupNode]:
+    """The config of `protocol.yaml`, and what gives the nodes that it names, without any config file.
+
+    Raises:
+        UserError: the text is no such file.
+    """
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise UserError("protocol.yaml must not hold aliases.")  # a few of them can stand for a billion nodes
+        config = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise UserError(f"protocol.yaml must be YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(config, dict) or not isinstance(config.get("comparison"), dict):
+        raise UserError("protocol.yaml must be a mapping with the key 'comparison'.")
+    composed = config.pop("composed", {})
+
+    def node(group: str, name: str) -> dict[str, Any]:
+        known = composed.get(group, {}) if isinstance(composed, dict) else {}
+        if not isinstance(known, dict) or not isinstance(known.get(name), dict):
+            raise unknown(f"{group} in protocol.yaml", name, map(str, known) if isinstance(known, dict) else ())
+        return dict(known[name])
+
+    return config, node
+
+
+def groups_below(records: Records, group: str) -> list[str]:
+    """A group and all groups under it, in the order in which they were opened."""
+    found = {group}
+    while True:
+        more = {name for name, g in records.groups.items() if g.parent in found} - found
+        if not more:
+            return [name for name in records.groups if name in found]
+        found |= more
+
+
+def list_trials(records: Records, group: str) -> list[dict[str, str]]:
+    """Label, phase, signature and id of every trial of a comparison, by cell and loss."""
+    listed = []
+    for name in groups_below(records, group):
+        below = records.groups[name]
+        for trial in (records.trials[member] for member in below.members):
+            row = {"cell": below.tags["cell"]} if "cell" in below.tags else {}
+            row |= {"label": below.name, "phase": phase(trial.tags), "signature": trial.signature, "trial": trial.id}
+            listed.append(row)
+    return listed
+
+
+def phase(tags: Mapping[str, str]) -> str:
+    """`tune` or `final`; a trial that `xentlab train` ran has seen its test set, as only final trials do."""
+    return tags.get("phase", "final")
+
+
+def folder_group(folder: Path) -> str:
+    """The id of the comparison that a folder belongs to."""
+    return folder.name.rpartition("-")[2]
+
+
+def comparison_folders(root: Path) -> list[Path]:
+    """The folders of all comparisons of a root, the newest last."""
+    found = [path.parent for path in (root / "comparisons").glob("**/verdicts.json")]
+    return sorted(found, key=folder_group)
+
+
+def find_comparison(root: Path, name: str) -> Path:
+    """The folder of a comparison, by its name (the newest of that name that reproduces no other), id, or path.
+
+    Raises:
+        UserError: there is none.
+    """
+    folders = comparison_folders(root)
+    for folder in folders:
+        if name in (folder_group(folder), folder.name):
+            return folder
+    if (Path(name) / "verdicts.json").is_file():
+        return Path(name)
+    named = [folder for folder in folders if _name(folder, root) == name]
+    originals = [folder for folder in named if not (folder / "reproduction.json").exists()]
+    if named:
+        return (originals or named)[-1]
+    if not folders:
+        raise UserError(f"No comparison is recorded in {root}: run `xentlab compare comparison=quickstart`.")
+    raise unknown("comparison", name, {_name(folder, root) for folder in folders})
+
+
+def _name(folder: Path, root: Path) -> str:
+    return str(folder.relative_to(root / "comparisons")).rpartition("-")[0]

@@ -1,0 +1,78 @@
+"""One trial's test predictions under other losses: what the trained weights would have scored, had those been asked.
+
+Losses have different scales, so a value compares trials under one loss, never losses under one trial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from xentlab.data import Dataset
+from xentlab.losses.adapters import objective_weights
+from xentlab.step import Facts
+from xentlab.train.evaluate import predictions
+from xentlab.train.fit import Fit
+from xentlab.train.setup import class_facts_of
+from xentlab.train.trial import Trial
+
+
+def under_losses(
+    trials: Sequence[Trial],
+    dataset: Dataset,
+    weights: Sequence[Mapping[str, Tensor]],
+    yardsticks: Mapping[str, Sequence[Trial]],
+) -> dict[str, list[float]]:
+    """The mean value of other losses' data terms on the test examples of a stack of trained trials.
+
+    Args:
+        trials: R trials of one structure that may see test data.
+        dataset: what they were trained on.
+        weights: each trial's trained weights, as `Fit.weights` gave them.
+        yardsticks: name -> R trials with the same seeds as `trials` in turn, of which only the loss is asked.
+
+    Returns:
+        Name -> R values in the loss's own unit, averaged as in training (ignored pixels and class weights apply), in
+        float64. A loss that looks at a whole batch sees evaluation batches.
+    """
+    fit = Fit(trials, dataset)
+    for row, kept in enumerate(weights):
+        fit.put_weights(row, kept)
+    facts = {
+        name: {k: v.double() for k, v in class_facts_of(others, dataset, fit.batches).items()}
+        for name, others in yardsticks.items()
+    }
+    sums = {name: [0.0] * len(trials) for name in yardsticks}
+    totals = {name: [0.0] * len(trials) for name in yardsticks}
+    for lift in fit.lifts:
+        chunks = predictions(lift, fit.batches, dataset, "test", fit.trainer.eval_batch_size)
+        for logits, target in chunks:
+            own_target = target.ndim == logits.ndim - (dataset.task != "multilabel")
+            for place, row in enumerate(range(len(trials))[lift.rows]):
+                truth = target[place] if own_target else target
+                truth = truth.double() if truth.is_floating_point() else truth
+                for name, others in yardsticks.items():
+                    known = {k: v[row] for k, v in facts[name].items()}
+                    mean, share = _mean(others[row], logits[place].double(), truth, known, dataset.ignore_index)
+                    if share:
+                        sums[name][row] += share * mean
+                        totals[name][row] += share
+    return {name: [s / t for s, t in zip(sums[name], totals[name], strict=True)] for name in yardsticks}
+
+
+def _mean(
+    trial: Trial, logits: Tensor, target: Tensor, facts: Facts, ignore_index: int | None
+) -> tuple[float, float]:
+    """The data term on one chunk, and the weight of the chunk in the mean over all."""
+    loss = trial.loss
+    _, weight = objective_weights(
+        target, weights=facts.get("class_weights"), ignore_index=ignore_index, as_distribution=loss.as_distribution
+    )
+    if weight is None:
+        share = float(len(target) if target.is_floating_point() else target.numel())
+    else:
+        share = float(weight.sum())
+    with torch.no_grad():
+        return float(loss.data_term(ignore_index)(logits, target, facts, loss.data)), share
