@@ -6,9 +6,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from xentlab.cli.console import console
 
 
 def _see_own_losses() -> None:
@@ -23,7 +24,7 @@ def check_loss(target: str, task: str | None) -> int:
 
     _see_own_losses()
     report = check(target, task)
-    console = Console()
+    page = console()
     table = Table(title=Text(f"{report.loss} on {', '.join(report.tasks)}"), title_justify="left")
     table.add_column("law", no_wrap=True)
     table.add_column("", no_wrap=True)
@@ -32,11 +33,11 @@ def check_loss(target: str, task: str | None) -> int:
     for row in report.rows:
         style = styles[row.verdict]
         table.add_row(row.law, Text(row.verdict, style=style), Text(row.detail, style="dim" if style == "dim" else ""))
-    console.print(table)
-    console.print(Text(str(report).splitlines()[0].rstrip(":") + ("." if report.broken else "")))
+    page.print(table)
+    page.print(Text(str(report).splitlines()[0].rstrip(":") + ("." if report.broken else "")))
     statements = {law.name: law.statement for law in LAWS}
     for row in report.broken:
-        console.print(Text(f"  {row.law}: {statements[row.law]}"))
+        page.print(Text(f"  {row.law}: {statements[row.law]}"))
     return 1 if report.broken else 0
 
 

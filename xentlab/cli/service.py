@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -56,6 +57,8 @@ def ui(root: str, uri: str | None, experiment: str, port: int) -> int:
     if destination.artifact_location is None:  # a server already
         _print_links(destination, None)
         return 0
+    for sign in (signal.SIGINT, signal.SIGTERM):  # a service manager ends it with the latter
+        signal.signal(sign, signal.default_int_handler)
     server = tracking.serve(destination, port)
     try:
         _print_links(destination, tracking.base("127.0.0.1", port))

@@ -145,9 +145,7 @@ def focal(logits: Tensor, target: Tensor, *, gamma: Annotated[float, Range(0, No
 
     Reference: Lin et al., Focal loss for dense object detection, 2017.
     """
-    log_q = F.log_softmax(logits, dim=1)
-    focus = torch.exp(gamma * log_complement(logits, log_q))
-    return -(as_distribution(target, logits) * focus * log_q).sum(1)
+    return custom_ce(logits, target, gamma=gamma)
 
 
 @loss(

@@ -20,6 +20,10 @@ from xentlab.tracking.tracker import last_line
 START_S = 90.0  # a server takes about 10 s to start; a busy machine takes longer
 
 
+# MLflow's pages open in a view for language models unless told otherwise.
+_VIEW = "workflowType=machine_learning"
+
+
 def status(destination: Destination) -> dict[str, Any]:
     """How a store is, without making or changing anything.
 
@@ -196,9 +200,9 @@ def links(destination: Destination, *, address: str | None = None, newest: int =
         if experiment is None:
             return []
         page = f"{address}/#/experiments/{experiment.experiment_id}/runs"
-        found = [(f"{page}?workflowType=machine_learning", f"all runs of the experiment '{destination.experiment}'")]
+        found = [(f"{page}?{_VIEW}", f"all runs of the experiment '{destination.experiment}'")]
         for kind in ("comparison", "sweep"):
             filed = f"tags.`xentlab.kind` = '{kind}'"
             groups = client.search_runs([experiment.experiment_id], filed, max_results=newest) if newest else []
-            found += [(f"{page}/{run.info.run_id}", f"the {kind} '{run.info.run_name}'") for run in groups]
+            found += [(f"{page}/{run.info.run_id}?{_VIEW}", f"the {kind} '{run.info.run_name}'") for run in groups]
     return found
