@@ -26,7 +26,7 @@ FLOORS = {
     "journal": 3, "analysis": 3,
     "run": 4, "tracking": 4,
     "comparison": 5, "report": 5,
-    "reproduce": 6,
+    "reproduce": 6, "archive": 6,
     "cli": 7, "launcher": 7, "__main__": 8, "__init__": 0,
 }  # fmt: skip
 # Neighbours on one floor that may know each other.

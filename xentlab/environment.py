@@ -24,6 +24,7 @@ def describe() -> dict[str, Any]:
         "host": platform.node(),
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "threads": _threads(),
         "devices": _devices(),
         "git": git_state(Path.cwd()),
         "command": ["xentlab", *sys.argv[1:]],
@@ -44,6 +45,13 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def _threads() -> int:
+    """How many threads one CPU operation uses: sums are split among them, which moves their last bits."""
+    import torch
+
+    return torch.get_num_threads()
 
 
 def _devices() -> list[str]:

@@ -89,7 +89,8 @@ class GroupRecord:
 class Journal:
     """The writer of one segment. Opens the file with its first event, so that a refused command leaves nothing.
 
-    `on_open` is called once, when the segment is there to be read.
+    `on_open` is called once, when the segment is there to be read. `tags` says what to put on each trial and group that
+    opens, from the event's own fields.
     """
 
     def __init__(self, root: Path, environment: Mapping[str, Any], command: str) -> None:
@@ -98,6 +99,7 @@ class Journal:
         self._opening = {"command": command, "environment": dict(environment)}
         self._file: IO[str] | None = None
         self.on_open: Callable[[], None] = lambda: None
+        self.tags: Callable[[Mapping[str, Any]], dict[str, str]] = lambda fields: {}  # noqa: ARG005
 
     @property
     def path(self) -> Path:
@@ -134,6 +136,8 @@ class Journal:
 
     def _write(self, event: str, fields: Mapping[str, Any]) -> None:
         assert self._file is not None
+        if event in ("trial", "group"):
+            fields = {**fields, "tags": {**fields["tags"], **self.tags(fields)}}
         self._file.write(json.dumps({"event": event, "time": now_ms(), **fields}, allow_nan=False) + "\n")
 
     def _sync(self) -> None:

@@ -211,7 +211,9 @@ def locate(path: str, target: str) -> Callable[..., Any]:
 def refused(path: str, target: str, allowed: Iterable[str]) -> UserError:
     """Say that a record may not name `target`."""
     names = ", ".join(allowed)
-    return UserError(f"{path}._target_ names {target}, which is not imported: a record may name {names} without --trust.")
+    return UserError(
+        f"{path}._target_ names {target}, which is not imported: a record may name {names} without --trust."
+    )
 
 
 def _find(path: str, target: str) -> Callable[..., Any]:

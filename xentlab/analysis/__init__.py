@@ -10,25 +10,33 @@ To add a statistic: one pure function here, its law in `tests/test_analysis.py`,
 from xentlab.analysis.interval import Band, Summary, band, summarise
 from xentlab.analysis.paired import Direction, Paired, equivalence, holm, paired, seeds_needed
 from xentlab.analysis.permutation import flip_interval, sign_flip, sign_test
+from xentlab.analysis.profile import Profile, performance_profiles
+from xentlab.analysis.ranks import Friedman, critical_difference, friedman, inseparable
 from xentlab.analysis.survival import TimeToTarget, time_to_target
 from xentlab.analysis.verdict import Judgement, Table, Verdict, best, judge
 
 __all__ = [
     "Band",
     "Direction",
+    "Friedman",
     "Judgement",
     "Paired",
+    "Profile",
     "Summary",
     "Table",
     "TimeToTarget",
     "Verdict",
     "band",
     "best",
+    "critical_difference",
     "equivalence",
     "flip_interval",
+    "friedman",
     "holm",
+    "inseparable",
     "judge",
     "paired",
+    "performance_profiles",
     "seeds_needed",
     "sign_flip",
     "sign_test",

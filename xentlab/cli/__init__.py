@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from xentlab import __version__
 from xentlab.errors import UserError
@@ -26,6 +26,22 @@ _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "xentlab compare comparison=quickstart",
             "xentlab compare comparison=quickstart comparison.final_seeds=20 --dry-run",
         ),
+    ),
+    "report": (
+        "lay out a recorded comparison again: as a page, Markdown, LaTeX, JSON or text",
+        ("xentlab report quickstart", "xentlab report quickstart --format md > report.md"),
+    ),
+    "reproduce": (
+        "train a recorded trial or comparison again, and judge whether every number and verdict stands",
+        ("xentlab reproduce quickstart", "xentlab reproduce --from quickstart.zip --root elsewhere"),
+    ),
+    "export": (
+        "write a comparison with all that runs it again into one file",
+        ("xentlab export quickstart -o quickstart.zip", "xentlab export quickstart --root my-runs"),
+    ),
+    "import": (
+        "bring an exported comparison into an output directory",
+        ("xentlab import quickstart.zip", "xentlab import quickstart.zip --root elsewhere"),
     ),
     "list": (
         "what can be chosen: losses, datasets, models, optimizers, schedules, regularizers, comparisons",
@@ -92,13 +108,37 @@ def parser() -> argparse.ArgumentParser:
     made["explain"].add_argument("distribution", help="probabilities that sum to one, such as 0.7,0.2,0.1")
     made["explain"].add_argument("--against", metavar="Q", help="a second distribution of the same length")
     made["explain"].add_argument("--base", type=float, help="base of the logarithm: 2 for bits (default: e, for nats)")
-    for name in ("ui", "sync", "doctor"):
+    _add_record_arguments(made)
+    for name in ("ui", "sync", "doctor", "report", "reproduce", "export", "import"):
         made[name].add_argument("--root", default="xentlab-runs", help="the output directory (default: %(default)s)")
+    for name in ("ui", "sync", "doctor", "reproduce"):
         made[name].add_argument("--uri", help="MLflow tracking URI (default: the sqlite database in the root)")
         made[name].add_argument("--experiment", default="xentlab", help="MLflow experiment (default: %(default)s)")
     made["ui"].add_argument("--port", type=int, default=5000, help="on 127.0.0.1 (default: %(default)s)")
     made["sync"].add_argument("--follow", metavar="SESSION", help=argparse.SUPPRESS)
     return top
+
+
+def _add_record_arguments(made: Mapping[str, argparse.ArgumentParser]) -> None:
+    """What `report`, `reproduce`, `export` and `import` take."""
+    named = "a comparison's name (the newest of it), id or folder"
+    made["report"].add_argument("name", metavar="NAME|ID", help=named)
+    made["report"].add_argument(
+        "--format", choices=("html", "md", "tex", "json", "text"), default="html", help="(default: %(default)s)"
+    )
+    made["reproduce"].add_argument(
+        "name", nargs="?", metavar="RUN_ID|COMPARISON", help=f"a trial's id or its beginning, or {named}"
+    )
+    made["reproduce"].add_argument("--from", dest="source", metavar="FILE", help="import this archive first")
+    made["reproduce"].add_argument(
+        "--trust", action="store_true", help="run any code that the record names, not only xentlab's and torch's"
+    )
+    made["reproduce"].add_argument(
+        "--tracking", action=argparse.BooleanOptionalAction, default=True, help="send the new runs to MLflow"
+    )
+    made["export"].add_argument("name", metavar="COMPARISON", help=named)
+    made["export"].add_argument("-o", "--out", metavar="FILE", help="the file to write (default: FOLDER.zip)")
+    made["import"].add_argument("file", metavar="FILE", help="as `xentlab export` wrote it")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -156,6 +196,8 @@ def _plain_command(options: argparse.Namespace) -> int:
         from xentlab.cli.catalogue import explain
 
         return explain(options.distribution, options.against, options.base)
+    if options.command in ("report", "reproduce", "export", "import"):
+        return _record_command(options)
     from xentlab.cli import service
 
     if options.command == "ui":
@@ -163,3 +205,18 @@ def _plain_command(options: argparse.Namespace) -> int:
     if options.command == "sync":
         return service.sync(options.root, options.uri, options.experiment, options.follow)
     return service.doctor(options.root, options.uri, options.experiment)
+
+
+def _record_command(options: argparse.Namespace) -> int:
+    from xentlab.cli import records
+
+    if options.command == "report":
+        return records.report(options.name, options.format, options.root)
+    if options.command == "export":
+        return records.export(options.name, options.out, options.root)
+    if options.command == "import":
+        return records.import_(options.file, options.root)
+    return records.reproduce(
+        options.name, options.source, options.root,
+        trust=options.trust, tracking=options.tracking, uri=options.uri, experiment=options.experiment,
+    )  # fmt: skip

@@ -16,10 +16,10 @@ from xentlab.cli.console import console
 from xentlab.cli.estimate import print_estimate
 from xentlab.cli.progress import progress_bar
 from xentlab.cli.session import session
-from xentlab.comparison import Study, first_trial, make_record, read_study, run_comparison
+from xentlab.comparison import Study, first_trial, make_overview, make_record, read_study, run_comparison
 from xentlab.comparison.folder import Composed, list_trials, remember, write_folder
 from xentlab.journal import new_id
-from xentlab.report import Record, print_verdict, sentences, write
+from xentlab.report import Record, print_verdict, sentences, write, write_study
 from xentlab.run import Lab
 
 
@@ -72,9 +72,8 @@ def run_study(study: Study, lab: Lab, command: str, config: Mapping[str, Any], c
             write_folder(lab.root / folder, config, composed, lab.environment, list_trials(lab.records, result.group))
         _file(lab, record, result.group, result.loss_groups, None if parent else str(folder))
     if parent is not None:
-        from xentlab.report import write_study
-
-        paths = write_study(study.name, study.question, command, records, lab.root / folder)
+        overview = make_overview([(label, record.to_json()) for label, record in records])
+        paths = write_study(study.name, study.question, command, records, lab.root / folder, overview)
         write_folder(lab.root / folder, config, composed, lab.environment, list_trials(lab.records, parent))
         _file_study(lab, study, records, parent, str(folder))
     print(f"{trials} trials, {lab.trained} of them trained now, in {time.monotonic() - began:.0f} s")

@@ -3,6 +3,7 @@
 `run_comparison` returns one plain record, which `xentlab.report` lays out. What is already recorded is not run again.
 """
 
+from xentlab.comparison.overview import make_overview
 from xentlab.comparison.protocol import Protocol
 from xentlab.comparison.record import make_record
 from xentlab.comparison.runner import Result, first_trial, run_comparison
@@ -15,6 +16,7 @@ __all__ = [
     "Study",
     "Tuning",
     "first_trial",
+    "make_overview",
     "make_record",
     "read_study",
     "run_comparison",

@@ -72,7 +72,8 @@ def _of_one_loss(
         rows = [places[id(trial)] for trial in stack]
         files = [lab.root / str(records[i].artifacts) / _FINAL for i in rows]
         kept = [torch.load(file, map_location="cpu", weights_only=True) for file in files]
-        others = {name: [yardsticks[name][i] for i in rows] for name in finals}
+        asked = [name for name in finals if any(wanted[i][name] not in memories[i].values for i in rows)]
+        others = {name: [yardsticks[name][i] for i in rows] for name in asked}
         found = under_losses(stack, lab.dataset(stack[0]), kept, others)
         for place, i in enumerate(rows):
             values = {wanted[i][name]: column[place] for name, column in found.items()}

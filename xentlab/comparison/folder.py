@@ -18,6 +18,7 @@ import yaml
 
 from xentlab.errors import UserError, unknown
 from xentlab.journal import Records
+from xentlab.train import COMPONENTS
 
 GroupNode = Callable[[str, str], dict[str, Any]]
 """Composes `configs/GROUP/NAME.yaml`."""
@@ -59,8 +60,8 @@ def plain(value: Any) -> Any:
     return value
 
 
-def read_protocol_file(text: str) -> tuple[dict[str, Any], GroupNode]:
-    """The config of `protocol.yaml`, and what gives the nodes that it names, without any config file.
+def load_protocol(text: str) -> dict[str, Any]:
+    """All that `protocol.yaml` says, as plain data; nothing that it names is looked up.
 
     Raises:
         UserError: the text is no such file.
@@ -68,20 +69,27 @@ def read_protocol_file(text: str) -> tuple[dict[str, Any], GroupNode]:
     try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
             raise UserError("protocol.yaml must not hold aliases.")  # a few of them can stand for a billion nodes
-        config = yaml.safe_load(text)
+        whole = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise UserError(f"protocol.yaml must be YAML: {' '.join(str(error).split())}.") from error
-    if not isinstance(config, dict) or not isinstance(config.get("comparison"), dict):
-        raise UserError("protocol.yaml must be a mapping with the key 'comparison'.")
-    composed = config.pop("composed", {})
+    for key in ("comparison", "composed", "trainer", *COMPONENTS):
+        if not isinstance(whole, dict) or not isinstance(whole.get(key), dict):
+            raise UserError(f"protocol.yaml must be a mapping in which {key} is one too.")
+    return dict(whole)
+
+
+def read_protocol(whole: Mapping[str, Any]) -> tuple[dict[str, Any], GroupNode]:
+    """The config in `load_protocol`'s answer, and what gives the nodes that it names, without any config file."""
+    composed = whole["composed"]
 
     def node(group: str, name: str) -> dict[str, Any]:
-        known = composed.get(group, {}) if isinstance(composed, dict) else {}
-        if not isinstance(known, dict) or not isinstance(known.get(name), dict):
-            raise unknown(f"{group} in protocol.yaml", name, map(str, known) if isinstance(known, dict) else ())
+        known = composed.get(group)
+        known = known if isinstance(known, dict) else {}
+        if not isinstance(known.get(name), dict):
+            raise unknown(f"{group} of protocol.yaml", name, map(str, known))
         return dict(known[name])
 
-    return config, node
+    return {key: value for key, value in whole.items() if key != "composed"}, node
 
 
 def groups_below(records: Records, group: str) -> list[str]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from xentlab.metrics.bins import calibration_counts
 from xentlab.metrics.categorical import (
     constant_counts,
     multiclass_counts,
@@ -28,7 +29,7 @@ from xentlab.metrics.categorical import (
     segmentation_counts,
     segmentation_metrics,
 )
-from xentlab.metrics.multilabel import multilabel_metrics
+from xentlab.metrics.multilabel import multilabel_metrics, posterior_metrics
 
 if TYPE_CHECKING:
     from xentlab.data.dataset import Task
@@ -37,6 +38,7 @@ __all__ = [
     "DIRECTIONS",
     "LABELS",
     "METRICS",
+    "POSTERIOR_METRICS",
     "PRIMARY",
     "add",
     "combine",
@@ -44,6 +46,8 @@ __all__ = [
     "multiclass_counts",
     "multiclass_metrics",
     "multilabel_metrics",
+    "posterior_metrics",
+    "reliability",
     "segmentation_counts",
     "segmentation_metrics",
     "statistics",
@@ -56,6 +60,9 @@ METRICS: dict[Task, tuple[str, ...]] = {
     "segmentation": ("miou", "dice", "pixel_accuracy", "class_accuracy", "error", "nll", "brier", "ece"),
 }
 
+# Beside those of the task, on test, where the dataset knows the true probability of every label.
+POSTERIOR_METRICS = ("excess_risk", "posterior_error", "true_calibration")
+
 PRIMARY: dict[Task, str] = {"multiclass": "error", "multilabel": "map", "segmentation": "miou"}
 
 DIRECTIONS: dict[str, Literal["min", "max"]] = {
@@ -64,6 +71,9 @@ DIRECTIONS: dict[str, Literal["min", "max"]] = {
     "brier": "min",
     "ece": "min",
     "hamming": "min",
+    "excess_risk": "min",
+    "posterior_error": "min",
+    "true_calibration": "min",
     "map": "max",
     "f1_micro": "max",
     "f1_macro": "max",
@@ -80,6 +90,9 @@ LABELS: dict[str, str] = {
     "brier": "Brier score (squared probability)",
     "ece": "Expected calibration error (fraction)",
     "hamming": "Hamming loss (fraction of labels)",
+    "excess_risk": "Excess risk over Bayes (nats)",
+    "posterior_error": "Error against the true posterior (fraction)",
+    "true_calibration": "Calibration error against the true posterior (fraction)",
     "map": "Mean average precision (fraction)",
     "f1_micro": "F1 over all labels (fraction)",
     "f1_macro": "F1, mean over labels (fraction)",
@@ -157,6 +170,24 @@ def finish(task: Task, stats: dict[str, Tensor]) -> dict[str, Tensor]:
     if task == "multilabel":
         return multilabel_metrics(stats["probs"], stats["target"])
     return segmentation_metrics(stats) if task == "segmentation" else multiclass_metrics(stats)
+
+
+def reliability(task: Task, stats: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What a reliability diagram is drawn of: how often in each bin of stated probability, and how often rightly.
+
+    Args:
+        task: which metrics.
+        stats: what `statistics` or `combine` gave.
+
+    Returns:
+        `count` and `correct` (int64) and `confidence` (sums, float64), each [R, 16]: 15 bins of equal width on [0, 1),
+        and one of exactly 1; of the predicted class, or of every label's probability (multilabel).
+    """
+    if task == "multilabel":
+        probs = stats["probs"]
+        truth = (stats["target"] > 0.5).expand(probs.shape)
+        stats = calibration_counts(probs.flatten(1), truth.flatten(1))
+    return {name: stats[f"bin_{name}"] for name in ("count", "correct", "confidence")}
 
 
 def trivial(

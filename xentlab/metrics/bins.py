@@ -34,6 +34,13 @@ def tally(index: Tensor, num: int, weights: Tensor | None = None) -> Tensor:
     return torch.zeros(R * num, dtype=values.dtype, device=index.device).scatter_add_(0, flat, values).view(R, num)
 
 
+def calibration_bins(confidence: Tensor) -> Tensor:
+    """The bin [R, M] in [0, NUM_BINS] of each probability [R, M]: closed on the left, exactly 1 in one of its own."""
+    edges = torch.linspace(0, 1, NUM_BINS + 1, dtype=confidence.dtype, device=confidence.device)
+    # A NaN is sorted past the last edge; the clamp also takes rounding below 0. Neither may index outside.
+    return (torch.bucketize(confidence.contiguous(), edges, right=True) - 1).clamp_(0, NUM_BINS)
+
+
 def calibration_counts(confidence: Tensor, correct: Tensor, valid: Tensor | None = None) -> dict[str, Tensor]:
     """Additive statistics of a reliability diagram, one row of bins for each trial.
 
@@ -47,9 +54,7 @@ def calibration_counts(confidence: Tensor, correct: Tensor, valid: Tensor | None
     Returns:
         `bin_count` and `bin_correct` (int64) and `bin_confidence` (float64), each [R, NUM_BINS + 1].
     """
-    edges = torch.linspace(0, 1, NUM_BINS + 1, dtype=confidence.dtype, device=confidence.device)
-    # A NaN is sorted past the last edge; the clamp also takes rounding below 0. Neither may index outside.
-    bins = (torch.bucketize(confidence.contiguous(), edges, right=True) - 1).clamp_(0, NUM_BINS)
+    bins = calibration_bins(confidence)
     if valid is not None:
         bins = torch.where(valid, bins, NUM_BINS + 1)
     by_outcome = tally(2 * bins + correct, 2 * (NUM_BINS + 2)).view(-1, NUM_BINS + 2, 2)[:, :-1]

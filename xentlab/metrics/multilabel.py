@@ -1,4 +1,4 @@
-"""Metrics where any number of labels is true of an example.
+"""Metrics where any number of labels is true of an example, against drawn labels or against their true probabilities.
 
 Contract: a ranking needs all scores, so there are no additive statistics here; chunks are concatenated first.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from xentlab.metrics.bins import PROB_FLOOR, calibration_counts, calibration_error
+from xentlab.metrics.bins import NUM_BINS, PROB_FLOOR, calibration_bins, calibration_counts, calibration_error, tally
 
 
 def multilabel_metrics(probs: Tensor, target: Tensor) -> dict[str, Tensor]:
@@ -44,6 +44,32 @@ def multilabel_metrics(probs: Tensor, target: Tensor) -> dict[str, Tensor]:
         "nll": nll.sum((1, 2), dtype=torch.float64) / N,
         "brier": (probs - truth.to(probs.dtype)).square().mean((1, 2), dtype=torch.float64),
         "ece": calibration_error(calibration_counts(probs.reshape(R, -1), truth.reshape(R, -1))),
+    }
+
+
+def posterior_metrics(probs: Tensor, posterior: Tensor) -> dict[str, Tensor]:
+    """Metrics of label probabilities [R, N, C] against the true ones, exact where labels would only estimate them.
+
+    Args:
+        probs: stated probabilities [R, N, C], each in [0, 1].
+        posterior: true probabilities P(label | example) [N, C] or [R, N, C].
+
+    Returns:
+        Each float64 [R]. `excess_risk` (nats, mean over examples): expected NLL minus that of the posterior itself,
+        which is the KL divergence from the posterior, summed over labels; probabilities are taken at or above 1e-7, as
+        in `nll`. `posterior_error`: mean of `|prob - posterior|`. `true_calibration`: the calibration error `ece` with
+        the posterior in place of the labels, so without their noise; 0 for the posterior, at most `posterior_error`.
+    """
+    p, q = probs.double(), posterior.double().expand(probs.shape)
+    yes = torch.special.xlogy(q, q) - q * p.clamp(min=PROB_FLOOR).log()
+    no = torch.special.xlogy(1 - q, 1 - q) - (1 - q) * (1 - p).clamp(min=PROB_FLOOR).log()
+    # The bins are those of the stated precision, so that they are the same as in `ece`.
+    bins = calibration_bins(probs.flatten(1))
+    gaps = tally(bins, NUM_BINS + 1, (p - q).flatten(1))
+    return {
+        "excess_risk": (yes + no).sum(2).mean(1),
+        "posterior_error": (p - q).abs().mean((1, 2)),
+        "true_calibration": gaps.abs().sum(1) / q[0].numel(),
     }
 
 

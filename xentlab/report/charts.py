@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ WIDTH = 4.4
 
 def curves(record: Record, key: str, prefix: str) -> str:
     """Mean of one validation metric over the epochs under every loss, with its 95 % band."""
+    from matplotlib.ticker import MaxNLocator
+
     factor, unit = (100.0, " (%)") if key in record.percent_curves else (1.0, "")
     label = record.curve_labels.get(key, key)
 
@@ -39,7 +42,8 @@ def curves(record: Record, key: str, prefix: str) -> str:
             if len(line.epochs) == 1:
                 axes.plot(line.epochs, mean, marker=theme.marker(index), color=theme.series(index))
         axes.set_xlabel("epoch")
-        axes.set_ylabel(f"{label}{unit}")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+        axes.set_ylabel(_lines(f"{label}{unit}"))
 
     return _picture(body, 2.9, prefix, f"{label} over the epochs under each loss")
 
@@ -70,7 +74,7 @@ def sensitivity(record: Record, prefix: str) -> str:
         axes.set_xticks(tried[:: math.ceil(len(tried) / 7)], labels=map(short, tried[:: math.ceil(len(tried) / 7)]))
         axes.set_xticks([], minor=True)
         axes.set_xlabel("learning rate")
-        axes.set_ylabel(f"{label}{unit}")
+        axes.set_ylabel(_lines(f"{label}{unit}"))
 
     return _picture(body, 2.9, prefix, f"{label} over the learning rate under each loss")
 
@@ -79,7 +83,7 @@ def seeds(record: Record, metric: Metric, prefix: str) -> str:
     """Every seed's value under every loss, the values of one seed joined, with means and intervals."""
     unit = scale_of(metric)
     rows = [row_of(metric, loss.name) for loss in record.losses]
-    names = [_clip(loss.label) for loss in record.losses]
+    names = [clip(loss.label) for loss in record.losses]
 
     def body(axes: Axes) -> None:
         for seed in {s for row in rows for s in row.values}:
@@ -102,7 +106,7 @@ def differences(record: Record, metric: Metric, prefix: str) -> str:
     """The paired difference from the baseline under every loss, with its interval and the margin."""
     unit = scale_of(metric)
     others = [(i, loss) for i, loss in enumerate(record.losses) if loss.name != record.baseline]
-    names = [_clip(loss.label) for _, loss in others]
+    names = [clip(loss.label) for _, loss in others]
 
     def body(axes: Axes) -> None:
         if metric.margin is not None:
@@ -138,7 +142,7 @@ def swatch(index: int) -> str:
 def _picture(
     body: Callable[[Axes], None], height: float, prefix: str, description: str, *, names: Sequence[str] = ()
 ) -> str:
-    left = 0.2 + 0.085 * max(map(len, names)) if names else 0.8
+    left = 0.2 + 0.085 * max(map(len, names)) if names else 0.9
     with draw.settings():
         figure, axes = draw.page_axes(WIDTH, height, left=left)
         body(axes)
@@ -159,8 +163,14 @@ def _name_rows(axes: Axes, names: Sequence[str]) -> None:
     axes.grid(False, axis="y")
 
 
-def _clip(name: str) -> str:
+def clip(name: str) -> str:
+    """The name, short enough to stand beside a row."""
     return name if len(name) <= 20 else name[:19] + "…"
+
+
+def _lines(name: str) -> str:
+    """The name of an upright axis, in lines as long as the axis."""
+    return textwrap.fill(name, 28, max_lines=2, placeholder=" …")
 
 
 def _tall(count: int) -> float:

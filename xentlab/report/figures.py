@@ -139,7 +139,7 @@ def masks(
         grid = figure.subplots(count, 3, squeeze=False)
         for k in range(count):
             picture = images[k] if shape[3] == 3 else np.repeat(images[k], 3, axis=2)
-            shown = [picture, *(_painted(m[k], ignored[k], colours) for m in (truth, prediction))]
+            shown = [picture, *(painted(m[k], ignored[k], colours) for m in (truth, prediction))]
             for axes, name, pixels in zip(grid[k], ("image", "truth", "prediction"), shown, strict=True):
                 axes.imshow(pixels, interpolation="nearest")
                 axes.set_axis_off()
@@ -162,9 +162,10 @@ def class_colours(count: int) -> NDArray[np.float64]:
     return several[np.arange(count) % len(several)]
 
 
-def _painted(
+def painted(
     mask: NDArray[np.integer[Any]], ignored: NDArray[np.bool_], colours: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    painted = colours[np.where(ignored, 0, mask)]
-    painted[ignored] = IGNORED
-    return painted
+    """A mask of class indices [H, W] in its classes' colours [H, W, 3], grey where ignored."""
+    picture = colours[np.where(ignored, 0, mask)]
+    picture[ignored] = IGNORED
+    return picture

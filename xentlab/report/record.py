@@ -9,15 +9,13 @@ To add a field: one line here with its meaning, its place in `tables`.
 from __future__ import annotations
 
 import dataclasses
-import functools
-import math
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from xentlab.errors import UserError, unknown
+from xentlab.report.border import load
+from xentlab.report.evidence import Cross, Examples, Reliability, check_examples
 
 VERSION = 1
 
@@ -167,6 +165,9 @@ class Record:
         selection_percent: whether `Trial.value` is a fraction to be shown as percent.
         time_to_target: one entry for each target.
         cost: one row for each loss.
+        reliability: at most one entry for each loss.
+        cross: one entry for each pair of losses, or none at all.
+        examples: of a segmentation.
         sentences: the verdict in words, the headline first; where empty, they are written from the rows.
         version: of this schema.
     """
@@ -189,6 +190,9 @@ class Record:
     selection_percent: bool = False
     time_to_target: list[Target] = field(default_factory=list)
     cost: list[Cost] = field(default_factory=list)
+    reliability: list[Reliability] = field(default_factory=list)
+    cross: list[Cross] = field(default_factory=list)
+    examples: Examples | None = None
     sentences: list[str] = field(default_factory=list)
     version: int = VERSION
 
@@ -201,7 +205,7 @@ class Record:
         """
         if isinstance(data, Mapping) and (version := data.get("version", VERSION)) != VERSION:
             raise UserError(f"record.version must be {VERSION}, the one this xentlab reads, got {version}.")
-        record: Record = _load(cls, data, "record")
+        record: Record = load(cls, data, "record")
         _check(record)
         return record
 
@@ -236,6 +240,8 @@ def _check(record: Record) -> None:
                 f"record.metrics {metric.key} must have one row for each of {', '.join(names)}, got {found}."
             )
     named = [row.loss for target in record.time_to_target for row in target.rows] + [row.loss for row in record.cost]
+    named += [e.loss for e in record.reliability] + [name for e in record.cross for name in (e.loss, e.under)]
+    named += [*(record.examples.predictions if record.examples else ())]
     for loss in [*named, *(loss for curves in record.curves.values() for loss in curves)]:
         if loss not in names:
             raise unknown("loss in the record", loss, names)
@@ -246,54 +252,11 @@ def _check(record: Record) -> None:
                 raise UserError(
                     f"record.curves {key} of {loss} must have columns of one length, got {sorted(lengths)}."
                 )
-
-
-def _load(hint: Any, value: Any, path: str) -> Any:
-    """`value` as the annotation `hint` wants it, or one sentence that names the path and the rule."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in args:
-            return None
-        members = [a for a in args if a is not type(None)]
-        # bool is an int to Python and an int a float; the exact type must win, so that knobs keep theirs.
-        exact = next((m for m in members if type(value) is m), members[0])
-        return _load(exact, value, path)
-    if origin is Literal:
-        if value not in args:
-            raise UserError(f"{path} must be one of {', '.join(args)}, got {value!r}.")
-        return value
-    if origin is list:
-        if not isinstance(value, (list, tuple)):
-            raise UserError(f"{path} must be a list, got {value!r}.")
-        return [_load(args[0], item, f"{path}[{i}]") for i, item in enumerate(value)]
-    if origin is dict:
-        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-            raise UserError(f"{path} must be a mapping with words as keys, got {value!r}.")
-        return {key: _load(args[1], item, f"{path}.{key}") for key, item in value.items()}
-    if dataclasses.is_dataclass(hint):
-        return _load_fields(hint, value, path)
-    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    if hint is not float and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
-        return value
-    noun = {float: "a finite number", int: "an integer", str: "a text", bool: "true or false"}[hint]
-    raise UserError(f"{path} must be {noun}, got {value!r}.")
-
-
-def _load_fields(hint: Any, value: Any, path: str) -> Any:
-    if not isinstance(value, Mapping):
-        raise UserError(f"{path} must be a mapping, got {value!r}.")
-    hints = _hints(hint)
-    for key in value:
-        if key not in hints:
-            raise unknown(f"field of {path}", str(key), hints)
-    required = [f.name for f in dataclasses.fields(hint) if f.default is f.default_factory is dataclasses.MISSING]
-    for name in required:
-        if name not in value:
-            raise UserError(f"{path}.{name} is missing.")
-    return hint(**{name: _load(hints[name], item, f"{path}.{name}") for name, item in value.items()})
-
-
-@functools.cache
-def _hints(hint: Any) -> dict[str, Any]:
-    return typing.get_type_hints(hint)
+    for entry in record.reliability:
+        columns = (entry.low, entry.high, entry.share, entry.confidence, entry.frequency)
+        if len({len(column) for column in columns}) > 1:
+            raise UserError(f"record.reliability of {entry.loss} must have columns of one length.")
+    if record.cross and sorted((e.loss, e.under) for e in record.cross) != sorted((a, b) for a in names for b in names):
+        raise UserError("record.cross must have one entry for each pair of losses.")
+    if record.examples is not None:
+        check_examples(record.examples)

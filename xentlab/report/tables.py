@@ -37,6 +37,7 @@ class Table:
         best: the (row, column) cells to be marked as best.
         note: one paragraph below.
         remarks: one line each, above the note.
+        heat: how strongly a (row, column) cell is tinted, in [0, 1].
     """
 
     title: str
@@ -46,6 +47,7 @@ class Table:
     best: frozenset[tuple[int, int]] = frozenset()
     note: str = ""
     remarks: list[str] = field(default_factory=list)
+    heat: dict[tuple[int, int], float] = field(default_factory=dict)
 
 
 def overview(record: Record) -> Table:

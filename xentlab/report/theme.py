@@ -79,13 +79,19 @@ border-left:4px solid var(--open)}
 table{border-collapse:collapse;width:100%;font-size:.875rem;font-variant-numeric:tabular-nums}
 th,td{padding:.4em .7em;text-align:left;white-space:nowrap;border-bottom:1px solid var(--line);vertical-align:top}
 tr:last-child td,tr:last-child th{border-bottom:0}
-thead th{color:var(--soft);font-weight:600;background:var(--card)}
+thead th{color:var(--soft);font-weight:600;background:var(--card);white-space:normal;vertical-align:bottom}
 tbody th{font-weight:600;position:sticky;left:0;background:var(--page)}
 thead th:first-child{position:sticky;left:0}
 td.wrap{white-space:normal;min-width:16em}
 td.best{background:var(--mark);font-weight:700}
 td.better{color:var(--good);font-weight:600}td.worse{color:var(--bad);font-weight:600}
 td.equivalent{color:var(--same);font-weight:600}td.inconclusive,td.baseline{color:var(--open)}
+td.heat{background:color-mix(in srgb,var(--bad) calc(var(--heat)*.45),transparent)}
+td.heat.best{box-shadow:inset 0 0 0 2px var(--good)}
+.small .charts{grid-template-columns:repeat(auto-fill,minmax(min(100%,200px),1fr))}.small figure{max-width:250px}
+.examples td{padding:.25em}.examples table{width:auto}.examples img{display:block;
+width:clamp(92px,9vw,150px);height:auto;image-rendering:pixelated}
+.classes i{display:inline-block;width:1em;height:1em;border-radius:3px;border:1px solid var(--line)}
 .facts th{width:1%}.facts td{white-space:normal;overflow-wrap:anywhere}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:16px;margin:.8em 0}
 figure{margin:0;max-width:520px}
@@ -97,8 +103,13 @@ figcaption{margin-top:.2em}
 .legend svg{width:34px;height:12px}
 summary{cursor:pointer;padding:.35em 0;color:var(--soft);font-size:.9rem}
 summary:hover,summary:focus-visible{color:var(--ink)}
-pre{background:var(--card);border:1px solid var(--line);border-radius:6px;padding:.7em .9em;overflow-x:auto;
-font:.875rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
+pre{background:var(--card);border:1px solid var(--line);border-radius:6px;padding:.7em .9em;white-space:pre-wrap;
+overflow-wrap:anywhere;font:.875rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
+.cells{padding-left:1.2em}.cells a{color:inherit}
+.cell>div{scroll-margin-top:3em}.cell{margin-top:2em}.cell>summary{font-size:1.15rem;font-weight:600;color:var(--ink)}
+@media (max-width:560px){.facts tr,.facts th,.facts td{display:block;border:0;width:auto}
+.facts th{white-space:normal;padding-bottom:0;position:static;color:var(--soft)}
+.facts td{padding-top:0;border-bottom:1px solid var(--line)}}
 @media print{.scroll{overflow:visible}details>*{display:block}}
 """.replace("%LIGHT%", _variables(LIGHT))
     .replace("%DARK%", _variables(DARK))

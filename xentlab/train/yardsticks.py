@@ -62,9 +62,7 @@ def under_losses(
     return {name: [s / t for s, t in zip(sums[name], totals[name], strict=True)] for name in yardsticks}
 
 
-def _mean(
-    trial: Trial, logits: Tensor, target: Tensor, facts: Facts, ignore_index: int | None
-) -> tuple[float, float]:
+def _mean(trial: Trial, logits: Tensor, target: Tensor, facts: Facts, ignore_index: int | None) -> tuple[float, float]:
     """The data term on one chunk, and the weight of the chunk in the mean over all."""
     loss = trial.loss
     _, weight = objective_weights(

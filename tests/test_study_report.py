@@ -1,0 +1,176 @@
+"""The report of several cells: what it says over all of them, and that every cell keeps its own."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_report import HOSTILE, Outline, example
+
+from xentlab import report
+from xentlab.comparison import make_overview
+from xentlab.errors import UserError
+from xentlab.report import several, study
+from xentlab.report.record import Record
+
+LOSSES = ["ce", "mse", "focal"]
+
+
+def cell(label: str, *, mode: str = "tuned", fingerprint: str = "ab", shift: float = 0.0) -> tuple[str, Record]:
+    data = example(LOSSES)
+    data |= {"fingerprint": fingerprint, "time_to_target": [], "curves": {}, "percent_curves": []}
+    data["protocol"]["fairness"] = f"{mode}: as it says"
+    for row in data["metrics"][0]["rows"]:
+        if row["loss"] == "focal":
+            row["values"] = {s: v + shift for s, v in row["values"].items()}
+            row["mean"] += shift
+    return label, Record.from_json(data)
+
+
+def overview_of(*cells: tuple[str, Record]) -> dict[str, Any]:
+    return make_overview([(label, record.to_json()) for label, record in cells])
+
+
+TWO = (cell("digits · mlp", fingerprint="a"), cell("mnist · mlp", fingerprint="b", shift=-0.02))
+SIX = tuple(cell(f"noise {k} · {mode}", mode=mode) for k in range(3) for mode in ("tuned", "shared"))
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("study")
+    return report.write_study("two", "Does it matter?", "xentlab compare", TWO, folder, overview_of(*TWO))
+
+
+@pytest.fixture(scope="module")
+def read(paths: dict[str, Path]) -> report.Study:
+    return report.Study.from_json(json.loads(paths["json"].read_text()))
+
+
+def test_four_files_that_agree(paths: dict[str, Path], read: report.Study) -> None:
+    names = {"html": "report.html", "markdown": "report.md", "latex": "report.tex", "json": "verdicts.json"}
+    assert {kind: path.name for kind, path in paths.items()} == names
+    assert [c.label for c in read.cells] == [label for label, _ in TWO]
+    assert several.html(read) == paths["html"].read_text()
+    assert several.markdown(read) == paths["markdown"].read_text()
+
+
+def test_ranks_and_profiles_are_those_of_the_cells(read: report.Study) -> None:
+    ranks = read.overview.ranks
+    assert ranks is not None
+    assert ranks.n == 2
+    best = {record.primary.rows[k].mean: k for _, record in TWO[1:] for k in range(3)}
+    assert LOSSES[best[min(best)]] == "focal"
+    assert sum(ranks.ranks.values()) == pytest.approx(6)
+    assert ranks.ranks["mse"] == 3.0
+    assert ranks.groups == [sorted(ranks.ranks, key=lambda loss: ranks.ranks[loss])]
+    profiles = {p.loss: p for p in read.overview.profiles}
+    assert {p.n for p in profiles.values()} == {20}
+    problems = [{row.loss: row.values[s] for row in r.primary.rows} for _, r in TWO for s in r.primary.rows[0].values]
+    for loss, profile in profiles.items():
+        wins = sum(problem[loss] == min(problem.values()) for problem in problems)
+        assert profile.at(1.0) == pytest.approx(wins / 20)
+        near = sum(problem[loss] <= 1.25 * min(problem.values()) for problem in problems)
+        assert profile.at(1.25) == pytest.approx(near / 20)
+
+
+def test_the_overview_shows_every_verdict_with_its_difference(read: report.Study) -> None:
+    table = study.overview(read)
+    assert table.header == ["", *LOSSES]
+    assert [row[0] for row in table.rows] == [label for label, _ in TWO]
+    for i, (_, record) in enumerate(TWO):
+        for j, row in enumerate(record.primary.rows, start=1):
+            text = table.rows[i][j]
+            assert text[0] == report.words.SYMBOLS[row.verdict]
+            assert ((i, j) in table.best) == row.best
+            shown = row.mean if row.difference is None else row.difference
+            number = float(text.split(" ")[1].replace("−", "-"))
+            assert number == pytest.approx(100 * shown, abs=0.006)
+
+
+def test_fairness_modes_count_once(read: report.Study) -> None:
+    modes = (cell("tuned"), cell("shared", mode="shared"))
+    assert overview_of(*modes) == {"ranks": None, "profiles": [], "notes": []}
+    seen = overview_of(*SIX)
+    assert seen["ranks"]["n"] == 3
+    assert "noise 0 · tuned, noise 1 · tuned, noise 2 · tuned" in seen["notes"][0]
+    assert "share their data" in seen["notes"][1]
+    assert overview_of(*TWO)["notes"] == []
+    assert read.overview.notes == []
+
+
+def test_a_metric_without_a_cost_has_no_profile() -> None:
+    cells = []
+    for label, record in TWO:
+        data = record.to_json()
+        data["metrics"][0] |= {"direction": "max", "percent": False}
+        cells.append((label, data))
+    seen = make_overview(cells)
+    assert seen["profiles"] == []
+    assert seen["notes"] == ["No performance profile: test error is no cost"]
+    assert seen["ranks"] is not None
+
+
+def test_the_page_is_one_self_contained_document(paths: dict[str, Path]) -> None:
+    page = paths["html"].read_text()
+    outline = Outline(page)
+    assert not {tag for tag, _ in outline.tags} & {"script", "link", "iframe", "object", "base", "form"}
+    assert not re.search(r"https?:|//[a-z]|@import", page)
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    used = set(re.findall(r'href="#([^"]+)"', page)) | set(re.findall(r"url\(#([^)]+)\)", page))
+    assert {"cell-0", "cell-1"} <= used <= set(ids)
+    text = " ".join(outline.text)
+    for part in ("Over all cells", "Mean ranks", "Performance profile", "Verdicts on test error", "Cells"):
+        assert part in text
+    assert page.count("<h1>") == 1
+    assert text.count("Protocol") == 2
+    assert "<h4>" in page
+
+
+def test_more_than_three_cells_open_on_a_click(tmp_path: Path) -> None:
+    paths = report.write_study("four", "q", "c", SIX[:4], tmp_path, overview_of(*SIX[:4]))
+    page = paths["html"].read_text()
+    assert page.count('<details class="cell">') == 4
+    Outline(page)
+
+
+def test_markdown_and_latex_hold_the_overview_and_every_cell(paths: dict[str, Path]) -> None:
+    text, tex = paths["markdown"].read_text(), paths["latex"].read_text()
+    for block in re.findall(r"(?:^\|.*\n?)+", text, flags=re.MULTILINE):
+        lines = block.strip().splitlines()
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+    assert [line for line in text.splitlines() if line.startswith("# ")] == [
+        "# two", "# digits · mlp", "# mnist · mlp", "# Run all of it again",
+    ]  # fmt: skip
+    assert tex.count(r"\begin{table}") == tex.count(r"\end{table}") == 3
+    bare = tex.replace("\\{", "").replace("\\}", "")
+    assert bare.count("{") == bare.count("}")
+    assert tex.isascii()
+
+
+def test_hostile_labels_stay_texts(tmp_path: Path) -> None:
+    cells = [(HOSTILE, TWO[0][1]), ("plain", TWO[1][1])]
+    paths = report.write_study(HOSTILE, HOSTILE, HOSTILE, cells, tmp_path, overview_of(*cells))
+    outline = Outline(paths["html"].read_text())
+    assert "script" not in {tag for tag, _ in outline.tags}
+    assert "".join(outline.text).count(HOSTILE) >= 5
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda d: d["cells"].append(d["cells"][0]), "with different labels"),
+        (lambda d: d.update(cells=[]), "study.cells must be at least one"),
+        (lambda d: d["cells"][0].pop("record"), r"study\.cells\[0\]\.record is missing"),
+        (lambda d: d["overview"]["ranks"]["ranks"].update(zz=1.0), "Unknown loss in the study 'zz'"),
+        (lambda d: d["cells"][1]["record"].update(baseline="zz"), "Unknown record.baseline 'zz'"),
+    ],
+)
+def test_a_wrong_study_is_refused_in_one_sentence(paths: dict[str, Path], change: Any, sentence: str) -> None:
+    data = json.loads(paths["json"].read_text())
+    change(data)
+    with pytest.raises(UserError, match=sentence):
+        report.Study.from_json(data)

@@ -1,0 +1,162 @@
+"""One file that holds a comparison: what `xentlab export` writes, and `xentlab import` and `reproduce --from` read.
+
+A zip without pickles, the same bytes whenever the same comparison is exported:
+
+    manifest.json       the format's version, what the archive holds, and sha256 and bytes of every other member
+    fingerprints.json   sha256 of each dataset's data
+    journal.jsonl       the events of exactly the trials and groups concerned, by session
+    comparison/...      the comparison's folder: report, verdicts, protocol, environment, list of trials
+
+- `contents`: the zip itself, and what is refused in one that came from elsewhere
+- `events`: which events of a journal belong to a comparison, and which events may enter a journal
+
+The contract: nothing that an archive says is believed before it is checked, and nothing is written before all is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xentlab import __version__
+from xentlab.archive import contents, events
+from xentlab.comparison.folder import folder_group, groups_below, load_protocol
+from xentlab.errors import UserError
+from xentlab.journal import Records
+
+__all__ = ["Archive", "Imported", "export_comparison", "import_archive", "read_archive"]
+
+_NEEDED = ("verdicts.json", "protocol.yaml", "environment.json", "trials.json")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A comparison read from an archive and checked: its name, group, files by name, journal events and protocol."""
+
+    name: str
+    group: str
+    files: dict[str, bytes]
+    sessions: list[events.Session]
+    protocol: dict[str, Any]
+    digest: str
+
+    @property
+    def configs(self) -> list[Any]:
+        """Every config that the archive holds: the protocol's, and each trial's."""
+        opened = [e for s in self.sessions for e in s.events if e["event"] == "trial"]
+        return [self.protocol, *(event["config"] for event in opened)]
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder, which holds no path of its own."""
+        return f"{re.sub(r'[^A-Za-z0-9_.+-]+', '_', self.name).strip('.') or '_'}-{self.group}"
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import brought: the comparison's folder, and how many trials and files were new."""
+
+    folder: Path
+    trials: int
+    files: int
+
+
+def export_comparison(root: Path, folder: Path, out: Path) -> tuple[int, int]:
+    """Write the comparison of `folder` as one archive.
+
+    Args:
+        root: the output directory whose journal has the trials.
+        folder: of the comparison.
+        out: the file to write; replaced whole or not at all.
+
+    Returns:
+        The number of trials, and the archive's size in bytes.
+
+    Raises:
+        UserError: the folder lacks what a stranger needs, or the file cannot be written.
+    """
+    missing = [name for name in _NEEDED if not (folder / name).is_file()]
+    if missing:
+        raise UserError(f"{folder} must hold {missing[0]}, which it lacks: run the comparison again.")
+    records = Records(root)
+    records.update()
+    group = folder_group(folder)
+    if group not in records.groups:
+        raise UserError(f"The journal of {root} holds no comparison {group}: give the --root in which it was run.")
+    groups = groups_below(records, group)
+    trials = list(dict.fromkeys(member for name in groups for member in records.groups[name].members))
+    members = {"journal.jsonl": events.select(root, set(groups), set(trials))}
+    prints: dict[str, set[str]] = {}
+    for trial in (records.trials[name] for name in trials):
+        prints.setdefault(trial.tags["dataset"], set()).add(trial.tags["fingerprint"])
+    ordered = {name: sorted(found) for name, found in sorted(prints.items())}
+    members["fingerprints.json"] = (json.dumps(ordered, indent=1) + "\n").encode()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.is_symlink() and path.suffix in contents.SUFFIXES:
+            members[f"comparison/{path.relative_to(folder).as_posix()}"] = path.read_bytes()
+    facts = {"written_by": f"xentlab {__version__}", "name": records.groups[group].name, "group": group}
+    return len(trials), contents.write(out, facts, members)
+
+
+def read_archive(file: Path) -> Archive:
+    """Read and check an archive; writes nothing.
+
+    Raises:
+        UserError: what makes it no archive that can be trusted to be whole, in one sentence.
+    """
+    facts, members = contents.read(file)
+    name, group = facts.get("name"), facts.get("group")
+    if not isinstance(name, str) or not isinstance(group, str) or not events.is_id(group):
+        raise UserError(f"The manifest of {file.name} must name a comparison and its group.")
+    files = {key.removeprefix("comparison/"): body for key, body in members.items() if key.startswith("comparison/")}
+    missing = [needed for needed in _NEEDED if needed not in files]
+    if missing:
+        raise UserError(f"{file.name} must hold comparison/{missing[0]}, which it lacks.")
+    if "journal.jsonl" not in members:
+        raise UserError(f"{file.name} must hold journal.jsonl, which it lacks.")
+    protocol = load_protocol(contents.text(files["protocol.yaml"], "protocol.yaml"))
+    for needed, kind in (("verdicts.json", dict), ("environment.json", dict), ("trials.json", list)):
+        if not isinstance(contents.json_of(files[needed], needed), kind):
+            raise UserError(f"{needed} of {file.name} must be a {'mapping' if kind is dict else 'list'}.")
+    sessions = events.read(contents.text(members["journal.jsonl"], "journal.jsonl"))
+    if group not in {e["group"] for s in sessions for e in s.events if e["event"] == "group"}:
+        raise UserError(f"journal.jsonl of {file.name} must hold the group {group}, which its manifest names.")
+    return Archive(name, group, files, sessions, protocol, hashlib.sha256(members["journal.jsonl"]).hexdigest())
+
+
+def import_archive(archive: Archive, root: Path) -> Imported:
+    """Bring a comparison into an output directory: its events as closed segments of the journal, and its folder.
+
+    What is there already stays as it is, so that importing twice adds nothing. Later comparisons reuse the trials as if
+    they had been trained here.
+
+    Args:
+        archive: as `read_archive` gave it.
+        root: the output directory; made where it is missing.
+
+    Raises:
+        UserError: the comparison is here with other contents, or the directory cannot be written.
+    """
+    records = Records(root)
+    records.update()
+    folder = Path("comparisons") / archive.folder
+    for name in _NEEDED:
+        path = root / folder / name
+        if path.is_file() and path.read_bytes() != archive.files[name]:
+            raise UserError(f"{path} is here already and says something else than the archive: import it elsewhere.")
+    try:
+        added = events.write(archive.sessions, records, archive.digest, {archive.group: str(folder)})
+        written = 0
+        for name, body in archive.files.items():
+            path = root / folder / name
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(body)
+                written += 1
+    except OSError as error:
+        raise UserError(f"--root must be a directory that can be written, got {root}: {error.strerror}.") from error
+    return Imported(root / folder, added, written)

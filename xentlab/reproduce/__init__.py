@@ -1,0 +1,41 @@
+"""Running a record again, and judging what comes out against what it says.
+
+A record may come from anyone. `check_targets` refuses a config that names code from outside the allowed modules before
+anything of it is looked up; `xentlab.schema.only` holds that while it runs. `localised` keeps of a config what decides
+the result and takes paths and devices from here.
+
+- `again`: a record as a training of this machine, and what is not as it was
+- `judge`: every number, and every verdict, against the record
+
+The contract: a number that is not judged is not reproduced. To judge one more, a row in `judge`.
+"""
+
+from xentlab.reproduce.again import (
+    ALLOWED,
+    Difference,
+    check_targets,
+    differences,
+    localised,
+    stack_of,
+    threads,
+    trial_of,
+)
+from xentlab.reproduce.judge import LEVELS, Judged, Level, Verdict, judge_comparison, judge_trial, peers_of
+
+__all__ = [
+    "ALLOWED",
+    "LEVELS",
+    "Difference",
+    "Judged",
+    "Level",
+    "Verdict",
+    "check_targets",
+    "differences",
+    "judge_comparison",
+    "judge_trial",
+    "localised",
+    "peers_of",
+    "stack_of",
+    "threads",
+    "trial_of",
+]

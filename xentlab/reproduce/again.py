@@ -1,0 +1,167 @@
+"""A record as a training of this machine: what it may name, what is replaced, and what is not as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xentlab.comparison.folder import phase
+from xentlab.errors import UserError
+from xentlab.journal import Records, TrialRecord
+from xentlab.run import Lab
+from xentlab.schema import refused
+from xentlab.train import Trial, prepare, signature
+
+ALLOWED = ("xentlab.", "torch.nn.", "torchvision.models.")
+"""What a config from elsewhere may name."""
+
+_OWN = ("output", "tracking")
+# A record that asks for more is not heeded.
+_MOST_THREADS = 1024
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One fact of a record and of here."""
+
+    what: str
+    recorded: str
+    here: str
+
+    @property
+    def same(self) -> bool:
+        return self.recorded == self.here
+
+
+def check_targets(config: Any, path: str = "") -> None:
+    """Refuse a config in which anything names code from outside `ALLOWED`; imports nothing.
+
+    Raises:
+        UserError: the first `_target_` that is not allowed.
+    """
+    if isinstance(config, Mapping):
+        for key, value in config.items():
+            here = f"{path}.{key}" if path else str(key)
+            if str(key).rpartition(".")[2] == "_target_":
+                for target in value if isinstance(value, (list, tuple)) else [value]:
+                    if not isinstance(target, str) or not target.startswith(ALLOWED) or "__" in target:
+                        raise refused(path or here, str(target), ALLOWED)
+            check_targets(value, here)
+    elif isinstance(config, (list, tuple)):
+        for index, value in enumerate(config):
+            check_targets(value, f"{path}.{index}")
+
+
+def localised(config: Mapping[str, Any], own: Mapping[str, Any], device: str) -> dict[str, Any]:
+    """A recorded config with this machine's output, tracking, device and data folder; the rest decides the result.
+
+    Args:
+        config: resolved, as recorded.
+        own: the local `output` and `tracking`.
+        device: the kind it was trained on, kept where it is here (`cpu` always is), else `auto`.
+    """
+    here = {**config, **{key: own[key] for key in _OWN}}
+    kept = "cuda" if device == "cuda" and torch.cuda.is_available() else "cpu" if device == "cpu" else "auto"
+    here["trainer"] = {**config["trainer"], "device": kept}
+    root = config["dataset"].get("root")
+    if root is not None and not Path(str(root)).expanduser().exists():
+        here["dataset"] = {**config["dataset"], "root": None}
+    return here
+
+
+@contextlib.contextmanager
+def threads(environment: Mapping[str, Any]) -> Iterator[None]:
+    """As many threads as were recorded: a sum that is split differently ends in different bits."""
+    before, wanted = torch.get_num_threads(), environment.get("threads")
+    if isinstance(wanted, int) and 1 <= wanted <= _MOST_THREADS:
+        torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def trial_of(record: TrialRecord, own: Mapping[str, Any]) -> Trial:
+    """The trial that a record describes, to be trained here as it was trained there.
+
+    Raises:
+        UserError: the trial did not end, or its config has no meaning here.
+    """
+    if record.status != "finished":
+        raise UserError(f"Trial {record.id} must have finished to be reproduced, but it is {record.status}.")
+    config = localised(record.config, own, record.tags["device"])
+    if record.summary.get("lift") in ("looped", "vectorised"):
+        config["trainer"] = {**config["trainer"], "lift": record.summary["lift"]}
+    name = record.label.partition(" · ")[0]
+    return prepare(config, test=phase(record.tags) != "tune", name=name)
+
+
+def stack_of(records: Records, record: TrialRecord) -> list[TrialRecord]:
+    """The trials that a trial was trained with as one tensor program, itself among them, in their order.
+
+    Rates that differ inside a stack are float32 tensors, a single one is a Python float: the last bits may differ, and
+    so a stack is trained again whole. A trial whose stack is not recorded whole is trained alone.
+    """
+    size = record.summary.get("stack")
+    if record.summary.get("lift") != "vectorised" or size == 1:
+        return [record]
+    for path in sorted((records.root / "journal").glob("*.jsonl")):
+        with open(path, encoding="utf-8") as file:
+            for line in file:
+                if record.id not in line or not line.endswith("\n"):
+                    continue
+                event = json.loads(line)
+                if event["event"] == "epoch":
+                    mates = [records.trials[name] for name in event["trials"]]
+                    sound = all(m.status == "finished" and m.summary.get("lift") == "vectorised" for m in mates)
+                    return mates if sound and len(mates) == size else [record]
+    return [record]
+
+
+def differences(
+    lab: Lab, records: Sequence[TrialRecord], environment: Mapping[str, Any], own: Mapping[str, Any]
+) -> list[Difference]:
+    """What stands in a record's environment, code, data and hardware, and what is here.
+
+    Args:
+        lab: whose environment is here, and which reads the data.
+        records: one or more trials that stand for all; equal rows are shown once.
+        environment: of the recorded session.
+        own: as in `localised`.
+    """
+    there, here = _facts(environment), _facts(lab.environment)
+    found = [Difference(key, there.get(key, "not recorded"), here.get(key, "none")) for key in here]
+    for record in records:
+        trial = trial_of(record, own)
+        print_here = lab.dataset(trial).fingerprint
+        data = Difference(f"data {record.tags['dataset']}", record.tags["fingerprint"][:16], print_here[:16])
+        device = Difference("device", record.tags["device"], trial.device.type)
+        # The recorded config on the recorded data: if this signature differs, only the code is left to have changed.
+        as_recorded = dataclasses.replace(trial, config=record.config)
+        label = f"code for {trial.label.partition(' · ')[0]}"
+        if device.same:
+            code = Difference(label, record.signature[:16], signature(as_recorded, record.tags["fingerprint"])[:16])
+            found += [code]
+        found += [data, device]
+    return list(dict.fromkeys(found))
+
+
+def _facts(environment: Mapping[str, Any]) -> dict[str, str]:
+    """Label -> text of what an environment records; also of one that lacks some of it."""
+    packages = environment.get("packages")
+    facts = {"python": environment.get("python")} | (dict(packages) if isinstance(packages, Mapping) else {})
+    git = environment.get("git") or {}
+    facts["git commit"] = git.get("commit", "no checkout")
+    facts["uncommitted changes"] = "yes" if git.get("diff") else "no"
+    for key in ("platform", "processor", "cores", "threads"):
+        facts[key] = environment.get(key)
+    devices = environment.get("devices")
+    facts["devices"] = ", ".join(map(str, devices)) if isinstance(devices, list) else None
+    return {key: str(value) for key, value in facts.items() if value is not None}

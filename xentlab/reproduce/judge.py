@@ -1,0 +1,186 @@
+"""Numbers of a record against the same numbers made here: each is put into the first class that it satisfies.
+
+bit-identical       equal to the last bit
+within tolerance    equal to 1e-6 of its size: the order of a sum
+within seed noise   no farther apart than two trials (or means) that differ in nothing but their seeds
+differs             anything else
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from xentlab.comparison.folder import phase
+from xentlab.journal import Records, TrialRecord
+
+Level = Literal["bit-identical", "within tolerance", "within seed noise", "differs"]
+LEVELS: tuple[Level, ...] = ("bit-identical", "within tolerance", "within seed noise", "differs")
+TOLERANCE = 1e-6
+"""Relative."""
+
+# Two normal numbers of equal mean lie within this many standard deviations of their difference 95 times in 100.
+_NORMAL_95 = 1.96
+# What a summary says of how a trial ran, not of what came out.
+_HOW = ("seconds", "stack", "lift")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One number, or one curve, of a record and of its reproduction; of a curve, the value farthest off."""
+
+    what: str
+    recorded: Any
+    here: Any
+    level: Level
+
+
+def peers_of(records: Records, record: TrialRecord) -> list[TrialRecord]:
+    """The other final trials of the comparison and loss under which a trial is filed: what a change of seed does.
+
+    The trial itself is not among them: a number that is wrong must not widen its own noise.
+    """
+    for group in records.groups.values():
+        if group.kind == "loss" and record.id in group.members and "reproduces" not in group.tags:
+            members = [records.trials[name] for name in group.members]
+            return [t for t in members if t.status == "finished" and phase(t.tags) == "final" and t.id != record.id]
+    return []
+
+
+def judge_trial(recorded: TrialRecord, here: TrialRecord, peers: Sequence[TrialRecord]) -> list[Judged]:
+    """Every number and mark of a trial's summary and every curve, judged; bins follow from what is judged here.
+
+    Args:
+        recorded: the trial as it stands in the record.
+        here: the same trial, trained again.
+        peers: trials that differ from it in the seed alone; their standard deviation is the seed noise.
+    """
+    rows = []
+    for key, value in recorded.summary.items():
+        if key not in _HOW and (value is None or isinstance(value, (bool, int, float))):
+            noise = _noise([p.summary.get(key) for p in peers], 1)
+            rows.append(Judged(key, value, here.summary.get(key), _level(value, here.summary.get(key), noise)))
+    for name, points in recorded.curves.items():
+        if not name.startswith("speed/"):
+            others = [_by_epoch(p.curves.get(name, [])) for p in peers]
+            rows.append(_judge_curve(name, _by_epoch(points), _by_epoch(here.curves.get(name, [])), others))
+    return rows
+
+
+def _numbers(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Numbers, marks and gaps of nested mappings and lists, by their dotted paths."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _numbers(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, (list, tuple)):
+        for index, inner in enumerate(value):
+            yield from _numbers(inner, f"{path}.{index}")
+    else:
+        yield path, value
+
+
+Curve = Mapping[int, float | None]
+"""Epoch -> value, None where it is not finite."""
+
+
+def _by_epoch(points: Sequence[tuple[int, int, float | None]]) -> Curve:
+    return {epoch: value for epoch, _, value in points}
+
+
+def _judge_curve(name: str, recorded: Curve, here: Curve, peers: Sequence[Curve]) -> Judged:
+    """A curve by its worst epoch; where that differs, seed noise is asked of the epochs' mean distance."""
+    name = f"{name}, {len(recorded)} epochs"
+    if not recorded or recorded.keys() != here.keys():
+        return Judged(name, None, None, "differs" if recorded else "bit-identical")
+    gaps = {e: abs((v or 0.0) - (here[e] or 0.0)) for e, v in recorded.items()}
+    worst = max(gaps, key=lambda epoch: gaps[epoch])
+    level = max((_level(v, here[e], 0.0) for e, v in recorded.items()), key=LEVELS.index)
+    ended = all((v is None) == (here[e] is None) for e, v in recorded.items())
+    if level == "differs" and ended:
+        noise = statistics.fmean(_noise([peer.get(e) for peer in peers], 1) for e in recorded)
+        level = "within seed noise" if statistics.fmean(gaps.values()) <= noise else level
+    return Judged(name, recorded[worst], here[worst], level)
+
+
+def _noise(values: Sequence[Any], n: int) -> float:
+    """The largest difference that a change of seed explains between two means of `n`; 0 where it is not known."""
+    known = [float(v) for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    return _NORMAL_95 * statistics.stdev(known) * math.sqrt(2 / n) if len(known) > 1 else 0.0
+
+
+def _level(recorded: Any, here: Any, noise: float) -> Level:
+    if recorded == here and type(recorded) is type(here):
+        return "bit-identical"
+    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (recorded, here))
+    if not numbers:
+        return "differs"
+    if math.isclose(recorded, here, rel_tol=TOLERANCE, abs_tol=0.0):
+        return "within tolerance"
+    return "within seed noise" if abs(recorded - here) <= noise else "differs"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One loss on one metric of one comparison: its numbers judged, and whether its verdict stands."""
+
+    cell: str
+    metric: str
+    loss: str
+    mean: Judged
+    recorded: str
+    here: str
+
+    @property
+    def stands(self) -> bool:
+        return self.recorded == self.here
+
+
+def judge_comparison(recorded: Mapping[str, Any], here: Mapping[str, Any], cell: str = "") -> list[Verdict]:
+    """Every row of every metric of a comparison's record, judged against the same comparison run here.
+
+    Args:
+        recorded: the record as plain JSON, see `xentlab.report.Record`.
+        here: the record of the reproduction.
+        cell: what the two are of, where a comparison has several.
+    """
+    new = {(m["key"], row["loss"]): row for m in here["metrics"] for row in m["rows"]}
+    found = []
+    for metric in recorded["metrics"]:
+        for row in metric["rows"]:
+            other = new.get((metric["key"], row["loss"]))
+            verdict = other["verdict"] if other is not None else "not there"
+            mean = other["mean"] if other is not None else None
+            judged = Judged(metric["key"], row["mean"], mean, _row_level(row, other))
+            found.append(Verdict(cell, metric["label"], row["loss"], judged, row["verdict"], verdict))
+    return found
+
+
+def _row_level(recorded: Mapping[str, Any], here: Mapping[str, Any] | None) -> Level:
+    """Of every number of the row. Seed noise must explain both the means and the seeds' own distances.
+
+    The noise is the smaller of the two sides': a number that is wrong must not widen its own.
+    """
+    if here is None:
+        return "differs"
+    old, new = ({k: v for k, v in _numbers(row) if not isinstance(v, str)} for row in (recorded, here))
+    if not old.keys() <= new.keys():
+        return "differs"
+    levels = {_level(value, new[key], 0.0) for key, value in old.items()}
+    if "differs" not in levels:
+        return max(levels, key=LEVELS.index)
+    pairs = [(v, here["values"][seed]) for seed, v in recorded["values"].items()]
+    gaps = [abs(a - b) for a, b in pairs if a is not None and b is not None]
+    moved = any(_level(a, b, 0.0) == "differs" for a, b in pairs)
+    ended = all((a is None) == (b is None) for a, b in pairs)
+    # Equal values with another mean or interval were not computed from them.
+    if not moved or not ended or recorded["mean"] is None or here["mean"] is None:
+        return "differs"
+
+    def noise(n: int) -> float:
+        return min(_noise(side, n) for side in zip(*pairs, strict=True))
+
+    spread = statistics.fmean(gaps) <= noise(1)
+    return _level(recorded["mean"], here["mean"], noise(len(gaps))) if spread else "differs"
