@@ -162,15 +162,15 @@ def test_a_sweep_of_mistakes_only_is_a_mistake(run: Run, here: Path) -> None:
 
 
 def test_a_users_own_loss_and_config_directory(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (here / "my_losses.py").write_text(
+    (here / "losses_of_a_user.py").write_text(
         "import torch.nn.functional as F\n\n"
         "def mine(logits, target, *, power=1.0):\n"
         "    return F.cross_entropy(logits, target, reduction='none') ** power\n"
     )
     (here / "own" / "loss").mkdir(parents=True)
-    (here / "own" / "loss" / "mine.yaml").write_text("_target_: my_losses.mine\n_partial_: true\npower: 1.0\n")
+    (here / "own" / "loss" / "mine.yaml").write_text("_target_: losses_of_a_user.mine\n_partial_: true\npower: 1.0\n")
     monkeypatch.syspath_prepend(here)
-    code, out, err = run("train", "loss._target_=my_losses.mine", "trainer.epochs=1", "tracking=off")
+    code, out, err = run("train", "loss._target_=losses_of_a_user.mine", "trainer.epochs=1", "tracking=off")
     assert (code, err) == (0, "")
     code, out, err = run(
         "train", "--config-dir", str(here / "own"), "loss=mine", "loss.power=1.5", "trainer.epochs=1", "tracking=off"
