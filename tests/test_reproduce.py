@@ -431,7 +431,7 @@ def link(name: str) -> zipfile.ZipInfo:
     return entry
 
 
-PATHS = ["../evil.json", "comparison/../../evil.json", "/tmp/evil.json", "a\\..\\evil.json", "C:/evil.json", "~/.json"]
+PATHS = ["../evil.json", "comparison/../../evil.json", "/var/evil.json", "a\\..\\evil.json", "C:/evil.json", "~/.json"]
 
 
 @pytest.mark.parametrize("name", PATHS)
