@@ -6,7 +6,7 @@ passed over; a segment whose lock is free has no writer, so its unfinished trial
 
 Events, one JSON object a line, each with `event` and `time` (milliseconds since the epoch):
 
-    session   session, host, pid, command, environment
+    session   session, host, pid, command, environment, driver (the session whose units it performs, or null)
     group     group, kind (sweep | comparison | loss), name, parent (group or null), params, tags
     trial     trial, signature, label, config, tags, resumed (epochs already done; 0 for a new one)
     member    group, trial: files the trial under the group; a reused trial may be in many
@@ -93,10 +93,10 @@ class Journal:
     opens, from the event's own fields.
     """
 
-    def __init__(self, root: Path, environment: Mapping[str, Any], command: str) -> None:
+    def __init__(self, root: Path, environment: Mapping[str, Any], command: str, *, driver: str | None = None) -> None:
         self.root = root
         self.session = new_id()
-        self._opening = {"command": command, "environment": dict(environment)}
+        self._opening = {"command": command, "environment": dict(environment), "driver": driver}
         self._file: IO[str] | None = None
         self.on_open: Callable[[], None] = lambda: None
         self.tags: Callable[[Mapping[str, Any]], dict[str, str]] = lambda fields: {}  # noqa: ARG005
@@ -115,13 +115,15 @@ class Journal:
 
     def extend(self, events: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         """Write several events and sync them to disk at once."""
-        if self._file is None:
-            self._open()
+        self.open()
         for event, fields in events:
             self._write(event, fields)
         self._sync()
 
-    def _open(self) -> None:
+    def open(self) -> None:
+        """Begin the segment, if it has not begun."""
+        if self._file is not None:
+            return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115  it stays open as long as the process

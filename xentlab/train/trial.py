@@ -64,6 +64,7 @@ class Trial:
     Attributes:
         config: the resolved config as plain data.
         dataset: the builder of its data; `sampling` are the knobs of `split`.
+        name: what its loss is called here.
         label: what a person calls it, such as `ce · lr 0.1 · seed 3`.
         test: whether it may see test data at its end; tuning trials may not.
     """
@@ -79,6 +80,7 @@ class Trial:
     optimizer: functools.partial[Any]
     schedule: functools.partial[Any]
     trainer: Trainer
+    name: str
     label: str
     test: bool = True
 
@@ -138,7 +140,8 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
     if trainer.monitor is not None and trainer.monitor not in METRICS[task]:
         raise unknown(f"metric of {task}", trainer.monitor, METRICS[task])
     optimizer = build("optimizer", config["optimizer"])
-    label = f"{name or component_name(config['loss'])} · lr {optimizer.keywords['lr']:g} · seed {seed}"
+    name = name or component_name(config["loss"])
+    label = f"{name} · lr {optimizer.keywords['lr']:g} · seed {seed}"
     return Trial(
         config=dict(config),
         seed=seed,
@@ -151,6 +154,7 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
         optimizer=optimizer,
         schedule=build("schedule", config["schedule"]),
         trainer=trainer,
+        name=name,
         label=label,
         test=test,
     )

@@ -1,12 +1,8 @@
-"""Running trials: look each up by its signature, train what is missing, and write down everything as it happens.
-
-Between `train`, which knows nothing of disks, and the commands, which know nothing of training.
-"""
+"""The lab: looks trials up, plans what is missing, has it trained here or elsewhere, and journals what it trains."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,8 +15,11 @@ import torch
 import yaml
 
 from xentlab.data import Dataset
+from xentlab.errors import UserError
 from xentlab.journal import Journal, Records, TrialRecord, new_id
-from xentlab.train import Epoch, Fit, Trial, signature, stacks
+from xentlab.run.checkpoint import Checkpoint
+from xentlab.run.unit import Executor, Unit
+from xentlab.train import Epoch, Fit, Trial, prepare, signature, stacks
 
 EpochCallback = Callable[[Sequence[Trial], Epoch], None]
 
@@ -33,7 +32,8 @@ class Lab:
         root: the output directory.
         fresh: train again even what is already recorded.
         weights: keep each trial's final and best weights.
-        trained: how many trials this session has trained itself.
+        executor: who trains; None: this process.
+        trained: how many trials this session has trained or has had trained.
     """
 
     root: Path
@@ -42,6 +42,7 @@ class Lab:
     environment: Mapping[str, Any]
     fresh: bool = False
     weights: bool = True
+    executor: Executor | None = None
     trained: int = 0
     _datasets: dict[str, Dataset] = field(default_factory=dict)
 
@@ -53,6 +54,11 @@ class Lab:
         records.update()
         records.mark_killed()
         return cls(root, Journal(root, environment, command), records, environment, fresh, weights)
+
+    @classmethod
+    def worker(cls, root: Path, environment: Mapping[str, Any], driver: str, *, weights: bool) -> Lab:
+        """A session that only performs the units of another one, `driver`; it looks nothing up."""
+        return cls(root, Journal(root, environment, "worker", driver=driver), Records(root), environment, True, weights)
 
     def dataset(self, trial: Trial) -> Dataset:
         """The trial's data, read once per session."""
@@ -99,36 +105,84 @@ class Lab:
                     members.append(("member", {"group": where, "trial": known.id}))
         if members:
             self.journal.extend(members)
-        for stack in stacks(list(missing.values())):
-            ids = self._train(stack, group, dict(tags or {}), on_epoch)
-            found |= {self.signature(trial): name for trial, name in zip(stack, ids, strict=True)}
+        planned = stacks(list(missing.values()))
+        units = [self._unit(stack, group, dict(tags or {})) for stack in planned]
+        if self.executor is None:
+            for stack, unit in zip(planned, units, strict=True):
+                self._train(stack, unit, on_epoch)
+        elif units:
+            self._delegate(self.executor, planned, units, on_epoch)
+        for stack, unit in zip(planned, units, strict=True):
+            found |= {self.signature(t): entry["id"] for t, entry in zip(stack, unit.trials, strict=True)}
+            self.trained += len(stack)
         self.records.update()
         return [self.records.trials[found[key]] for key in keys]
 
-    def _train(
-        self,
-        stack: Sequence[Trial],
-        group: Callable[[Trial], str | None],
-        tags: dict[str, str],
-        on_epoch: EpochCallback,
-    ) -> list[str]:
+    def perform(self, unit: Unit) -> None:
+        """Train a unit that another session has planned.
+
+        Raises:
+            UserError: its config makes no sense here, or its trials are not what they were where they were planned.
+        """
+        stack = [prepare(t["config"], test=t["test"], name=t["name"]) for t in unit.trials]
+        for trial, entry in zip(stack, unit.trials, strict=True):
+            if self.signature(trial) != entry["signature"]:
+                raise UserError(
+                    f"A worker on {self.environment['host']} has other code or data than the command that sent it "
+                    f"'{trial.label}': both must run the same version on the same files."
+                )
+        self._train(stack, unit, lambda trials, epoch: None)  # noqa: ARG005
+
+    def _unit(self, stack: Sequence[Trial], group: Callable[[Trial], str | None], tags: dict[str, str]) -> Unit:
+        """The stack as whoever trains it wants it, under the ids of an interrupted session where there was one."""
+        signatures = [self.signature(t) for t in stack]
+        ids, _ = Checkpoint(self.root, signatures).load() if not self.fresh else ([], None)
+        if not ids or not all(name in self.records.trials for name in ids):
+            ids = [new_id() for _ in stack]
+        entries = tuple(
+            {"id": name, "signature": key, "config": t.config, "name": t.name, "test": t.test, "group": group(t)}
+            for name, key, t in zip(ids, signatures, stack, strict=True)
+        )
+        gpu = stack[0].device.type == "cuda"
+        return Unit(str(self.root), self.journal.session, entries, tags, self.weights, not self.fresh, gpu)
+
+    def _delegate(
+        self, executor: Executor, planned: Sequence[Sequence[Trial]], units: Sequence[Unit], on_epoch: EpochCallback
+    ) -> None:
+        """Have the executor train the units; progress is read from the journals of its workers."""
+        self.journal.open()
+        known = self.records.trials
+        seen = [min(known[t["id"]].epochs if t["id"] in known else 0 for t in unit.trials) for unit in units]
+
+        def watch() -> None:
+            self.records.update()
+            for i, (stack, unit) in enumerate(zip(planned, units, strict=True)):
+                rows = [known.get(entry["id"]) for entry in unit.trials]
+                while all(row is not None and row.epochs > seen[i] for row in rows):
+                    seen[i] += 1
+                    on_epoch(stack, _recorded_epoch([row for row in rows if row is not None], seen[i]))
+
+        failures = [failure for _, failure in executor.run(units, watch) if failure is not None]
+        watch()
+        if failures:
+            raise failures[0].error()
+
+    def _train(self, stack: Sequence[Trial], unit: Unit, on_epoch: EpochCallback) -> None:
         """Train one stack from its first epoch, or from the checkpoint of a session that was interrupted."""
         dataset = self.dataset(stack[0])
         fit = Fit(stack, dataset)
-        checkpoint = Checkpoint(self.root, [self.signature(t) for t in stack])
-        ids, saved = checkpoint.load() if not self.fresh else ([], None)
-        if saved is not None and all(name in self.records.trials for name in ids):
+        ids = [entry["id"] for entry in unit.trials]
+        checkpoint = Checkpoint(self.root, [entry["signature"] for entry in unit.trials])
+        known, saved = checkpoint.load() if unit.resumable else ([], None)
+        if saved is not None and known == ids:
             fit.restore(saved)
-        else:
-            ids = [new_id() for _ in stack]
         opening: list[tuple[str, Mapping[str, Any]]] = []
-        for name, trial in zip(ids, stack, strict=True):
-            facts = self._facts(trial, dataset) | tags
-            opening.append(("trial", {"trial": name, "signature": self.signature(trial), "label": trial.label,
+        for entry, trial in zip(unit.trials, stack, strict=True):
+            facts = self._facts(trial, dataset) | dict(unit.tags)
+            opening.append(("trial", {"trial": entry["id"], "signature": entry["signature"], "label": trial.label,
                                       "config": trial.config, "tags": facts, "resumed": fit.done}))  # fmt: skip
-            where = group(trial)
-            if where is not None:
-                opening.append(("member", {"group": where, "trial": name}))
+            if entry["group"] is not None:
+                opening.append(("member", {"group": entry["group"], "trial": entry["id"]}))
         self.journal.extend(opening)
         trainer = stack[0].trainer
         try:
@@ -153,8 +207,6 @@ class Lab:
                                     "artifacts": str(folder.relative_to(self.root))}))  # fmt: skip
         self.journal.extend(closing)
         checkpoint.remove()
-        self.trained += len(ids)
-        return ids
 
     def _facts(self, trial: Trial, dataset: Dataset) -> dict[str, str]:
         names = trial.names
@@ -210,25 +262,7 @@ def _deterministic(wanted: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-class Checkpoint:
-    """Where a stack that is interrupted goes on: one file for all its trials, replaced whole or not at all."""
-
-    def __init__(self, root: Path, signatures: Sequence[str]) -> None:
-        key = hashlib.sha256("".join(signatures).encode()).hexdigest()[:32]
-        self.path = root / "checkpoints" / f"{key}.pt"
-
-    def load(self) -> tuple[list[str], dict[str, Any] | None]:
-        """The trials' ids and the snapshot, or ([], None) where there is none."""
-        if not self.path.is_file():
-            return [], None
-        saved = torch.load(self.path, map_location="cpu", weights_only=True)
-        return list(saved["trials"]), saved["snapshot"]
-
-    def save(self, ids: Sequence[str], snapshot: dict[str, Any]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self.path.with_suffix(".part")
-        torch.save({"trials": list(ids), "snapshot": snapshot}, scratch)
-        scratch.replace(self.path)
-
-    def remove(self) -> None:
-        self.path.unlink(missing_ok=True)
+def _recorded_epoch(rows: Sequence[TrialRecord], number: int) -> Epoch:
+    """One epoch of a stack as its workers have journaled it."""
+    points = {name: [row.curves[name][number - 1][2] for row in rows] for name in rows[0].curves}
+    return Epoch(number, points)

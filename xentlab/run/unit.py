@@ -1,0 +1,105 @@
+"""A stack as plain data, and what a process does that is handed one."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from xentlab.errors import UserError
+
+if TYPE_CHECKING:
+    from xentlab.run.lab import Lab
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The trials of one stack with all that training and recording them needs; nothing but plain data.
+
+    Attributes:
+        root: the output directory, on a file system that every worker sees under this path.
+        driver: the session that hands the unit out, see `journal`.
+        trials: for each its `id`, `signature`, `config`, `name` (of the loss), `test` and `group` (or None).
+        tags: what each trial is tagged with beside what it is.
+        weights: keep each trial's final and best weights.
+        resumable: go on from a checkpoint of these trials where there is one.
+        gpu: whether it asks for a GPU.
+    """
+
+    root: str
+    driver: str
+    trials: tuple[Mapping[str, Any], ...]
+    tags: Mapping[str, str]
+    weights: bool
+    resumable: bool
+    gpu: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Unit:
+        return cls(**{**data, "trials": tuple(data["trials"])})
+
+    @property
+    def label(self) -> str:
+        """What a person calls it: its first trial and how many more."""
+        first = self.trials[0]
+        more = f" and {len(self.trials) - 1} more" if len(self.trials) > 1 else ""
+        return f"{first['name']} · seed {first['config']['seed']}{more}"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a unit did not come to its end: one sentence, and whether it is the user's mistake."""
+
+    sentence: str
+    mistake: bool = False
+
+    def error(self) -> Exception:
+        return UserError(self.sentence) if self.mistake else TrainingError(self.sentence)
+
+
+class TrainingError(RuntimeError):
+    """A training raised, or the process that held it is lost for good."""
+
+
+class Executor(Protocol):
+    """Brings units to their end, wherever. To add one: a class with this method, and its YAML in configs/executor."""
+
+    def run(self, units: Sequence[Unit], watch: Callable[[], None]) -> Iterator[tuple[int, Failure | None]]:
+        """Train every unit; yields (index, None or why it failed) as each one ends, in any order.
+
+        A unit that fails does not stop the others. What is still running when the iterator is closed (Ctrl-C included)
+        is ended before it returns.
+
+        Args:
+            units: what to train; `perform` is what a worker does with one.
+            watch: to be called about twice a second while units run; it reads the workers' journals.
+        """
+        ...
+
+
+def perform(unit: Unit) -> Failure | None:
+    """Train a unit in this process, under a journal segment of this process; returns why it failed, or None.
+
+    The session's journal and the data it has read stay for the next unit of the same driver.
+    """
+    try:
+        _worker_lab(unit.root, unit.driver, unit.weights).perform(unit)
+    except UserError as error:
+        return Failure(str(error), mistake=True)
+    except Exception as error:
+        return Failure(f"{type(error).__name__}: {error}")
+    return None
+
+
+@functools.lru_cache(maxsize=1)
+def _worker_lab(root: str, driver: str, weights: bool) -> Lab:
+    from xentlab import environment
+    from xentlab.run.lab import Lab
+
+    return Lab.worker(Path(root), environment.describe(), driver, weights=weights)
