@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.func import functional_call
 
 from xentlab.step.objective import Facts, Objective
 from xentlab.step.state import State, row_norms
+from xentlab.step.tape import Tape, record
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class Looped(Lift):
 
 
 class Vectorised(Lift):
-    """All R trials as one tensor program.
+    """All R trials as one tensor program, written down the second time that it meets a batch's shape, then replayed.
 
     A batch is [R, B, ...], or [B, ...] where all rows share it (`shared`).
     """
@@ -153,8 +155,10 @@ class Vectorised(Lift):
         self._penalty_knobs = {k: self._knob(v) for k, v in objective.penalty_knobs.items()}
         batch = None if shared else 0
         self._lifted = torch.vmap(self._one, in_dims=(0, 0, 0, 0, batch, batch, 0))
+        self._compiled = compiled
         if compiled:
             self._lifted = torch.compile(self._lifted)
+        self._programs: dict[Hashable, Tape | Callable[..., Any] | None] = {}
         self._predict = torch.vmap(self._logits, in_dims=(0, 0, batch))
 
     def enter(self) -> None:
@@ -185,8 +189,30 @@ class Vectorised(Lift):
         return data, torch.zeros_like(data) if penalty is None else penalty, buffers
 
     def gradients(self, inputs: Tensor, target: Tensor, facts: Facts) -> tuple[Tensor, Tensor | None]:
+        if self._compiled:
+            return self._program(inputs, target, *facts.values(), names=tuple(facts))
+        given = (inputs, target, *facts.values())
+        key = (*facts, *((g.shape, g.stride(), g.dtype) for g in given))
+        replay = self._programs.get(key)
+        if replay is not None:
+            return replay(*given)
+        program = functools.partial(self._program, names=tuple(facts))
+        if key not in self._programs:
+            self._programs[key] = None
+            return program(*given)
+        result, tape = record(program, given)
+        self._programs[key] = tape or program
+        return result
+
+    def _program(self, inputs: Tensor, target: Tensor, *facts: Tensor, names: tuple[str, ...]) -> Any:
         data, penalty, buffers = self._lifted(
-            self._leaves, self.buffers, self._loss_knobs, self._penalty_knobs, inputs, target, facts
+            self._leaves,
+            self.buffers,
+            self._loss_knobs,
+            self._penalty_knobs,
+            inputs,
+            target,
+            dict(zip(names, facts, strict=True)),
         )
         total = (data + penalty).sum()
         grads = torch.autograd.grad(total, self._leaves, allow_unused=True, materialize_grads=True)

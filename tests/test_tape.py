@@ -1,0 +1,113 @@
+"""A recorded program and its replay: equal to the bit, on other values, reading what its weights hold by then."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+from support import compose_train
+from torch import Tensor
+
+from xentlab.data import Dataset
+from xentlab.losses.catalogue import catalogue
+from xentlab.losses.contract import spec_of
+from xentlab.step.tape import record
+from xentlab.train import Fit, Trial, prepare
+
+W = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def squared(weights: Tensor, x: Tensor) -> Tensor:
+    leaf = weights.detach().requires_grad_()
+    value = ((x @ leaf).relu() ** 2).mean()
+    return torch.autograd.grad(value, leaf)[0]
+
+
+def test_a_replay_is_the_function_on_other_values() -> None:
+    first, second = torch.randn(2, 7, 5, dtype=torch.float64)
+    result, tape = record(functools.partial(squared, W), [first])
+    assert tape is not None
+    assert torch.equal(result, squared(W, first))
+    assert torch.equal(tape(second), squared(W, second))
+    assert not torch.equal(tape(second), result)
+    assert not tape(second).requires_grad
+
+
+def test_a_replay_reads_what_the_weights_hold_by_then() -> None:
+    weights, x = W.clone(), torch.randn(7, 5, dtype=torch.float64)
+    _, tape = record(functools.partial(squared, weights), [x])
+    assert tape is not None
+    weights.mul_(-2)
+    assert torch.equal(tape(x), squared(weights, x))
+
+
+def test_what_a_program_writes_a_replay_writes_again() -> None:
+    total = torch.zeros(3)
+
+    def program(x: Tensor) -> tuple[Tensor, None]:
+        kept = x.clone()
+        kept.add_(1)
+        torch.cat([kept[:1], kept[1:]], out=total)
+        return kept.sum(), None
+
+    _, tape = record(program, [torch.zeros(3)])
+    assert tape is not None
+    value, nothing = tape(torch.tensor([1.0, 2.0, 3.0]))
+    assert nothing is None
+    assert value == 9
+    assert total.tolist() == [2.0, 3.0, 4.0]
+
+
+def test_a_program_that_a_number_steers_is_not_recorded() -> None:
+    def steered(x: Tensor) -> Tensor:
+        return x * 2 if x.sum() > 0 else x
+
+    result, tape = record(steered, [torch.ones(2)])
+    assert result.tolist() == [2.0, 2.0]
+    assert tape is None
+
+
+def test_calls_that_nothing_reads_are_left_out_and_memory_is_counted() -> None:
+    def program(x: Tensor) -> Tensor:
+        x.exp()
+        doubled = x * 2  # 4,000 bytes
+        shown = doubled.view(10, 100)
+        return (shown + 1).sum()  # 4,000 bytes more while both live
+
+    _, tape = record(program, [torch.ones(1000)])
+    assert tape is not None
+    assert tape.calls == 4
+    assert 8000 <= tape.peak_bytes <= 8016
+    assert tape(torch.zeros(1000)) == 1000
+
+
+SETTINGS = {
+    "multiclass": ("dataset=digits", "dataset.train_fraction=0.1", "model=linear"),
+    "multilabel": ("dataset=multilabel_synthetic", "dataset.samples=120", "model=linear"),
+    "segmentation": (
+        "dataset=scenes", "dataset.samples=24", "dataset.canvas=8", "dataset.max_objects=1", "model=unet",
+        "model.width=2", "model.depth=1", "trainer.batch_size=8",
+    ),
+}  # fmt: skip
+CELLS = [(name, task) for name, function in catalogue().items() for task in spec_of(function).tasks]
+
+
+def trial(name: str, task: str, seed: int, lift: str) -> Trial:
+    overrides = (*SETTINGS[task], f"loss={name}", "optimizer.lr=0.02", "trainer.epochs=2", "trainer.precision=float64")
+    return prepare(compose_train(*overrides, f"seed={seed}", f"trainer.lift={lift}"))
+
+
+@functools.cache
+def data(task: str) -> Dataset:
+    dataset: Dataset = trial("ce", task, 0, "auto").dataset()
+    return dataset
+
+
+@pytest.mark.parametrize(("name", "task"), CELLS)
+def test_a_replayed_stack_of_every_loss_is_each_of_its_trials_alone(name: str, task: str) -> None:
+    stack = Fit([trial(name, task, seed, "vectorised") for seed in (0, 1)], data(task))
+    assert len(list(stack.epochs())) == 2
+    alone = Fit([trial(name, task, seed, "looped") for seed in (0, 1)], data(task))
+    list(alone.epochs())
+    torch.testing.assert_close(stack.state.params, alone.state.params, rtol=1e-9, atol=1e-11)

@@ -1,0 +1,213 @@
+"""A tensor program recorded once and replayed: the same ATen calls on other values of the same shapes.
+
+`torch.vmap` and autograd decide anew in every step what to compute, and for small models that costs more than the
+arithmetic. Their decisions depend on shapes alone, so the calls they end in are written down, below both of them, and
+replayed. A replay gives the bits that the recorded function would have given.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+_ATEN = torch.ops.aten
+# What reads a number back to Python may have steered it: for other values the program could be another one.
+_STEERING = {_ATEN._local_scalar_dense.default, _ATEN.is_nonzero.default, _ATEN.equal.default}
+_RENAMING = {
+    _ATEN.alias.default,
+    _ATEN.detach.default,
+    _ATEN.view.default,
+    _ATEN._unsafe_view.default,
+    _ATEN.expand.default,
+}
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """A value of the replay: an input, or what a call returned."""
+
+    number: int
+
+
+@dataclass
+class _Call:
+    function: Any
+    args: Any
+    kwargs: dict[str, Any]
+    outputs: Any  # as the function returns it, with a slot for each tensor
+
+
+class Tape:
+    """What `record` returns: call it with inputs of the recorded shapes.
+
+    Tensors that the program read but was not given (weights, knobs) are held by reference: a replay reads what they
+    hold then. What it wrote into such tensors it writes again.
+
+    Attributes:
+        peak_bytes: what the recorded run held at most at one time in tensors that it made itself.
+    """
+
+    def __init__(self, calls: Sequence[_Call], inputs: Sequence[_Slot], outputs: Any, peak_bytes: int) -> None:
+        self.peak_bytes = peak_bytes
+        calls = _needed(calls, outputs)
+        self.calls = len(calls)
+        self._replay = _compiled(calls, inputs, outputs)
+
+    def __call__(self, *inputs: Tensor) -> Any:
+        with torch.no_grad():
+            return self._replay(*inputs)
+
+
+def record(function: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple[Any, Tape | None]:
+    """Run `function(*inputs)` and write down what it calls.
+
+    Args:
+        function: whose calls depend on the shapes of its inputs, not on their values; it returns tensors, None, or
+            nested tuples or dicts of them.
+        inputs: what will differ between replays.
+
+    Returns:
+        What the function returned, and its tape; None in the tape's place where it read a number back to Python.
+    """
+    recorder = _Recorder()
+    slots = [recorder.name(tensor) for tensor in inputs]
+    with recorder:
+        result = function(*inputs)
+    if recorder.steered:
+        return result, None
+    outputs = tree_map(recorder.place, result)
+    return result, Tape(recorder.calls, slots, outputs, _peak_bytes(recorder, outputs))
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[_Call] = []
+        self.storages: dict[_Slot, int] = {}  # which storage a slot shows; of storages made here alone
+        self.sizes: dict[int, int] = {}
+        self.steered = False
+        self._slots: dict[int, _Slot] = {}
+        self._alive: list[Tensor] = []  # an id stays one tensor's only while that tensor lives
+
+    def name(self, tensor: Tensor, slot: _Slot | None = None) -> _Slot:
+        """Give a tensor a slot: a new one, or that of the tensor whose values it shows unchanged."""
+        if id(tensor) not in self._slots:
+            self._alive.append(tensor)
+            self._slots[id(tensor)] = slot or _Slot(len(self._alive))
+        return self._slots[id(tensor)]
+
+    def place(self, value: Any) -> Any:
+        """The slot of a tensor that has one; anything else as it is."""
+        return self._slots.get(id(value), value) if isinstance(value, Tensor) else value
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        self.steered |= func in _STEERING
+        placed = tree_map(self.place, (args, kwargs))
+        result = func(*args, **kwargs)
+        if func in _RENAMING and isinstance(placed[0][0], _Slot) and _unchanged(args[0], result):
+            self.name(result, placed[0][0])
+            return result
+        outputs = tree_map(lambda v: self.name(v) if isinstance(v, Tensor) else v, result)
+        self._account((args, kwargs), result, outputs)
+        self.calls.append(_Call(func, placed[0], placed[1], outputs))
+        return result
+
+    def _account(self, given: Any, result: Any, outputs: Any) -> None:
+        """Note which storages a call has made, and which slots show them."""
+        before = {v.untyped_storage()._cdata for v in tree_leaves(given) if isinstance(v, Tensor)}
+        for tensor, slot in zip(tree_leaves(result), tree_leaves(outputs), strict=True):
+            if isinstance(slot, _Slot):
+                storage = tensor.untyped_storage()
+                if storage._cdata in self.sizes or storage._cdata not in before:
+                    self.sizes[storage._cdata] = storage.nbytes()
+                    self.storages[slot] = storage._cdata
+
+
+def _unchanged(before: Tensor, after: Tensor) -> bool:
+    return (before.shape, before.stride(), before.storage_offset()) == (
+        after.shape,
+        after.stride(),
+        after.storage_offset(),
+    )
+
+
+def _slots(value: Any) -> Iterable[_Slot]:
+    return (leaf for leaf in tree_leaves(value) if isinstance(leaf, _Slot))
+
+
+def _needed(calls: Sequence[_Call], outputs: Any) -> list[_Call]:
+    """Without the calls whose results nothing reads."""
+    read, kept = set(_slots(outputs)), []
+    for call in reversed(calls):
+        if call.function._schema.is_mutable or any(slot in read for slot in _slots(call.outputs)):
+            read.update(_slots((call.args, call.kwargs)))
+            kept.append(call)
+    return kept[::-1]
+
+
+def _last_reads(calls: Sequence[_Call], outputs: Any) -> dict[_Slot, int]:
+    """After which call a slot is read no more."""
+    last: dict[_Slot, int] = {}
+    for i, call in enumerate(calls):
+        last |= dict.fromkeys(_slots((call.args, call.kwargs, call.outputs)), i)
+    return last | dict.fromkeys(_slots(outputs), len(calls))
+
+
+def _peak_bytes(recorder: _Recorder, outputs: Any) -> int:
+    """The most bytes held at once by what the calls made; a storage is held as long as a slot that shows it is read."""
+    calls = recorder.calls
+    made: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for slot, i in _last_reads(calls, outputs).items():
+        storage = recorder.storages.get(slot)
+        if storage is not None:
+            last[storage] = max(last.get(storage, 0), i)
+    for i, call in enumerate(calls):
+        for slot in _slots(call.outputs):
+            if slot in recorder.storages:
+                made.setdefault(recorder.storages[slot], i)
+    changes = [0] * (len(calls) + 2)
+    for storage, i in made.items():
+        changes[i] += recorder.sizes[storage]
+        changes[last[storage] + 1] -= recorder.sizes[storage]
+    return max(itertools.accumulate(changes))
+
+
+def _compiled(calls: Sequence[_Call], inputs: Sequence[_Slot], outputs: Any) -> Callable[..., Any]:
+    """A Python function of the inputs that makes the calls one after another and lets go of what is read no more."""
+    space: dict[str, Any] = {}
+    given = {s.number for s in inputs}
+
+    def word(value: Any) -> str:
+        if isinstance(value, _Slot):
+            return f"v{value.number}"
+        if type(value) in (list, tuple):
+            inner = "".join(word(v) + ", " for v in value)
+            return f"[{inner}]" if isinstance(value, list) else f"({inner})"
+        if type(value) is dict:
+            return "{" + ", ".join(f"{k!r}: {word(v)}" for k, v in value.items()) + "}"
+        space[f"c{len(space)}"] = value
+        return f"c{len(space) - 1}"
+
+    last = _last_reads(calls, outputs)
+    lines = [f"def replay({', '.join(f'v{s.number}' for s in inputs)}):"]
+    for i, call in enumerate(calls):
+        arguments = [word(a) for a in call.args] + [f"{k}={word(v)}" for k, v in call.kwargs.items()]
+        result = word(call.outputs) if not isinstance(call.outputs, list) else word(tuple(call.outputs))
+        lines.append(f"    {result} = {word(call.function)}({', '.join(arguments)})" if any(_slots(call.outputs))
+                     else f"    {word(call.function)}({', '.join(arguments)})")  # fmt: skip
+        done = {f"v{s.number}" for s in _slots((call.args, call.kwargs, call.outputs)) if last[s] == i}
+        if done - {f"v{n}" for n in given}:
+            lines.append(f"    del {', '.join(sorted(done - {f'v{n}' for n in given}))}")
+    lines.append(f"    return {word(outputs)}")
+    exec("\n".join(lines), space)
+    replay: Callable[..., Any] = space["replay"]
+    return replay
