@@ -153,3 +153,10 @@ def test_a_wrong_exhibit_is_refused_in_one_sentence(path: tuple[Any, ...], value
     place[last] = value
     with pytest.raises(UserError, match=sentence):
         report.html(Record.from_json(broken))
+
+
+def test_classes_have_colours_that_stay_apart_and_away_from_ignored_pixels() -> None:
+    colours = figures.class_colours(11)  # a street scene's
+    every = np.concatenate([colours, [figures.IGNORED]])
+    apart = np.linalg.norm(every[:, None] - every[None], axis=2) + 9 * np.eye(len(every))
+    assert apart.min() > 0.2

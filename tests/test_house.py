@@ -135,7 +135,7 @@ COMPONENTS = sorted(
     for f in (CONFIGS / g).glob("*.yaml")
 )
 # A preset chooses values of its own; its keys must still be knobs.
-PRESETS = {"camvid", "compound"}
+PRESETS = {"camvid", "scenes_small", "compound"}
 
 
 @pytest.mark.parametrize("file", COMPONENTS, ids=lambda f: f"{f.parent.name}/{f.stem}")

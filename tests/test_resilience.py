@@ -153,9 +153,9 @@ COMPARISON = (
 )  # fmt: skip
 
 
-def verdicts(here: Path) -> str:
-    """What a comparison found, newest first, without what it took."""
-    folder = max((here / "xentlab-runs" / "comparisons").iterdir())
+def verdicts(here: Path, name: str = "quickstart") -> str:
+    """What the newest comparison of a name found, without what it took."""
+    folder = max((here / "xentlab-runs" / "comparisons").glob(f"{name}-*"))
     record = json.loads((folder / "verdicts.json").read_text())
     return json.dumps({k: v for k, v in record.items() if k not in ("created", "cost", "environment", "command")})
 
@@ -182,6 +182,36 @@ def test_a_comparison_killed_again_and_again_ends_with_the_same_table(tmp_path: 
     finished = [t for t in records(broken).trials.values() if t.status == "finished"]
     assert len({t.signature for t in finished}) == len(finished)
     assert_mirrors(broken)
+
+
+SHORT = (*COMPARISON, "trainer.epochs=6")
+OTHER = (*SHORT, "comparison.name=other", "comparison.losses=[ce,bce]")
+
+
+@pytest.mark.slow
+def test_two_comparisons_at_once_on_one_database_do_not_disturb_each_other(tmp_path: Path) -> None:
+    both, alone = tmp_path / "both", {"quickstart": tmp_path / "first", "other": tmp_path / "second"}
+    commands = {"quickstart": SHORT, "other": OTHER}
+    for folder in (both, *alone.values()):
+        folder.mkdir()
+    # Nothing is there yet: both make the output directory and the database, and both train the same ce.
+    together = [start(both, *command) for command in commands.values()]
+    said = [process.communicate(timeout=120)[1] for process in together]
+    assert [process.returncode for process in together] == [0, 0], said
+    finish(start(both, "sync"))
+    for name, command in commands.items():
+        finish(start(alone[name], *command, "tracking=off"))
+        assert verdicts(both, name) == verdicts(alone[name], name)
+    found = runs(both)
+    assert all(run.info.status == "FINISHED" for run in found)
+    tops = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    assert sorted(run.data.tags["comparison"] for run in tops) == ["other", "quickstart"]
+    for top in tops:
+        losses = [r.data.params["loss"] for r in found if r.data.tags.get("mlflow.parentRunId") == top.info.run_id]
+        assert sorted(losses) == (["bce", "ce"] if top.data.tags["comparison"] == "other" else ["ce", "mse"])
+    trials = [run.data.tags["xentlab.trial"] for run in found if "xentlab.trial" in run.data.tags]
+    assert len(set(trials)) == len(trials)
+    assert_mirrors(both)
 
 
 def client(here: Path) -> Any:

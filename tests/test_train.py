@@ -57,7 +57,7 @@ def test_tuning_trials_cannot_reach_test_data() -> None:
     assert not [key for key in end if key.startswith("test")]
     assert fit.batches.size["test"] == 0
     with pytest.raises((IndexError, ValueError)):
-        fit._evaluate("test")
+        fit.evaluate("test")
     split = Split(torch.arange(3), torch.arange(3, 5), torch.arange(5, 9), torch.zeros(3)).without_test()
     assert len(split.test) == 0
 

@@ -164,6 +164,8 @@ class Records:
         self.sessions: dict[str, dict[str, Any]] = {}
         self._offsets: dict[Path, int] = {}
         self._orphans: list[tuple[str, str]] = []
+        self._by_signature: dict[str, list[TrialRecord]] = {}
+        self._filed: set[tuple[str, str]] = set()
 
     def update(self) -> set[str]:
         """Read new events; returns the ids of trials and groups that changed."""
@@ -190,7 +192,7 @@ class Records:
 
     def finished(self, signature: str) -> TrialRecord | None:
         """The latest finished trial of this signature."""
-        found = [t for t in self.trials.values() if t.signature == signature and t.status == "finished"]
+        found = [t for t in self._by_signature.get(signature, ()) if t.status == "finished"]
         return max(found, key=lambda t: t.start, default=None)
 
     def _new_events(self, path: Path) -> Iterator[dict[str, Any]]:
@@ -208,6 +210,10 @@ class Records:
                 self.sessions[session] = e
                 return set()
             case "group":
+                if e["group"] in self.groups:  # taken up again by a later session
+                    group = self.groups[e["group"]]
+                    group.session, group.status, group.end = session, "running", None
+                    return {group.id}
                 self.groups[e["group"]] = GroupRecord(
                     e["group"], e["kind"], e["name"], e["parent"], e["params"], e["tags"], session, e["time"]
                 )
@@ -217,9 +223,9 @@ class Records:
                 if known is not None:  # taken up again by a later session
                     known.session, known.status, known.end, known.reason = session, "running", None, ""
                     return {known.id}
-                self.trials[e["trial"]] = TrialRecord(
-                    e["trial"], e["signature"], e["label"], e["config"], e["tags"], session, e["time"]
-                )
+                new = TrialRecord(e["trial"], e["signature"], e["label"], e["config"], e["tags"], session, e["time"])
+                self.trials[new.id] = new
+                self._by_signature.setdefault(new.signature, []).append(new)
                 return {e["trial"]}
             case "member":
                 self._orphans.append((e["group"], e["trial"]))
@@ -257,7 +263,8 @@ class Records:
         waiting, changed = [], set()
         for group, trial in self._orphans:
             if group in self.groups and trial in self.trials:
-                if trial not in self.groups[group].members:
+                if (group, trial) not in self._filed:
+                    self._filed.add((group, trial))
                     self.groups[group].members.append(trial)
                     changed |= {group, trial}
             else:

@@ -44,7 +44,7 @@ _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("xentlab import quickstart.zip", "xentlab import quickstart.zip --root elsewhere"),
     ),
     "list": (
-        "what can be chosen: losses, datasets, models, optimizers, schedules, regularizers, comparisons",
+        "what can be chosen: losses, datasets, models, optimizers, schedules, regularizers, executors, comparisons",
         ("xentlab list losses", "xentlab list losses custom_ce"),
     ),
     "check-loss": (
@@ -93,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
             add_help=name not in ("train", "compare"),
         )
     made["list"].add_argument(
-        "kind", help="losses, datasets, models, optimizers, schedules, regularizers or comparisons"
+        "kind", help="losses, datasets, models, optimizers, schedules, regularizers, executors or comparisons"
     )
     made["list"].add_argument("name", nargs="?", help="show one of them in full")
     made["check-loss"].add_argument("target", help="a name of `xentlab list losses`, or a dotted path")

@@ -29,6 +29,7 @@ KINDS = {
     "optimizers": "optimizer",
     "schedules": "schedule",
     "regularizers": "regularizer",
+    "executors": "executor",
     "comparisons": "comparison",
 }
 
@@ -202,7 +203,7 @@ def print_hydra_help(command: str, summary: str, examples: Sequence[str], overri
     """The help of a command whose arguments are Hydra's overrides: groups, keys and two examples."""
     print(f"usage: xentlab {command} [-m] [GROUP=NAME ...] [KEY=VALUE ...]\n")
     print(f"{summary[0].upper()}{summary[1:]}.\n{overrides}.\n")
-    groups = ["dataset", "model", "loss", "regularizer", "optimizer", "schedule", "tracking"]
+    groups = ["dataset", "model", "loss", "regularizer", "optimizer", "schedule", "executor", "tracking"]
     if command == "compare":
         groups = ["comparison", *groups]
     print("groups:")

@@ -18,8 +18,7 @@ from xentlab.cli.progress import progress_bar
 from xentlab.cli.session import session
 from xentlab.comparison import Study, first_trial, make_overview, make_record, read_study, run_comparison
 from xentlab.comparison.folder import Composed, list_trials, remember, write_folder
-from xentlab.journal import new_id
-from xentlab.report import Record, print_verdict, sentences, write, write_study
+from xentlab.report import Record, headlines, print_verdict, sentences, write, write_study
 from xentlab.run import Lab
 
 
@@ -53,12 +52,8 @@ def run_study(study: Study, lab: Lab, command: str, config: Mapping[str, Any], c
     for label, protocol in study.cells.items():
         if len(study.cells) > 1 and parent is None:
             lab.signature(first_trial(protocol))  # a mistake in the data is found before anything is written
-            parent = new_id()
-            facts: dict[str, Any] = {"cells": len(study.cells)}
-            tags = {"comparison": study.name}
-            lab.journal.append(
-                "group", group=parent, kind="comparison", name=study.name, parent=None, params=facts, tags=tags
-            )
+            facts = {"kind": "comparison", "name": study.name, "parent": None, "params": {"cells": len(study.cells)}}
+            (parent,) = lab.open_groups([{**facts, "tags": {"comparison": study.name}}])
         result = run_comparison(protocol, lab, progress_bar, parent=parent, cell=label)
         trials += sum(result.tuning_trials.values()) + sum(map(len, result.finals.values()))
         record = Record.from_json(make_record(result, lab, command))
@@ -73,6 +68,7 @@ def run_study(study: Study, lab: Lab, command: str, config: Mapping[str, Any], c
         _file(lab, record, result.group, result.loss_groups, None if parent else str(folder))
     if parent is not None:
         overview = make_overview([(label, record.to_json()) for label, record in records])
+        print("\n".join(headlines(records)))
         paths = write_study(study.name, study.question, command, records, lab.root / folder, overview)
         write_folder(lab.root / folder, config, composed, lab.environment, list_trials(lab.records, parent))
         _file_study(lab, study, records, parent, str(folder))
@@ -84,8 +80,10 @@ def run_study(study: Study, lab: Lab, command: str, config: Mapping[str, Any], c
 
 def _file_study(lab: Lab, study: Study, records: list[tuple[str, Record]], group: str, folder: str) -> None:
     """Write the verdicts of all cells into the journal."""
+    heads = headlines(records)
     lines = [f"{label}: {sentence}" for label, record in records for sentence in sentences(record)]
-    tags = {"mlflow.note.content": "\n\n".join([study.question, *lines]), "verdict": lines[0]}
+    note = "\n\n".join([*heads, study.question, *lines, f"`{records[0][1].command}`"])
+    tags = {"mlflow.note.content": note, "verdict": " ".join(heads)}
     lab.journal.append("group_end", group=group, status="finished", tags=tags, metrics={}, artifacts=folder)
 
 

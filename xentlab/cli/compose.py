@@ -19,8 +19,10 @@ def config_dir() -> Path:
     return inside if inside.is_dir() else package.parent / "configs"
 
 
-def run_composed(config_name: str, overrides: Sequence[str], job: Callable[[dict[str, Any], list[str]], None]) -> None:
+def run_composed(config_name: str, overrides: Sequence[str], job: Callable[[dict[str, Any], list[str]], Any]) -> None:
     """Compose `config_name` with Hydra's command line and call `job(config, overrides)` for each job of it.
+
+    What `job` returns is what a sweeper sees; it may be a promise, `xentlab.launcher.deferred.Deferred`.
 
     Raises:
         UserError: Hydra could not make sense of the command line.
@@ -31,13 +33,17 @@ def run_composed(config_name: str, overrides: Sequence[str], job: Callable[[dict
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    def task(config: DictConfig) -> None:
+    from xentlab.launcher.deferred import settled
+    from xentlab.launcher.stack import register
+
+    def task(config: DictConfig) -> Any:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         assert isinstance(plain, dict)
         try:
-            job({str(k): v for k, v in plain.items()}, list(HydraConfig.get().overrides.task))
+            return settled(job({str(k): v for k, v in plain.items()}, list(HydraConfig.get().overrides.task)))
         except Exception as error:  # Hydra would print its own line about it: raised again below
             failed.append(error)
+            return None
 
     failed: list[Exception] = []
     # Hydra prints its errors and ends the process unless it is told to raise them.
@@ -45,6 +51,7 @@ def run_composed(config_name: str, overrides: Sequence[str], job: Callable[[dict
     sys.argv = ["xentlab", *overrides]
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a user's own loss lives beside where the command is called
+    register()
     try:
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(task)()
     except (HydraException, OmegaConfBaseException) as error:

@@ -14,7 +14,8 @@ from xentlab.cli.console import console
 from xentlab.comparison import Protocol, Study
 from xentlab.comparison.search import make_search
 from xentlab.run import Lab
-from xentlab.train import Fit, Trial, stacks
+from xentlab.train import Fit, Trial
+from xentlab.train.memory import footprint
 
 # Epochs are timed on this share of the first one, and at least this many steps.
 _STEPS = 10
@@ -33,7 +34,7 @@ def print_estimate(study: Study, config: Mapping[str, Any]) -> None:
             keys = [lab.signature(t) for t in trials]
             missing = [t for t, k in zip(trials, keys, strict=True) if k not in seen and lab.recorded(t) is None]
             seen |= set(keys)  # a fairness mode reuses the tuning of another
-            planned = stacks(missing)
+            planned = lab.plan(missing)
             memory, seconds = _cost(planned, lab)
             total += seconds
             cells = (len(trials), len(trials) - len(missing), len(planned), f"{memory / 2**20:.1f}", f"{seconds:.0f}")
@@ -42,7 +43,7 @@ def print_estimate(study: Study, config: Mapping[str, Any]) -> None:
     page.print(table)
     page.print(
         f"about {total:.0f} s on this machine; more where a winner sits on the edge of its grid and the grid is "
-        f"extended. Memory is the largest stack's state and data.",
+        f"extended. Memory is the largest stack's, from one measured step.",
         highlight=False,
     )
 
@@ -66,8 +67,8 @@ def _cost(planned: Sequence[Sequence[Trial]], lab: Lab) -> tuple[int, float]:
     memory, seconds = 0, 0.0
     for stack in planned:
         fit = Fit(stack, lab.dataset(stack[0]))
-        tensors = [*fit.state.tensors().values(), *fit.best.values(), fit.dataset.inputs]
-        memory = max(memory, sum(t.nbytes for t in tensors) + fit.state.params.nbytes)
+        looped = fit.lift == "looped"
+        memory = max(memory, footprint(stack[0], fit.dataset, looped=looped).stack(len(stack)))
         seconds += stack[0].trainer.epochs * _epoch_seconds(fit)
     return memory, seconds
 
@@ -89,5 +90,5 @@ def _epoch_seconds(fit: Fit) -> float:
             break
     step = (time.perf_counter() - began) / max(steps, 1) if began else 0.0
     evaluated = time.perf_counter()
-    fit._evaluate("val")
+    fit.evaluate("val")
     return step * fit.steps_per_epoch * len(fit.lifts) + (time.perf_counter() - evaluated)

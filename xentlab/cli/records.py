@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 from rich.table import Table
+from rich.text import Text
 
 from xentlab import reproduce as again
 from xentlab import schema
@@ -38,6 +39,7 @@ from xentlab.comparison.folder import (
 from xentlab.errors import UserError, unknown
 from xentlab.journal import Records, TrialRecord
 from xentlab.report import Record, Study, html, latex, markdown, print_verdict, several
+from xentlab.report.study import sentences as over_cells
 from xentlab.run import Lab
 
 
@@ -74,6 +76,8 @@ def report(name: str, kind: str, root: str) -> int:
             if cell:
                 print(cell)
             print_verdict(record, console())
+        for sentence, _ in over_cells(found).values() if isinstance(found, Study) else ():
+            console().print(Text(sentence))
     return 0
 
 
@@ -124,6 +128,8 @@ def reproduce(
         _tell_import(import_archive(archive, place))
     own = {
         "output": {"root": str(place), "fresh": True, "weights": True},
+        # as recorded: stack by stack, with the threads of this process
+        "executor": yaml.safe_load((config_dir() / "executor" / "inline.yaml").read_text()),
         "tracking": yaml.safe_load((config_dir() / "tracking" / "mlflow.yaml").read_text())
         | {"enabled": tracking, "uri": uri, "experiment": experiment},
     }

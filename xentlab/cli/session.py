@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xentlab import environment
+from xentlab.launcher.executors import executor_of
 from xentlab.run import Lab
 from xentlab.tracking import Tracker, resolve
 
@@ -17,9 +18,11 @@ from xentlab.tracking import Tracker, resolve
 def session(config: Mapping[str, Any], command: str) -> Iterator[Lab]:
     """A lab over `output.root`; whatever it journals reaches MLflow in the background unless `tracking=off`."""
     root = Path(config["output"]["root"]).absolute()
+    executor = executor_of(config)
     lab = Lab.open(
         root, environment.describe(), command, fresh=config["output"]["fresh"], weights=config["output"]["weights"]
     )
+    lab.executor = executor
     tracking = config["tracking"]
     tracker: Tracker | None = None
     if tracking["enabled"]:
@@ -33,6 +36,8 @@ def session(config: Mapping[str, Any], command: str) -> Iterator[Lab]:
     try:
         yield lab
     finally:
+        if executor is not None:
+            executor.close()
         lab.journal.close()
         if tracker is not None:
             _drain(tracker, float(tracking["wait"]))
@@ -44,7 +49,7 @@ def warn(sentence: str) -> None:
 
 
 def _drain(tracker: Tracker, wait: float) -> None:
-    """Wait until MLflow has everything; Ctrl-C leaves it to go on by itself."""
+    """Wait until MLflow has everything, but not for long; Ctrl-C leaves it to go on by itself."""
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -53,3 +58,8 @@ def _drain(tracker: Tracker, wait: float) -> None:
             tracker.close(wait)
     else:
         tracker.close(wait)
+    if tracker.done is None and tracker.reachable and tracker.feeding:
+        warn(
+            f"MLflow at {tracker.destination.shown} still gets about {tracker.pending} points in the background; "
+            f"should this machine stop before, send them with `{tracker.destination.sync_command}`."
+        )

@@ -15,14 +15,18 @@ from xentlab.cli.progress import progress_bar
 from xentlab.cli.session import session
 from xentlab.errors import UserError
 from xentlab.journal import TrialRecord, new_id
+from xentlab.launcher.deferred import Deferred
 from xentlab.metrics import LABELS
-from xentlab.run import Lab
+from xentlab.run import Lab, TrainingError
 from xentlab.train import Trial, prepare
+
+_MULTIRUN = {"-m", "--multirun"}
 
 
 def train(overrides: Sequence[str]) -> int:
     """Train what the overrides describe; returns the exit code."""
-    sweep = bool({"-m", "--multirun"} & set(overrides))
+    sweep = bool(_MULTIRUN & set(overrides))
+    overrides = sorted(overrides, key=lambda o: o not in _MULTIRUN)  # Hydra wants its flags first
     with contextlib.ExitStack() as stack:
         jobs = _Sweep(list(overrides), stack) if sweep else _Single(stack)
         run_composed("train", overrides, jobs)
@@ -50,60 +54,83 @@ class _Single:
 
 
 class _Sweep:
-    """The jobs of one multirun, filed under one parent. A failing job does not stop the others."""
+    """The jobs of one multirun, filed under one parent. A failing job does not stop the others.
+
+    Each job is checked when Hydra calls it; all are trained together when the launcher has called the last one, or one
+    by one under a launcher that does not wait.
+    """
 
     def __init__(self, overrides: list[str], stack: contextlib.ExitStack) -> None:
-        self._name = " ".join(o for o in overrides if o not in ("-m", "--multirun"))
+        self._name = " ".join(o for o in overrides if o not in _MULTIRUN)
         self._stack = stack
         self._lab: Lab | None = None
         self._group = new_id()
-        self._records: list[TrialRecord] = []
+        self._opened = False
+        self._pending: list[tuple[str, Trial]] = []
+        self._values: dict[int, float | None] = {}
+        self._count = 0
         self._failures: list[tuple[str, str, bool]] = []
 
-    def __call__(self, config: dict[str, Any], overrides: list[str]) -> None:
+    def __call__(self, config: dict[str, Any], overrides: list[str]) -> Deferred | None:
         line = " ".join(overrides)
         try:
             trial = prepare(config)
             if self._lab is None:
                 self._lab = self._stack.enter_context(session(config, "train -m"))
-            # Data and model are checked before the sweep's parent is written.
-            self._lab.signature(trial)
-            if not self._records:
-                tags = {"overrides": self._name}
-                self._lab.journal.append(
-                    "group",
-                    group=self._group,
-                    kind="sweep",
-                    name=f"sweep {self._name}",
-                    parent=None,
-                    params={},
-                    tags=tags,
-                )
-            record = run_one(self._lab, trial, self._group)
-        except UserError as error:
-            self._failures.append((line, str(error), True))
+            self._lab.signature(trial)  # reads the data, so that a mistake there is this job's
         except Exception as error:
-            self._failures.append((line, f"{type(error).__name__}: {error}", False))
+            self._fail(line, error)
+            return None
+        self._pending.append((line, trial))
+        return Deferred(lambda: self._values.get(id(trial)), self)
+
+    def run(self) -> None:
+        """Train the jobs that wait, in stacks."""
+        pending, self._pending = self._pending, []
+        if not pending or self._lab is None:
+            return
+        lab, trials = self._lab, [trial for _, trial in pending]
+        if not self._opened:
+            tags = {"overrides": self._name}
+            lab.journal.append(
+                "group", group=self._group, kind="sweep", name=f"sweep {self._name}", parent=None, params={}, tags=tags
+            )
+            self._opened = True
+        missing = {lab.signature(t): t.trainer.epochs for t in trials if lab.recorded(t) is None}
+        with progress_bar(f"{len(trials)} trials", sum(missing.values())) as on_epoch:
+            outcomes = lab.attempt(trials, group=lambda _: self._group, on_epoch=on_epoch)
+        for (line, trial), outcome in zip(pending, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                self._fail(line, outcome)
+            else:
+                self._count += 1
+                self._values[id(trial)] = outcome.summary.get(f"best/val/{trial.monitor}")
+                print(f"{self._count:>4}  {line}: {headline(outcome)}")
+
+    def _fail(self, line: str, error: Exception) -> None:
+        if isinstance(error, UserError):
+            self._failures.append((line, str(error), True))
+        elif isinstance(error, TrainingError):
+            self._failures.append((line, str(error), False))
         else:
-            self._records.append(record)
-            print(f"{len(self._records):>4}  {line}: {headline(record)}")
+            self._failures.append((line, f"{type(error).__name__}: {error}", False))
 
     def end(self) -> int:
-        if self._lab is not None and self._records:
+        if self._lab is not None and self._opened:
             status = "failed" if self._failures else "finished"
             self._lab.journal.append(
                 "group_end",
                 group=self._group,
                 status=status,
                 tags={},
-                metrics={"trials": len(self._records)},
+                metrics={"trials": self._count},
                 artifacts=None,
             )
         for line, message, _ in self._failures:
             print(f"xentlab: failed: {line}: {message}", file=sys.stderr)
         if not self._failures:
             return 0
-        only_mistakes = not self._records and all(mistake for _, _, mistake in self._failures)
+        only_mistakes = not self._count and all(mistake for _, _, mistake in self._failures)
         return 2 if only_mistakes else 1
 
 

@@ -9,6 +9,7 @@ reproduction.json  only where the comparison ran another one again: how the two 
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,12 +31,13 @@ _HEAD = "# All that this comparison was asked to do, resolved; `xentlab reproduc
 
 
 def remember(group_node: GroupNode, composed: Composed) -> GroupNode:
-    """`group_node`, which also keeps in `composed` whatever it composes."""
+    """`group_node`, which also keeps in `composed` whatever it composes, and composes nothing twice."""
 
     def compose(group: str, name: str) -> dict[str, Any]:
-        node = group_node(group, name)
-        composed.setdefault(group, {})[name] = node
-        return dict(node)
+        known = composed.setdefault(group, {})
+        if name not in known:
+            known[name] = group_node(group, name)
+        return copy.deepcopy(known[name])
 
     return compose
 

@@ -91,6 +91,7 @@ def _loss(result: Result, label: str) -> dict[str, Any]:
         "label": label,
         "knobs": knobs | chosen,
         "on_edge": bool(tuning.on_edge),
+        "stuck": sum(bool(r.summary["stuck"]) for r in result.finals[label]),
         "note": "; ".join(notes),
         "tuning": _sensitivity(result, label),
     }

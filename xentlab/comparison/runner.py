@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ from typing import Any
 
 from xentlab.comparison.protocol import Protocol
 from xentlab.comparison.tune import Tuning, tune
-from xentlab.journal import TrialRecord, new_id
+from xentlab.journal import TrialRecord
 from xentlab.run import EpochCallback, Lab
 from xentlab.train import Trial, first_gradient_norm
 
@@ -97,21 +100,24 @@ def _open_groups(
     names = first.names
     tags = {"comparison": protocol.name, "task": first.task, "dataset": names["dataset"], "model": names["model"]}
     tags |= {"fairness": protocol.mode} | ({"cell": cell} if cell else {})
-    group = new_id()
-    loss_groups = {label: new_id() for label in protocol.losses}
+    tags["protocol"] = _digest(protocol)
     params: dict[str, Any] = {
         "baseline": protocol.baseline,
         "tuning_seeds": len(protocol.tuning_seeds),
         "final_seeds": len(protocol.final_seeds),
     }
-    opening: list[tuple[str, dict[str, Any]]] = []
+    kind = "cell" if parent else "comparison"
+    own = {"kind": kind, "name": cell or protocol.name, "parent": parent, "params": params, "tags": tags}
+    losses = [
+        {"kind": "loss", "name": label, "parent": 0, "params": {"loss": label}, "tags": tags | {"loss": label}}
+        for label in protocol.losses
+    ]
+    group, *children = lab.open_groups([own, *losses])
+    return group, dict(zip(protocol.losses, children, strict=True))
 
-    def add(name: str, kind: str, title: str, above: str | None, facts: dict[str, Any], marks: dict[str, str]) -> None:
-        event = {"group": name, "kind": kind, "name": title, "parent": above, "params": facts, "tags": marks}
-        opening.append(("group", event))
 
-    add(group, "cell" if parent else "comparison", cell or protocol.name, parent, params, tags)
-    for label, child in loss_groups.items():
-        add(child, "loss", label, group, {"loss": label}, tags | {"loss": label})
-    lab.journal.extend(opening)
-    return group, loss_groups
+def _digest(protocol: Protocol) -> str:
+    """What tells one protocol from another of the same name, wherever and however it runs."""
+    facts = dataclasses.asdict(protocol)
+    facts["base"] = {k: v for k, v in facts["base"].items() if k not in ("output", "tracking", "executor")}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]

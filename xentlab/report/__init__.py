@@ -21,6 +21,7 @@ from xentlab.report.page import html
 from xentlab.report.plain import latex, markdown
 from xentlab.report.record import Record
 from xentlab.report.study import Cell, Overview, Study
+from xentlab.report.study import sentences as study_sentences
 from xentlab.report.tables import terminal
 from xentlab.report.words import sentences
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Record",
     "Study",
+    "headlines",
     "html",
     "latex",
     "markdown",
@@ -118,3 +120,13 @@ def print_verdict(record: Record, console: Console) -> None:
     console.print(table)
     for line in sentences(record):
         console.print(Text(line))
+
+
+def headlines(records: Sequence[tuple[str, Record]]) -> list[str]:
+    """For every loss that is compared with a baseline its verdicts over all cells, one sentence each.
+
+    Args:
+        records: (label, record) of each cell of a study; a record alone has the sentences of `sentences`.
+    """
+    study = Study("", "", "", [Cell(label, record) for label, record in records])
+    return [sentence for sentence, _ in study_sentences(study).values()]

@@ -153,11 +153,14 @@ def masks(
 
 
 def class_colours(count: int) -> NDArray[np.float64]:
-    """`count` colours [count, 3] in [0, 1] for classes: black for the first, then the palette, then paler rounds."""
+    """`count` colours [count, 3] in [0, 1] for classes: black, the palette, white, a pale round, slate, a dark round.
+
+    None comes near the grey of ignored pixels.
+    """
     from matplotlib.colors import to_rgb
 
-    base = np.array([to_rgb(c) for c in (theme.PALETTE[-1], *theme.PALETTE[:-1])])
-    rounds = [base + (1 - base) * share for share in (0.0, 0.45, 0.7)]
+    hues = np.array([to_rgb(c) for c in theme.PALETTE[:-1]])
+    rounds = [np.zeros((1, 3)), hues, np.ones((1, 3)), hues + (1 - hues) * 0.6, np.full((1, 3), 0.27), 0.5 * hues]
     several = np.concatenate(rounds)
     return several[np.arange(count) % len(several)]
 

@@ -1,15 +1,95 @@
-"""The pictures of a study: the critical-difference diagram and the performance profiles."""
+"""The pictures of a study: its cells beside each other, the critical-difference diagram, the performance profiles."""
 
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from xentlab.report import draw, theme
 from xentlab.report.charts import clip
 from xentlab.report.study import Ranks, Study
-from xentlab.report.words import number
+from xentlab.report.words import number, row_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _WIDTH = 4.4
+
+
+def across_cells(study: Study, prefix: str) -> str:
+    """The mean of the primary metric with its 95 % interval under every loss: over the cells' number, or in rows."""
+    metric = study.cells[0].record.primary
+    factor, title = (100.0, f"{metric.label} (%)") if metric.percent else (1.0, metric.label)
+    ticks = _numbers(study)
+    places = range(len(study.cells)) if ticks is None else ticks
+    names = [clip(cell.label) for cell in study.cells]
+    step = 0.8 / len(study.losses) if ticks is None else 0.02 * (max(places) - min(places))
+    height = 2.9 if ticks is not None else 0.9 + max(0.3, 0.13 * len(study.losses)) * len(names)
+    with draw.settings():
+        left = 0.8 if ticks is not None else 0.2 + 0.085 * max(map(len, names))
+        figure, axes = draw.page_axes(_WIDTH, height, left=left)
+        for index, loss in enumerate(study.losses):
+            shift = step * (index - (len(study.losses) - 1) / 2)
+            spots, middles = [], []
+            for place, cell in zip(places, study.cells, strict=True):
+                row = row_of(cell.record.primary, loss) if loss in cell.record.labels else None
+                if row is None or row.mean is None or row.low is None or row.high is None:
+                    continue
+                spots.append(place + shift)
+                middles.append(factor * row.mean)
+                ends, spot = [factor * row.low, factor * row.high], [place + shift] * 2
+                axes.plot(*((ends, spot) if ticks is None else (spot, ends)), color=theme.series(index), linewidth=1.5)
+            axes.plot(
+                *((middles, spots) if ticks is None else (spots, middles)), color=theme.series(index), markersize=5,
+                marker=theme.marker(index), linestyle="none" if ticks is None else theme.dashes(index), linewidth=1.5,
+            )  # fmt: skip
+        if ticks is None:
+            axes.set_yticks(places, names)
+            axes.set_ylim(len(names) - 0.4, -0.6)
+            axes.grid(False, axis="y")
+            for between in range(1, len(names)):
+                axes.axhline(between - 0.5, color=theme.GRID, linewidth=0.6)
+            axes.set_xlabel(title)
+        else:
+            axes.set_xticks(places, [f"{place:g}" for place in places])
+            axes.set_xlabel(study.cells[0].label.rpartition(" ")[0])
+            axes.set_ylabel(title)
+        _widen(axes, [factor * end for end in _ends(study)], upright=ticks is not None)
+        return draw.svg(figure, prefix, html.escape(f"mean {metric.label} under each loss in every cell"))
+
+
+def _ends(study: Study) -> list[float]:
+    """The ends of the intervals of all cells' primary metrics."""
+    rows = [row for cell in study.cells for row in cell.record.primary.rows]
+    return [end for row in rows for end in (row.low, row.high) if end is not None]
+
+
+def _widen(axes: Axes, ends: Sequence[float], *, upright: bool) -> None:
+    """A logarithmic axis where one loss's values would press the others' together."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    if not ends or min(ends) <= 0 or max(ends) / min(ends) < 8:
+        return
+    if upright:
+        axes.set_yscale("log")
+    else:
+        axes.set_xscale("log")
+    axis = axes.yaxis if upright else axes.xaxis
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+
+
+def _numbers(study: Study) -> list[float] | None:
+    """The numbers at the ends of the cells' labels where these differ in nothing else; None otherwise."""
+    parts = [cell.label.rpartition(" ") for cell in study.cells]
+    try:
+        values = [float(last) for _, _, last in parts]
+    except ValueError:
+        return None
+    alone = len({head for head, _, _ in parts}) == 1 and parts[0][0] != "" and values == sorted(set(values))
+    return values if alone and len(values) > 1 else None
 
 
 def critical_difference(study: Study, found: Ranks, prefix: str) -> str:
@@ -31,7 +111,10 @@ def critical_difference(study: Study, found: Ranks, prefix: str) -> str:
             index = places.index(loss)
             rank = found.ranks[loss]
             axes.plot([1, rank], [place, place], color=theme.GRID, linewidth=1, zorder=1)
-            axes.plot([rank], [place], marker=theme.marker(index), markersize=8, color=theme.series(index), zorder=3)
+            axes.plot(
+                [rank], [place], marker=theme.marker(index), markersize=8, color=theme.series(index), zorder=3,
+                clip_on=False,
+            )  # fmt: skip
         for k, group in enumerate(found.groups):
             ends = [found.ranks[group[0]], found.ranks[group[-1]]]
             level = len(order) - 0.3 + 0.66 * k
@@ -63,7 +146,7 @@ def performance_profile(study: Study, prefix: str) -> str:
         figure, axes = draw.page_axes(_WIDTH, 2.9, left=0.8)
         for profile in profiles:
             index = places.index(profile.loss)
-            steps = [1.0, *profile.ratios, reach]
+            steps = [1.0, *(ratio for ratio in profile.ratios if ratio <= reach), reach]
             shares = [100 * profile.at(factor) for factor in steps]
             axes.step(
                 steps, shares, where="post", color=theme.series(index), linestyle=theme.dashes(index), linewidth=1.8

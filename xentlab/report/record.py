@@ -32,12 +32,17 @@ class Trial:
 
 @dataclass(frozen=True)
 class Loss:
-    """One loss, what tuning chose for it and from what; `on_edge`: the choice lies on the edge of its search space."""
+    """One loss, what tuning chose for it and from what.
+
+    `on_edge`: the choice lies on the edge of its search space. `stuck`: how many of its final trials never became
+    clearly better than a constant answer.
+    """
 
     name: str
     label: str
     knobs: dict[str, float | int | str | bool | None] = field(default_factory=dict)
     on_edge: bool = False
+    stuck: int = 0
     note: str = ""
     tuning: list[Trial] = field(default_factory=list)
 

@@ -18,14 +18,35 @@ def html(found: Study) -> str:
     links = "".join(f'<li><a href="#cell-{k}">{escape(cell.label)}</a></li>' for k, cell in enumerate(found.cells))
     parts = [
         f'<header><h1>{escape(found.name)}</h1><p class="question">{escape(found.question)}</p></header>',
-        table_html(study.overview(found)),
-        *(fold(study.overview(found, key)) for key in study.secondary_keys(found)),
+        _sentences(found),
+        _stacked(table_html(study.overview(found))),
+        *_beside(found),
+        *(_stacked(fold(study.overview(found, key))) for key in study.secondary_keys(found)),
         _together(found),
         section("Cells", f'<ul class="cells">{links}</ul>'),
         *(_cell(found, k) for k in range(len(found.cells))),
         section("Run all of it again", f"<pre>{escape(found.command)}</pre>"),
     ]
     return document(found.name, parts)
+
+
+def _sentences(found: Study) -> str:
+    items = (f'<li class="{kind}">{escape(line)}</li>' for line, kind in study.sentences(found).values())
+    return f'<ul class="sentences">{"".join(items)}</ul>'
+
+
+def _stacked(table: str) -> str:
+    """The table with every interval below its value, so that many losses fit beside each other."""
+    return table.replace(" [", "<br>[")
+
+
+def _beside(found: Study) -> list[str]:
+    """The cells' means beside each other, as a picture where they share a metric."""
+    if not study.one_metric(found):
+        return [_stacked(fold(study.means(found)))]
+    caption = f"Mean {found.cells[0].record.primary.label} in every cell, with its 95 % interval over the seeds."
+    picture = charts_html([(overview.across_cells(found, "o2"), caption)])
+    return [legend(list(found.losses.values())), picture, _stacked(fold(study.means(found)))]
 
 
 def _together(found: Study) -> str:
@@ -64,7 +85,9 @@ def _cell(found: Study, place: int) -> str:
 
 def markdown(found: Study) -> str:
     """The whole study as GitHub-flavoured Markdown."""
-    parts = [f"# {as_text(found.name)}", as_text(found.question), markdown_table(study.overview(found))]
+    lines = "\n".join(f"- {as_text(line)}" for line, _ in study.sentences(found).values())
+    parts = [f"# {as_text(found.name)}", as_text(found.question), lines]
+    parts += [markdown_table(study.overview(found)), markdown_table(study.means(found))]
     parts += [markdown_table(study.overview(found, key)) for key in study.secondary_keys(found)]
     parts += [markdown_table(study.ranks(found))] if found.overview.ranks is not None else []
     parts += [markdown_table(study.profiles(found))] if found.overview.profiles else []

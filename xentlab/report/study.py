@@ -15,7 +15,7 @@ from xentlab.errors import UserError, unknown
 from xentlab.report.border import load
 from xentlab.report.record import Metric, Record, Row
 from xentlab.report.tables import Table
-from xentlab.report.words import MISSING, SYMBOLS, number, p_clause, row_of, scale_of
+from xentlab.report.words import MISSING, SYMBOLS, joined, number, p_clause, row_of, scale_of
 
 # Factors of the best at which the profile's table reads the curves.
 _FACTORS = (1.0, 1.1, 1.25, 1.5, 2.0)
@@ -133,6 +133,90 @@ def overview(study: Study, key: str | None = None) -> Table:
         rows.append(cells)
     title = f"Verdicts on {labels[0]}" if len(labels) == 1 else "Verdicts on each cell's own metric"
     return Table(title, header, rows, [""] * len(rows), frozenset(marked), _legend(metrics))
+
+
+def means(study: Study) -> Table:
+    """Every cell's mean of its primary metric under every loss with its 95 % interval, the best marked."""
+    rows, marked = [], set()
+    for i, cell in enumerate(study.cells):
+        metric, cells = cell.record.primary, [cell.label]
+        unit = scale_of(metric)
+        for name in study.losses:
+            row = row_of(metric, name) if name in cell.record.labels else None
+            if row is not None and row.best:
+                marked.add((i, len(cells)))
+            cells.append(f"{unit.value(row.mean)} {unit.interval(row.low, row.high)}".rstrip() if row else MISSING)
+        rows.append(cells)
+    metric = study.cells[0].record.primary
+    title = f"Mean {metric.label}{scale_of(metric).unit}" if one_metric(study) else "Mean of each cell's own metric"
+    return Table(title, ["", *study.losses.values()], rows, [""] * len(rows), frozenset(marked))
+
+
+def one_metric(study: Study) -> bool:
+    """Whether all cells decide on the same metric."""
+    return len({cell.record.primary.key for cell in study.cells}) == 1
+
+
+def sentences(study: Study) -> dict[str, tuple[str, str]]:
+    """For every loss that any cell compares with its baseline: its verdicts over the cells in one sentence.
+
+    Returns:
+        Loss -> (the sentence, the verdict where all cells agree, else an empty text).
+    """
+    found: dict[str, tuple[str, str]] = {}
+    bases = {cell.record.labels[cell.record.baseline] for cell in study.cells}
+    where = f"on {study.cells[0].record.primary.label}" if one_metric(study) else "on each cell's own metric"
+    against = bases.pop() if len(bases) == 1 else "each cell's baseline"
+    for name, label in study.losses.items():
+        cells = [c for c in study.cells if name in c.record.labels and name != c.record.baseline]
+        verdicts = {cell.label: row_of(cell.record.primary, name).verdict for cell in cells}
+        if not cells:
+            continue
+        agreed = verdicts[cells[0].label] if len(set(verdicts.values())) == 1 else ""
+        clauses = []
+        for verdict in ("better", "worse", "equivalent", "inconclusive"):
+            mine = [cell for cell in cells if verdicts[cell.label] == verdict]
+            if mine:
+                size = _sizes(mine, name) if verdict in ("better", "worse") and one_metric(study) else ""
+                clauses.append(f"{verdict}{size} {_named(mine, cells)}")
+        entries = {c.label: next(loss for loss in c.record.losses if loss.name == name) for c in cells}
+        stuck = [c for c in cells if entries[c.label].stuck]
+        if stuck:
+            clauses.append(f"some of its trials stuck at a constant answer {_named(stuck, cells)}")
+        edge = [c for c in cells if entries[c.label].on_edge]
+        if edge:
+            clauses.append(f"its tuned value lies on the edge of the search space {_named(edge, cells)}")
+        found[name] = (f"{label} against {against} {where}: {'; '.join(clauses)}.", agreed)
+    return found
+
+
+def _named(some: Sequence[Cell], cells: Sequence[Cell]) -> str:
+    """Which of the cells."""
+    if 1 < len(some) == len(cells):
+        return f"in all {len(cells)} cells"
+    return f"for {labels_joined([cell.label for cell in some])}"
+
+
+def labels_joined(labels: Sequence[str]) -> str:
+    """`label noise 0.2 and 0.4`: what the labels begin with is said once where they differ in the last word only."""
+    heads = {label.rpartition(" ")[0] for label in labels}
+    if len(heads) > 1 or not (head := heads.pop()) or head.endswith("·"):
+        return joined(list(labels))
+    return f"{head} {joined([label.rpartition(' ')[2] for label in labels])}"
+
+
+def _sizes(cells: Sequence[Cell], loss: str) -> str:
+    """By how much, over the cells in which the difference is known: the smallest and the largest."""
+    found = []
+    for cell in cells:
+        metric = cell.record.primary
+        difference, unit = row_of(metric, loss).difference, scale_of(metric)
+        if difference is not None:
+            found.append((abs(difference), unit.value(abs(difference)), unit.points))
+    if not found:
+        return ""
+    (_, least, points), (_, most, _) = min(found), max(found)
+    return f" by {least}{'' if least == most else f' to {most}'}{points}"
 
 
 def ranks(study: Study) -> Table:

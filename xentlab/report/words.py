@@ -97,8 +97,10 @@ def _sentence(record: Record, loss: str) -> str:
     for verdict in ("better", "worse", "equivalent", "inconclusive"):
         named = [m.label for m in record.metrics if not m.primary and row_of(m, loss).verdict == verdict]
         if named:
-            clauses.append(f"{verdict} on {_list(named)}")
+            clauses.append(f"{verdict} on {joined(named)}")
     entry = next(item for item in record.losses if item.name == loss)
+    if entry.stuck:
+        clauses.append(f"{entry.stuck} of its {row.n + row.failed} trials stuck at a constant answer")
     if entry.on_edge:
         clauses.append("its tuned value lies on the edge of the search space")
     return "; ".join(clauses) + "."
@@ -146,5 +148,6 @@ def knobs(values: dict[str, float | int | str | bool | None]) -> str:
     return ", ".join(f"{name} = {value}" for name, value in shown.items())
 
 
-def _list(words: list[str]) -> str:
+def joined(words: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]

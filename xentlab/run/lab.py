@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import torch
-import yaml
 
 from xentlab.data import Dataset
 from xentlab.errors import UserError
 from xentlab.journal import Journal, Records, TrialRecord, new_id
 from xentlab.run.checkpoint import Checkpoint
+from xentlab.run.training import train_unit
 from xentlab.run.unit import Executor, Unit
-from xentlab.train import Epoch, Fit, Trial, prepare, signature, stacks
+from xentlab.train import Epoch, Trial, lift_of, prepare, signature, stacks
+from xentlab.train.memory import footprint, memory_limit
 
 EpochCallback = Callable[[Sequence[Trial], Epoch], None]
+
+
+def _say(sentence: str) -> None:
+    print(f"xentlab: {sentence}", file=sys.stderr)
 
 
 @dataclass
@@ -34,6 +36,7 @@ class Lab:
         weights: keep each trial's final and best weights.
         executor: who trains; None: this process.
         trained: how many trials this session has trained or has had trained.
+        say: tells the user, in a sentence, what the lab has decided by itself.
     """
 
     root: Path
@@ -44,6 +47,7 @@ class Lab:
     weights: bool = True
     executor: Executor | None = None
     trained: int = 0
+    say: Callable[[str], None] = _say
     _datasets: dict[str, Dataset] = field(default_factory=dict)
 
     @classmethod
@@ -74,6 +78,39 @@ class Lab:
         """The finished record of this trial, unless everything is to be trained afresh."""
         return None if self.fresh else self.records.finished(self.signature(trial))
 
+    def open_groups(self, groups: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Begin groups of the journal, or take up those that a killed session has left with just these facts.
+
+        Args:
+            groups: for each its `kind`, `name`, `params`, `tags`, and as `parent` the place of an earlier one in
+                `groups`, the id of a group that is already open, or None.
+
+        Returns:
+            Their ids.
+        """
+        ids: list[str] = []
+        for facts in groups:
+            parent = ids[facts["parent"]] if isinstance(facts["parent"], int) else facts["parent"]
+            ids.append(self._killed_group({**facts, "parent": parent}) or new_id())
+        events = [
+            (
+                "group",
+                {**facts, "group": name, "parent": ids[above] if isinstance(above := facts["parent"], int) else above},
+            )
+            for name, facts in zip(ids, groups, strict=True)
+        ]
+        self.journal.extend(events)
+        return ids
+
+    def _killed_group(self, facts: Mapping[str, Any]) -> str | None:
+        if self.fresh:
+            return None
+        for group in self.records.groups.values():
+            same = all(getattr(group, key) == facts[key] for key in ("kind", "name", "parent", "params"))
+            if group.status == "killed" and same and facts["tags"].items() <= group.tags.items():
+                return group.id
+        return None
+
     def run(
         self,
         trials: Sequence[Trial],
@@ -90,14 +127,33 @@ class Lab:
             tags: what each new trial is tagged with beside what it is.
             on_epoch: called after each epoch of each stack.
         """
+        records: list[TrialRecord] = []
+        for outcome in self.attempt(trials, group=group, tags=tags, on_epoch=on_epoch, stop=True):
+            if isinstance(outcome, Exception):
+                raise outcome
+            records.append(outcome)
+        return records
+
+    def attempt(
+        self,
+        trials: Sequence[Trial],
+        *,
+        group: Callable[[Trial], str | None] = lambda trial: None,  # noqa: ARG005
+        tags: Mapping[str, str] | None = None,
+        on_epoch: EpochCallback = lambda trials, epoch: None,  # noqa: ARG005
+        stop: bool = False,
+    ) -> list[TrialRecord | Exception]:
+        """As `run`, with the exception in the place of a trial that failed; the others go on, unless told to `stop`."""
         found: dict[str, str] = {}
         missing: dict[str, Trial] = {}
         keys = [self.signature(t) for t in trials]
+        twins: list[tuple[str, Trial]] = []
         members: list[tuple[str, Mapping[str, Any]]] = []
         for key, trial in zip(keys, trials, strict=True):
             known = self.recorded(trial)
             if known is None:
-                missing.setdefault(key, trial)
+                if missing.setdefault(key, trial) is not trial:
+                    twins.append((key, trial))
             else:
                 found[key] = known.id
                 where = group(trial)
@@ -105,21 +161,61 @@ class Lab:
                     members.append(("member", {"group": where, "trial": known.id}))
         if members:
             self.journal.extend(members)
-        planned = stacks(list(missing.values()))
+        planned: Sequence[Sequence[Trial]] = self.plan(list(missing.values()))
+        placed = self.executor.place(planned, trials, self.dataset) if self.executor is not None and planned else None
+        planned = planned if placed is None else placed
         units = [self._unit(stack, group, dict(tags or {})) for stack in planned]
-        if self.executor is None:
-            for stack, unit in zip(planned, units, strict=True):
-                self._train(stack, unit, on_epoch)
-        elif units:
-            self._delegate(self.executor, planned, units, on_epoch)
-        for stack, unit in zip(planned, units, strict=True):
-            found |= {self.signature(t): entry["id"] for t, entry in zip(stack, unit.trials, strict=True)}
-            self.trained += len(stack)
+        if self.executor is None or placed is None:
+            errors = self._train_here(planned, units, on_epoch, stop=stop)
+        else:
+            errors = self._delegate(self.executor, planned, units, on_epoch)
+        failed: dict[str, Exception] = {}
+        for i, (stack, unit) in enumerate(zip(planned, units, strict=True)):
+            for trial, entry in zip(stack, unit.trials, strict=True):
+                found[self.signature(trial)] = entry["id"]
+                if i in errors:
+                    failed[self.signature(trial)] = errors[i]
+            self.trained += 0 if i in errors else len(stack)
+        filed = [("member", {"group": group(t), "trial": found[key]}) for key, t in twins if group(t) is not None]
+        if filed:
+            self.journal.extend(filed)
         self.records.update()
-        return [self.records.trials[found[key]] for key in keys]
+        return [failed[key] if key in failed else self.records.trials[found[key]] for key in keys]
 
-    def perform(self, unit: Unit) -> None:
-        """Train a unit that another session has planned.
+    def _train_here(
+        self, planned: Sequence[Sequence[Trial]], units: Sequence[Unit], on_epoch: EpochCallback, *, stop: bool
+    ) -> dict[int, Exception]:
+        """Train the units one after another in this process; returns what failed by its place."""
+        errors: dict[int, Exception] = {}
+        for i, (stack, unit) in enumerate(zip(planned, units, strict=True)):
+            try:
+                train_unit(self, stack, unit, on_epoch)
+            except Exception as error:
+                if stop:
+                    raise
+                errors[i] = error
+        return errors
+
+    def plan(self, trials: Sequence[Trial]) -> list[list[Trial]]:
+        """The stacks in which these trials train: by structure, and as large as memory allows."""
+        return stacks(trials, fits=self._fits)
+
+    def _fits(self, group: Sequence[Trial]) -> int:
+        """How many of these trials fit into one stack; says so where memory is what limits it."""
+        first, dataset = group[0], self.dataset(group[0])
+        looped = lift_of(group, dataset) == "looped"
+        limit, needs = memory_limit(first), footprint(first, dataset, looped=looped)
+        size = needs.fits(limit)
+        if size < min(len(group), first.trainer.max_stack):
+            wanted = needs.stack(min(len(group), first.trainer.max_stack))
+            self.say(
+                f"{len(group)} trials like {first.label} train in stacks of {size}: together they would take "
+                f"{wanted / 2**20:,.1f} MB, and {limit / 2**20:,.1f} MB are allowed."
+            )
+        return size
+
+    def perform(self, unit: Unit, on_epoch: EpochCallback) -> None:
+        """Train a unit that another session has planned; `on_epoch` is called after each epoch.
 
         Raises:
             UserError: its config makes no sense here, or its trials are not what they were where they were planned.
@@ -131,7 +227,7 @@ class Lab:
                     f"A worker on {self.environment['host']} has other code or data than the command that sent it "
                     f"'{trial.label}': both must run the same version on the same files."
                 )
-        self._train(stack, unit, lambda trials, epoch: None)  # noqa: ARG005
+        train_unit(self, stack, unit, on_epoch)
 
     def _unit(self, stack: Sequence[Trial], group: Callable[[Trial], str | None], tags: dict[str, str]) -> Unit:
         """The stack as whoever trains it wants it, under the ids of an interrupted session where there was one."""
@@ -148,8 +244,8 @@ class Lab:
 
     def _delegate(
         self, executor: Executor, planned: Sequence[Sequence[Trial]], units: Sequence[Unit], on_epoch: EpochCallback
-    ) -> None:
-        """Have the executor train the units; progress is read from the journals of its workers."""
+    ) -> dict[int, Exception]:
+        """Have the executor train the units; returns what failed by its place. Progress is read from the journals."""
         self.journal.open()
         known = self.records.trials
         seen = [min(known[t["id"]].epochs if t["id"] in known else 0 for t in unit.trials) for unit in units]
@@ -157,109 +253,15 @@ class Lab:
         def watch() -> None:
             self.records.update()
             for i, (stack, unit) in enumerate(zip(planned, units, strict=True)):
-                rows = [known.get(entry["id"]) for entry in unit.trials]
-                while all(row is not None and row.epochs > seen[i] for row in rows):
+                rows = [(trial, known.get(t["id"])) for trial, t in zip(stack, unit.trials, strict=True)]
+                while ahead := [(trial, row) for trial, row in rows if row is not None and row.epochs > seen[i]]:
                     seen[i] += 1
-                    on_epoch(stack, _recorded_epoch([row for row in rows if row is not None], seen[i]))
+                    on_epoch([trial for trial, _ in ahead], _recorded_epoch([row for _, row in ahead], seen[i]))
 
-        failures = [failure for _, failure in executor.run(units, watch) if failure is not None]
+        with contextlib.closing(executor.run(units, watch)) as ends:
+            errors = {i: failure.error() for i, failure in ends if failure is not None}
         watch()
-        if failures:
-            raise failures[0].error()
-
-    def _train(self, stack: Sequence[Trial], unit: Unit, on_epoch: EpochCallback) -> None:
-        """Train one stack from its first epoch, or from the checkpoint of a session that was interrupted."""
-        dataset = self.dataset(stack[0])
-        fit = Fit(stack, dataset)
-        ids = [entry["id"] for entry in unit.trials]
-        checkpoint = Checkpoint(self.root, [entry["signature"] for entry in unit.trials])
-        known, saved = checkpoint.load() if unit.resumable else ([], None)
-        if saved is not None and known == ids:
-            fit.restore(saved)
-        opening: list[tuple[str, Mapping[str, Any]]] = []
-        for entry, trial in zip(unit.trials, stack, strict=True):
-            facts = self._facts(trial, dataset) | dict(unit.tags)
-            opening.append(("trial", {"trial": entry["id"], "signature": entry["signature"], "label": trial.label,
-                                      "config": trial.config, "tags": facts, "resumed": fit.done}))  # fmt: skip
-            if entry["group"] is not None:
-                opening.append(("member", {"group": entry["group"], "trial": entry["id"]}))
-        self.journal.extend(opening)
-        trainer = stack[0].trainer
-        try:
-            with _deterministic(trainer.deterministic):
-                for epoch in fit.epochs():
-                    self.journal.append("epoch", trials=ids, epoch=epoch.number, metrics=epoch.metrics)
-                    on_epoch(stack, epoch)
-                    every = trainer.checkpoint_every
-                    if every and epoch.number % every == 0 and epoch.number < trainer.epochs:
-                        checkpoint.save(ids, fit.snapshot())
-                ends = fit.finish()
-        except KeyboardInterrupt:
-            self._close(ids, "interrupted", "interrupted by the user")
-            raise
-        except Exception as error:
-            self._close(ids, "failed", f"{type(error).__name__}: {error}")
-            raise
-        closing: list[tuple[str, Mapping[str, Any]]] = []
-        for row, (name, end) in enumerate(zip(ids, ends, strict=True)):
-            folder = self._artifacts(name, stack[row], fit, row)
-            closing.append(("end", {"trial": name, "status": "finished", "reason": "", "summary": end,
-                                    "artifacts": str(folder.relative_to(self.root))}))  # fmt: skip
-        self.journal.extend(closing)
-        checkpoint.remove()
-
-    def _facts(self, trial: Trial, dataset: Dataset) -> dict[str, str]:
-        names = trial.names
-        git = self.environment["git"]
-        return {
-            "task": trial.task,
-            "loss": names["loss"],
-            "link": trial.loss.link,
-            "model": names["model"],
-            "dataset": dataset.name,
-            "optimizer": names["optimizer"],
-            "seed": str(trial.seed),
-            "signature": self.signature(trial),
-            "fingerprint": dataset.fingerprint,
-            "host": str(self.environment["host"]),
-            "device": trial.device.type,
-            "git_commit": git["commit"] if git else "none",
-        }
-
-    def _close(self, ids: Sequence[str], status: str, reason: str) -> None:
-        end: dict[str, Any] = {"status": status, "reason": reason, "summary": {}, "artifacts": None}
-        self.journal.extend([("end", {"trial": name, **end}) for name in ids])
-
-    def _artifacts(self, name: str, trial: Trial, fit: Fit, row: int) -> Path:
-        """Write what belongs to one finished trial beside its numbers; returns the folder."""
-        folder = self.root / "trials" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(yaml.safe_dump(trial.config, sort_keys=False, allow_unicode=True))
-        (folder / "environment.json").write_text(json.dumps(self.environment, indent=2))
-        if self.weights and trial.test:
-            for which in ("final", "best"):
-                torch.save(fit.weights(row, which), folder / f"{which}.pt")
-        if trial.task == "segmentation" and trial.test:
-            examples = fit.examples(row)
-            ignored = -1 if fit.dataset.ignore_index is None else fit.dataset.ignore_index
-            examples |= {"class_names": np.array(fit.dataset.class_names), "ignore_index": np.array(ignored)}
-            np.savez_compressed(folder / "examples.npz", allow_pickle=False, **examples)
-        return folder
-
-
-@contextlib.contextmanager
-def _deterministic(wanted: bool) -> Iterator[None]:
-    """Only algorithms that give the same bits every time; one that cannot raises, and says which."""
-    if not wanted:
-        yield
-        return
-    before = torch.are_deterministic_algorithms_enabled()
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it; read when CUDA starts
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
+        return errors
 
 
 def _recorded_epoch(rows: Sequence[TrialRecord], number: int) -> Epoch:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from xentlab.errors import UserError
 
 if TYPE_CHECKING:
-    from xentlab.run.lab import Lab
+    from xentlab.data import Dataset
+    from xentlab.run.lab import EpochCallback, Lab
+    from xentlab.train import Trial
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,26 @@ class TrainingError(RuntimeError):
 
 
 class Executor(Protocol):
-    """Brings units to their end, wherever. To add one: a class with this method, and its YAML in configs/executor."""
+    """Brings units to their end, wherever. To add one: a class with these methods, and its YAML in configs/executor."""
 
-    def run(self, units: Sequence[Unit], watch: Callable[[], None]) -> Iterator[tuple[int, Failure | None]]:
+    def place(
+        self, planned: Sequence[Sequence[Trial]], wanted: Sequence[Trial], dataset: Callable[[Trial], Dataset]
+    ) -> Sequence[Sequence[Trial]] | None:
+        """The stacks as they are to be handed out, or None where the lab had better train them in its own process.
+
+        Args:
+            planned: the stacks of what is not recorded yet; they may be cut, not mixed.
+            wanted: every trial of this run, recorded or not: what is decided by it is decided alike after a restart.
+            dataset: reads a trial's data, or has read it.
+        """
+        ...
+
+    def run(
+        self, units: Sequence[Unit], watch: Callable[[], None]
+    ) -> Generator[tuple[int, Failure | None], None, None]:
         """Train every unit; yields (index, None or why it failed) as each one ends, in any order.
 
-        A unit that fails does not stop the others. What is still running when the iterator is closed (Ctrl-C included)
+        A unit that fails does not stop the others. What is still running when the generator is closed (Ctrl-C included)
         is ended before it returns.
 
         Args:
@@ -82,14 +98,32 @@ class Executor(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """End whatever was kept for the next run; calling it again changes nothing."""
+        ...
 
-def perform(unit: Unit) -> Failure | None:
+
+def perform(
+    unit: Unit,
+    *,
+    again: bool = False,
+    on_epoch: EpochCallback = lambda trials, epoch: None,  # noqa: ARG005
+) -> Failure | None:
     """Train a unit in this process, under a journal segment of this process; returns why it failed, or None.
 
     The session's journal and the data it has read stay for the next unit of the same driver.
+
+    Args:
+        unit: what to train.
+        again: whether an earlier worker was lost over it: then it goes on from its checkpoint, and in a new segment,
+            because segments are read in the order in which they were begun.
+        on_epoch: called after each epoch.
     """
+    if again:
+        unit = replace(unit, resumable=True)
+        _worker_lab.cache_clear()
     try:
-        _worker_lab(unit.root, unit.driver, unit.weights).perform(unit)
+        _worker_lab(unit.root, unit.driver, unit.weights).perform(unit, on_epoch)
     except UserError as error:
         return Failure(str(error), mistake=True)
     except Exception as error:

@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from xentlab.step.objective import Facts, Objective
 from xentlab.step.state import State, row_norms
-from xentlab.step.tape import Tape, record
+from xentlab.step.tape import Tape, peak_bytes, record
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,13 @@ class Update:
 
 
 class Lift(ABC):
-    """Rows of a state and the step over them: what both lifts share is the gradient buffer and the update."""
+    """Rows of a state and the step over them: what both lifts share is the gradient buffer and the update.
+
+    Attributes:
+        shared: batches come without a row axis.
+    """
+
+    shared = True
 
     def __init__(self, module: nn.Module, state: State, rows: slice, objective: Objective, update: Update) -> None:
         self.module, self.rows, self.objective = module, rows, objective
@@ -41,6 +47,7 @@ class Lift(ABC):
         self.buffers = {k: v[rows] for k, v in state.buffers.items()}
         self.slots = {k: v[rows] for k, v in state.slots.items()}
         self.grads = torch.empty_like(self.params)
+        self._example_bytes: int | None = None
         self._optimizer, self._clip = update.optimizer, update.clip
         self._knobs = {k: self._row_value(v) for k, v in update.knobs.items()}
         self._clip_norm = self._row_value(update.clip_norm) if update.clip_norm is not None else None
@@ -72,6 +79,13 @@ class Lift(ABC):
     @abstractmethod
     def predict(self, inputs: Tensor) -> Tensor:
         """Logits [rows, B, C, ...] in evaluation mode, of inputs shaped as in `gradients`."""
+
+    def example_bytes(self, inputs: Tensor) -> int:
+        """What one example more costs `predict` in memory, measured once, on these inputs [..., B, ...]."""
+        if self._example_bytes is None:
+            batch = inputs.shape[0 if self.shared else 1]
+            self._example_bytes = max(1, peak_bytes(self.predict, [inputs]) // batch)
+        return self._example_bytes
 
     def step(
         self, number: int, inputs: Tensor, target: Tensor, facts: Facts, *, measure: bool = False
@@ -125,7 +139,7 @@ class Looped(Lift):
 
     def predict(self, inputs: Tensor) -> Tensor:
         with torch.no_grad(), _evaluating(self.module), _precision(self.objective, inputs):
-            return self._forward(inputs).to(inputs.dtype).unsqueeze(0)
+            return self.module(inputs).to(inputs.dtype).unsqueeze(0)
 
 
 class Vectorised(Lift):
@@ -153,6 +167,7 @@ class Vectorised(Lift):
         ]
         self._loss_knobs = {k: self._knob(v) for k, v in objective.loss_knobs.items()}
         self._penalty_knobs = {k: self._knob(v) for k, v in objective.penalty_knobs.items()}
+        self.shared = shared
         batch = None if shared else 0
         self._lifted = torch.vmap(self._one, in_dims=(0, 0, 0, 0, batch, batch, 0))
         self._compiled = compiled

@@ -86,6 +86,16 @@ def record(function: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple[Any,
     return result, Tape(recorder.calls, slots, outputs, _peak_bytes(recorder, outputs))
 
 
+def peak_bytes(function: Callable[..., Any], inputs: Sequence[Tensor]) -> int:
+    """What `function(*inputs)` holds at most at one time in tensors that it makes, its results included; runs it."""
+    recorder = _Recorder()
+    for tensor in inputs:
+        recorder.name(tensor)
+    with recorder:
+        result = function(*inputs)
+    return _peak_bytes(recorder, tree_map(recorder.place, result))
+
+
 class _Recorder(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()

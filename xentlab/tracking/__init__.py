@@ -5,7 +5,10 @@ absent store neither slows nor stops a training, and a killed training is still 
 
 - `settings`: where the runs go, and the environment in which mlflow is imported
 - `content`: what a record looks like in MLflow: names, params, tags, points
-- `store`: the store, made where there is none; its errors told apart
+- `backend`: what is asked of a store; `client` asks any store through MLflow's client, `tables` writes a local sqlite
+  store many runs at a time, without importing mlflow
+- `store`: the store, made where there is none
+- `files`: locks, and artifacts that lie in a local folder
 - `sender`: finds or makes runs and sends them what they lack
 - `passes`: one pass (`sync`), and the loop that follows a session (`follow`)
 - `tracker`: the training's side

@@ -8,6 +8,7 @@ import posixpath
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from xentlab.journal import GroupRecord, Records, TrialRecord
@@ -52,6 +53,7 @@ def _short(target: str) -> str:
     return target.rpartition(".")[2] if target.startswith("xentlab.") else target
 
 
+@cache
 def key_name(name: str) -> str:
     """The name with what MLflow refuses in it replaced by underscores."""
     clean = posixpath.normpath(re.sub(r"[^\w\-. :/]", "_", name[:KEY_LIMIT]))
@@ -151,6 +153,26 @@ def dataset_facts(trial: TrialRecord) -> tuple[str, str] | None:
     if "dataset" not in trial.tags or "fingerprint" not in trial.tags:
         return None
     return trial.tags["dataset"], trial.tags["fingerprint"].removeprefix("sha256:")[:DIGEST_LIMIT]
+
+
+def record_of(records: Records, key: Key) -> TrialRecord | GroupRecord:
+    """The record behind a run."""
+    trial, group = key
+    if trial is not None:
+        return records.trials[trial]
+    assert group is not None
+    return records.groups[group]
+
+
+def parent_of(records: Records, key: Key) -> Key | None:
+    """The run under which a run is nested: a trial under its group, a group under its parent."""
+    trial, group = key
+    if group is None:
+        return None
+    if trial is not None:
+        return (None, group)
+    parent = records.groups[group].parent
+    return (None, parent) if parent is not None and parent in records.groups else None
 
 
 def keys(records: Records) -> Iterator[Key]:

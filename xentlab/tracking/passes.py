@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -66,8 +66,9 @@ def follow(
 ) -> bool:
     """Send a session's events to MLflow as they are written, until the session ends and all is sent.
 
-    The session's segment must exist. It ends when its lock is free, however its process ended. The first and the last
-    pass also send what earlier sessions left, and give their killed runs their status.
+    The session's segment must exist. It ends when its lock is free, however its process ended, and the locks of the
+    sessions that it drives (their `driver`): their runs are sent as its own. The first and the last pass also send what
+    earlier sessions left, and give their killed runs their status.
 
     Args:
         session: the session to follow.
@@ -81,31 +82,31 @@ def follow(
         Whether everything has arrived.
     """
     records, sender = Records(destination.root), Sender(destination, render=render)
-    segment = destination.root / "journal" / f"{session}.jsonl"
-    scope = _Scope(records, session)
+    scope = Scope(records, session)
+    lacking: dict[Key, None] = {}
     warned, told, failures = False, 0, 0
     first, deadline = True, float("inf")
     while True:
-        over = not writer_lives(segment)
+        over = not scope.lives()
         if over and deadline == float("inf"):
             deadline = time.monotonic() + grace_s
         if over or first:
             refresh(records)
-            scope.look_again()
-            sender.forget()
+            lacking = dict.fromkeys(scope.everything())
         else:
-            records.update()
+            lacking |= dict.fromkeys(scope.touched(records.update()))
         began = time.monotonic()
-        keys = scope.keys()
         try:
             last = began
-            for _ in sender.send(records, keys):
+            for _ in sender.send(records, lacking):
                 if time.monotonic() - last >= interval_s:
                     last = time.monotonic()
-                    say({"sent": sender.report.points, "pending": sender.pending(records, keys), "reachable": True})
-            failures, first = 0, False
+                    pending = sender.pending(records, lacking)
+                    say({"sent": sender.report.points, "pending": pending, "reachable": True})
+            failures, first, lacking = 0, False, {}
         except Unreachable as error:
             failures += 1
+            sender.forget()
             if not warned:
                 say({"warning": _unreachable(destination, error)})
                 warned = True
@@ -113,7 +114,7 @@ def follow(
             say({"warning": f"{error} Send the journal later with `{destination.sync_command}`."})
             say({"done": False})
             return False
-        pending = sender.pending(records, keys)
+        pending = sender.pending(records, lacking)
         say({"sent": sender.report.points, "pending": pending, "reachable": failures == 0})
         for warning in sender.report.warnings[told:]:
             say({"warning": warning})
@@ -124,34 +125,77 @@ def follow(
         pause = max(interval_s, 2 * (time.monotonic() - began))
         if failures:
             pause = min(interval_s * 2 ** min(failures, 10), LONGEST_PAUSE_S)
-        _pause(min(pause, max(deadline - time.monotonic(), 0.0)), None if over else segment)
+        _pause(min(pause, max(deadline - time.monotonic(), 0.0)), None if over else scope)
 
 
-class _Scope:
-    """Which runs the follower of a session looks after: its own, and those that no living session looks after."""
+class Scope:
+    """Which runs the follower of a session looks after: its own, and those that no living session looks after.
+
+    Its own are those of the session and of the sessions that it drives. A pass costs in proportion to what has changed:
+    `everything` is asked for at the beginning and at the end only.
+    """
 
     def __init__(self, records: Records, session: str) -> None:
         self.records, self.session = records, session
         self._orphaned: dict[str, bool] = {}
+        self._filed: dict[str, int] = {}
+        self._groups: dict[str, list[str]] = {}
 
-    def look_again(self) -> None:
+    def lives(self) -> bool:
+        """Whether the session, or one that it drives, is still writing."""
+        driven = (name for name in self.records.sessions if name != self.session and self._own(name))
+        return any(writer_lives(self._segment(name)) for name in (self.session, *driven))
+
+    def everything(self) -> list[Key]:
+        """All runs to look after, parents first; which sessions live is looked up anew."""
         self._orphaned.clear()
-
-    def keys(self) -> list[Key]:
+        self._file(self.records.groups)
         return [key for key in content.keys(self.records) if self._mine(key)]
+
+    def touched(self, changed: Iterable[str]) -> list[Key]:
+        """The runs to look after among those of the trials and groups that changed."""
+        groups = sorted(name for name in changed if name in self.records.groups)
+        self._file(groups)
+        found: list[Key] = [(None, name) for name in groups]
+        for name in sorted(name for name in changed if name in self.records.trials):
+            trial = self.records.trials[name]
+            if name in self._groups:
+                found += [(name, group) for group in self._groups[name]]
+            elif trial.epochs > 0 or trial.status != "running":  # as in `content.keys`
+                found.append((name, None))
+        return [key for key in found if self._mine(key)]
+
+    def _file(self, groups: Iterable[str]) -> None:
+        for group in groups:
+            members = self.records.groups[group].members
+            for trial in members[self._filed.get(group, 0) :]:
+                self._groups.setdefault(trial, []).append(group)
+            self._filed[group] = len(members)
 
     def _mine(self, key: Key) -> bool:
         trial, group = key
         owner = self.records.trials[trial].session if trial is not None else self.records.groups[group or ""].session
+        if self._own(owner):
+            return True
         if owner not in self._orphaned:
-            path = self.records.root / "journal" / f"{owner}.jsonl"
-            self._orphaned[owner] = owner != self.session and not writer_lives(path)
-        return owner == self.session or self._orphaned[owner]
+            self._orphaned[owner] = not writer_lives(self._segment(owner))
+        return self._orphaned[owner]
+
+    def _own(self, owner: str) -> bool:
+        seen = set()
+        name: str | None = owner
+        while name is not None and name != self.session and name not in seen:
+            seen.add(name)
+            name = self.records.sessions.get(name, {}).get("driver")
+        return name == self.session
+
+    def _segment(self, session: str) -> Path:
+        return self.records.root / "journal" / f"{session}.jsonl"
 
 
-def _pause(seconds: float, segment: Path | None) -> None:
+def _pause(seconds: float, scope: Scope | None) -> None:
     until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0 and not (segment is not None and not writer_lives(segment)):
+    while (left := until - time.monotonic()) > 0 and (scope is None or scope.lives()):
         time.sleep(min(POLL_S, left))
 
 

@@ -7,19 +7,22 @@ every pass may send its points again, which changes nothing, as they carry the j
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+import yaml
 
 from xentlab.journal import GroupRecord, Records, TrialRecord, new_id
 from xentlab.tracking import content
-from xentlab.tracking.content import Key, Point
-from xentlab.tracking.settings import Destination, load
-from xentlab.tracking.store import Refused, locked, open_store, translated
+from xentlab.tracking.backend import Backend, Change, Found, New, Refused
+from xentlab.tracking.content import Key, Point, parent_of, record_of
+from xentlab.tracking.files import copy_into, local_folder, locked
+from xentlab.tracking.settings import Destination
+from xentlab.tracking.store import open_store, translated
 
-BATCH = 1000  # points per call, MLflow's own limit
-PAGE = 1000  # runs per search
+TOGETHER = 32  # runs that are brought up to date at once
+PICTURES = 16  # trials of a sweep that get pictures: the first ones
 Render = Callable[[TrialRecord, Path], object]
 
 
@@ -39,6 +42,7 @@ class Run:
     """A run as MLflow has it. `sent` is the last epoch that this process has sent."""
 
     id: str
+    artifacts: str = ""
     status: str = "RUNNING"
     session: str = ""
     state: str = ""  # what it is complete for; empty while it is not
@@ -48,20 +52,27 @@ class Run:
     sent: int = 0
 
 
+Work = tuple[Key, Run, TrialRecord | GroupRecord]
+
+
 class Sender:
-    """Sends records to one store. Opens it with its first work, so that nothing to send makes no database."""
+    """Sends records to one store. Opens it with its first work, so that nothing to send makes no database.
+
+    Of a sweep, the first 16 trials get pictures of their own, as every trial outside of a sweep does: drawing them
+    takes far longer than sending all their numbers, and MLflow draws the curves of every trial itself.
+    """
 
     def __init__(self, destination: Destination, *, render: Render | None = None) -> None:
         self.destination = destination
         self.render = render
         self.report = Report()
         self.runs: dict[Key, Run] = {}
-        self._store: tuple[Any, str] | None = None
+        self._opened: Backend | None = None
         self._stamp: str | None = None
         self._drawn: set[str] = set()
 
     def send(self, records: Records, keys: Iterable[Key]) -> Iterator[None]:
-        """Bring these runs up to date, parents first; yields after each.
+        """Bring these runs up to date, parents first; yields after each few.
 
         Raises:
             Unreachable: the store does not answer; what was not sent is sent by the next pass.
@@ -70,21 +81,18 @@ class Sender:
         wanted = list(keys)
         if not wanted:
             return
-        if self._store is None:
-            self._store = open_store(self.destination)
-        with translated():
-            self._ensure(records, wanted)
+        if self._opened is None:
+            self._opened = open_store(self.destination)
+        self._ensure(self._opened, records, wanted)
+        work: list[Work] = []
         for key in wanted:
             run, record = self.runs[key], record_of(records, key)
             if run.closed or self._settled(run, record):
                 self.report.skipped += 1
             else:
-                try:
-                    with translated():
-                        self._bring(run, record, records)
-                except Refused as error:
-                    run.closed = True
-                    self.report.warnings.append(f"MLflow refuses the run '{content.label_of(record)}': {error}.")
+                work.append((key, run, record))
+        for first in range(0, len(work), TOGETHER):
+            self._bring(self._opened, work[first : first + TOGETHER], records)
             yield
 
     def pending(self, records: Records, keys: Iterable[Key]) -> int:
@@ -97,7 +105,7 @@ class Sender:
         return lacking
 
     def forget(self) -> None:
-        """Look at the store again before the next pass: another sender may have been there."""
+        """Look at the store again before the next pass: it was away, and may have come back as another."""
         self._stamp = None
 
     def _settled(self, run: Run, record: TrialRecord | GroupRecord) -> bool:
@@ -108,14 +116,15 @@ class Sender:
 
     # ---- runs: found or made -------------------------------------------------------------------------------------
 
-    def _ensure(self, records: Records, wanted: list[Key]) -> None:
+    def _ensure(self, store: Backend, records: Records, wanted: list[Key]) -> None:
         if self._stamp is not None and all(key in self.runs for key in wanted):
             return
         with locked(self.destination.root / "mlflow.lock") as file:
             # whoever makes runs stamps the file first: an unchanged stamp says that nobody has made any since
             stamp = file.read()
             if stamp != self._stamp or self._stamp is None:
-                self._search()
+                for found in store.search():
+                    self._remember(found)
             missing = list(self._missing(records, wanted))
             if missing:
                 stamp = new_id()
@@ -123,7 +132,9 @@ class Sender:
                 file.write(stamp)
                 file.flush()
             for key in missing:
-                self._create(key, records)
+                if key[0] is None:  # a group is the parent of what follows
+                    self._create(store, [key], records)
+            self._create(store, [key for key in missing if key[0] is not None], records)
             self._stamp = stamp
 
     def _missing(self, records: Records, wanted: list[Key]) -> Iterator[Key]:
@@ -140,120 +151,125 @@ class Sender:
         for key in wanted:
             yield from chain(key)
 
-    def _search(self) -> None:
-        client, experiment = self._opened()
-        view = load("mlflow.entities").ViewType.ALL
-        token: str | None = None
-        while True:
-            page = client.search_runs([experiment], run_view_type=view, max_results=PAGE, page_token=token)
-            for run in page:
-                self._remember(run)
-            token = page.token
-            if not token:
-                return
-
-    def _remember(self, found: Any) -> None:
-        tags = found.data.tags
+    def _remember(self, found: Found) -> None:
+        tags = found.tags
         key = (tags.get("xentlab.trial"), tags.get("xentlab.group"))
         if key == (None, None):
             return  # someone else's run in the same experiment
-        run = self.runs.setdefault(key, Run(found.info.run_id))
-        run.status, run.session = found.info.status, tags.get("xentlab.session", "")
+        run = self.runs.setdefault(key, Run(found.id))
+        run.artifacts, run.status, run.session = found.artifacts, found.status, tags.get("xentlab.session", "")
         run.state = tags.get("xentlab.state", "") if tags.get("xentlab.complete") == "true" else ""
-        run.params = frozenset(found.data.params)
-        run.closed = run.closed or found.info.lifecycle_stage != "active"
+        run.params = found.params
+        run.closed = run.closed or not found.active
 
-    def _create(self, key: Key, records: Records) -> None:
-        client, experiment = self._opened()
-        record, parent = record_of(records, key), parent_of(records, key)
-        tags = content.opening_tags(record, key, records)
-        if parent is not None:
-            tags["mlflow.parentRunId"] = self.runs[parent].id
-        made = client.create_run(experiment, start_time=record.start, tags=tags, run_name=content.label_of(record))
-        self.runs[key] = Run(made.info.run_id, session=record.session)
-        self.report.created += 1
+    def _create(self, store: Backend, keys: Sequence[Key], records: Records) -> None:
+        for first in range(0, len(keys), TOGETHER):
+            part = keys[first : first + TOGETHER]
+            new = []
+            for key in part:
+                record, parent = record_of(records, key), parent_of(records, key)
+                tags = content.opening_tags(record, key, records)
+                if parent is not None:
+                    tags["mlflow.parentRunId"] = self.runs[parent].id
+                new.append(New(content.label_of(record), record.start, tags))
+            for key, made in zip(part, store.create(new), strict=True):
+                self.runs[key] = Run(made.id, made.artifacts, session=record_of(records, key).session)
+                self.report.created += 1
 
-    def _opened(self) -> tuple[Any, str]:
-        assert self._store is not None
-        return self._store
+    # ---- their content -------------------------------------------------------------------------------------------
 
-    # ---- one run -------------------------------------------------------------------------------------------------
+    def _bring(self, store: Backend, work: Sequence[Work], records: Records) -> None:
+        """Send what these runs lack; then complete those that are over, with their artifacts."""
+        runs = {run.id: run for _, run, _ in work}
 
-    def _bring(self, run: Run, record: TrialRecord | GroupRecord, records: Records) -> None:
-        client, _ = self._opened()
+        def landed(name: str, points: Sequence[Point]) -> None:
+            self.report.points += len(points)
+            if points:  # the last epoch of a batch may go on in the next one
+                runs[name].sent = max(runs[name].sent, points[-1][3] - 1)
+
+        changes = [change for _, run, record in work for change in self._changes(run, record, records)]
+        work = self._accepted(work, store.write(changes, landed))
+        for _, run, record in work:
+            if _reopens(run, record):
+                run.status, run.session, run.state = "RUNNING", record.session, ""
+            run.described, run.sent = True, record.epochs if isinstance(record, TrialRecord) else 0
+        over = [item for item in work if item[2].status != "running"]
+        refused: dict[str, str] = {}
+        for key, run, record in over:
+            try:
+                self._send_artifacts(store, key, run, record, records)
+            except (Refused, OSError) as error:
+                refused[run.id] = str(error)
+        over = self._accepted(over, refused)
+        ends = []
+        for _, run, record in over:
+            tags = {"xentlab.state": content.state(record), "xentlab.complete": "true"}
+            ends.append(Change(run.id, content.STATUS[record.status], content.end_time(record, records), tags=tags))
+        for _, run, record in self._accepted(over, store.write(ends, landed)):
+            run.status, run.state, run.session = content.STATUS[record.status], content.state(record), record.session
+            self.report.completed += 1
+
+    def _accepted(self, work: Sequence[Work], refused: dict[str, str]) -> list[Work]:
+        for _, run, record in work:
+            if run.id in refused:
+                run.closed = True
+                reason = refused[run.id]
+                self.report.warnings.append(f"MLflow refuses the run '{content.label_of(record)}': {reason}.")
+        return [item for item in work if item[1].id not in refused]
+
+    def _changes(self, run: Run, record: TrialRecord | GroupRecord, records: Records) -> Iterator[Change]:
         over = record.status != "running"
-        if (run.state and over) or (run.status != "RUNNING" and run.session < record.session):
-            self._reopen(run, record)
+        if _reopens(run, record):
+            status = None if over else "RUNNING"
+            back = {"xentlab.complete": "false", "xentlab.session": record.session}
+            yield Change(run.id, status, tags=back | {"status": record.status, "reason": ""})
         trial = record if isinstance(record, TrialRecord) else None
         params: dict[str, str] = {}
+        dataset: tuple[str, str, str] | None = None
         if not run.described:
             params = {k: v for k, v in content.params(content.config_of(record)).items() if k not in run.params}
-            if trial is not None:
-                self._log_dataset(run, trial)
+            facts = content.dataset_facts(trial) if trial is not None else None
+            if trial is not None and facts is not None:
+                name, digest = facts
+                source = json.dumps({"dataset": name, "fingerprint": trial.tags["fingerprint"]})
+                dataset = (name, digest, source)
         points = content.points(trial, run.sent) if trial else []
         tags: dict[str, str] = {}
         if over:
             points += content.final_points(record, content.end_time(record, records))
             tags = content.closing_tags(record)
-        self._log(run, points, params=params, tags=tags)
-        run.described, run.sent = True, trial.epochs if trial else 0
-        if over:
-            client.set_terminated(run.id, content.STATUS[record.status], content.end_time(record, records))
-            self._log_artifacts(run, record)
-            self._log(run, [], tags={"xentlab.state": content.state(record), "xentlab.complete": "true"})
-            run.status, run.state, run.session = content.STATUS[record.status], content.state(record), record.session
-            self.report.completed += 1
+        if dataset or params or points or tags:
+            yield Change(run.id, dataset=dataset, params=params, points=points, tags=tags)
 
-    def _reopen(self, run: Run, record: TrialRecord | GroupRecord) -> None:
-        """Take back that a run is complete: its trial was taken up again by a later session."""
-        client, _ = self._opened()
-        back = {"xentlab.complete": "false", "xentlab.session": record.session, "status": record.status, "reason": ""}
-        self._log(run, [], tags=back)
-        if record.status == "running":
-            client.update_run(run.id, status="RUNNING")
-        run.status, run.session, run.state = "RUNNING", record.session, ""
-
-    def _log(
-        self, run: Run, points: list[Point], *, params: dict[str, str] | None = None, tags: dict[str, str] | None = None
+    def _send_artifacts(
+        self, store: Backend, key: Key, run: Run, record: TrialRecord | GroupRecord, records: Records
     ) -> None:
-        client, _ = self._opened()
-        entities = load("mlflow.entities")
-        if params or tags:
-            given = [entities.Param(name, value) for name, value in (params or {}).items()]
-            client.log_batch(run.id, params=given, tags=[entities.RunTag(*tag) for tag in (tags or {}).items()])
-        for first in range(0, len(points), BATCH):
-            batch = points[first : first + BATCH]
-            client.log_batch(run.id, metrics=[entities.Metric(*point) for point in batch])
-            self.report.points += len(batch)
-            run.sent = max(run.sent, batch[-1][3] - 1)  # the last epoch of a batch may go on in the next one
-
-    def _log_dataset(self, run: Run, trial: TrialRecord) -> None:
-        facts = content.dataset_facts(trial)
-        if facts is None:
-            return
-        client, _ = self._opened()
-        entities = load("mlflow.entities")
-        name, digest = facts
-        source = json.dumps({"dataset": name, "fingerprint": trial.tags["fingerprint"]})
-        dataset = entities.Dataset(name, digest, source_type="local", source=source)
-        context = entities.InputTag("mlflow.data.context", "training")
-        with locked(self.destination.root / "mlflow.lock"):  # a dataset has no identity that would stop a double
-            client.log_inputs(run.id, datasets=[entities.DatasetInput(dataset, [context])])
-
-    def _log_artifacts(self, run: Run, record: TrialRecord | GroupRecord) -> None:
-        client, _ = self._opened()
         folder = self.destination.root / record.artifacts if record.artifacts else None
         if folder is not None and not folder.is_dir():
             self.report.warnings.append(f"The artifacts of '{content.label_of(record)}' are gone: no folder {folder}.")
             folder = None
-        if folder is not None:
-            if isinstance(record, TrialRecord) and record.status == "finished":
-                self._draw(record, folder)
-            client.log_artifacts(run.id, str(folder))
-        if isinstance(record, TrialRecord) and (folder is None or not (folder / "config.yaml").exists()):
-            client.log_dict(run.id, record.config, "config.yaml")  # params may be cut; this is the full text
+        if folder is not None and isinstance(record, TrialRecord) and record.status == "finished":
+            self._draw(key, record, folder, records)
+        # params may be cut; this is the full text
+        written = isinstance(record, GroupRecord) or (folder is not None and (folder / "config.yaml").exists())
+        local = local_folder(run.artifacts)
+        if local is not None:  # MLflow's client would copy them as well, after asking the store where to
+            if folder is not None:
+                copy_into(local, folder)
+            if not written:
+                local.mkdir(parents=True, exist_ok=True)
+                (local / "config.yaml").write_text(yaml.safe_dump(dict(content.config_of(record)), sort_keys=False))
+            return
+        with translated():
+            if folder is not None:
+                store.client().log_artifacts(run.id, str(folder))
+            if not written:
+                store.client().log_dict(run.id, dict(content.config_of(record)), "config.yaml")
 
-    def _draw(self, record: TrialRecord, folder: Path) -> None:
+    def _draw(self, key: Key, record: TrialRecord, folder: Path, records: Records) -> None:
+        group = records.groups[key[1]] if key[1] is not None else None
+        if group is not None and group.kind == "sweep" and record.id not in group.members[:PICTURES]:
+            return
         if self.render is None or record.id in self._drawn:
             return
         self._drawn.add(record.id)
@@ -263,21 +279,6 @@ class Sender:
             self.report.warnings.append(f"The pictures of '{record.label}' could not be drawn: {error!r}.")
 
 
-def record_of(records: Records, key: Key) -> TrialRecord | GroupRecord:
-    """The record behind a run."""
-    trial, group = key
-    if trial is not None:
-        return records.trials[trial]
-    assert group is not None
-    return records.groups[group]
-
-
-def parent_of(records: Records, key: Key) -> Key | None:
-    """The run under which a run is nested: a trial under its group, a group under its parent."""
-    trial, group = key
-    if group is None:
-        return None
-    if trial is not None:
-        return (None, group)
-    parent = records.groups[group].parent
-    return (None, parent) if parent is not None and parent in records.groups else None
+def _reopens(run: Run, record: TrialRecord | GroupRecord) -> bool:
+    """Whether a run is complete no more: its trial was taken up again by a later session."""
+    return bool(run.state and record.status != "running") or (run.status != "RUNNING" and run.session < record.session)

@@ -82,6 +82,11 @@ class Tracker:
                 f"everything, send it with `{self.destination.sync_command}`."
             )
 
+    @property
+    def feeding(self) -> bool:
+        """Whether the process is still at work."""
+        return self._listener.is_alive()
+
     def close(self, wait_s: float, *, progress: Callable[[int, int], None] | None = None) -> bool:
         """Wait until everything has arrived; the journal must be closed before.
 

@@ -1,7 +1,8 @@
 """Training: from a config to a checked `Trial`, from trials to stacks, from a stack to epochs of metrics."""
 
 from xentlab.train.fit import Epoch, Fit, first_gradient_norm
-from xentlab.train.plan import choose_lift, stacks, structure
+from xentlab.train.outcome import examples
+from xentlab.train.plan import choose_lift, lift_of, stacks, structure
 from xentlab.train.trial import COMPONENTS, Trainer, Trial, component_name, find_device, prepare, signature
 from xentlab.train.yardsticks import under_losses
 
@@ -13,8 +14,10 @@ __all__ = [
     "Trial",
     "choose_lift",
     "component_name",
+    "examples",
     "find_device",
     "first_gradient_norm",
+    "lift_of",
     "prepare",
     "signature",
     "stacks",

@@ -75,6 +75,11 @@ class Batches:
             inputs = self._prepared(_gather(self._inputs, index[..., batch]))
             yield inputs, self._target(_gather(source, places[..., batch]))
 
+    def chosen(self, rows: slice, part: str, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of `val` or `test` examples by their places in the part [n]."""
+        index = self._for_rows(self._index[part], rows)[..., places.to(self._index[part].device)]
+        return self._prepared(_gather(self._inputs, index)), self._target(_gather(self._targets, index))
+
     def targets(self, row: int, part: str, limit: int | None = None) -> Tensor:
         """The targets of one trial's part, on the data's device: indices [n], maps [n, H, W] or n-hot [n, C] uint8."""
         row = 0 if self.shared else row

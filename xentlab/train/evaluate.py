@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -15,8 +14,8 @@ from xentlab.losses.links import probabilities
 from xentlab.step import Lift
 from xentlab.train.batches import Batches
 
-# Logits of one evaluation batch: 32 MB of float32, whatever the number of classes, pixels and trials.
-_ELEMENTS = 2**23
+# What one evaluation batch may hold in tensors, whatever the model and the number of trials.
+_BYTES = 2**28
 
 
 def evaluate(
@@ -38,7 +37,7 @@ def evaluate(
         dataset: what the batches are of.
         link: of the loss.
         part: `train` (with the labels trained on), `val` or `test`.
-        batch_size: examples at most; less where the logits of all rows would be large.
+        batch_size: examples at most; less where a batch of all rows would be large.
         limit: only that many examples.
     """
     task = dataset.task
@@ -46,7 +45,7 @@ def evaluate(
     bins: list[dict[str, Tensor]] = []
     for lift in lifts:
         parts = []
-        for logits, target in predictions(lift, batches, dataset, part, batch_size, limit):
+        for logits, target in predictions(lift, batches, part, batch_size, limit):
             probs = probabilities(logits.flatten(0, 1), link, exclusive=task != "multilabel")
             probs = probs.unflatten(0, logits.shape[:2])
             parts.append(metrics.statistics(task, probs, target, ignore_index=dataset.ignore_index))
@@ -64,12 +63,14 @@ def evaluate(
 
 
 def predictions(
-    lift: Lift, batches: Batches, dataset: Dataset, part: str, batch_size: int, limit: int | None = None
+    lift: Lift, batches: Batches, part: str, batch_size: int, limit: int | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Logits [rows, B, C, ...] and targets ([B, ...] or [rows, B, ...]) of a lift's rows, chunk after chunk."""
-    pixels = math.prod(dataset.input_shape[1:]) if dataset.task == "segmentation" else 1
+    if not batches.size[part]:
+        raise ValueError(f"this trial has no {part} data")
     lift.enter()
-    size = max(1, min(batch_size, _ELEMENTS // (dataset.num_classes * pixels * len(lift.params))))
+    inputs, _ = next(batches.evaluation(lift.rows, part, 2, limit))
+    size = max(1, min(batch_size, _BYTES // lift.example_bytes(inputs)))
     for inputs, target in batches.evaluation(lift.rows, part, size, limit):
         yield lift.predict(inputs), target
 

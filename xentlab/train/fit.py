@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +21,8 @@ from xentlab.data import Dataset, generator, split
 from xentlab.models import has_dropout, initial
 from xentlab.step import Lift, Looped, State, row_norms, state_dict
 from xentlab.train.batches import Batches
-from xentlab.train.evaluate import constant_predictor, evaluate, is_stuck
+from xentlab.train.evaluate import evaluate
+from xentlab.train.outcome import ends
 from xentlab.train.setup import class_facts_of, lifts_of
 from xentlab.train.trial import Trial
 
@@ -66,11 +66,12 @@ class Fit:
         self.done = 0
         self.diverged = torch.zeros(len(trials), dtype=torch.bool)
         self.best = {"params": self.state.params.clone()} | {k: v.clone() for k, v in self.state.buffers.items()}
+        self.final = self.best
         self.best_value: list[float | None] = [None] * len(trials)
         self.best_epoch = [0] * len(trials)
         self.reached: list[int | None] = [None] * len(trials)
         self.seconds = 0.0
-        self._constants: dict[int, dict[str, float]] = {}
+        self.last_value: list[float | None] = [None] * len(trials)
 
     def _initial(self, seed: int) -> nn.Module:
         weights_seed = generator(seed, "weights").initial_seed()
@@ -85,7 +86,7 @@ class Fit:
             self.seconds += elapsed
             self.done += 1
             for part, limit in (("train", self.trials[0].train_sample), ("val", None)):
-                values |= {f"{part}/{name}": value.tolist() for name, value in self._evaluate(part, limit)[0].items()}
+                values |= {f"{part}/{name}": value.tolist() for name, value in self.evaluate(part, limit)[0].items()}
             count = self.steps_per_epoch * len(self.trials)
             examples = min(self.batches.size["train"], self.steps_per_epoch * self.batch_size)
             values["speed/ms_per_step"] = [1e3 * elapsed / count] * len(self.trials)
@@ -131,7 +132,7 @@ class Fit:
             seed = self.trials[lift.rows.start].seed
             torch.manual_seed(generator(seed, f"dropout of epoch {epoch}").initial_seed())
 
-    def _evaluate(self, part: str, limit: int | None = None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def evaluate(self, part: str, limit: int | None = None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Every metric of the task on one part of the data, float64 [R], and its reliability [R, 16]; on the host."""
         size = self.trainer.eval_batch_size
         return evaluate(self.lifts, self.batches, self.dataset, self.trials[0].loss.link, part, size, limit)
@@ -147,6 +148,7 @@ class Fit:
                         values[name][row] = math.nan
                 continue
             value, best = values[f"val/{monitor}"][row], self.best_value[row]
+            self.last_value[row] = value if math.isfinite(value) else None
             if math.isfinite(value) and (best is None or (value < best if direction == "min" else value > best)):
                 self.best_value[row], self.best_epoch[row] = value, self.done
                 better.append(row)
@@ -166,6 +168,7 @@ class Fit:
             "done": self.done,
             "diverged": self.diverged.tolist(),
             "best_value": list(self.best_value),
+            "last_value": list(self.last_value),
             "best_epoch": list(self.best_epoch),
             "reached": list(self.reached),
             "seconds": self.seconds,
@@ -179,68 +182,33 @@ class Fit:
         self.done, self.seconds = facts["done"], facts["seconds"]
         self.diverged = torch.tensor(facts["diverged"])
         self.best_value, self.best_epoch = list(facts["best_value"]), list(facts["best_epoch"])
+        self.last_value = list(facts["last_value"])
         self.reached = list(facts["reached"])
         self.state.load(snapshot["state"])
         for name, tensor in self.best.items():
             tensor.copy_(snapshot["best"][name])
 
     def finish(self) -> list[dict[str, Any]]:
-        """How each trial ended: its marks, and its test metrics at the final and the best epoch.
+        """How each trial ended, see `outcome.ends`; the test set is read here and nowhere else."""
+        return ends(self)
 
-        The test set is read here and nowhere else. `test/...` is of the final weights, `test_at_best/...` of those with
-        the best validation value; both stay away where the trial diverged before. `reliability` holds the bins of the
-        final weights' test predictions, see `metrics.reliability`.
-        """
-        monitor = self.trials[0].monitor
-        ends: list[dict[str, Any]] = []
-        final, bins = self._evaluate("test") if self.trials[0].test else ({}, {})
-        self.final = {"params": self.state.params.clone()} | {k: v.clone() for k, v in self.state.buffers.items()}
-        if all(best == self.done for best in self.best_epoch):
-            at_best = final
-        else:
-            at_best = self._evaluate_best() if self.trials[0].test else {}
-        for row in range(len(self.trials)):
-            end: dict[str, Any] = {
-                "diverged": bool(self.diverged[row]),
-                "stuck": self._stuck(row),
-                "epochs": self.done,
-                "best_epoch": self.best_epoch[row],
-                "epochs_to_target": self.reached[row],
-                "seconds": self.seconds / len(self.trials),
-                "stack": len(self.trials),
-                "lift": self.lift,
-            }
-            if self.best_value[row] is not None:
-                end[f"best/val/{monitor}"] = self.best_value[row]
-                end |= {f"test_at_best/{k}": float(v[row]) for k, v in at_best.items() if math.isfinite(v[row])}
-            if not self.diverged[row]:
-                end |= {f"test/{k}": float(v[row]) for k, v in final.items() if math.isfinite(v[row])}
-                if bins and bool(torch.isfinite(bins["confidence"][row]).all()):
-                    end["reliability"] = {k: v[row].tolist() for k, v in bins.items()}
-            ends.append(end)
-        return ends
+    def take(self, rows: Sequence[int]) -> Fit:
+        """The training of these trials alone, from where they are now."""
+        part, snapshot, chosen = Fit([self.trials[r] for r in rows], self.dataset), self.snapshot(), list(rows)
+        for group in ("state", "best"):
+            snapshot[group] = {name: tensor[chosen] for name, tensor in snapshot[group].items()}
+        for name, value in snapshot["facts"].items():
+            if isinstance(value, list):
+                snapshot["facts"][name] = [value[r] for r in rows]
+        snapshot["facts"]["seconds"] *= len(chosen) / len(self.trials)
+        part.restore(snapshot)
+        return part
 
-    def _evaluate_best(self) -> dict[str, Tensor]:
-        self._load(self.best)
-        values, _ = self._evaluate("test")
-        self._load(self.final)
-        return values
-
-    def _load(self, weights: dict[str, Tensor]) -> None:
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Give all trials the weights [R, P] and buffers that `best` or `final` holds."""
         self.state.params.copy_(weights["params"])
         for name, buffer in self.state.buffers.items():
             buffer.copy_(weights[name])
-
-    def _constant(self, seed: int, row: int) -> dict[str, float]:
-        """The metrics of the constant predictor of one seed, on validation."""
-        if seed not in self._constants:
-            train, val = self.batches.targets(row, "train"), self.batches.targets(row, "val")
-            self._constants[seed] = constant_predictor(self.dataset, train, val)
-        return self._constants[seed]
-
-    def _stuck(self, row: int) -> bool:
-        best, monitor = self.best_value[row], self.trials[row].monitor
-        return best is None or is_stuck(monitor, best, self._constant(self.trials[row].seed, row)[monitor])
 
     def weights(self, row: int, which: str) -> dict[str, Tensor]:
         """The `final` or `best` weights of one trial, as `load_state_dict` takes them."""
@@ -253,23 +221,6 @@ class Fit:
         self.state.params[row].copy_(torch.cat([weights[name].reshape(-1) for name in names]))
         for name, buffer in self.state.buffers.items():
             buffer[row].copy_(weights[name])
-
-    def examples(self, row: int, count: int = 4) -> dict[str, np.ndarray]:
-        """Inputs, truth and prediction of the first test (else validation) examples of one trial."""
-        part = "test" if self.trials[row].test else "val"
-        lift = self.lifts[row] if len(self.lifts) > 1 else self.lifts[0]
-        lift.enter()
-        inputs, target = next(self.batches.evaluation(lift.rows, part, count))
-        logits = lift.predict(inputs)
-        place = 0 if len(logits) == 1 else row
-        if inputs.ndim == self.dataset.inputs.ndim + 1:
-            inputs, target = inputs[place], target[place]
-        prediction = logits[place].max(1).indices
-        return {
-            "inputs": inputs.float().cpu().numpy(),
-            "truth": target.cpu().numpy(),
-            "prediction": prediction.cpu().numpy(),
-        }
 
 
 def _rows_of(lift: Lift) -> slice | int:

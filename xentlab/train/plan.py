@@ -7,12 +7,13 @@ only in them form a stack. Everything else is structure.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from torch import nn
 
-from xentlab.models import has_convolution, has_dropout
+from xentlab.data import Dataset
+from xentlab.models import has_convolution, has_dropout, initial
 from xentlab.schema import knobs
 from xentlab.train.trial import COMPONENTS, Trial
 
@@ -35,16 +36,33 @@ def structure(trial: Trial) -> str:
     return json.dumps(key, sort_keys=True, default=str)
 
 
-def stacks(trials: Sequence[Trial]) -> list[list[Trial]]:
-    """Group trials into stacks by structure, in order of first appearance, none larger than `trainer.max_stack`."""
+def stacks(
+    trials: Sequence[Trial],
+    *,
+    fits: Callable[[Sequence[Trial]], int] = lambda group: len(group),
+) -> list[list[Trial]]:
+    """Group trials into stacks by structure, in order of first appearance, none larger than `trainer.max_stack`.
+
+    Args:
+        trials: what is to be trained.
+        fits: how many trials of a group of one structure memory has room for; asked for groups of more than one.
+    """
     groups: dict[str, list[Trial]] = {}
     for trial in trials:
         groups.setdefault(structure(trial), []).append(trial)
     planned = []
     for group in groups.values():
         size = group[0].trainer.max_stack
+        if len(group) > 1:
+            size = min(size, fits(group))
         planned += [group[i : i + size] for i in range(0, len(group), size)]
     return planned
+
+
+def lift_of(trials: Sequence[Trial], dataset: Dataset) -> Literal["looped", "vectorised"]:
+    """Which lift trains these trials as one stack; builds one model to look at."""
+    module = initial(trials[0].model, dataset.input_shape, dataset.num_classes, 0)
+    return choose_lift(trials, module, trials[0].device.type)
 
 
 def choose_lift(trials: Sequence[Trial], module: nn.Module, device: str) -> Literal["looped", "vectorised"]:

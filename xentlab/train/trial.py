@@ -47,12 +47,16 @@ class Trainer:
     eval_batch_size: Annotated[int, Range(1, None)] = 1000
     checkpoint_every: Annotated[int, Range(0, None)] = 5
     max_stack: Annotated[int, Range(1, None)] = 64
+    memory: Annotated[float, Range(0, None, open_low=True)] | None = None
 
 
 # What changes how a result is computed or kept, but not the result: trials that differ in it are the same trial.
-_EXECUTION = ("lift", "compile", "train_sample", "eval_batch_size", "checkpoint_every", "max_stack")
+_EXECUTION = ("lift", "compile", "train_sample", "eval_batch_size", "checkpoint_every", "max_stack", "memory")
 
-_KEYS = ("dataset", "loss", "model", "optimizer", "output", "regularizer", "schedule", "seed", "tracking", "trainer")
+_KEYS = (
+    "dataset", "executor", "loss", "model", "optimizer", "output", "regularizer", "schedule", "seed", "tracking",
+    "trainer",
+)  # fmt: skip
 
 COMPONENTS = ("dataset", "model", "loss", "regularizer", "optimizer", "schedule")
 

@@ -47,7 +47,7 @@ def under_losses(
     sums = {name: [0.0] * len(trials) for name in yardsticks}
     totals = {name: [0.0] * len(trials) for name in yardsticks}
     for lift in fit.lifts:
-        chunks = predictions(lift, fit.batches, dataset, "test", fit.trainer.eval_batch_size)
+        chunks = predictions(lift, fit.batches, "test", fit.trainer.eval_batch_size)
         for logits, target in chunks:
             own_target = target.ndim == logits.ndim - (dataset.task != "multilabel")
             for place, row in enumerate(range(len(trials))[lift.rows]):

@@ -1,0 +1,278 @@
+#!/usr/bin/env python
+"""What does tracking cost? Whole commands with it and without it, and a thousand trials at full speed.
+
+    scripts/bench_tracking.py [--parts train,sweep,flood] [--repeats 5] [--trials 100,1000] [--json FILE]
+
+- `train`, `sweep`: the same command with `tracking=off` and with a sqlite store, taken in turns, in a process of its
+  own each. Ratios are medians of the paired ratios: of the wall time, and of the training part, which is the time from
+  the first trial's first event to the last trial's end in the journal. The database is there already; what the first
+  command of a new output directory takes longer, as it makes the database, stands in a row of its own.
+- `flood`: trials written into a journal as fast as the disk takes them, in the training's place: the seconds until
+  sqlite, and a server on loopback, hold every point, and how many of them passed after the journal was closed. The
+  points in the store are counted, not assumed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import socket
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from xentlab import environment, tracking
+from xentlab.errors import UserError
+from xentlab.journal import Journal, new_id
+
+WAIT_S = 3600.0
+
+
+@dataclass
+class Taken:
+    """One command: seconds of wall time, of its training part, and of processor time of all its processes."""
+
+    wall: float
+    training: float
+    cpu: float
+
+
+@dataclass
+class Flood:
+    """One flood: what the store holds; seconds of writing, until all arrived, from the journal's end, of the sender."""
+
+    store: str
+    trials: int
+    points: int
+    written: float
+    arrived: float
+    after_end: float
+    sender_cpu: float
+
+
+def run_command(arguments: Sequence[str], folder: Path, mode: str) -> Taken:
+    """Run a command of xentlab in a folder, everything trained anew."""
+    root = folder / "xentlab-runs"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    known = set((root / "journal").glob("*.jsonl"))
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "xentlab", *arguments, f"tracking={mode}", "output.fresh=true"],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    wall = time.perf_counter() - began
+    if done.returncode:
+        raise UserError(f"The command must succeed, got exit code {done.returncode}: {done.stderr.strip()[-300:]}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    times: list[int] = []
+    for segment in set((root / "journal").glob("*.jsonl")) - known:
+        events = [json.loads(line) for line in segment.read_text().splitlines()]
+        times += [e["time"] for e in events if e["event"] in ("trial", "end")]
+    cpu = (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
+    return Taken(wall, (max(times) - min(times)) / 1000, cpu)
+
+
+def beside(arguments: Sequence[str], repeats: int) -> dict[str, list[Taken]]:
+    """The command without and with tracking, in turns; `first` is the one that made the database."""
+    taken: dict[str, list[Taken]] = {"off": [], "mlflow": []}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        first = run_command(arguments, folder, "mlflow")
+        for turn in range(repeats):
+            for mode in ("off", "mlflow") if turn % 2 == 0 else ("mlflow", "off"):
+                taken[mode].append(run_command(arguments, folder, mode))
+    return {**taken, "first": [first]}
+
+
+def ratios(taken: dict[str, list[Taken]], what: str) -> list[float]:
+    """With tracking against without, turn by turn."""
+    return [getattr(on, what) / getattr(off, what) for on, off in zip(taken["mlflow"], taken["off"], strict=True)]
+
+
+def flood(store: str, trials: int, epochs: int, metrics: int, stack: int) -> Flood:
+    """Write trials into a journal at full speed, with a tracker beside it, and wait until the store has them all."""
+    with tempfile.TemporaryDirectory() as scratch:
+        here, there = Path(scratch) / "here", Path(scratch) / "there"
+        local = tracking.resolve(None, "bench", here if store == "sqlite" else there)
+        small = Journal(local.root, environment.describe(), "bench")  # makes the database
+        write_trials(small, 1, 1, 1, 1)
+        tracking.sync(local)
+        server = None
+        try:
+            destination = local
+            if store == "http":
+                port = free_port()
+                server = tracking.serve(local, port)
+                destination = tracking.resolve(tracking.base("127.0.0.1", port), "flood", here)
+            journal = Journal(here, environment.describe(), "bench")
+            warnings: list[str] = []
+            trackers: list[tracking.Tracker] = []
+            journal.on_open = lambda: trackers.append(tracking.Tracker(journal, destination, warn=warnings.append))
+            before, used = count(local), resource.getrusage(resource.RUSAGE_CHILDREN)
+            began = time.perf_counter()
+            expected = write_trials(journal, trials, epochs, metrics, stack)
+            written = time.perf_counter() - began
+            if not trackers[0].close(WAIT_S):
+                raise UserError(f"Every point must arrive, got: {' '.join(warnings) or 'a tracker that gave up'}")
+            arrived = time.perf_counter() - began
+            now = resource.getrusage(resource.RUSAGE_CHILDREN)
+            points = count(local) - before
+        finally:
+            if server is not None:
+                tracking.stop(server)
+    if points != expected:
+        raise UserError(f"The store must hold every point, got {points} of {expected}.")
+    cpu = (now.ru_utime + now.ru_stime) - (used.ru_utime + used.ru_stime)
+    return Flood(store, trials, points, written, arrived, arrived - written, cpu)
+
+
+def write_trials(journal: Journal, trials: int, epochs: int, metrics: int, stack: int) -> int:
+    """A sweep as the launcher writes it, stack by stack, with the files of each trial; returns its number of points."""
+    facts = environment.describe()
+    group = new_id()
+    opening: dict[str, Any] = {"kind": "sweep", "name": "flood", "parent": None, "params": {}, "tags": {}}
+    journal.append("group", group=group, **opening)
+    names = [f"{part}/m{i}" for i in range(metrics // 2 + metrics % 2) for part in ("train", "val")][:metrics]
+    for first in range(0, trials, stack):
+        ids = [new_id() for _ in range(min(stack, trials - first))]
+        events: list[tuple[str, dict[str, Any]]] = []
+        for row, trial in enumerate(ids):
+            events += [("trial", opened(trial, first + row)), ("member", {"group": group, "trial": trial})]
+        journal.extend(events)
+        for epoch in range(1, epochs + 1):
+            values = {name: [1 / (epoch + i + row + 1) for row in range(len(ids))] for i, name in enumerate(names)}
+            journal.append("epoch", trials=ids, epoch=epoch, metrics=values)
+        events = []
+        for trial in ids:
+            folder = journal.root / "trials" / trial
+            folder.mkdir(parents=True)
+            (folder / "config.yaml").write_text("seed: 0\n" * 40)
+            (folder / "environment.json").write_text(json.dumps(facts))
+            (folder / "final.pt").write_bytes(bytes(60_000))
+            end = {"status": "finished", "reason": "", "summary": {"test/error": 0.1, "diverged": False}}
+            events.append(("end", {"trial": trial, **end, "artifacts": f"trials/{trial}"}))
+        journal.extend(events)
+    journal.append("group_end", group=group, status="finished", tags={}, metrics={"trials": trials}, artifacts=None)
+    journal.close()
+    return trials * (epochs * metrics + 1) + 1
+
+
+def opened(trial: str, seed: int) -> dict[str, Any]:
+    """The opening event of a trial, as large as that of a real one."""
+    config = {group: {"_target_": f"xentlab.{group}.one", "a": 0.1, "b": 2, "c": True} for group in "dlmors"}
+    tags = dict.fromkeys(("task", "loss", "link", "model", "optimizer", "host", "device", "git_commit"), "value")
+    tags |= {"dataset": "digits", "fingerprint": "sha256:" + "0123456789abcdef" * 4, "seed": str(seed)}
+    facts = {"signature": trial, "label": f"flood, seed {seed}", "config": {**config, "seed": seed}}
+    return {"trial": trial, **facts, "tags": tags, "resumed": 0}
+
+
+def count(destination: tracking.Destination) -> int:
+    """The points in a sqlite store."""
+    assert destination.database is not None
+    connection = sqlite3.connect(destination.database)
+    number = int(connection.execute("SELECT count(*) FROM metrics").fetchone()[0])
+    connection.close()
+    return number
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def commands(options: argparse.Namespace) -> dict[str, list[str]]:
+    """The commands that are taken with and without tracking."""
+    one = ["train", "dataset=digits", f"trainer.epochs={options.epochs}"]
+    seeds = f"seed=range({max(options.sweep // 4, 1)})"
+    many = ["train", "-m", "loss=ce,bce,mse,focal", seeds, "dataset=digits", f"trainer.epochs={options.sweep_epochs}"]
+    return {"train": one, "sweep": many}
+
+
+def beside_table(rows: dict[str, dict[str, list[Taken]]]) -> Table:
+    page = Table(title="tracking on / off", title_justify="left")
+    for column in (
+        "command",
+        "wall\noff",
+        "wall\non",
+        "wall\nratio",
+        "training\nratio",
+        "CPU\noff",
+        "CPU\non",
+        "first\non",
+    ):
+        page.add_column(column, justify="left" if column == "command" else "right")
+    for name, taken in rows.items():
+        median = {(mode, what): statistics.median(getattr(t, what) for t in taken[mode])
+                  for mode in taken for what in ("wall", "cpu")}  # fmt: skip
+        page.add_row(
+            name, f"{median['off', 'wall']:.2f} s", f"{median['mlflow', 'wall']:.2f} s",
+            f"{statistics.median(ratios(taken, 'wall')):.3f}", f"{statistics.median(ratios(taken, 'training')):.3f}",
+            f"{median['off', 'cpu']:.2f} s", f"{median['mlflow', 'cpu']:.2f} s", f"{median['first', 'wall']:.2f} s",
+        )  # fmt: skip
+    return page
+
+
+def flood_table(floods: Sequence[Flood]) -> Table:
+    page = Table(title="a flood of trials", title_justify="left")
+    for column in (
+        "store", "trials", "points", "written\nin", "arrived\nin", "after\nthe end", "ms a\ntrial", "us a\npoint",
+        "sender's\nCPU",
+    ):  # fmt: skip
+        page.add_column(column, justify="left" if column == "store" else "right")
+    for f in floods:
+        page.add_row(
+            f.store, str(f.trials), str(f.points), f"{f.written:.2f} s", f"{f.arrived:.2f} s", f"{f.after_end:.2f} s",
+            f"{1e3 * f.arrived / f.trials:.2f}", f"{1e6 * f.arrived / f.points:.1f}", f"{f.sender_cpu:.2f} s",
+        )  # fmt: skip
+    return page
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", default="train,sweep,flood", help="which of train, sweep, flood (default: all)")
+    parser.add_argument("--repeats", type=int, default=5, help="turns of a command (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=300, help="of the one training (default: %(default)s)")
+    parser.add_argument("--sweep", type=int, default=32, help="trials of the sweep (default: %(default)s)")
+    parser.add_argument("--sweep-epochs", type=int, default=20, help="of each of them (default: %(default)s)")
+    parser.add_argument("--stores", default="sqlite,http", help="stores of the flood (default: %(default)s)")
+    parser.add_argument("--trials", default="100,1000", help="sizes of the flood (default: %(default)s)")
+    parser.add_argument("--flood-epochs", type=int, default=5)
+    parser.add_argument("--metrics", type=int, default=20)
+    parser.add_argument("--stack", type=int, default=64, help="trials that the flood writes at once")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    console, parts = Console(), options.parts.split(",")
+    rows = {name: beside(line, options.repeats) for name, line in commands(options).items() if name in parts}
+    if rows:
+        console.print(beside_table(rows))
+    sizes = [(store, int(n)) for n in options.trials.split(",") for store in options.stores.split(",")]
+    size = (options.flood_epochs, options.metrics, options.stack)
+    floods = [flood(store, n, *size) for store, n in sizes] if "flood" in parts else []
+    if floods:
+        console.print(flood_table(floods))
+    if options.json:
+        commands_taken = {name: {mode: [asdict(t) for t in turns] for mode, turns in taken.items()}
+                          | {f"{what}_ratio": statistics.median(ratios(taken, what)) for what in ("wall", "training")}
+                          for name, taken in rows.items()}  # fmt: skip
+        facts = {"commands": commands(options), "taken": commands_taken, "floods": [asdict(f) for f in floods]}
+        here = {"environment": environment.describe(), "load": os.getloadavg(), "machine": platform.machine()}
+        options.json.write_text(json.dumps({**facts, **here, "options": {k: str(v) for k, v in vars(options).items()}}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

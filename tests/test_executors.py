@@ -1,0 +1,174 @@
+"""Executors before anything is started: their configs, their refusals, how stacks are cut, and the rule of `auto`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from executor_lab import batch, trial
+from support import compose_train
+
+from xentlab.cli.catalogue import first_comments
+from xentlab.cli.compose import config_dir
+from xentlab.data import Dataset, digits, split
+from xentlab.errors import UserError
+from xentlab.launcher import processes
+from xentlab.launcher.auto import LEAST_TRIALS, WORTH_S, Auto, forward_flops, seconds
+from xentlab.launcher.executors import executor_of, need
+from xentlab.launcher.pieces import cut
+from xentlab.launcher.processes import Processes
+from xentlab.models import lenet, mlp
+from xentlab.schema import knobs, locate
+from xentlab.train import Trial, prepare, signature, stacks
+
+FILES = sorted((config_dir() / "executor").glob("*.yaml"))
+DATA = digits()
+
+
+def read(one: Trial) -> Dataset:
+    assert one.names["dataset"] == "digits"
+    return DATA
+
+
+def test_every_executor_has_its_config() -> None:
+    assert [f.stem for f in FILES] == ["auto", "inline", "processes", "ray", "slurm"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_a_config_lists_the_knobs_with_their_defaults_and_meaning(file: Path) -> None:
+    node = yaml.safe_load(file.read_text())
+    assert node.pop("_partial_") is True
+    function = locate("executor", node.pop("_target_"))
+    assert node == {k.name: k.default for k in knobs(function).values()}
+    lines = file.read_text().splitlines()
+    assert len(first_comments(file)[0]) > 20
+    assert all("#" in line for line in lines[3:])
+
+
+REFUSALS = {
+    "no workers": ("processes", {"workers": 0}, "executor.workers must be >= 1, got 0."),
+    "no threads": ("auto", {"threads": 0}, "executor.threads must be >= 1, got 0."),
+    "no time": ("processes", {"timeout": 0.0}, "executor.timeout must be > 0, got 0.0."),
+    "retries below 0": ("processes", {"retries": -1}, "executor.retries must be >= 0, got -1."),
+    "no cores": ("ray", {"num_cpus": 0}, "executor.num_cpus must be >= 1, got 0."),
+    "no cluster of that kind": ("slurm", {"cluster": "pbs"}, "executor.cluster must be one of slurm, local"),
+    "no memory": ("slurm", {"mem_gb": 0}, "executor.mem_gb must be > 0, got 0."),
+    "no such knob": ("inline", {"worker": 1}, "Unknown knob of executor 'worker'."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("refusal", list(REFUSALS))
+def test_a_mistake_is_one_sentence(refusal: str) -> None:
+    name, given, sentence = REFUSALS[refusal]
+    node = yaml.safe_load((config_dir() / "executor" / f"{name}.yaml").read_text())
+    with pytest.raises(UserError) as caught:
+        executor_of({"executor": node | given})
+    assert str(caught.value).startswith(sentence)
+
+
+def test_a_library_that_is_missing_is_named_with_the_command_that_brings_it() -> None:
+    with pytest.raises(UserError) as caught:
+        need("a_library_that_nobody_has", "ray")
+    assert str(caught.value).endswith("which is not installed: pip install 'xentlab[ray]'.")
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (("executor=processes", "executor.workers=-1"), "executor.workers must be >= 1, got -1."),
+        (("executor=proceses",), "Unknown executor 'proceses'. Did you mean 'processes'?"),
+        (("executor.worker=1",), "Unknown config key 'executor.worker'. Did you mean 'executor.workers'?"),
+    ],
+)
+def test_the_command_line_refuses_in_one_sentence(run: Run, here: Path, overrides: Any, sentence: str) -> None:
+    code, out, err = run("train", "tracking=off", *overrides)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"xentlab: {sentence}")
+    assert len(err.strip().splitlines()) == 1
+    assert not list(here.iterdir())
+
+
+def test_the_catalogue_shows_executors(run: Run) -> None:
+    code, out, _ = run("list", "executors")
+    assert code == 0
+    assert all(f.stem in out for f in FILES)
+    assert "processes" in run("train", "--help")[1].partition("executor ")[2].splitlines()[0]
+
+
+def test_an_executor_is_no_part_of_a_trials_signature() -> None:
+    one = prepare(compose_train())
+    other = prepare(compose_train("executor=processes", "executor.workers=3"))
+    assert one.config["executor"] != other.config["executor"]
+    assert signature(one, "") == signature(other, "")
+
+
+def test_looped_stacks_are_cut_into_trials_and_tensor_programs_stay_whole() -> None:
+    planned = stacks(batch())
+    assert [len(s) for s in planned] == [2, 2, 2]
+    pieces = cut(planned, read)
+    assert [len(p) for p in pieces] == [2, 2, 1, 1]
+    assert [t for p in pieces for t in p] == [t for s in planned for t in s]
+
+
+def test_a_worker_with_its_own_gpu_refuses_one_in_particular() -> None:
+    one = trial()
+    wanted = dataclasses.replace(one, trainer=dataclasses.replace(one.trainer, device="cuda:1"))
+    with pytest.raises(UserError, match=r"got cuda:1\.$"):
+        Processes().place([[wanted]], [wanted], read)
+
+
+def test_the_work_of_a_model_is_that_of_its_layers() -> None:
+    assert forward_flops(mlp((1, 8, 8), 10, hidden=(32,)), (1, 8, 8)) == 2 * (64 * 32 + 32 * 10)
+    convolutions = 2 * (6 * 28 * 28 * 25 + 16 * 10 * 10 * 6 * 25)
+    linear = 2 * (400 * 120 + 120 * 84 + 84 * 10)
+    assert forward_flops(lenet((1, 28, 28), 10), (1, 28, 28)) == convolutions + linear
+
+
+def convolutional(count: int, epochs: int) -> list[Trial]:
+    return [trial("model=convnet", f"trainer.epochs={epochs}", seed=s) for s in range(count)]
+
+
+def enough() -> int:
+    """Epochs with which the least number of trials is just worth it."""
+    one = convolutional(1, 1)
+    return int(WORTH_S / (LEAST_TRIALS * seconds(one, DATA))) + 1
+
+
+def test_the_estimate_is_proportional_to_trials_and_epochs() -> None:
+    one = seconds(convolutional(1, 1), DATA)
+    assert seconds(convolutional(3, 5), DATA) == pytest.approx(15 * one)
+    steps = -(-len(split(DATA, 0, **convolutional(1, 1)[0].sampling).train) // 16)
+    assert one > 2e-3 * steps
+
+
+def test_auto_takes_processes_where_the_rule_says_so() -> None:
+    auto = Auto(workers=2)
+    worth = convolutional(LEAST_TRIALS, enough())
+    pieces = auto.place(stacks(worth), worth, read)
+    assert pieces is not None
+    assert [len(p) for p in pieces] == [1] * LEAST_TRIALS
+    assert Auto(workers=1).place(stacks(worth), worth, read) is None, "one core gains nothing"
+    few = convolutional(LEAST_TRIALS - 1, 100 * enough())
+    assert auto.place(stacks(few), few, read) is None, "fewer than four trials"
+    short = convolutional(LEAST_TRIALS, 1)
+    assert auto.place(stacks(short), short, read) is None, "over before a worker has started"
+    matrices = [trial(f"trainer.epochs={100 * enough()}", seed=s) for s in range(8)]
+    assert auto.place(stacks(matrices), matrices, read) is None, "a tensor program"
+
+
+def test_auto_decides_alike_for_what_is_left_after_a_restart() -> None:
+    wanted = convolutional(LEAST_TRIALS, enough())
+    left = stacks(wanted[-1:])
+    assert Auto(workers=2).place(left, wanted, read) == left
+
+
+def test_cores_are_those_that_this_process_may_use() -> None:
+    assert 1 <= processes.cores() <= (os.cpu_count() or 1)

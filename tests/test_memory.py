@@ -1,0 +1,110 @@
+"""Stacks and memory: what a stack takes is known before, what does not fit is cut, and running out is no crash."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from support import compose_train
+
+from xentlab.journal import Records
+from xentlab.train import Fit, Trial, prepare
+from xentlab.train.memory import Footprint, footprint, free_bytes, is_out_of_memory
+
+SMALL = ("dataset.train_fraction=0.2", "trainer.epochs=2", "trainer.batch_size=16")
+
+
+def trials(count: int, *overrides: str) -> list[Trial]:
+    return [prepare(compose_train(*SMALL, *overrides, f"seed={seed}")) for seed in range(count)]
+
+
+def test_a_footprint_counts_state_and_the_tensors_of_a_step() -> None:
+    (trial,) = trials(1, "model.hidden=[512]")
+    dataset = trial.dataset()
+    found = footprint(trial, dataset, looped=False)
+    numbers = 64 * 512 + 512 + 512 * 10 + 10
+    assert found.fixed == dataset.inputs.nbytes + dataset.targets.nbytes
+    assert 6 * 4 * numbers < found.per_trial < 12 * 4 * numbers
+    wide = footprint(trials(1, "model.hidden=[512]", "trainer.batch_size=128")[0], dataset, looped=False)
+    assert found.per_trial < wide.per_trial
+    looped = footprint(trial, dataset, looped=True)
+    assert looped.stack(1) == found.stack(1)
+    assert looped.stack(8) < found.stack(8)
+
+
+def test_what_fits_is_as_many_trials_as_the_limit_holds_but_at_least_one() -> None:
+    print_ = Footprint(fixed=100, per_trial=10)
+    assert [print_.fits(limit) for limit in (90, 110, 129, 130)] == [1, 1, 2, 3]
+    assert print_.stack(3) == 130
+
+
+def test_free_memory_is_known_here() -> None:
+    assert free_bytes(torch.device("cpu")) > 2**20
+
+
+def test_out_of_memory_is_told_from_other_errors() -> None:
+    assert is_out_of_memory(MemoryError())
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+    assert not is_out_of_memory(RuntimeError("shapes differ"))
+
+
+COMMAND = """
+import resource, sys
+from xentlab.cli import main
+import torch, torch.func, xentlab.cli.train, xentlab.data
+room = int(sys.argv[1])
+if room:
+    size = next(line for line in open("/proc/self/status") if line.startswith("VmSize"))
+    limit = int(size.split()[1]) * 1024 + room
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def run(tmp_path: Path, *arguments: str, room: int = 0) -> subprocess.CompletedProcess[str]:
+    """A command; with `room`, in a process that may map no more than so many bytes more than after its imports."""
+    command = [sys.executable, "-c", COMMAND, str(room), *arguments, f"output.root={tmp_path / 'out'}", "tracking=off"]
+    return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+
+
+SWEEP = ("train", "-m", "seed=range(6)", *SMALL)
+
+
+def test_a_stack_beyond_the_limit_is_split_finished_and_said(tmp_path: Path) -> None:
+    done = run(tmp_path, *SWEEP, "trainer.memory=1")
+    assert done.returncode == 0, done.stderr
+    assert "train in stacks of" in done.stderr
+    assert "1.0 MB are allowed" in done.stderr
+    records = Records(tmp_path / "out")
+    records.update()
+    assert [t.status for t in records.trials.values()] == ["finished"] * 6
+    assert {t.summary["stack"] for t in records.trials.values()} < {1, 2, 3, 4, 5}
+    whole = Fit(trials(6), trials(1)[0].dataset())
+    list(whole.epochs())
+    errors = sorted(end["test/nll"] for end in whole.finish())
+    found = sorted(t.summary["test/nll"] for t in records.trials.values())
+    assert found == pytest.approx(errors, rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="address space is limited on Linux only")
+def test_running_out_of_memory_halves_the_stack_and_goes_on(tmp_path: Path) -> None:
+    # beside what Python and torch map, room for three rows of 9.2 million numbers but not for six
+    wide = ("model.hidden=[3000,3000]", "trainer.memory=100000", "dataset.train_fraction=0.03", "output.weights=false")
+    for room in (1800, 1500, 1200, 900):
+        root = tmp_path / f"room {room}"
+        root.mkdir()
+        done = run(root, *SWEEP, *wide, room=room * 2**20)
+        if "going on with stacks of" in done.stderr and done.returncode == 0:
+            break
+    assert "A stack of 6 trials needs more memory than there is: going on with stacks of 3." in done.stderr
+    assert done.returncode == 0, done.stderr
+    records = Records(root / "out")
+    records.update()
+    finished = [t for t in records.trials.values() if t.status == "finished"]
+    assert len({t.tags["seed"] for t in finished}) == 6

@@ -1,0 +1,81 @@
+"""The default executor: the command's own process, or worker processes where those are faster by a stated rule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from xentlab.data import Dataset, split
+from xentlab.launcher.pieces import cut
+from xentlab.launcher.processes import Processes, cores
+from xentlab.models import initial
+from xentlab.train import Trial, lift_of, stacks
+
+LEAST_TRIALS = 4
+WORTH_S = 30.0
+# What a core does: forward and backward of convolutions, and the rest of a step whatever its size.
+FLOPS = 2e10
+STEP_S = 2e-3
+
+
+@dataclass(kw_only=True)
+class Auto(Processes):
+    """Trains in the command's own process, or as `executor=processes` does where that pays.
+
+    It pays where the device is the CPU, this process may use 2 cores or more, and the trials that train one after
+    another (convolutions and dropout on a CPU, see `train.plan.choose_lift`) are at least 4 and would take 30 s of one
+    core or more. A worker takes about 4 s of CPU time to import torch; once two one-thread workers had started, 8
+    LeNets on MNIST took 0.44 of the time of one two-thread process (21 s against 49 s, on two cores in use by others).
+    The time is estimated from the model's multiplications, 20 GFLOP/s and 2 ms a step, not measured, so that the same
+    command decides alike every time; and it is of all trials that a phase wants, recorded or not, so that a command
+    that goes on decides as it did. The knobs are those of `processes`.
+    """
+
+    def place(
+        self, planned: Sequence[Sequence[Trial]], wanted: Sequence[Trial], dataset: Callable[[Trial], Dataset]
+    ) -> Sequence[Sequence[Trial]] | None:
+        """The looped stacks as single trials where worker processes pay, else None."""
+        if any(t.device.type != "cpu" for t in wanted) or (self.workers or cores()) < 2:
+            return None
+        looped = [s for s in stacks(wanted) if lift_of(s, dataset(s[0])) == "looped"]
+        if sum(map(len, looped)) < LEAST_TRIALS or sum(seconds(s, dataset(s[0])) for s in looped) < WORTH_S:
+            return None
+        return cut(planned, dataset)
+
+
+def seconds(stack: Sequence[Trial], dataset: Dataset) -> float:
+    """About how long one core trains the trials of a stack, one after another, in seconds."""
+    first = stack[0]
+    examples = len(split(dataset, first.seed, **first.sampling).train)
+    steps = math.ceil(examples / first.batch_size)
+    module = initial(first.model, dataset.input_shape, dataset.num_classes, 0)
+    step = STEP_S + 3 * first.batch_size * forward_flops(module, dataset.input_shape) / FLOPS
+    return len(stack) * first.trainer.epochs * steps * step
+
+
+def forward_flops(module: nn.Module, input_shape: tuple[int, ...]) -> int:
+    """Multiplications and additions of the linear and convolutional layers for one input of this shape."""
+    total = 0
+
+    def count(layer: nn.Module, given: Any, out: torch.Tensor) -> None:
+        nonlocal total
+        transposed = bool(getattr(layer, "transposed", False))
+        values = given[0].numel() if transposed else out.numel()
+        assert isinstance(layer.weight, torch.Tensor)
+        total += 2 * values * layer.weight[0].numel()
+
+    hooks = [
+        layer.register_forward_hook(count)
+        for layer in module.modules()
+        if isinstance(layer, (nn.Linear, nn.modules.conv._ConvNd))
+    ]
+    with torch.no_grad():
+        module.eval()(torch.zeros(1, *input_shape))
+    for hook in hooks:
+        hook.remove()
+    return total

@@ -1,0 +1,161 @@
+"""Any store, through MLflow's own client: few and large calls, and several runs at once where a server answers them."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from xentlab.tracking.backend import Change, Found, Landed, New, Refused, Unreachable
+from xentlab.tracking.content import Point
+from xentlab.tracking.files import locked
+from xentlab.tracking.settings import DATABASES, Destination, load
+
+BATCH = 1000  # params, points and tags per call, MLflow's own limit
+SMALL = 100  # params per call, and tags per call, MLflow's own limit
+PAGE = 1000  # runs per search
+AT_ONCE = 6  # calls that a server gets at the same time; a database gets one after the other
+REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE")
+
+
+class Client:
+    """An experiment of any store."""
+
+    def __init__(self, destination: Destination, client: Any, experiment: str) -> None:
+        self._destination, self._client, self._experiment = destination, client, experiment
+        self._at_once = 1 if destination.scheme in DATABASES else AT_ONCE
+
+    def client(self) -> Any:
+        return self._client
+
+    def search(self) -> Iterator[Found]:
+        view = load("mlflow.entities").ViewType.ALL
+        token: str | None = None
+        while True:
+            with translated():
+                page = self._client.search_runs(
+                    [self._experiment], run_view_type=view, max_results=PAGE, page_token=token
+                )
+            yield from map(_found, page)
+            token = page.token
+            if not token:
+                return
+
+    def create(self, new: Sequence[New]) -> list[Found]:
+        def make(run: New) -> Found:
+            with translated():
+                made = self._client.create_run(
+                    self._experiment, start_time=run.start, tags=dict(run.tags), run_name=run.name
+                )
+            return _found(made)
+
+        load("mlflow.entities")
+        if self._at_once == 1 or len(new) == 1:
+            return [make(run) for run in new]
+        with ThreadPoolExecutor(self._at_once) as pool:
+            return list(pool.map(make, new))
+
+    def write(self, changes: Sequence[Change], landed: Landed) -> dict[str, str]:
+        runs: dict[str, list[Change]] = {}
+        for change in changes:
+            runs.setdefault(change.run, []).append(change)
+        refused: dict[str, str] = {}
+        lock = threading.Lock()
+
+        def land(run: str, points: Sequence[Point]) -> None:
+            with lock:
+                landed(run, points)
+
+        def bring(run: str) -> None:
+            try:
+                with translated():
+                    for change in runs[run]:
+                        self._write(change, land)
+            except Refused as error:
+                refused[run] = str(error)
+
+        load("mlflow.entities")
+        if self._at_once == 1 or len(runs) == 1:
+            for run in runs:
+                bring(run)
+        else:
+            with ThreadPoolExecutor(self._at_once) as pool:
+                for _ in pool.map(bring, runs):
+                    pass
+        return refused
+
+    def _write(self, change: Change, landed: Landed) -> None:
+        run, entities = change.run, load("mlflow.entities")
+        if change.status is not None and change.end is not None:
+            self._client.set_terminated(run, change.status, change.end)
+        elif change.status is not None:
+            self._client.update_run(run, status=change.status)
+        if change.dataset is not None:
+            name, digest, source = change.dataset
+            dataset = entities.Dataset(name, digest, source_type="local", source=source)
+            context = entities.InputTag("mlflow.data.context", "training")
+            # whether a dataset is there already is asked before it is written: no other sender may be in between
+            with locked(self._destination.root / "mlflow.lock"):
+                self._client.log_inputs(run, datasets=[entities.DatasetInput(dataset, [context])])
+        params = [entities.Param(name, value) for name, value in change.params.items()]
+        tags = [entities.RunTag(name, value) for name, value in change.tags.items()]
+        points = list(change.points)
+        if len(params) + len(points) + len(tags) <= BATCH and max(len(params), len(tags)) <= SMALL:
+            # one call: MLflow's stores write the tags last
+            metrics = [entities.Metric(*point) for point in points]
+            self._client.log_batch(run, metrics=metrics, params=params, tags=tags)
+            landed(run, points)
+            return
+        if params:
+            self._client.log_batch(run, params=params)
+        for first in range(0, len(points), BATCH):
+            batch = points[first : first + BATCH]
+            self._client.log_batch(run, metrics=[entities.Metric(*point) for point in batch])
+            landed(run, batch)
+        if tags:
+            self._client.log_batch(run, tags=tags)
+
+
+def _found(run: Any) -> Found:
+    active = run.info.lifecycle_stage == "active"
+    return Found(
+        run.info.run_id, run.info.status, active, run.info.artifact_uri, run.data.tags, frozenset(run.data.params)
+    )
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the errors of mlflow, requests, SQLAlchemy and the file system into Unreachable or Refused."""
+    load()
+    import requests
+    import sqlalchemy.exc
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        kind = Refused if error.error_code in REFUSALS else Unreachable
+        raise kind(brief(error)) from error
+    except requests.HTTPError as error:
+        known = error.response is not None and error.response.status_code < 500
+        raise (Refused if known else Unreachable)(brief(error)) from error
+    except (requests.RequestException, sqlalchemy.exc.SQLAlchemyError, sqlite3.OperationalError) as error:
+        raise Unreachable(brief(error)) from error
+    except (OSError, sqlite3.IntegrityError) as error:
+        raise Refused(brief(error)) from error
+
+
+# What an HTTP client wraps in a page of addresses and object names.
+_PLAIN = ("Connection refused", "timed out", "Name or service not known", "Connection reset", "Connection aborted")
+
+
+def brief(error: Exception, limit: int = 160) -> str:
+    """The error in one line: what it says, shortened, and plain where a library wraps it up."""
+    text = " ".join(str(error).split())
+    plain = next((words for words in _PLAIN if words in text), None)
+    if plain is not None:
+        return plain.lower()
+    return (text if len(text) <= limit else text[:limit] + "...").rstrip(".")

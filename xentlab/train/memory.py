@@ -1,0 +1,82 @@
+"""How much memory a stack takes, from one measured step of one of its trials, and how many trials fit."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from xentlab.data import Dataset
+from xentlab.step import Facts, peak_bytes
+from xentlab.train.fit import Fit
+from xentlab.train.trial import Trial
+
+# Of what is free when a stack is planned: the rest is for evaluation, for what frees late, and for others.
+_SHARE = 0.5
+# Copies of the parameters beside the optimizer's own: weights, gradients, best and final weights, two in the update.
+_COPIES = 6
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes that a stack takes: once, and for each trial in it."""
+
+    fixed: int
+    per_trial: int
+
+    def stack(self, trials: int) -> int:
+        """Bytes of a stack of so many trials."""
+        return self.fixed + trials * self.per_trial
+
+    def fits(self, limit: int) -> int:
+        """How many trials fit into `limit` bytes; at least one, since one cannot be cut."""
+        return max(1, (limit - self.fixed) // max(self.per_trial, 1))
+
+
+def footprint(trial: Trial, dataset: Dataset, *, looped: bool) -> Footprint:
+    """What a stack of trials like this one takes; runs one step of one trial and counts its tensors.
+
+    Args:
+        trial: one of the stack.
+        dataset: what it trains on; its tensors count once.
+        looped: whether its trials train one after another; then their steps' tensors never live at the same time.
+    """
+    fit = Fit([trial], dataset)
+    (lift,) = fit.lifts
+    lift.enter()
+    inputs, target = next(fit.batches.training(lift.rows, 1, fit.batch_size))
+    facts: Facts = {k: v[0] for k, v in fit.facts.items()}
+    step = peak_bytes(lambda x: lift.gradients(x, target, facts), [inputs]) + inputs.nbytes
+    slots = sum(t.nbytes for t in fit.state.slots.values())
+    buffers = 3 * sum(t.nbytes for t in fit.state.buffers.values())
+    state = _COPIES * fit.state.params.nbytes + slots + buffers
+    shared = dataset.inputs.nbytes + dataset.targets.nbytes
+    return Footprint(shared + step, state) if looped else Footprint(shared, state + step)
+
+
+def memory_limit(trial: Trial) -> int:
+    """Bytes that a stack may take: `trainer.memory`, or half of what is free on the trial's device now."""
+    if trial.trainer.memory is not None:
+        return int(trial.trainer.memory * 2**20)
+    return int(_SHARE * free_bytes(trial.device))
+
+
+def free_bytes(device: torch.device) -> int:
+    """What new tensors on this device may take before it is full; on a CPU half of the machine where nobody says."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this is a device or the machine saying that it is full."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
