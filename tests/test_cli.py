@@ -187,7 +187,7 @@ def test_help_has_two_examples(run: Run, command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["losses", "datasets", "models", "optimizers", "schedules", "regularizers", "comparisons"]
+    "kind", ["losses", "datasets", "models", "optimizers", "schedules", "regularizers", "executors", "comparisons"]
 )
 def test_list(run: Run, kind: str) -> None:
     code, out, _ = run("list", kind)

@@ -40,6 +40,8 @@ DOORS = {
     "matplotlib": {"report"},
     "sklearn": {"data"},
     "PIL": {"data"},
+    "ray": {"launcher"},
+    "submitit": {"launcher"},
 }
 # numpy and scipy only: a table in, numbers out.
 WITHOUT_TORCH = {"analysis", "information", "journal", "errors", "schema", "report", "tracking"}
@@ -126,6 +128,16 @@ def test_training_without_tracking_never_imports_mlflow(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {"mlflow", "torchvision", "matplotlib", "sklearn"}
+
+
+def test_training_a_stack_never_imports_the_compiler(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\nos.chdir(sys.argv[1])\nfrom xentlab.cli import main\n"
+        "assert main(['train', '-m', 'seed=0,1', 'trainer.epochs=1', 'tracking=off']) == 0\n"
+        "print(*[m for m in ('torch._dynamo', 'torch._inductor') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert "torch._" not in done.stdout
 
 
 CONFIGS = config_dir()

@@ -179,6 +179,7 @@ def test_a_comparison_killed_again_and_again_ends_with_the_same_table(tmp_path: 
     finish(start(broken, "sync"))
     assert verdicts(broken) == verdicts(whole)
     assert not [r for r in runs(broken) if r.info.status == "RUNNING"]
+    assert {g.status for g in records(broken).groups.values()} == {"finished"}, "one comparison, taken up again"
     finished = [t for t in records(broken).trials.values() if t.status == "finished"]
     assert len({t.signature for t in finished}) == len(finished)
     assert_mirrors(broken)

@@ -128,7 +128,6 @@ def reproduce(
         _tell_import(import_archive(archive, place))
     own = {
         "output": {"root": str(place), "fresh": True, "weights": True},
-        # as recorded: stack by stack, with the threads of this process
         "executor": yaml.safe_load((config_dir() / "executor" / "inline.yaml").read_text()),
         "tracking": yaml.safe_load((config_dir() / "tracking" / "mlflow.yaml").read_text())
         | {"enabled": tracking, "uri": uri, "experiment": experiment},
@@ -208,6 +207,7 @@ def _reproduce_comparison(folder: Path, records: Records, own: Mapping[str, Any]
         raise UserError(f"{folder} must hold protocol.yaml, and the journal of --root its trials, to run it again.")
     text = (folder / "protocol.yaml").read_text(encoding="utf-8")
     whole, examples = load_protocol(text), _examples(records, group)
+    own = {**own, "executor": again.local_executor(whole, own["executor"])}
     if not trust:
         for untrusted in (whole, *(record.config for record in examples)):
             again.check_targets(untrusted)

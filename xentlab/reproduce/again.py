@@ -22,7 +22,9 @@ from xentlab.train import Trial, prepare, signature
 ALLOWED = ("xentlab.", "torch.nn.", "torchvision.models.")
 """What a config from elsewhere may name."""
 
-_OWN = ("output", "tracking")
+_OWN = ("output", "tracking", "executor")
+# On one machine: who else trained, did so on machines that are not here.
+_LOCAL = tuple(f"xentlab.launcher.{name}" for name in ("executors.inline", "auto.Auto", "processes.Processes"))
 # A record that asks for more is not heeded.
 _MOST_THREADS = 1024
 
@@ -60,11 +62,11 @@ def check_targets(config: Any, path: str = "") -> None:
 
 
 def localised(config: Mapping[str, Any], own: Mapping[str, Any], device: str) -> dict[str, Any]:
-    """A recorded config with this machine's output, tracking, device and data folder; the rest decides the result.
+    """A recorded config with what is this machine's own: output, tracking, executor, device and data folder.
 
     Args:
         config: resolved, as recorded.
-        own: the local `output` and `tracking`.
+        own: the local `output`, `tracking` and `executor`.
         device: the kind it was trained on, kept where it is here (`cpu` always is), else `auto`.
     """
     here = {**config, **{key: own[key] for key in _OWN}}
@@ -74,6 +76,12 @@ def localised(config: Mapping[str, Any], own: Mapping[str, Any], device: str) ->
     if root is not None and not Path(str(root)).expanduser().exists():
         here["dataset"] = {**config["dataset"], "root": None}
     return here
+
+
+def local_executor(config: Mapping[str, Any], otherwise: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The recorded executor where it needs this machine alone, since threads move the last bits; else `otherwise`."""
+    recorded: Mapping[str, Any] = config.get("executor") or {}
+    return recorded if recorded.get("_target_") in _LOCAL else otherwise
 
 
 @contextlib.contextmanager

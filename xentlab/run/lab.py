@@ -204,7 +204,10 @@ class Lab:
         """How many of these trials fit into one stack; says so where memory is what limits it."""
         first, dataset = group[0], self.dataset(group[0])
         looped = lift_of(group, dataset) == "looped"
-        limit, needs = memory_limit(first), footprint(first, dataset, looped=looped)
+        try:
+            limit, needs = memory_limit(first), footprint(first, dataset, looped=looped)
+        except Exception:
+            return len(group)  # a step that raises will raise again in training, where it is this stack's own failure
         size = needs.fits(limit)
         if size < min(len(group), first.trainer.max_stack):
             wanted = needs.stack(min(len(group), first.trainer.max_stack))

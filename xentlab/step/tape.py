@@ -106,6 +106,10 @@ class _Recorder(TorchDispatchMode):
         self._slots: dict[int, _Slot] = {}
         self._alive: list[Tensor] = []  # an id stays one tensor's only while that tensor lives
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing here is compiled, and importing the compiler to say so takes two seconds
+
     def name(self, tensor: Tensor, slot: _Slot | None = None) -> _Slot:
         """Give a tensor a slot: a new one, or that of the tensor whose values it shows unchanged."""
         if id(tensor) not in self._slots:

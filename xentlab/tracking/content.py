@@ -30,8 +30,12 @@ Point = tuple[str, float, int, int]
 
 
 def params(config: Mapping[str, Any]) -> dict[str, str]:
-    """A nested config as MLflow params: dotted keys, a component by its short name, long values cut with a mark."""
-    return {key_name(key): cut(text, PARAM_LIMIT) for key, text in _leaves(config, "")}
+    """A nested config as MLflow params: dotted keys, a component by its short name, long values cut with a mark.
+
+    Who trained it is no part of it.
+    """
+    chosen = {key: value for key, value in config.items() if key != "executor"}
+    return {key_name(key): cut(text, PARAM_LIMIT) for key, text in _leaves(chosen, "")}
 
 
 def _leaves(value: Any, key: str) -> Iterator[tuple[str, str]]:
