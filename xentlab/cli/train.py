@@ -159,11 +159,11 @@ def print_trial(record: TrialRecord) -> None:
     table = Table(title=title, title_justify="left")
     for column in ("metric", "validation", "test", f"test at best epoch ({summary['best_epoch']})"):
         table.add_column(column, justify="left" if column == "metric" else "right")
-    for key, points in record.curves.items():
-        part, _, name = key.partition("/")
-        if part == "val":
-            cells = (points[-1][2], summary.get(f"test/{name}"), summary.get(f"test_at_best/{name}"))
-            table.add_row(LABELS[name], *("–" if c is None else f"{c:.4f}" for c in cells))
+    validation = {k.removeprefix("val/"): points[-1][2] for k, points in record.curves.items() if k.startswith("val/")}
+    tested = [key.removeprefix("test/") for key in summary if key.startswith("test/")]
+    for name in dict.fromkeys((*validation, *tested)):  # what is known of the truth alone is measured on test data only
+        cells = (validation.get(name), summary.get(f"test/{name}"), summary.get(f"test_at_best/{name}"))
+        table.add_row(LABELS[name], *("–" if c is None else f"{c:.4f}" for c in cells))
     page.print(table)
     marks = [f"{summary['epochs']} epochs in {summary['seconds']:.1f} s"]
     if summary["epochs_to_target"] is not None:
