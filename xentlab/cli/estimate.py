@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from xentlab import environment
 from xentlab.cli.console import console
 from xentlab.comparison import Protocol, Study
-from xentlab.comparison.search import make_search
+from xentlab.comparison.search import describe_rungs, make_search, trial_epochs
 from xentlab.run import Lab
 from xentlab.train import Fit, Trial
 from xentlab.train.memory import footprint
@@ -26,7 +27,7 @@ def print_estimate(study: Study, config: Mapping[str, Any]) -> None:
     root = Path(config["output"]["root"]).absolute()
     lab = Lab.open(root, environment.describe(), "compare", fresh=config["output"]["fresh"], weights=False)
     table = Table(title=f"{study.name}: what would run", title_justify="left")
-    for column in ("cell", "phase", "trials", "reused", "stacks", "memory MB", "seconds"):
+    for column in ("cell", "phase", "trials", "trial-epochs", "reused", "stacks", "memory MB", "seconds"):
         table.add_column(column, justify="left" if column in ("cell", "phase") else "right")
     total, seen = 0.0, set[str]()
     for label, protocol in study.cells.items():
@@ -37,10 +38,14 @@ def print_estimate(study: Study, config: Mapping[str, Any]) -> None:
             planned = lab.plan(missing)
             memory, seconds = _cost(planned, lab)
             total += seconds
-            cells = (len(trials), len(trials) - len(missing), len(planned), f"{memory / 2**20:.1f}", f"{seconds:.0f}")
-            table.add_row(label or study.name, phase, *map(str, cells))
+            counts = (len(trials), sum(t.trainer.epochs for t in trials), len(trials) - len(missing), len(planned))
+            cost = (f"{memory / 2**20:.1f}", f"{seconds:.0f}")
+            table.add_row(label or study.name, phase, *map(str, counts), *cost)
     page = console()
     page.print(table)
+    for label, protocol in study.cells.items():
+        if protocol.search == "halving":
+            _print_rungs(label, protocol, page)
     page.print(
         f"about {total:.0f} s on this machine; more where a winner sits on the edge of its grid and the grid is "
         f"extended. Memory is the largest stack's, from one measured step.",
@@ -48,18 +53,34 @@ def print_estimate(study: Study, config: Mapping[str, Any]) -> None:
     )
 
 
+def _print_rungs(label: str, protocol: Protocol, page: Console) -> None:
+    """Say what every loss is given on each rung, and what the whole grid would take."""
+    climbed = trial_epochs(protocol.rungs)
+    whole = protocol.rungs[0].points * protocol.rungs[-1].epochs
+    page.print(
+        f"{label + ': ' if label else ''}every loss has {describe_rungs(protocol.rungs)}: {climbed} trial-epochs for "
+        f"each tuning seed, {whole} by comparison.search=grid.",
+        highlight=False,
+    )
+
+
 def _phases(protocol: Protocol) -> dict[str, list[Trial]]:
-    """The trials of each phase, as far as they are known before tuning: the final ones at any point."""
-    tuning, final = [], []
+    """The trials of each phase, as far as they are known before tuning: later rungs and the final ones at any point."""
+    rungs = {f"tuning, epochs {r.epochs}" if len(protocol.rungs) > 1 else "tuning": r for r in protocol.rungs}
+    tuning: dict[str, list[Trial]] = {phase: [] for phase in rungs}
+    final = []
     for label, space in protocol.spaces.items():
-        search = make_search(protocol.search, space, "nll", trials=protocol.trials, extensions=0)
+        search = make_search(protocol.search, space, "nll", trials=protocol.trials, extensions=0, rungs=protocol.rungs)
         points = search.ask({})
         if protocol.search == "optuna" and protocol.trials:
             points = [points[i % len(points)] for i in range(protocol.trials)]
-        tuning += [protocol.trial(label, p, s, test=False) for p in points for s in protocol.tuning_seeds]
+        for phase, rung in rungs.items():
+            jobs = [(p, s) for p in points[: rung.points] for s in protocol.tuning_seeds]
+            epochs = rung.epochs if len(rungs) > 1 else None  # a grid may tune them
+            tuning[phase] += [protocol.trial(label, p, s, test=False, epochs=epochs) for p, s in jobs]
         seeds = (protocol.final_seed(label, s) for s in protocol.final_seeds)
         final += [protocol.trial(label, points[0], s, test=True) for s in seeds]
-    return {"tuning": tuning, "final seeds": final}
+    return {**tuning, "final seeds": final}
 
 
 def _cost(planned: Sequence[Sequence[Trial]], lab: Lab) -> tuple[int, float]:
@@ -69,11 +90,11 @@ def _cost(planned: Sequence[Sequence[Trial]], lab: Lab) -> tuple[int, float]:
         fit = Fit(stack, lab.dataset(stack[0]))
         looped = fit.lift == "looped"
         memory = max(memory, footprint(stack[0], fit.dataset, looped=looped).stack(len(stack)))
-        seconds += stack[0].trainer.epochs * _epoch_seconds(fit)
+        seconds += stack[0].trainer.epochs * epoch_seconds(fit)
     return memory, seconds
 
 
-def _epoch_seconds(fit: Fit) -> float:
+def epoch_seconds(fit: Fit) -> float:
     """One epoch of training and evaluation, from the first steps of each lift's first rows."""
     lift = fit.lifts[0]
     lift.enter()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from xentlab.comparison.search import Kind, Point, Space
+from xentlab.comparison.search import Kind, Point, Rung, Space, count_points, plan_rungs
 from xentlab.errors import UserError, unknown
 from xentlab.schema import Range, check_knobs
 from xentlab.train import Trial, prepare
@@ -31,9 +31,12 @@ class Settings:
             `tune` of its own knobs, and a `seed_offset` added to its final seeds (which unpairs them: for A/A).
         baseline: label of the loss that all others are compared with.
         tune: tuned keys as nested mappings, each with its grid or its two bounds, the same for every loss.
-        search: `grid`, or `sobol` or `optuna` with `trials` points between bounds.
+        search: `grid`; `halving`, the same grid in rungs of growing epochs; `sobol` or `optuna` with `trials` points
+            between bounds.
         trials: points per loss for `sobol` and `optuna`.
         extensions: how often a grid may grow on the side where the winner sits on its edge.
+        eta: of `halving`: one in so many points goes on, for so many times the epochs.
+        min_epochs: of `halving`: the fewest epochs that a point is judged by.
         tuning_seeds: a number, or the seeds themselves.
         final_seeds: a number, or the seeds themselves; disjoint from the tuning seeds.
         margin: the largest difference of the judged metric that would not matter, or null.
@@ -49,6 +52,8 @@ class Settings:
     search: Kind = "grid"
     trials: Annotated[int, Range(1, None)] | None = None
     extensions: Annotated[int, Range(0, None)] = 2
+    eta: Annotated[int, Range(2, None)] = 3
+    min_epochs: Annotated[int, Range(1, None)] = 3
     tuning_seeds: Any = 2
     final_seeds: Any = 10
     margin: Annotated[float, Range(0, None, open_low=True)] | None = None
@@ -64,6 +69,7 @@ class Protocol:
         base: the config of a trial, without loss and seed.
         losses: label -> config node of the loss, in the order in which they are shown.
         spaces: label -> the space that its tuning searches.
+        rungs: how many points of each loss are tuned for how many epochs; one rung unless `search` is `halving`.
         seed_offsets: label -> what is added to its final seeds.
     """
 
@@ -76,18 +82,21 @@ class Protocol:
     search: Kind
     trials: int | None
     extensions: int
+    rungs: tuple[Rung, ...]
     tuning_seeds: tuple[int, ...]
     final_seeds: tuple[int, ...]
     margin: float | None
     mode: Mode
     seed_offsets: dict[str, int]
 
-    def trial(self, label: str, point: Point, seed: int, *, test: bool) -> Trial:
-        """One trial of one loss; only those with `test` may ever see test data."""
+    def trial(self, label: str, point: Point, seed: int, *, test: bool, epochs: int | None = None) -> Trial:
+        """One trial of one loss, for all epochs or fewer; only those with `test` may ever see test data."""
         config = copy.deepcopy(self.base)
         config["loss"], config["seed"] = copy.deepcopy(self.losses[label]), seed
         for key, value in point:
             _set(config, key, value)
+        if epochs is not None:
+            config["trainer"]["epochs"] = epochs
         return prepare(config, test=test, name=label)
 
     def final_seed(self, label: str, seed: int) -> int:
@@ -117,8 +126,8 @@ def read_protocol(config: Mapping[str, Any], settings: Settings, mode: Mode, los
         raise unknown("comparison.baseline", settings.baseline, nodes)
     common = {key: _values(key, values) for key, values in leaves(settings.tune)}
     spaces: dict[str, Space] = {label: {**common, **own_spaces[label]} for label in nodes}
-    sizes = {label: _size(space) for label, space in spaces.items()}
-    if settings.search == "grid" and len(set(sizes.values())) > 1:
+    sizes = {label: count_points(settings.search, space, settings.trials) for label, space in spaces.items()}
+    if len(set(sizes.values())) > 1:
         found = ", ".join(f"{label} {size}" for label, size in sizes.items())
         raise UserError(
             f"comparison.tune must give every loss the same number of trials, got {found}: "
@@ -145,6 +154,7 @@ def read_protocol(config: Mapping[str, Any], settings: Settings, mode: Mode, los
         search=settings.search,
         trials=settings.trials,
         extensions=settings.extensions,
+        rungs=_rungs(settings, sizes[settings.baseline], base["trainer"]["epochs"]),
         tuning_seeds=tuning,
         final_seeds=final,
         margin=settings.margin,
@@ -220,11 +230,15 @@ def _values(key: str, values: Any) -> tuple[float, ...]:
     return tuple(sorted({float(v) for v in values}))
 
 
-def _size(space: Space) -> int:
-    size = 1
-    for values in space.values():
-        size *= len(values)
-    return size
+def _rungs(settings: Settings, points: int, epochs: int) -> tuple[Rung, ...]:
+    """How long each loss's points are trained."""
+    if settings.search == "halving":
+        if "trainer.epochs" in dict(leaves(settings.tune)):
+            raise UserError(
+                "comparison.tune must not name trainer.epochs with comparison.search=halving, which sets them."
+            )
+        return plan_rungs(points, epochs, eta=settings.eta, min_epochs=settings.min_epochs)
+    return (Rung(points, epochs),)
 
 
 def _set(config: dict[str, Any], key: str, value: float) -> None:

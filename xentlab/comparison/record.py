@@ -16,7 +16,7 @@ from xentlab.comparison.cross import cross_matrix
 from xentlab.comparison.evidence import examples, reliability
 from xentlab.comparison.protocol import Protocol, leaves
 from xentlab.comparison.runner import Result
-from xentlab.comparison.search import Space
+from xentlab.comparison.search import Score, Space, describe_rungs, rank
 from xentlab.journal import TrialRecord
 from xentlab.metrics import DIRECTIONS, LABELS, METRICS, POSTERIOR_METRICS
 from xentlab.run import Lab
@@ -98,20 +98,19 @@ def _loss(result: Result, label: str) -> dict[str, Any]:
 
 
 def _sensitivity(result: Result, label: str) -> list[dict[str, Any]]:
-    """The best score at each learning rate that was tried."""
-    tuning, by_rate = result.tunings[label], {}  # type: ignore[var-annotated]
-    sign = 1.0 if DIRECTIONS[result.monitor] == "min" else -1.0
+    """The best score at each learning rate that was tried, with its epochs where those are fewer than all."""
+    tuning = result.tunings[label]
+    by_rate: dict[float, Score] = {}
     for point, score in tuning.scores.items():
         rate = dict(point).get("optimizer.lr")
         if rate is None:
             continue
-        rank = math.inf if score.value is None else sign * score.value
-        if rate not in by_rate or rank < by_rate[rate][0]:
-            by_rate[rate] = (rank, score)
+        if rate not in by_rate or rank(score, result.monitor) < rank(by_rate[rate], result.monitor):
+            by_rate[rate] = score
     chosen = dict(tuning.chosen).get("optimizer.lr")
     return [
-        {"lr": rate, "value": score.value, "n": score.n, "chosen": rate == chosen}
-        for rate, (_, score) in sorted(by_rate.items())
+        {"lr": rate, "value": score.value, "n": score.n, "chosen": rate == chosen, "epochs": score.epochs}
+        for rate, score in sorted(by_rate.items())
     ]
 
 
@@ -185,6 +184,7 @@ def _cost(label: str, records: Sequence[TrialRecord]) -> dict[str, Any]:
 def _protocol(result: Result, first: TrialRecord) -> dict[str, str]:
     protocol, trainer = result.protocol, result.protocol.base["trainer"]
     trials = ", ".join(f"{label} {count}" for label, count in result.tuning_trials.items())
+    epochs = ", ".join(f"{label} {count}" for label, count in result.tuning_epochs.items())
     stuck = {label: sum(bool(r.summary["stuck"]) for r in records) for label, records in result.finals.items()}
     diverged = {label: sum(bool(r.summary["diverged"]) for r in records) for label, records in result.finals.items()}
     return {
@@ -194,9 +194,10 @@ def _protocol(result: Result, first: TrialRecord) -> dict[str, str]:
         "epochs": str(trainer["epochs"]),
         "batch size": str(trainer["batch_size"] or "by task"),
         "fairness": _FAIRNESS[protocol.mode],
-        "search": protocol.search + (f", {protocol.trials} points" if protocol.search != "grid" else ""),
+        "search": _search(protocol),
         "tuning": _spaces(protocol),
         "tuning trials": trials,
+        "tuning trial-epochs": epochs,
         "selected by": f"validation {_plain(result.monitor)}, final epoch; the test set is read by final trials only",
         "tuning seeds": ", ".join(map(str, protocol.tuning_seeds)),
         "final seeds": ", ".join(map(str, protocol.final_seeds)),
@@ -213,6 +214,13 @@ _FAIRNESS = {
     "shared": "shared: one point for all losses",
     "matched": "matched: learning rates scaled so that first updates have equal norms",
 }
+
+
+def _search(protocol: Protocol) -> str:
+    if protocol.search == "halving":
+        rungs = describe_rungs(protocol.rungs)
+        return f"halving, the same for every loss: {rungs}; a point that starts slowly may leave before it would lead"
+    return protocol.search + (f", {protocol.trials} points" if protocol.search != "grid" else "")
 
 
 def _spaces(protocol: Protocol) -> str:

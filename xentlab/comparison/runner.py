@@ -24,7 +24,8 @@ Phase = Callable[[str, int], AbstractContextManager[EpochCallback]]
 class Result:
     """What a comparison brought: per loss its tuning, and its final records in the order of the final seeds.
 
-    `group` is the comparison's own group in the journal, `loss_groups` those of its losses.
+    `group` is the comparison's own group in the journal, `loss_groups` those of its losses. `tuning_epochs` counts the
+    epochs that the tuning trials of each loss were given; those that diverged stopped earlier.
     """
 
     protocol: Protocol
@@ -34,6 +35,7 @@ class Result:
     group: str
     loss_groups: dict[str, str]
     tuning_trials: dict[str, int]
+    tuning_epochs: dict[str, int]
 
 
 def run_comparison(protocol: Protocol, lab: Lab, phase: Phase, *, parent: str | None = None, cell: str = "") -> Result:
@@ -49,7 +51,7 @@ def run_comparison(protocol: Protocol, lab: Lab, phase: Phase, *, parent: str | 
     first = first_trial(protocol)
     lab.signature(first)  # reads the data, so that a mistake there is found before anything is written
     group, loss_groups = _open_groups(protocol, lab, first, parent, cell)
-    counts = dict.fromkeys(protocol.losses, 0)
+    counts, epochs = dict.fromkeys(protocol.losses, 0), dict.fromkeys(protocol.losses, 0)
     prefix = f"{cell}: " if cell else ""
 
     def runner(title: str, kind: str) -> Callable[[Sequence[tuple[str, Trial]]], list[TrialRecord]]:
@@ -65,8 +67,9 @@ def run_comparison(protocol: Protocol, lab: Lab, phase: Phase, *, parent: str | 
                     on_epoch=on_epoch,
                 )
             if kind == "tune":
-                for label, _ in jobs:
+                for label, trial in jobs:
                     counts[label] += 1
+                    epochs[label] += trial.trainer.epochs
             return records
 
         return run
@@ -84,7 +87,7 @@ def run_comparison(protocol: Protocol, lab: Lab, phase: Phase, *, parent: str | 
     finals: dict[str, list[TrialRecord]] = {label: [] for label in protocol.losses}
     for (label, _), record in zip(jobs, records, strict=True):
         finals[label].append(record)
-    return Result(protocol, first.monitor, tunings, finals, group, loss_groups, counts)
+    return Result(protocol, first.monitor, tunings, finals, group, loss_groups, counts, epochs)
 
 
 def first_trial(protocol: Protocol) -> Trial:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xentlab.comparison.protocol import Protocol
-from xentlab.comparison.search import Point, Score, best, make_search, neighbours_within_noise, rank
+from xentlab.comparison.search import ON_GRIDS, Point, Score, best, make_search, neighbours_within_noise, rank
 from xentlab.journal import TrialRecord
 from xentlab.train import Trial
 
@@ -21,7 +21,7 @@ class Tuning:
     """How one loss was tuned.
 
     Attributes:
-        scores: every point that was tried.
+        scores: every point that was tried, by the trials of it that were trained for most epochs.
         chosen: the point that its final trials use.
         on_edge: the keys whose best value is still the outermost that was tried.
         extended: how many points were added because a winner sat on an edge.
@@ -48,22 +48,36 @@ def tune(protocol: Protocol, monitor: str, run: RunTrials, measure: MeasureNorm)
     """
     tunings = {label: Tuning() for label in protocol.losses}
     searches = {
-        label: make_search(protocol.search, space, monitor, trials=protocol.trials, extensions=protocol.extensions)
+        label: make_search(
+            protocol.search,
+            space,
+            monitor,
+            trials=protocol.trials,
+            extensions=protocol.extensions,
+            rungs=protocol.rungs,
+        )
         for label, space in protocol.spaces.items()
     }
     while wanted := {label: points for label, s in searches.items() if (points := s.ask(tunings[label].scores))}:
         jobs = [(label, p, s) for label, points in wanted.items() for p in points for s in protocol.tuning_seeds]
-        records = run([(label, protocol.trial(label, p, s, test=False)) for label, p, s in jobs])
+        epochs = {label: searches[label].epochs for label in wanted}
+        records = run([(label, protocol.trial(label, p, s, test=False, epochs=epochs[label])) for label, p, s in jobs])
         grouped: dict[tuple[str, Point], list[TrialRecord]] = {}
         for (label, point, _), record in zip(jobs, records, strict=True):
             grouped.setdefault((label, point), []).append(record)
         for (label, point), mine in grouped.items():
-            tunings[label].scores[point] = _score(mine, monitor)
+            tunings[label].scores[point] = _score(mine, monitor, epochs[label])
     for label, tuning in tunings.items():
         tuning.chosen = best(tuning.scores, monitor)
         tuning.on_edge = tuple(searches[label].edges(tuning.scores))
         tuning.extended = searches[label].extended
-        if protocol.search == "grid":
+        judged = tuning.scores[tuning.chosen]
+        if judged.epochs is not None and judged.value is not None:
+            tuning.note = (
+                f"every point that was trained for all epochs diverged: the best of those trained for {judged.epochs} "
+                f"was chosen, INCONCLUSIVE tuning"
+            )
+        if protocol.search in ON_GRIDS:
             flat = {key: neighbours_within_noise(tuning.scores, tuning.chosen, key) for key in protocol.spaces[label]}
             tuning.flat = {key: values for key, values in flat.items() if values}
     if protocol.mode == "shared":
@@ -73,9 +87,9 @@ def tune(protocol: Protocol, monitor: str, run: RunTrials, measure: MeasureNorm)
     return tunings
 
 
-def _score(records: Sequence[TrialRecord], monitor: str) -> Score:
+def _score(records: Sequence[TrialRecord], monitor: str, epochs: int | None) -> Score:
     values = tuple(final_value(r, f"val/{monitor}") for r in records)
-    return Score(_mean(values), values, _mean([final_value(r, "val/nll") for r in records]))
+    return Score(_mean(values), values, _mean([final_value(r, "val/nll") for r in records]), epochs)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -101,6 +115,8 @@ def _share(protocol: Protocol, tunings: Mapping[str, Tuning], monitor: str) -> N
     shared = min(common, key=lambda p: (totals[p], rank(tunings[protocol.baseline].scores[p], monitor), p))
     for tuning in tunings.values():
         tuning.chosen, tuning.note = shared, "shared by all losses: best mean rank on validation"
+        if len(protocol.rungs) > 1:
+            tuning.note += ", points trained for more epochs before those trained for fewer"
         tuning.on_edge, tuning.flat = (), {}
 
 

@@ -49,13 +49,13 @@ def curves(record: Record, key: str, prefix: str) -> str:
 
 
 def sensitivity(record: Record, prefix: str) -> str:
-    """The selection metric over the learning rate under every loss, the chosen point ringed."""
+    """The selection metric over the learning rate under every loss after all epochs, the chosen point ringed."""
     factor, unit = (100.0, " (%)") if record.selection_percent else (1.0, "")
     label = record.selection or "selection metric"
 
     def body(axes: Axes) -> None:
         for index, loss in enumerate(record.losses):
-            points = sorted((t.lr, _at(t.value, factor), t.chosen) for t in loss.tuning)
+            points = sorted((t.lr, _at(t.value, factor), t.chosen) for t in loss.tuning if t.epochs is None)
             rates, values = [p[0] for p in points], [p[1] for p in points]
             colour, shape = theme.series(index), theme.marker(index)
             axes.plot(

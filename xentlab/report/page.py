@@ -113,6 +113,8 @@ def _curves(record: Record, prefix: str) -> list[str]:
 def _tuning(record: Record, prefix: str) -> list[str]:
     picture = charts.sensitivity(record, f"{prefix}t0")
     caption = "Mean over the tuning seeds; the ring is the chosen learning rate. A gap: no trial finished there."
+    if any(t.epochs is not None for x in record.losses for t in x.tuning):
+        caption += " Rates that were left after fewer epochs are in the tables alone: their values do not compare."
     folds = (fold(tables.tuning(record, loss)) for loss in record.losses if loss.tuning)
     return [_legend(record), charts_html([(picture, caption)]), *folds]
 

@@ -22,12 +22,16 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Trial:
-    """One point of a loss's tuning: the mean of the selection metric over `n` finished tuning trials at `lr`."""
+    """One point of a loss's tuning: the mean of the selection metric over `n` finished tuning trials at `lr`.
+
+    `epochs`: what they were trained for, where that is fewer than all; such values are not comparable with the others.
+    """
 
     lr: float
     value: float | None
     n: int
     chosen: bool = False
+    epochs: int | None = None
 
 
 @dataclass(frozen=True)

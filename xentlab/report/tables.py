@@ -167,6 +167,10 @@ def tuning(record: Record, loss: Loss) -> Table:
     unit = scale(record.selection_percent, [spread])
     header = ["lr", f"{record.selection or 'selection metric'}{unit.unit}", "trials finished", "chosen"]
     rows = [[short(t.lr), unit.value(t.value), str(t.n), "✓" if t.chosen else ""] for t in loss.tuning]
+    if any(t.epochs is not None for t in loss.tuning):
+        header.insert(2, "epochs")
+        for row, trial in zip(rows, loss.tuning, strict=True):
+            row.insert(2, "all" if trial.epochs is None else str(trial.epochs))
     marked = frozenset((i, j) for i, t in enumerate(loss.tuning) if t.chosen for j in (0, 1))
     edge = "The choice lies on the edge of the search space." if loss.on_edge else ""
     return Table(

@@ -64,7 +64,7 @@ def trial_epochs(rungs: Sequence[Rung]) -> int:
 def describe_rungs(rungs: Sequence[Rung]) -> str:
     """Such as `9 points for 3 epochs, the best 3 for 9, the best 1 for 27`."""
     first, *later = rungs
-    said = f"{first.points} points for {first.epochs} epochs"
+    said = f"{first.points} points for {first.epochs} epoch{'' if first.epochs == 1 else 's'}"
     return ", ".join([said, *(f"the best {rung.points} for {rung.epochs}" for rung in later)])
 
 
