@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.metadata
 import os
 import platform
@@ -13,6 +14,24 @@ from typing import Any
 PACKAGES = ("xentlab", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "hydra-core", "mlflow")
 # A diff is recorded whole up to this many characters; beyond, its head and a word that it was cut.
 _DIFF_LIMIT = 200_000
+
+
+# Of glibc's malloc: numbers of its options, and the sizes up to which it keeps what is freed (512 MB) and does not ask
+# the system for a piece of its own (256 MB).
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT, _OWN_PIECE = 2**29, 2**28
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep what large tensors free, for the next step's; where its C library is glibc.
+
+    Else every step of a large stack gives its memory back and asks for it again, and the system clears it page by
+    page: a sixth of the time of 64 small MLPs on MNIST.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_TRIM_THRESHOLD, _KEPT)
+        library.mallopt(_M_MMAP_THRESHOLD, _OWN_PIECE)
 
 
 def describe() -> dict[str, Any]:

@@ -17,6 +17,7 @@ from xentlab.tracking import Tracker, resolve
 @contextlib.contextmanager
 def session(config: Mapping[str, Any], command: str) -> Iterator[Lab]:
     """A lab over `output.root`; whatever it journals reaches MLflow in the background unless `tracking=off`."""
+    environment.keep_freed_memory()
     root = Path(config["output"]["root"]).absolute()
     executor = executor_of(config)
     lab = Lab.open(

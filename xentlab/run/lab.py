@@ -49,6 +49,7 @@ class Lab:
     trained: int = 0
     say: Callable[[str], None] = _say
     _datasets: dict[str, Dataset] = field(default_factory=dict)
+    _signatures: dict[int, tuple[Trial, str]] = field(default_factory=dict)
 
     @classmethod
     def open(cls, root: Path, environment: Mapping[str, Any], command: str, *, fresh: bool, weights: bool) -> Lab:
@@ -72,7 +73,9 @@ class Lab:
         return self._datasets[key]
 
     def signature(self, trial: Trial) -> str:
-        return signature(trial, self.dataset(trial).fingerprint)
+        if id(trial) not in self._signatures:  # a trial is held beside its signature, so that its id stays its own
+            self._signatures[id(trial)] = (trial, signature(trial, self.dataset(trial).fingerprint))
+        return self._signatures[id(trial)][1]
 
     def recorded(self, trial: Trial) -> TrialRecord | None:
         """The finished record of this trial, unless everything is to be trained afresh."""

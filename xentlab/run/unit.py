@@ -136,4 +136,5 @@ def _worker_lab(root: str, driver: str, weights: bool) -> Lab:
     from xentlab import environment
     from xentlab.run.lab import Lab
 
+    environment.keep_freed_memory()
     return Lab.worker(Path(root), environment.describe(), driver, weights=weights)

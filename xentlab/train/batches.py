@@ -45,6 +45,11 @@ class Batches:
         self._train_targets = (noisy.long() if dataset.task == "multiclass" else noisy).to(home)
         self.size = {part: index.shape[1] for part, index in self._index.items()}
 
+    def index_bytes(self) -> int:
+        """What the tables of all rows take: which examples are whose, and an epoch's order three times over."""
+        tables = sum(index.nbytes for index in self._index.values()) + self._train_targets.nbytes
+        return tables + 3 * self._index["train"].nbytes
+
     def num_steps(self, batch_size: int) -> int:
         """Steps in an epoch: a last batch of a single example is left out, since BatchNorm cannot train on it."""
         full, rest = divmod(self.size["train"], batch_size)

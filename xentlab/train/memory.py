@@ -51,7 +51,7 @@ def footprint(trial: Trial, dataset: Dataset, *, looped: bool) -> Footprint:
     step = peak_bytes(lambda x: lift.gradients(x, target, facts), [inputs]) + inputs.nbytes
     slots = sum(t.nbytes for t in fit.state.slots.values())
     buffers = 3 * sum(t.nbytes for t in fit.state.buffers.values())
-    state = _COPIES * fit.state.params.nbytes + slots + buffers
+    state = _COPIES * fit.state.params.nbytes + slots + buffers + fit.batches.index_bytes()
     shared = dataset.inputs.nbytes + dataset.targets.nbytes
     return Footprint(shared + step, state) if looped else Footprint(shared, state + step)
 

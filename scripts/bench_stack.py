@@ -1,0 +1,332 @@
+#!/usr/bin/env python
+"""What does stacking gain? R trials as one stack beside the same trials one after another, in one alternating run.
+
+    scripts/bench_stack.py [--sizes 1,4,16,64,256,1024] [--models mlp,lenet] [--dataset mnist|digits] [--device auto]
+                           [--repeats 5] [--sample 4] [--seconds 60] [--lift auto] [--json FILE]
+
+- `stacked`: one epoch of R trials of different seeds, trained as one stack by the lift that xentlab chooses.
+- `one by one`: the same trials as stacks of one. Trials differ in their seeds alone, so the time is that of the first
+  few (`--sample`), times R / sample.
+- `by hand`: the same model in plain PyTorch on resident tensors with torch.optim, measured and scaled alike.
+- `validated`: stacked / one by one, when each epoch is followed by all metrics on validation and training examples.
+
+Times are milliseconds per trial-epoch, medians over the repeats; ratios are medians of the paired ratios, and every
+repeat runs all three, in alternating order. Memory is the measured peak of the stack on CUDA, and elsewhere the
+estimate by which xentlab plans (`xentlab.train.memory`), with the peak of the whole process so far beside it.
+
+A row that would take longer than `--seconds` trains on a part of the training set, in all columns alike: its times are
+scaled to a whole epoch by the number of steps, and the row says so. A row that memory or time forbids says so instead.
+Without MNIST under XENTLAB_DATA, digits stand in its place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.table import Table
+
+from xentlab import environment
+from xentlab.data import Dataset, digits, generator, mnist, split
+from xentlab.errors import UserError
+from xentlab.models import initial
+from xentlab.train import Fit, Trial, find_device, lift_of, prepare
+from xentlab.train.memory import footprint, is_out_of_memory, memory_limit
+
+LR, MOMENTUM = 0.05, 0.9
+MODELS: dict[str, dict[str, Any]] = {"mlp": {"hidden": [64]}, "lenet": {}}
+# The least steps that still stand for an epoch.
+FEWEST_STEPS = 16
+MIB = 2**20
+
+
+@dataclass
+class Row:
+    """One cell of the benchmark; times in seconds, of `trials` trials for one epoch of the whole training set."""
+
+    dataset: str
+    model: str
+    trials: int
+    note: str = ""
+    lift: str = ""
+    fraction: float = 1.0
+    setup: float | None = None
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    ratio: float | None = None
+    hand_ratio: float | None = None
+    validated_ratio: float | None = None
+    memory_mib: float | None = None
+    memory_is: str = "estimate"
+    process_peak_mib: float | None = None
+
+    def per_trial(self, name: str) -> float | None:
+        """Median milliseconds per trial-epoch."""
+        values = self.seconds.get(name)
+        return 1e3 * statistics.median(values) / self.trials if values else None
+
+
+def config(dataset: str, model: str, options: argparse.Namespace, *, seed: int, fraction: float) -> dict[str, Any]:
+    """The config of a trial, as plain data."""
+    trainer = {"batch_size": options.batch_size, "device": str(options.device), "lift": options.lift}
+    trainer |= {"memory": options.memory, "epochs": options.repeats + 1, "max_stack": 2**20}
+    return {
+        "seed": seed,
+        "dataset": {"_target_": f"xentlab.data.{dataset}", "train_fraction": fraction},
+        "model": {"_target_": f"xentlab.models.{model}", **MODELS[model]},
+        "loss": {"_target_": "xentlab.losses.ce"},
+        "regularizer": {"_target_": "xentlab.regularizers.none"},
+        "optimizer": {"_target_": "xentlab.optim.sgd", "lr": LR, "momentum": MOMENTUM},
+        "schedule": {"_target_": "xentlab.optim.constant"},
+        "trainer": trainer,
+    }
+
+
+def steps_of(dataset: Dataset, options: argparse.Namespace, fraction: float) -> int:
+    """Steps of one epoch."""
+    return math.ceil(len(split(dataset, 0, train_fraction=fraction).train) / options.batch_size)
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def timed(work: Callable[[], object], device: torch.device) -> float:
+    synchronise(device)
+    start = time.perf_counter()
+    work()
+    synchronise(device)
+    return time.perf_counter() - start
+
+
+def validate(fits: Sequence[Fit]) -> None:
+    """What follows each epoch of a trial."""
+    for fit in fits:
+        for part, limit in (("train", fit.trials[0].train_sample), ("val", None)):
+            fit.evaluate(part, limit)
+
+
+class ByHand:
+    """A trial as anyone would write it: resident tensors, `torch.optim`, one random order per epoch."""
+
+    def __init__(self, trial: Trial, dataset: Dataset) -> None:
+        self.device, self.batch_size = trial.device, trial.batch_size
+        train = split(dataset, trial.seed, **trial.sampling).train
+        self.images = (dataset.inputs[train].float() * dataset.scale).to(self.device)
+        self.labels = dataset.targets[train].long().to(self.device)
+        weights = generator(trial.seed, "weights").initial_seed()
+        self.model = initial(trial.model, dataset.input_shape, dataset.num_classes, weights).to(self.device)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=LR, momentum=MOMENTUM)
+
+    def epoch(self) -> None:
+        total = torch.zeros((), device=self.device)
+        for batch in torch.randperm(len(self.images)).to(self.device).split(self.batch_size):
+            loss = F.cross_entropy(self.model(self.images[batch]), self.labels[batch])
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            total += loss.detach()
+        total.item()
+
+
+def train_by_hand(trials: Sequence[ByHand]) -> None:
+    """An epoch of each, one after another."""
+    for trial in trials:
+        trial.epoch()
+
+
+def process_peak_mib() -> float:
+    """The most memory that this process has had so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / MIB if sys.platform == "darwin" else peak / 1024
+
+
+def measure(row: Row, dataset: Dataset, options: argparse.Namespace, expected: float) -> None:
+    """Fill a row, or its note; `expected` is about how long a trial-epoch of the whole training set takes, seconds."""
+    sample, device = min(options.sample, row.trials), options.device
+    row.fraction = affordable(row, dataset, options, expected * (row.trials + 2 * sample) * (options.repeats + 1))
+    if not row.fraction:
+        return
+    trials = [
+        prepare(config(row.dataset, row.model, options, seed=s, fraction=row.fraction)) for s in range(row.trials)
+    ]
+    row.lift = lift_of(trials, dataset)
+    needs = footprint(trials[0], dataset, looped=row.lift == "looped").stack(row.trials)
+    limit = memory_limit(trials[0])
+    row.memory_mib = needs / MIB
+    if needs > limit:
+        row.note = f"needs {needs / MIB:,.0f} MiB, and {limit / MIB:,.0f} are allowed"
+        return
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+    try:
+        began = time.perf_counter()
+        stack = Fit(trials, dataset)
+        synchronise(device)
+        row.setup = time.perf_counter() - began
+        stack._train(1)  # warm-up
+        validate([stack])
+        if device.type == "cuda":
+            row.memory_mib = (torch.cuda.max_memory_allocated(device) - before) / MIB
+            row.memory_is = "measured"
+        alternate(row, stack, trials[:sample], dataset, options)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        row.note = "out of memory"
+    row.process_peak_mib = process_peak_mib()
+
+
+def affordable(row: Row, dataset: Dataset, options: argparse.Namespace, wanted: float) -> float:
+    """The share of the training set on which the row ends in time; 0, with a note, where none does."""
+    fraction = 1.0
+    whole = steps_of(dataset, options, 1.0)
+    while wanted * fraction > options.seconds and whole * fraction / 2 >= FEWEST_STEPS:
+        fraction /= 2
+    if wanted * fraction > 2 * options.seconds:
+        row.note = f"would take about {wanted * fraction:,.0f} s, more than --seconds {options.seconds:g}"
+        return 0.0
+    return fraction
+
+
+def alternate(row: Row, stack: Fit, sample: Sequence[Trial], dataset: Dataset, options: argparse.Namespace) -> None:
+    """Time the stack, its first trials one by one, and the same by hand, turn by turn."""
+    alone = [Fit([trial], dataset) for trial in sample]
+    hands = [ByHand(trial, dataset) for trial in sample]
+    for fit in alone:
+        fit._train(1)
+    validate(alone)
+    train_by_hand(hands)
+    whole, part = steps_of(dataset, options, 1.0), stack.steps_per_epoch
+    scale = {"stacked": whole / part, "one by one": whole / part * row.trials / len(sample)}
+    scale |= {"by hand": scale["one by one"], "stacked validation": 1.0, "validation": row.trials / len(sample)}
+    row.seconds = {name: [] for name in scale}
+    for turn in range(options.repeats):
+        work: dict[str, Callable[[], object]] = {
+            "stacked": lambda epoch=turn + 2: stack._train(epoch),  # type: ignore[misc]
+            "one by one": lambda epoch=turn + 2: [fit._train(epoch) for fit in alone],  # type: ignore[misc]
+            "by hand": lambda: train_by_hand(hands),
+            "stacked validation": lambda: validate([stack]),
+            "validation": lambda: validate(alone),
+        }
+        for name in work if turn % 2 == 0 else reversed(work):
+            row.seconds[name].append(timed(work[name], options.device) * scale[name])
+    row.ratio = paired(row, ["stacked"], ["one by one"])
+    row.hand_ratio = paired(row, ["stacked"], ["by hand"])
+    row.validated_ratio = paired(row, ["stacked", "stacked validation"], ["one by one", "validation"])
+
+
+def paired(row: Row, ours: Sequence[str], theirs: Sequence[str]) -> float:
+    """Median over the turns of the ratio of two sums of times."""
+    sums = ([sum(turn) for turn in zip(*(row.seconds[n] for n in names), strict=True)] for names in (ours, theirs))
+    return statistics.median(a / b for a, b in zip(*sums, strict=True))
+
+
+def rows_of(name: str, dataset: Dataset, model: str, sizes: Sequence[int], options: argparse.Namespace) -> list[Row]:
+    """All rows of one model; each tells the next how long it may take."""
+    probe = ByHand(prepare(config(name, model, options, seed=0, fraction=1.0)), dataset)
+    probe.images, probe.labels = (t[: 8 * options.batch_size] for t in (probe.images, probe.labels))
+    probe.epoch()
+    steps = math.ceil(len(probe.images) / options.batch_size)
+    expected = timed(probe.epoch, options.device) * steps_of(dataset, options, 1.0) / steps
+    rows = []
+    for size in sizes:
+        row = Row(name, model, size)
+        measure(row, dataset, options, expected)
+        taken = row.per_trial("stacked")
+        expected = taken / 1e3 if taken is not None else expected
+        rows.append(row)
+    return rows
+
+
+def table(rows: Sequence[Row], title: str) -> Table:
+    page = Table(title=title, title_justify="left")
+    heads = (
+        "R|lift|stacked\nms|one by\none ms|by hand\nms|ratio|ratio to\nby hand|ratio\nvalidated|set-up\ns|memory\nMiB|"
+    )
+    for head in heads.split("|"):
+        page.add_column(head, justify="left" if head in ("lift", "") else "right", no_wrap=head != "")
+    for r in rows:
+        times = [r.per_trial(name) for name in ("stacked", "one by one", "by hand")]
+        numbers = zip((*times, r.ratio, r.hand_ratio, r.validated_ratio, r.setup, r.memory_mib),
+                      (*[".2f"] * 3, *[".3f"] * 3, ".2f", ",.0f"), strict=True)  # fmt: skip
+        words = r.note or (f"1/{1 / r.fraction:.0f} of the training set" if r.fraction < 1 else "")
+        page.add_row(str(r.trials), r.lift, *("–" if v is None else format(v, how) for v, how in numbers), words)
+    return page
+
+
+def targets(rows: Sequence[Row], options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The rows that have a target, with it."""
+    cuda = options.device.type == "cuda"
+    wanted, goal = (64, 1 / 30) if cuda else (32, 1 / 3)
+    return [
+        {"what": f"{r.trials} {r.dataset} {r.model} on {options.device.type}", "ratio": r.ratio, "target": goal}
+        for r in rows
+        if r.trials == wanted and r.ratio is not None and (cuda or (r.dataset, r.model) == ("digits", "mlp"))
+    ]
+
+
+def load(name: str) -> tuple[str, Dataset]:
+    """The dataset by its name; digits where MNIST is not at hand."""
+    if name == "mnist":
+        try:
+            return name, mnist(download=False)
+        except UserError:
+            print("bench_stack: MNIST is not at hand (XENTLAB_DATA): digits stand in its place.", file=sys.stderr)
+    return "digits", digits()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default="1,4,16,64,256,1024", help="numbers of trials (default: %(default)s)")
+    parser.add_argument("--models", default="mlp,lenet", help="which of mlp, lenet (default: %(default)s)")
+    parser.add_argument("--dataset", choices=["mnist", "digits"], default="mnist")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:0 ... (default: %(default)s)")
+    parser.add_argument("--lift", choices=["auto", "looped", "vectorised"], default="auto")
+    parser.add_argument("--batch-size", type=int, default=64, help="(default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=5, help="turns of a row (default: %(default)s)")
+    parser.add_argument("--sample", type=int, default=4, help="trials that are run one by one (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="about how long a row may take")
+    parser.add_argument("--memory", type=float, help="MB that a stack may take (default: half of what is free)")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    options.device = find_device(options.device)
+    name, dataset = load(options.dataset)
+    sizes = sorted({int(size) for size in options.sizes.split(",")})
+    console, rows = Console(width=None if sys.stdout.isatty() else 120), []
+    for model in options.models.split(","):
+        found = rows_of(name, dataset, model, sizes, options)
+        console.print(table(found, f"{model} on {name}, batch {options.batch_size}, {options.device}: per trial-epoch"))
+        rows += found
+    if options.device.type == "cpu" and "mlp" in options.models.split(",") and not targets(rows, options):
+        found = rows_of("digits", digits(), "mlp", [32], options)
+        console.print(table(found, f"mlp on digits, batch {options.batch_size}, cpu: per trial-epoch"))
+        rows += found
+    marks = targets(rows, options)
+    for mark in marks:
+        met = "met" if mark["ratio"] <= mark["target"] else "not met"
+        print(f"{mark['what']}: stacked / one by one {mark['ratio']:.3f}, target 1/{1 / mark['target']:.0f}: {met}")
+    if options.json:
+        facts = {"rows": [asdict(r) for r in rows], "targets": marks, "environment": environment.describe()}
+        here = {"load": os.getloadavg(), "options": {k: str(v) for k, v in vars(options).items()}}
+        options.json.write_text(json.dumps({**facts, **here}, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
