@@ -192,7 +192,7 @@ def test_a_test_file_of_other_columns_is_refused(tmp_path: Path) -> None:
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 DATASETS = sorted(file.stem for file in (CONFIGS / "dataset").glob("*.yaml"))
-PRESETS = {"camvid": "segmentation_folder"}
+PRESETS = {"camvid": "segmentation_folder", "scenes_small": "scenes"}
 
 
 @pytest.fixture(scope="module")

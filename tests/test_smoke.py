@@ -11,6 +11,7 @@ from support import compose_train
 from xentlab import metrics
 from xentlab.data import Dataset
 from xentlab.train import Fit, Trial, prepare
+from xentlab.train.outcome import constant_value
 
 CELLS = {
     "digits": ("dataset=digits", "model=mlp", "trainer.epochs=8"),
@@ -56,7 +57,7 @@ def test_every_cell_trains(cell: str, loss: str) -> None:
     assert first is not None
     assert last is not None
     assert last < first
-    constant = fit._constant(trial.seed, 0)[trial.monitor]
+    constant = constant_value(fit, 0)
     reached = end[f"test/{trial.monitor}"]
     if metrics.DIRECTIONS[trial.monitor] == "min":
         assert reached < 0.5 * constant

@@ -34,7 +34,7 @@ def ends(fit: Fit) -> list[dict[str, Any]]:
     told: list[dict[str, Any]] = []
     for row, trial in enumerate(fit.trials):
         if trial.seed not in constants:
-            constants[trial.seed] = _constant(fit, row)
+            constants[trial.seed] = constant_value(fit, row)
         end: dict[str, Any] = {
             "diverged": bool(fit.diverged[row]),
             "stuck": _stuck(fit, row, constants[trial.seed]),
@@ -63,7 +63,7 @@ def _at_best(fit: Fit) -> dict[str, Tensor]:
     return values
 
 
-def _constant(fit: Fit, row: int) -> float:
+def constant_value(fit: Fit, row: int) -> float:
     """The monitored metric of the constant predictor on a trial's validation set."""
     train, val = fit.batches.targets(row, "train"), fit.batches.targets(row, "val")
     return constant_predictor(fit.dataset, train, val)[fit.trials[row].monitor]
