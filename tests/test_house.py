@@ -27,7 +27,7 @@ FLOORS = {
     "run": 4, "tracking": 4,
     "comparison": 5, "report": 5,
     "reproduce": 6, "archive": 6,
-    "launcher": 7, "cli": 8, "__main__": 9, "__init__": 0,
+    "launcher": 7, "published": 7, "cli": 8, "__main__": 9, "__init__": 0,
 }  # fmt: skip
 # Neighbours on one floor that may know each other.
 GRANTED = {("models", "data"), ("losses", "step"), ("schema", "errors")}

@@ -27,6 +27,10 @@ _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "xentlab compare comparison=quickstart comparison.final_seeds=20 --dry-run",
         ),
     ),
+    "published": (
+        "run published results again, and say for each claim whether ours agree",
+        ("xentlab published --dry-run", "xentlab published nielsen_neuron nielsen_mnist --size full"),
+    ),
     "report": (
         "lay out a recorded comparison again: as a page, Markdown, LaTeX, JSON or text",
         ("xentlab report quickstart", "xentlab report quickstart --format md > report.md"),
@@ -108,8 +112,9 @@ def parser() -> argparse.ArgumentParser:
     made["explain"].add_argument("distribution", help="probabilities that sum to one, such as 0.7,0.2,0.1")
     made["explain"].add_argument("--against", metavar="Q", help="a second distribution of the same length")
     made["explain"].add_argument("--base", type=float, help="base of the logarithm: 2 for bits (default: e, for nats)")
+    _add_published_arguments(made["published"])
     _add_record_arguments(made)
-    for name in ("ui", "sync", "doctor", "report", "reproduce", "export", "import"):
+    for name in ("ui", "sync", "doctor", "published", "report", "reproduce", "export", "import"):
         made[name].add_argument("--root", default="xentlab-runs", help="the output directory (default: %(default)s)")
     for name in ("ui", "sync", "doctor", "reproduce"):
         made[name].add_argument("--uri", help="MLflow tracking URI (default: the sqlite database in the root)")
@@ -117,6 +122,21 @@ def parser() -> argparse.ArgumentParser:
     made["ui"].add_argument("--port", type=int, default=5000, help="on 127.0.0.1 (default: %(default)s)")
     made["sync"].add_argument("--follow", metavar="SESSION", help=argparse.SUPPRESS)
     return top
+
+
+def _add_published_arguments(made: argparse.ArgumentParser) -> None:
+    """What `published` takes."""
+    made.add_argument("names", nargs="*", metavar="NAME", help="of configs/comparison/published (default: all)")
+    made.add_argument(
+        "--size", choices=("smoke", "cpu", "gpu", "full"), help="(default: gpu where there is one, else cpu)"
+    )
+    made.add_argument(
+        "--minutes", type=float, default=30.0, help="leave out what takes longer than this (default: %(default)g)"
+    )
+    made.add_argument("--dry-run", action="store_true", help="only say what would run, and how long it would take")
+    made.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="an override for all, such as tracking=off"
+    )
 
 
 def _add_record_arguments(made: Mapping[str, argparse.ArgumentParser]) -> None:
@@ -196,6 +216,13 @@ def _plain_command(options: argparse.Namespace) -> int:
         from xentlab.cli.catalogue import explain
 
         return explain(options.distribution, options.against, options.base)
+    if options.command == "published":
+        from xentlab.cli.published import run_all
+
+        return run_all(
+            options.names, options.size, options.minutes, options.root,
+            dry_run=options.dry_run, overrides=options.set,
+        )  # fmt: skip
     if options.command in ("report", "reproduce", "export", "import"):
         return _record_command(options)
     from xentlab.cli import service

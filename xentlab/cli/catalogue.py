@@ -39,7 +39,7 @@ def list_components(kind: str, name: str | None) -> int:
     if kind not in KINDS:
         raise unknown("kind", kind, KINDS)
     folder = config_dir() / KINDS[kind]
-    files = {f.stem: f for f in sorted(folder.glob("*.yaml"))}
+    files = {f.relative_to(folder).with_suffix("").as_posix(): f for f in sorted(folder.rglob("*.yaml"))}
     if name is not None:
         if name not in files:
             raise unknown(KINDS[kind], name, files)

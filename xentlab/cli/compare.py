@@ -31,6 +31,11 @@ def compare(arguments: Sequence[str]) -> int:
     with contextlib.ExitStack() as stack:
 
         def job(config: dict[str, Any], given: list[str]) -> None:
+            if "published" in config:
+                from xentlab.cli.published import compare_published
+
+                compare_published(config, given, dry_run=dry_run)
+                return
             composed: Composed = {}
             study = read_study(config, remember(compose_group, composed))
             if dry_run:

@@ -1,0 +1,160 @@
+"""`xentlab published`, and `xentlab compare comparison=published/NAME`: published results, run again with a verdict."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.table import Table
+from rich.text import Text
+
+from xentlab import environment, published
+from xentlab.cli.compose import compose_group, config_dir, run_composed
+from xentlab.cli.console import console
+from xentlab.cli.estimate import epoch_seconds
+from xentlab.cli.progress import progress_bar
+from xentlab.cli.session import session
+from xentlab.errors import UserError, unknown
+from xentlab.report.published import Reproduction, tally
+from xentlab.run import Lab
+from xentlab.train import Fit, Trial, find_device, lift_of
+
+_GROUP = "published"
+_STYLES = {"agrees": "green", "disagrees": "red", "not decidable": ""}
+
+
+def compare_published(config: dict[str, Any], given: Sequence[str], *, dry_run: bool) -> Reproduction | None:
+    """Run the published experiment of a composed config, print its verdicts and write its page."""
+    plan = published.read_plan(config, compose_group, published.given_keys(given))
+    if dry_run:
+        trials, seconds = estimate(plan, config)
+        print(f"{plan.name} at size {plan.size}: {trials} trials to train, about {seconds:.0f} s on this machine")
+        return None
+    command = shlex.join(["xentlab", "compare", *given])
+    with session(config, "compare") as lab:
+        began = time.monotonic()
+        found, path = published.reproduce(plan, lab, progress_bar, command, alone=lambda trial: _alone(trial, lab))
+        print_findings(found)
+        print(f"{lab.trained} trials trained now, in {time.monotonic() - began:.0f} s")
+        print(f"report: {path}")
+    return found
+
+
+def estimate(plan: published.Plan, config: Mapping[str, Any]) -> tuple[int, float]:
+    """How many trials are still to be trained, and about how many seconds that takes here; nothing is written."""
+    root = Path(config["output"]["root"]).absolute()
+    lab = Lab.open(root, environment.describe(), "compare", fresh=config["output"]["fresh"], weights=False)
+    trials = [trial for arm in plan.every.values() for trial in arm]
+    missing = [trial for trial in trials if lab.recorded(trial) is None]
+    seen: dict[str, float] = {}
+    seconds = 0.0
+    for stack in lab.plan(missing):
+        together = lift_of(stack, lab.dataset(stack[0])) == "vectorised"
+        rows = len(stack) if together else 1
+        key = f"{rows} {_shape(stack[0])}"
+        if key not in seen:
+            seen[key] = stack[0].trainer.epochs * epoch_seconds(Fit(stack[:rows], lab.dataset(stack[0])))
+        seconds += seen[key] * (1 if together else len(stack))
+    return len(missing), seconds
+
+
+def _shape(trial: Trial) -> str:
+    """What decides how long a trial takes: all but the loss and the numbers that leave its work as it is."""
+    config = {key: trial.config[key] for key in ("model", "trainer", "optimizer")}
+    data = {key: value for key, value in trial.config["dataset"].items() if key not in ("label_noise", "noise")}
+    optimizer = {key: value for key, value in config["optimizer"].items() if key == "_target_"}
+    return json.dumps([config | {"optimizer": optimizer}, data], sort_keys=True, default=str)
+
+
+def _alone(trial: Trial, lab: Lab) -> float:
+    """Seconds that one trial would take by itself."""
+    return trial.trainer.epochs * epoch_seconds(Fit([trial], lab.dataset(trial)))
+
+
+def print_findings(found: Reproduction) -> None:
+    """The claims of one experiment as a table."""
+    table = Table(title=f"{found.name} at size {found.size}: {found.size_words}", title_justify="left")
+    for column in ("claim", "arm", "published", "ours", "difference [95 %]", "verdict"):
+        table.add_column(column, overflow="fold")
+    for f in found.findings:
+        cells = (Text(cell) for cell in (f.about, f.arm, f.published, f.ours, f.difference))
+        table.add_row(*cells, Text(f.verdict, style=_STYLES[f.verdict]))
+    console().print(table)
+    print(tally(found))
+
+
+def names() -> list[str]:
+    """The published experiments that there are; what is a plain comparison among the files is none."""
+    files = sorted((config_dir() / "comparison" / _GROUP).glob("*.yaml"))
+    return [file.stem for file in files if "published" in yaml.safe_load(file.read_text())]
+
+
+def run_all(
+    chosen: Sequence[str], size: str | None, minutes: float, root: str, *, dry_run: bool, overrides: Sequence[str]
+) -> int:
+    """Estimate and run published experiments, and write one page of all that were ever run under the root.
+
+    Args:
+        chosen: names; empty for all.
+        size: `smoke`, `cpu`, `gpu` or `full`; None: gpu where there is one, else cpu.
+        minutes: what one experiment may take; longer ones are left out, and the page says so.
+        root: the output directory.
+        dry_run: only estimate.
+        overrides: further ones, as Hydra takes them.
+    """
+    known = names()
+    for name in chosen:
+        if name not in known:
+            raise unknown("published experiment", name, known)
+    size = size or ("gpu" if find_device("auto").type == "cuda" else "cpu")
+    common = [f"size={size}", f"output.root={root}", *overrides]
+    missing: list[tuple[str, str]] = []
+    wanted: list[str] = []
+    print(f"estimates at size {size}, at most {minutes:g} minutes each:")
+    for name in chosen or known:
+        told: list[tuple[int, float]] = []
+        try:
+            run_composed("compare", [f"comparison={_GROUP}/{name}", *common], _estimator(told))
+        except UserError as error:
+            missing.append((name, str(error)))
+            print(f"  {name:<20} cannot run: {error}", file=sys.stderr)
+            continue
+        trials, seconds = told[0]
+        fits = seconds <= 60 * minutes
+        print(f"  {name:<20} {trials:>4} trials, about {seconds:,.0f} s" + ("" if fits else ": left out"), flush=True)
+        if fits:
+            wanted.append(name)
+        else:
+            missing.append((name, f"about {seconds / 60:.0f} minutes on this machine at size {size}"))
+    if dry_run:
+        return 0
+    found: list[Reproduction] = []
+    for name in wanted:
+        run_composed("compare", [f"comparison={_GROUP}/{name}", *common], _runner(found))
+    path = published.write_pages("Published results, run again", found, Path(root).absolute() / _GROUP, missing)
+    print("\n".join(tally(one) for one in found))
+    print(f"report: {path}")
+    return 0
+
+
+def _estimator(told: list[tuple[int, float]]) -> Any:
+    def job(config: dict[str, Any], given: list[str]) -> None:
+        plan = published.read_plan(config, compose_group, published.given_keys(given))
+        told.append(estimate(plan, config))
+
+    return job
+
+
+def _runner(found: list[Reproduction]) -> Any:
+    def job(config: dict[str, Any], given: list[str]) -> None:
+        one = compare_published(config, given, dry_run=False)
+        if one is not None:
+            found.append(one)
+
+    return job

@@ -1,0 +1,210 @@
+"""What a source claims, and whether our numbers agree: numbers in, a verdict with its interval out.
+
+A claim is of one of five kinds.
+
+value      the mean (or the best of some runs) of an arm is the published number
+order      one arm beats another; the paired difference over the seeds decides
+at_least   the mean of an arm reaches the published number
+within     two arms differ by no more than the margin; the paired difference decides
+range      an exact quantity, without spread, lies between two numbers
+
+All intervals are 95 %. Claims were stated before any training, one by one, so nothing is corrected for their number: of
+many true ones about one in twenty is called wrong by chance. To add a kind: its function here, its name in `Kind`, its
+line in `xentlab.published.verdicts`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from xentlab import analysis
+from xentlab.analysis.interval import t_quantile
+
+Kind = Literal["value", "order", "at_least", "within", "range"]
+Verdict = Literal["agrees", "disagrees", "not decidable"]
+
+LEVEL = 0.95
+_DRAWS = 40_000
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One published claim, as its file says it. All numbers are in the unit of the metric as it is shown.
+
+    Attributes:
+        about: the claim in words, one sentence.
+        kind: see the module.
+        source: who says so, and where.
+        metric: what is compared, such as `test/accuracy`; or the name of an exact quantity.
+        values: value: arm -> published number; at_least: arm -> the number to be reached.
+        sds: value: arm -> published standard deviation over runs, where there is one.
+        runs: value: how many runs stand behind a published mean; 1 for a single training.
+        best_of: value: the published number is the best of that many runs.
+        rounding: value: half a unit of the last published digit.
+        margin: value: the largest half-width of the interval at which agreement says something; within: the margin.
+        better: order, within: the arm that is claimed to be better.
+        worse: order, within: the other one.
+        published: order, within, range: what the source says, in its own numbers.
+        low: range: the smallest value that agrees.
+        high: range: the largest one.
+    """
+
+    about: str
+    kind: Kind
+    source: str
+    metric: str
+    values: dict[str, float] = field(default_factory=dict)
+    sds: dict[str, float] = field(default_factory=dict)
+    runs: int = 1
+    best_of: int = 1
+    rounding: float = 0.0
+    margin: float | None = None
+    better: str = ""
+    worse: str = ""
+    published: str = ""
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict: ours minus published (or better minus worse, signed so that positive supports the claim)."""
+
+    verdict: Verdict
+    why: str
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+def against_value(
+    ours: Sequence[float],
+    published: float,
+    *,
+    sd: float | None = None,
+    runs: int = 1,
+    best_of: int = 1,
+    rounding: float = 0.0,
+    margin: float | None = None,
+) -> Judged:
+    """Whether the published number could come from where ours came from.
+
+    A published number without a spread is taken as a mean of `runs` (or the best of `best_of`) further trainings like
+    ours: what is compared with it is the interval that predicts such a number from our n values, normal and of unknown
+    spread. One with a spread is compared by Welch's interval of the difference of means.
+
+    Args:
+        ours: our n values, one per seed.
+        published: the number.
+        sd: its published standard deviation over runs, or None.
+        runs: how many runs stand behind the published mean.
+        best_of: the published number is the best of that many runs.
+        rounding: half a unit of its last digit; the published number may lie anywhere within.
+        margin: the largest half-width of the interval at which agreement says something, or None for any.
+    """
+    n = len(ours)
+    if n < 2:
+        return Judged("not decidable", f"{n} finished seed{'' if n == 1 else 's'}: no spread of ours")
+    sample = np.asarray(ours, dtype=np.float64)
+    mean, spread = float(sample.mean()), float(sample.std(ddof=1))
+    if best_of > 1:
+        draws = _best_draws(mean, spread, n, best_of)
+        if rounding:
+            draws = draws + np.random.default_rng(1).uniform(-rounding, rounding, len(draws))
+        low, middle, high = (float(q) - published for q in np.quantile(draws, [0.025, 0.5, 0.975]))
+    else:
+        a, rounded = spread**2 / n, rounding**2 / 3
+        b = (spread if sd is None else sd) ** 2 / runs
+        freedom = float(n - 1)
+        if sd is not None and runs > 1 and a + b > 0:
+            freedom = (a + b) ** 2 / (a**2 / (n - 1) + b**2 / (runs - 1))
+        half = float(t_quantile(freedom, (1 + LEVEL) / 2)) * math.sqrt(a + b + rounded)
+        middle = mean - published
+        low, high = middle - half, middle + half
+    return _judge_zero(middle, low, high, margin)
+
+
+def _best_draws(mean: float, spread: float, n: int, best_of: int) -> np.ndarray:
+    """The best of `best_of` further runs, drawn from what `n` normal values say of their mean and spread."""
+    generator = np.random.default_rng(0)
+    sigma = spread * np.sqrt((n - 1) / generator.chisquare(n - 1, _DRAWS))
+    centre = mean + sigma * generator.standard_normal(_DRAWS) / math.sqrt(n)
+    return centre + sigma * generator.standard_normal((best_of, _DRAWS)).max(axis=0)
+
+
+def _judge_zero(middle: float, low: float, high: float, margin: float | None) -> Judged:
+    """Agreement where zero is inside and the interval is narrow enough to say so."""
+    half = (high - low) / 2
+    if not low <= 0 <= high:
+        return Judged("disagrees", "the interval leaves out zero", middle, low, high)
+    if margin is not None and half > margin:
+        return Judged("not decidable", f"the interval is ±{half:.2g}, wider than {margin:g}", middle, low, high)
+    return Judged("agrees", "the interval holds zero", middle, low, high)
+
+
+def against_order(differences: Sequence[float]) -> Judged:
+    """Whether one arm beats the other, by their differences over paired seeds; positive is as claimed."""
+    found = _interval(differences)
+    if found is None:
+        return Judged("not decidable", f"{len(differences)} seeds finished under both")
+    middle, low, high = found
+    if low > 0:
+        return Judged("agrees", "the interval lies on the claimed side", middle, low, high)
+    if high < 0:
+        return Judged("disagrees", "the interval lies on the other side", middle, low, high)
+    return Judged("not decidable", "the interval holds zero", middle, low, high)
+
+
+def against_margin(differences: Sequence[float], margin: float) -> Judged:
+    """Whether two arms differ by no more than `margin`, by their differences over paired seeds."""
+    found = _interval(differences)
+    if found is None:
+        return Judged("not decidable", f"{len(differences)} seeds finished under both")
+    middle, low, high = found
+    if -margin <= low and high <= margin:
+        return Judged("agrees", f"the interval lies within ±{margin:g}", middle, low, high)
+    if low > margin or high < -margin:
+        return Judged("disagrees", f"the interval lies outside ±{margin:g}", middle, low, high)
+    return Judged("not decidable", f"the interval crosses ±{margin:g}", middle, low, high)
+
+
+def against_bound(ours: Sequence[float], bound: float) -> Judged:
+    """Whether the mean reaches `bound`, by its interval."""
+    found = _interval([v - bound for v in ours])
+    if found is None:
+        return Judged("not decidable", f"{len(ours)} finished seeds")
+    middle, low, high = found
+    if low >= 0:
+        return Judged("agrees", "the interval reaches it", middle, low, high)
+    if high < 0:
+        return Judged("disagrees", "the interval stays below", middle, low, high)
+    return Judged("not decidable", "the interval holds it", middle, low, high)
+
+
+def against_range(ours: float | None, low: float | None, high: float | None) -> Judged:
+    """Whether an exact quantity lies in [low, high]; a bound that is None is no bound."""
+    if ours is None:
+        return Judged("disagrees", "it was never reached")
+    below = low is not None and ours < low
+    above = high is not None and ours > high
+    if below or above:
+        return Judged("disagrees", "outside the published range", ours - (low if below else high))  # type: ignore[operator]
+    return Judged("agrees", "inside the published range")
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float, float] | None:
+    """Mean and 95 % interval: by sign flips from six values on, Student's t below; None under two."""
+    sample = np.asarray(values, dtype=np.float64)
+    if sample.size < 2:
+        return None
+    if sample.size >= 6:
+        low, high = analysis.flip_interval(sample)
+        if math.isfinite(low) and math.isfinite(high):
+            return float(sample.mean()), float(low), float(high)
+    half = float(t_quantile(sample.size - 1, (1 + LEVEL) / 2)) * float(sample.std(ddof=1)) / math.sqrt(sample.size)
+    return float(sample.mean()), float(sample.mean()) - half, float(sample.mean()) + half

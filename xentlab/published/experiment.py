@@ -1,0 +1,174 @@
+"""One published experiment from its plan to its record, and records on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from xentlab.published import neuron, verdicts
+from xentlab.published.plan import Plan
+from xentlab.published.trainings import Phase, Ran, run_arms, seconds, values_of, ways
+from xentlab.report.published import Arm, Picture, Reproduction, page, tally, text
+from xentlab.run import Lab
+from xentlab.train import Trial
+
+Alone = Callable[[Trial], float]
+"""Seconds that one trial would take by itself, from a few timed steps."""
+
+FOLDER = "published"
+
+
+def trains(plan: Plan) -> bool:
+    """Whether the experiment trains trials; else it is exact and takes no time."""
+    return plan.block.neuron is None
+
+
+def reproduce(
+    plan: Plan, lab: Lab, phase: Phase, command: str, *, alone: Alone | None = None
+) -> tuple[Reproduction, Path]:
+    """Run the experiment, judge its claims and write its page; what is recorded already is reused.
+
+    Args:
+        plan: what to run.
+        lab: where trials are looked up, trained and recorded; untouched by an exact experiment.
+        phase: opens the progress.
+        command: what runs it again.
+        alone: times one trial by itself, for what the run would have cost one after another; None leaves that out.
+
+    Returns:
+        The record, and where its page is.
+    """
+    block = plan.block
+    facts: dict[str, Any] = {
+        "name": plan.name,
+        "question": plan.question,
+        "source": block.source,
+        "protocol": block.protocol,
+        "size": plan.size,
+        "size_words": plan.at.words,
+        "command": command,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "choices": block.choices,
+        "environment": _environment(lab.environment),
+    }
+    if not trains(plan):
+        exact = Reproduction(**facts, **_exact(plan))
+        return exact, save(exact, lab.root)
+    before = lab.trained
+    ran = run_arms(plan, lab, phase)
+    rows = verdicts.findings(plan, ran)
+    metrics = {m: verdicts.metric_words(m) for m in verdicts.shown_metrics(plan)}
+    found = Reproduction(
+        **facts,
+        findings=rows,
+        choices_tried=verdicts.choices_tried(plan, ran),
+        arms=_arms(plan, ran, list(metrics)),
+        metrics=metrics,
+        cost=_cost(plan, ran, lab.trained - before, alone),
+    )
+    path = save(found, lab.root)
+    _file(lab, ran, found)  # last, for it sends the folder to MLflow
+    return found, path
+
+
+def _exact(plan: Plan) -> dict[str, Any]:
+    wanted = neuron.read_neuron(plan.block.neuron)
+    exact = neuron.quantities(wanted)
+    lines = neuron.traces(wanted)
+    same = neuron.traces(dataclasses.replace(wanted, rates=dict.fromkeys(neuron.COSTS, wanted.equal_rate)))
+    rates = "the source's rates, " + ", ".join(f"{name} {rate:g}" for name, rate in wanted.rates.items())
+    one = f"one rate, {wanted.equal_rate:g}"
+    pictures = [
+        Picture(f"Cost against epoch at {rates}", "cost", {k: t.cost for k, t in lines.items()}),
+        Picture(f"Cost against epoch at {one}", "cost", {k: t.cost for k, t in same.items()}),
+        Picture(f"Output against epoch at {rates}", "output", {k: t.output for k, t in lines.items()}),
+        Picture(f"Output against epoch at {one}", "output", {k: t.output for k, t in same.items()}),
+    ]
+    shown = {name: "never" if value is None else f"{value:.6g}" for name, value in exact.items()}
+    return {"findings": verdicts.exact_findings(plan, exact), "pictures": pictures, "quantities": shown}
+
+
+def _arms(plan: Plan, ran: Ran, metrics: Sequence[str]) -> list[Arm]:
+    """Every seed of every arm."""
+    columns = {m: values_of(ran, m) for m in metrics}
+    stuck = verdicts.stuck_seeds(plan, ran)
+    found = []
+    for label, records in ran.records.items():  # of the open choices made another way too
+        values = {m: {str(i): v for i, v in enumerate(column[label])} for m, column in columns.items()}
+        diverged = sum(bool(r.summary["diverged"]) for r in records)
+        found.append(Arm(label, values, len(stuck[label]) if stuck else None, diverged))
+    return found
+
+
+def _cost(plan: Plan, ran: Ran, trained: int, alone: Alone | None) -> dict[str, str]:
+    """What the trials took, and what they would have taken one after another."""
+    trials = sum(map(len, ran.records.values()))
+    told = {
+        "trials": f"{trials}, {trained} of them trained now",
+        "seconds": f"{seconds(ran):.0f} in all, as they were trained",
+        "trained": ", ".join(sorted({f"{n} at once ({lift})" for n, lift in ways(ran).values()})),
+    }
+    if alone is not None:
+        each = {label: alone(arm[0]) for label, arm in plan.every.items() if ways(ran)[label][0] > 1}
+        own = seconds(ran) if not each else 0.0
+        for label, arm in plan.every.items():
+            records = ran.records[label]
+            own += (
+                len(arm) * each[label] if label in each else (sum(r.summary["seconds"] for r in records) if each else 0)
+            )
+        told["one after another"] = f"about {own:.0f} s" + (", from timed steps of one trial each" if each else "")
+    return told
+
+
+def _environment(environment: Mapping[str, Any]) -> dict[str, str]:
+    packages = {name: str(version) for name, version in environment["packages"].items() if version}
+    return {
+        "python": str(environment["python"]),
+        "torch": packages.get("torch", "–"),
+        "platform": str(environment["platform"]),
+        "processor": f"{environment['processor']}, {environment['cores']} cores",
+        "devices": ", ".join(environment["devices"]),
+    }
+
+
+def _file(lab: Lab, ran: Ran, found: Reproduction) -> None:
+    """Write the verdicts into the journal, for the experiment and for each of its arms."""
+    for label, group in ran.groups.items():
+        mine = [f"{f.about}: {f.verdict}" for f in found.findings if f.arm == label]
+        tags = {"verdict": "; ".join(mine)} if mine else {}
+        lab.journal.append("group_end", group=group, status="finished", tags=tags, metrics={}, artifacts=None)
+    lines = [f"{f.verdict}: {f.about} ({f.arm}): published {f.published}, ours {f.ours}" for f in found.findings]
+    note = "\n\n".join([tally(found), found.question, *lines, f"`{found.command}`"])
+    tags = {"mlflow.note.content": note, "verdict": tally(found)}
+    folder = f"{FOLDER}/{found.name}-{found.size}"
+    lab.journal.append("group_end", group=ran.group, status="finished", tags=tags, metrics={}, artifacts=folder)
+
+
+def save(found: Reproduction, root: Path) -> Path:
+    """Write one experiment's page, Markdown and record into its folder under `root`; returns the page."""
+    folder = root / FOLDER / f"{found.name}-{found.size}"
+    folder.mkdir(parents=True, exist_ok=True)
+    data = json.dumps(found.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    (folder / "published.json").write_text(data, encoding="utf-8")
+    return write_pages(found.name, [found], folder)
+
+
+def write_pages(
+    title: str, found: Sequence[Reproduction], folder: Path, missing: Sequence[tuple[str, str]] = ()
+) -> Path:
+    """Write report.html and report.md of one or several experiments; returns the page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.md").write_text(text(title, found, missing), encoding="utf-8")
+    path = folder / "report.html"
+    path.write_text(page(title, found, missing), encoding="utf-8")
+    return path
+
+
+def saved(root: Path) -> list[Reproduction]:
+    """Every experiment that was written under `root`, by name and size."""
+    files = sorted((root / FOLDER).glob("*/published.json"))
+    return [Reproduction.from_json(json.loads(file.read_text(encoding="utf-8"))) for file in files]

@@ -1,0 +1,259 @@
+"""What one published experiment does, as its file in `configs/comparison/published` says it.
+
+    size: cpu                       # which of `sizes`
+    published:
+      source: ...                   # author, year, where
+      protocol: ...                 # in words, for the page
+      choices: [...]                # what the source leaves open, and what is done here
+      arms: {LABEL: SETTINGS}       # a training each; SETTINGS are laid over the composed config
+      over: {dataset: {label_noise: [0.0, 0.2]}}   # every arm once for each value
+      sizes: {SIZE: {seeds, decides, words, set}}
+      otherwise: {LABEL: {of: ARM, metric, set: SETTINGS}}   # an open choice made another way, to see if it matters
+      claims: [...]                 # see `xentlab.published.claims.Claim`
+
+In SETTINGS a component is a name (`loss: ce`), a name with knobs (`loss: {gce: {q: 0.7}}`), or knobs of what is already
+chosen (`optimizer: {lr: 0.1}`). A size lays its `set` over the protocol first; what the command line names stands, and
+if that is a part of the protocol, the run decides nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import itertools
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from xentlab.comparison.protocol import leaves
+from xentlab.errors import UserError, unknown
+from xentlab.published.claims import Claim, Kind
+from xentlab.report.border import load
+from xentlab.train import COMPONENTS, Trial, prepare
+
+GroupNode = Callable[[str, str], dict[str, Any]]
+"""Composes `configs/GROUP/NAME.yaml`."""
+
+SIZES = ("smoke", "cpu", "gpu", "full")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large an experiment is.
+
+    Attributes:
+        words: what is smaller than in the source.
+        seeds: trainings of each arm.
+        decides: the kinds of claim that this size can decide; the others are not decidable at it.
+        set: settings laid over the config.
+    """
+
+    words: str
+    seeds: int = 1
+    decides: list[Kind] = field(default_factory=list)
+    set: Any = None
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """A seed whose metric ends below a number has not learned; it is counted, and left out of `value` claims."""
+
+    metric: str
+    below: float
+
+
+@dataclass(frozen=True)
+class Otherwise:
+    """An open choice made another way.
+
+    Attributes:
+        of: the arm that is trained once more.
+        metric: what is compared.
+        set: settings laid over the arm's.
+    """
+
+    of: str
+    metric: str
+    set: Any = None
+
+
+@dataclass(frozen=True)
+class Block:
+    """The keys of `published` in a config; `neuron` stands where there is nothing to train in batches."""
+
+    source: str
+    protocol: str
+    sizes: dict[str, Size]
+    claims: list[Claim]
+    choices: list[str] = field(default_factory=list)
+    arms: Any = None
+    over: Any = None
+    also: list[str] = field(default_factory=list)
+    evaluate: list[Literal["temperature"]] = field(default_factory=list)
+    stuck: Stuck | None = None
+    otherwise: dict[str, Otherwise] = field(default_factory=dict)
+    neuron: Any = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment at one size, checked.
+
+    Attributes:
+        arms: label -> the trials of an arm, one for each seed.
+        others: the same for the open choices that are made another way.
+    """
+
+    name: str
+    question: str
+    block: Block
+    size: str
+    arms: dict[str, list[Trial]]
+    others: dict[str, list[Trial]]
+
+    @property
+    def every(self) -> dict[str, list[Trial]]:
+        """All that is trained, by its label."""
+        return self.arms | self.others
+
+    @property
+    def at(self) -> Size:
+        """What the chosen size says."""
+        return self.block.sizes[self.size]
+
+
+def read_plan(config: Mapping[str, Any], group_node: GroupNode, given: Collection[str] = ()) -> Plan:
+    """The plan of a composed config.
+
+    Args:
+        config: with `published`, `size` and `comparison.name`.
+        group_node: composes a component by its name.
+        given: the keys that the command line names, dotted; a size leaves them as they are.
+
+    Raises:
+        UserError: a key is missing, unknown, or of a value that makes no sense; no data is read before.
+    """
+    block, size = _block(config["published"]), str(config["size"])
+    check_size(size)
+    if size not in block.sizes:
+        raise unknown("size of this experiment", size, block.sizes)
+    at = block.sizes[size]
+    base = {k: copy.deepcopy(v) for k, v in config.items() if k not in ("published", "comparison", "size", "seed")}
+    lay(base, at.set or {}, group_node, set(given))
+
+    def trials(label: str, settings: Iterable[Mapping[str, Any]]) -> list[Trial]:
+        arm = copy.deepcopy(base)
+        for part in settings:
+            lay(arm, part, group_node)
+        return [prepare({**arm, "seed": seed}, name=label) for seed in range(at.seeds)]
+
+    parts = dict(_arms(block))
+    arms = {label: trials(label, settings) for label, settings in parts.items()}
+    others: dict[str, list[Trial]] = {}
+    for label, other in block.otherwise.items():
+        if other.of not in arms:
+            raise unknown(f"arm of published.otherwise.{label}", other.of, arms)
+        others[label] = trials(label, [*parts[other.of], other.set or {}])
+    for claim in block.claims:
+        named = [*claim.values, *filter(None, (claim.better, claim.worse))]
+        for arm_name in named if arms else ():
+            if arm_name not in arms:
+                raise unknown(f"arm of the claim '{claim.about}'", arm_name, arms)
+    facts = config["comparison"]
+    changed = sorted(key for key in given if not _keeps_the_protocol(key))
+    if changed:
+        words = f"{at.words}, but {', '.join(changed)} set on the command line"
+        block = dataclasses.replace(block, sizes=block.sizes | {size: dataclasses.replace(at, words=words, decides=[])})
+    return Plan(str(facts["name"]), str(facts["question"]), block, size, arms, others)
+
+
+# What the command line may name without leaving the protocol: where things are, and how they are computed.
+_ASIDE = (
+    "size", "comparison", "output", "tracking", "executor", "hydra", "dataset.root", "dataset.download",
+    "trainer.device", "trainer.lift", "trainer.compile", "trainer.deterministic", "trainer.checkpoint_every",
+    "trainer.max_stack", "trainer.memory", "trainer.eval_batch_size", "trainer.train_sample",
+)  # fmt: skip
+
+
+def _keeps_the_protocol(key: str) -> bool:
+    """Whether a key of the command line says where or how, not what; more seeds are always welcome."""
+    if key.startswith("published.sizes.") and key.endswith(".seeds"):
+        return True
+    return any(key == known or key.startswith(f"{known}.") for known in _ASIDE)
+
+
+# What is laid over the config, or read elsewhere: any mapping.
+_FREE = ("arms", "over", "neuron")
+
+
+def _block(node: Mapping[str, Any]) -> Block:
+    """The checked keys of `published`."""
+    facts = {key: value for key, value in node.items() if key not in _FREE}
+    for key in ("sizes", "otherwise"):
+        facts[key] = {n: {k: v for k, v in one.items() if k != "set"} for n, one in facts.get(key, {}).items()}
+    block: Block = load(Block, facts, "published")
+    sizes = {n: dataclasses.replace(one, set=node["sizes"][n].get("set")) for n, one in block.sizes.items()}
+    tried = {n: dataclasses.replace(one, set=node["otherwise"][n].get("set")) for n, one in block.otherwise.items()}
+    free = {key: node[key] for key in _FREE if key in node}
+    return dataclasses.replace(block, sizes=sizes, otherwise=tried, **free)
+
+
+def _arms(block: Block) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    """Label and settings of every arm: each of `arms` once for every combination of `over`."""
+    axes = dict(leaves(block.over or {}))
+    found = []
+    for label, settings in dict(block.arms or {}).items():
+        for values in itertools.product(*axes.values()):
+            words = [str(label)]
+            parts: list[Mapping[str, Any]] = [dict(settings or {})]
+            for key, value in zip(axes, values, strict=True):
+                parts.append(_nested(key, value))
+                words.append(f"{key.rpartition('.')[2].replace('_', ' ')} {value}")
+            found.append((" · ".join(words), parts))
+    return found
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return dict(value)
+
+
+def lay(config: dict[str, Any], settings: Mapping[str, Any], group_node: GroupNode, keep: Collection[str] = ()) -> None:
+    """Lay settings over a config in place, but for the dotted keys in `keep`.
+
+    Raises:
+        UserError: a key that is not there.
+    """
+    for key, value in settings.items():
+        if key not in config:
+            raise unknown("key of published settings", key, config)
+        if key in keep:
+            continue
+        if key in COMPONENTS:
+            if isinstance(value, str):
+                config[key] = group_node(key, value)
+                continue
+            inner = dict(value)
+            ((name, knobs), *more) = inner.items()
+            if not more and name not in config[key]:
+                config[key] = group_node(key, name)
+                inner = dict(knobs or {})
+        else:
+            inner = dict(value)
+        for knob, choice in inner.items():
+            if knob not in config[key]:
+                raise unknown(f"knob of {key}", knob, [k for k in config[key] if not k.startswith("_")])
+            if f"{key}.{knob}" not in keep:
+                config[key][knob] = copy.deepcopy(choice)
+
+
+def given_keys(overrides: Collection[str]) -> set[str]:
+    """The dotted keys that Hydra's overrides name."""
+    return {text.lstrip("+~").partition("=")[0].partition("@")[0].replace("/", ".") for text in overrides}
+
+
+def check_size(name: str) -> None:
+    """Refuse a size that no experiment can have."""
+    if name not in SIZES:
+        raise UserError(f"size must be one of {', '.join(SIZES)}, got '{name}'.")

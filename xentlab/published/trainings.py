@@ -1,0 +1,150 @@
+"""Running the arms of a published experiment on a lab, and reading what its claims ask for from their records."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+
+from xentlab.errors import UserError, unknown
+from xentlab.journal import TrialRecord
+from xentlab.metrics import LABELS
+from xentlab.published.plan import Plan
+from xentlab.run import EpochCallback, Lab
+from xentlab.train import Trial, stacks
+from xentlab.train.temperature import temperature_scaled
+
+Phase = Callable[[str, int], AbstractContextManager[EpochCallback]]
+"""Opens a phase's progress: (title, trial-epochs in all) -> a context that gives the callback."""
+
+Values = dict[str, dict[str, list[float | None]]]
+"""Metric -> arm -> one value per seed in the unit that is shown; None where the trial diverged."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What the arms brought: arm -> its records, and what evaluations told of them beside."""
+
+    records: dict[str, list[TrialRecord]]
+    extra: dict[str, list[dict[str, float]]]
+    group: str
+    groups: dict[str, str]
+
+
+def run_arms(plan: Plan, lab: Lab, phase: Phase) -> Ran:
+    """Train every arm at every seed, reusing what is recorded; all in as few stacks as they fit into."""
+    trials = [trial for arm in plan.every.values() for trial in arm]
+    lab.signature(trials[0])  # reads the data, so that a mistake there is found before anything is written
+    names = trials[0].names
+    tags = {"comparison": plan.name, "task": trials[0].task, "dataset": names["dataset"], "model": names["model"]}
+    tags |= {"published": plan.block.source, "size": plan.size}
+    params = {"size": plan.size, "arms": len(plan.every), "seeds": plan.at.seeds}
+    own = {"kind": "comparison", "name": plan.name, "parent": None, "tags": tags, "params": params}
+    arms = [
+        {"kind": "loss", "name": label, "parent": 0, "params": {"arm": label}, "tags": tags | {"arm": label}}
+        for label in plan.every
+    ]
+    group, *children = lab.open_groups([own, *arms])
+    groups = dict(zip(plan.every, children, strict=True))
+    where = {id(trial): groups[label] for label, arm in plan.every.items() for trial in arm}
+    missing = [t for t in trials if lab.recorded(t) is None]
+    with phase(plan.name, sum(t.trainer.epochs for t in missing)) as on_epoch:
+        found = lab.run(
+            trials,
+            group=lambda trial: where[id(trial)],
+            tags={"comparison": plan.name, "phase": "final"},
+            on_epoch=on_epoch,
+        )
+    rows = iter(found)
+    records = {label: [next(rows) for _ in arm] for label, arm in plan.every.items()}
+    extra = _temperatures(plan, lab, records) if "temperature" in plan.block.evaluate else {}
+    return Ran(records, extra, group, groups)
+
+
+def _temperatures(
+    plan: Plan, lab: Lab, records: Mapping[str, Sequence[TrialRecord]]
+) -> dict[str, list[dict[str, float]]]:
+    """What temperature scaling makes of every trial that ended well; an empty mapping for the others."""
+    told: dict[str, list[dict[str, float]]] = {label: [{} for _ in arm] for label, arm in plan.every.items()}
+    places = {id(t): (label, i) for label, arm in plan.every.items() for i, t in enumerate(arm)}
+    ended = [
+        t
+        for t in (t for arm in plan.every.values() for t in arm)
+        if not _record(records, places, t).summary["diverged"]
+    ]
+    for stack in stacks(ended):
+        files = [lab.root / str(_record(records, places, t).artifacts) / "final.pt" for t in stack]
+        for file in files:
+            if not file.is_file():
+                raise UserError(
+                    f"Temperature scaling needs each trial's weights, but {file} is missing: run with --fresh."
+                )
+        kept = [torch.load(file, map_location="cpu", weights_only=True) for file in files]
+        for trial, values in zip(stack, temperature_scaled(stack, lab.dataset(stack[0]), kept), strict=True):
+            label, i = places[id(trial)]
+            told[label][i] = values
+    return told
+
+
+def _record(
+    records: Mapping[str, Sequence[TrialRecord]], places: Mapping[int, tuple[str, int]], trial: Trial
+) -> TrialRecord:
+    label, i = places[id(trial)]
+    return records[label][i]
+
+
+def values_of(ran: Ran, metric: str) -> dict[str, list[float | None]]:
+    """Arm -> the metric of every seed; fractions in percent.
+
+    Args:
+        ran: the trained arms.
+        metric: `test/NAME`, `test_at_best/NAME`, `best/val/NAME` or `scaled/NAME`, where NAME is a metric of the task,
+            or `accuracy`, which is 100 % minus the error; `scaled/temperature`; `epochs_to_target`.
+
+    Raises:
+        UserError: no trial has such a number though it ended well.
+    """
+    part, _, name = metric.rpartition("/")
+    key = f"{part}/error" if name == "accuracy" else metric
+    factor = 100.0 if is_percent(metric) else 1.0
+
+    def of(summary: Mapping[str, object], extra: Mapping[str, float]) -> float | None:
+        value = extra.get(name) if part == "scaled" and name != "accuracy" else summary.get(key)
+        if part == "scaled" and name == "accuracy":
+            value = extra.get("error")
+        if not isinstance(value, (int, float)):
+            return None
+        return factor * (1.0 - value if name == "accuracy" else value)
+
+    found: dict[str, list[float | None]] = {}
+    for label, records in ran.records.items():
+        extras = ran.extra.get(label, [{} for _ in records])
+        found[label] = [of(r.summary, e) for r, e in zip(records, extras, strict=True)]
+    ended = any(not r.summary["diverged"] for records in ran.records.values() for r in records)
+    if ended and all(v is None for column in found.values() for v in column):
+        keys = {k for records in ran.records.values() for r in records for k in r.summary}
+        raise unknown("metric of a claim", metric, keys)
+    return found
+
+
+def is_percent(metric: str) -> bool:
+    """Whether a metric is a fraction, which is shown in percent."""
+    name = metric.rpartition("/")[2]
+    return name == "accuracy" or "fraction" in LABELS.get(name, "")
+
+
+def seconds(ran: Ran) -> float:
+    """What the trials took to train, in their stacks."""
+    return sum(float(r.summary["seconds"]) for records in ran.records.values() for r in records)
+
+
+def ways(ran: Ran) -> dict[str, tuple[int, str]]:
+    """Arm -> how many trials trained together (median), and by which lift."""
+    found = {}
+    for label, records in ran.records.items():
+        stack = round(statistics.median(r.summary["stack"] for r in records))
+        found[label] = (stack, str(records[0].summary["lift"]))
+    return found
