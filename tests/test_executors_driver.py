@@ -14,7 +14,8 @@ from executor_lab import alive, assert_same, kill, needs_proc, records, start, u
 pytestmark = [needs_proc, pytest.mark.slow]
 
 COMPARISON = (
-    "compare", "trainer.epochs=40", "trainer.precision=float64", "trainer.checkpoint_every=3", "model.hidden=[16]",
+    "compare", "trainer.epochs=25", "trainer.precision=float64", "trainer.lift=looped", "trainer.checkpoint_every=3",
+    "model.hidden=[16]",
     "comparison.losses=[ce,mse]", "comparison.tuning_seeds=2", "comparison.tune.optimizer.lr=[0.1,0.3]",
     "comparison.final_seeds=4", "comparison.extensions=1", "tracking=off",
 )  # fmt: skip
