@@ -78,7 +78,7 @@ def records(root: Path) -> Records:
 
 
 def start(here: Path, *arguments: str) -> subprocess.Popen[str]:
-    """The command line in a session of its own."""
+    """The command line in a session of its own, and as from a terminal: a shell's background jobs ignore Ctrl-C."""
     return subprocess.Popen(
         [sys.executable, "-m", "xentlab", *arguments],
         cwd=here,
@@ -86,6 +86,7 @@ def start(here: Path, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
     )
 
