@@ -209,8 +209,10 @@ class Lab:
         looped = lift_of(group, dataset) == "looped"
         try:
             limit, needs = memory_limit(first), footprint(first, dataset, looped=looped)
-        except Exception:
-            return len(group)  # a step that raises will raise again in training, where it is this stack's own failure
+        except Exception as error:
+            # The step raises again in training, where it is this stack's own failure and stops no other.
+            self.say(f"The memory of {first.label} cannot be measured: {type(error).__name__}: {error}")
+            return len(group)
         size = needs.fits(limit)
         if size < min(len(group), first.trainer.max_stack):
             wanted = needs.stack(min(len(group), first.trainer.max_stack))
