@@ -112,21 +112,11 @@ def test_the_status_of_a_store(destination: tracking.Destination, tmp_path: Path
     assert dead["problem"]
 
 
-def test_links_lead_to_the_runs(destination: tracking.Destination) -> None:
-    assert tracking.links(destination, address="http://127.0.0.1:5000") == []
-    a_small_lab(destination.root)
-    tracking.sync(destination)
-    (table, _), (sweep, name) = tracking.links(destination, address=tracking.base("127.0.0.1", 5000))
-    assert table == "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
-    assert sweep.startswith("http://127.0.0.1:5000/#/experiments/1/runs/")
-    assert name == "the sweep 'a sweep'"
-
-
 def test_a_server_that_cannot_start_is_one_sentence(destination: tracking.Destination, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(UserError, match=r"^--port must be free, got \d+ on 127.0.0.1: Address already in use.$"):
+        with pytest.raises(UserError, match=r"^--port must be free, got \d+ on 127.0.0.1: Address already in use; try --port \d+.$"):
             tracking.serve(destination, taken.getsockname()[1])
     with pytest.raises(UserError, match="no runs to show yet"):
         tracking.serve(tracking.resolve(None, "lab", tmp_path / "none"), 5000)

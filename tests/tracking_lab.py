@@ -41,9 +41,17 @@ class Lab:
         self.journal.append("group", group=group, kind=kind, name=name, parent=parent, params={"budget": 3}, tags={})
         return group
 
-    def trial(self, group: str | None = None, *, trial: str | None = None, config: dict[str, Any] | None = None) -> str:
+    def trial(
+        self,
+        group: str | None = None,
+        *,
+        trial: str | None = None,
+        config: dict[str, Any] | None = None,
+        phase: str | None = None,
+    ) -> str:
         trial = trial or new_id()
         tags = {"task": "multiclass", "dataset": "digits", "fingerprint": FINGERPRINT, "loss": "focal", "seed": "3"}
+        tags |= {"phase": phase} if phase else {}
         loss = {"_target_": "xentlab.losses.focal", "_partial_": True, "gamma": 2.0}
         config = config or {"loss": loss, "model": {"_target_": "torch.nn.Linear", "hidden": [100, 50]}, "seed": 3}
         self.journal.append(

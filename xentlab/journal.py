@@ -13,7 +13,7 @@ Events, one JSON object a line, each with `event` and `time` (milliseconds since
     epoch     trials [R], epoch (from 1), metrics {name: [R values, null where not finite]}
     end       trial, status (finished | failed | interrupted), reason, summary {name: value},
               artifacts (a folder relative to the root, or null)
-    group_end group, status, tags, metrics, artifacts
+    group_end group, status, tags, metrics, artifacts, and where there are any curves {name: [[step, value] ...]}
 
 `status` `finished` includes trials that diverged: divergence is a result, and stands in `summary`.
 """
@@ -69,7 +69,10 @@ class TrialRecord:
 
 @dataclass
 class GroupRecord:
-    """A sweep, a comparison, or one loss of a comparison: what its trials are filed under."""
+    """A sweep, a comparison, or one loss of a comparison: what its trials are filed under.
+
+    `curves` holds (step, value) by metric name: what is said of all its trials together.
+    """
 
     id: str
     kind: str
@@ -82,6 +85,7 @@ class GroupRecord:
     status: str = "running"
     end: int | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     artifacts: str | None = None
     members: list[str] = field(default_factory=list)
 
@@ -242,6 +246,7 @@ class Records:
                 group.status, group.end = e["status"], e["time"]
                 group.tags |= e["tags"]
                 group.metrics, group.artifacts = e["metrics"], e["artifacts"]
+                group.curves = {k: [(step, value) for step, value in v] for k, v in e.get("curves", {}).items()}
                 return {group.id}
             case other:
                 raise UserError(f"The journal of {self.root} holds an event '{other}' that this version does not know.")

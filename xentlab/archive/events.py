@@ -98,6 +98,16 @@ def _or_none(rule: Rule) -> Rule:
     return lambda value: value is None or rule(value)
 
 
+def _curves(value: Any) -> bool:
+    """Whether this is name -> [[step, number] ...]."""
+    step, number = _is(int), _is(int, float)
+    return isinstance(value, dict) and all(
+        isinstance(curve, list)
+        and all(isinstance(p, list) and len(p) == 2 and step(p[0]) and number(p[1]) for p in curve)
+        for curve in value.values()
+    )
+
+
 def _config(value: Any) -> bool:
     nodes = (*COMPONENTS, "trainer")
     return isinstance(value, dict) and "seed" in value and all(isinstance(value.get(key), dict) for key in nodes)
@@ -177,6 +187,8 @@ def _check(event: Any, number: int) -> None:
             sound = isinstance(values, list) and all(v is None or _is(int, float)(v) for v in values)
             if not sound or len(values) != len(event["trials"]):
                 raise UserError(f"{where} must hold one number or null for each trial in {name:.80}.")
+    if event["event"] == "group_end" and not _curves(event.get("curves", {})):
+        raise UserError(f"{where} must hold curves of [step, number], got {event['curves']!r:.80}.")
     if event["event"] == "end" and event["status"] == "finished":
         for key, rule in _SUMMARY.items():
             if key not in event["summary"] or not rule(event["summary"][key]):

@@ -63,7 +63,10 @@ _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
         "information, entropy, cross-entropy and KL divergence of distributions, as a table",
         ("xentlab explain 0.7,0.2,0.1", "xentlab explain 0.7,0.2,0.1 --against 0.5,0.3,0.2 --base 2"),
     ),
-    "ui": ("open the MLflow UI on the recorded runs", ("xentlab ui", "xentlab ui --port 5001 --root my-runs")),
+    "ui": (
+        "open the MLflow UI on the recorded runs",
+        ("xentlab ui", "xentlab ui --comparison quickstart --open", "xentlab ui --port 5001 --root my-runs"),
+    ),
     "sync": (
         "send to MLflow what is recorded here and missing there",
         ("xentlab sync", "xentlab sync --root my-runs --uri http://127.0.0.1:5000"),
@@ -120,6 +123,8 @@ def parser() -> argparse.ArgumentParser:
         made[name].add_argument("--uri", help="MLflow tracking URI (default: the sqlite database in the root)")
         made[name].add_argument("--experiment", default="xentlab", help="MLflow experiment (default: %(default)s)")
     made["ui"].add_argument("--port", type=int, default=5000, help="on 127.0.0.1 (default: %(default)s)")
+    made["ui"].add_argument("--open", action="store_true", help="open the newest dashboard in a browser")
+    made["ui"].add_argument("--comparison", metavar="NAME", help="link to this comparison (default: the newest ones)")
     made["sync"].add_argument("--follow", metavar="SESSION", help=argparse.SUPPRESS)
     return top
 
@@ -228,7 +233,10 @@ def _plain_command(options: argparse.Namespace) -> int:
     from xentlab.cli import service
 
     if options.command == "ui":
-        return service.ui(options.root, options.uri, options.experiment, options.port)
+        return service.ui(
+            options.root, options.uri, options.experiment, options.port,
+            comparison=options.comparison, browse=options.open,
+        )  # fmt: skip
     if options.command == "sync":
         return service.sync(options.root, options.uri, options.experiment, options.follow)
     return service.doctor(options.root, options.uri, options.experiment)

@@ -19,6 +19,7 @@ from xentlab.cli.session import session
 from xentlab.comparison import Study, first_trial, make_overview, make_record, read_study, run_comparison
 from xentlab.comparison.folder import Composed, list_trials, remember, write_folder
 from xentlab.report import Record, headlines, print_verdict, sentences, write, write_study
+from xentlab.report.runs import in_one_line, loss_run, places, shown_tag
 from xentlab.run import Lab
 
 
@@ -41,8 +42,9 @@ def compare(arguments: Sequence[str]) -> int:
             if dry_run:
                 print_estimate(study, config)
                 return
-            lab = stack.enter_context(session(config, "compare"))
-            run_study(study, lab, shlex.join(["xentlab", "compare", *given]), config, composed)
+            command = shlex.join(["xentlab", "compare", *given])
+            lab = stack.enter_context(session(config, command))
+            run_study(study, lab, command, config, composed)
 
         run_composed("compare", overrides, job)
     return 0
@@ -70,7 +72,7 @@ def run_study(study: Study, lab: Lab, command: str, config: Mapping[str, Any], c
         if parent is None:
             paths = write(record, lab.root / folder)
             write_folder(lab.root / folder, config, composed, lab.environment, list_trials(lab.records, result.group))
-        _file(lab, record, result.group, result.loss_groups, None if parent else str(folder))
+        _file(lab, record, result.group, result.loss_groups, None if parent else str(folder), len(records))
     if parent is not None:
         overview = make_overview([(label, record.to_json()) for label, record in records])
         print("\n".join(headlines(records)))
@@ -87,8 +89,9 @@ def _file_study(lab: Lab, study: Study, records: list[tuple[str, Record]], group
     """Write the verdicts of all cells into the journal."""
     heads = headlines(records)
     lines = [f"{label}: {sentence}" for label, record in records for sentence in sentences(record)]
-    note = "\n\n".join([*heads, study.question, *lines, f"`{records[0][1].command}`"])
-    tags = {"mlflow.note.content": note, "verdict": " ".join(heads)}
+    verdict = in_one_line(records)
+    note = "\n\n".join([verdict, *heads, study.question, *lines, f"`{records[0][1].command}`"])
+    tags = {"mlflow.note.content": note, "verdict": verdict, **shown_tag(records)}
     lab.journal.append("group_end", group=group, status="finished", tags=tags, metrics={}, artifacts=folder)
 
 
@@ -99,24 +102,15 @@ def own_command() -> str:
     return shlex.quote(str(Path(sys.executable).with_name("xentlab")))
 
 
-def _file(lab: Lab, record: Record, group: str, loss_groups: dict[str, str], folder: str | None) -> None:
+def _file(lab: Lab, record: Record, group: str, loss_groups: dict[str, str], folder: str | None, cell: int) -> None:
     """Write the verdicts into the journal, for the comparison and for each of its losses."""
+    place = places(record, cell)
+    ends = []
     for label, child in loss_groups.items():
-        metrics: dict[str, float] = {}
-        for metric in record.metrics:
-            row = next(r for r in metric.rows if r.loss == label)
-            numbers = {
-                "mean": row.mean,
-                "ci_low": row.low,
-                "ci_high": row.high,
-                "difference": row.difference,
-                "n": row.n,
-            }
-            metrics |= {f"{metric.key}_{name}": float(v) for name, v in numbers.items() if v is not None}
-        verdict = next(r for r in record.primary.rows if r.loss == label).verdict
-        lab.journal.append(
-            "group_end", group=child, status="finished", tags={"verdict": verdict}, metrics=metrics, artifacts=None
-        )
-    note = "\n\n".join([*sentences(record), f"`{record.command}`"])
-    tags = {"mlflow.note.content": note, "verdict": sentences(record)[0]}
-    lab.journal.append("group_end", group=group, status="finished", tags=tags, metrics={}, artifacts=folder)
+        shown = loss_run(record, label, place=place[label])
+        ends.append((child, {"tags": shown.tags, "metrics": shown.metrics, "curves": shown.curves, "artifacts": None}))
+    verdict = in_one_line([("", record)])
+    note = "\n\n".join([verdict, *sentences(record), f"`{record.command}`"])
+    tags = {"mlflow.note.content": note, "verdict": verdict, **shown_tag([("", record)])}
+    ends.append((group, {"tags": tags, "metrics": {}, "artifacts": folder}))
+    lab.journal.extend([("group_end", {"group": name, "status": "finished", **facts}) for name, facts in ends])

@@ -18,8 +18,8 @@ from xentlab.run import Lab
 from xentlab.train import Fit, Trial
 from xentlab.train.memory import footprint
 
-# Epochs are timed on this share of the first one, and at least this many steps.
-_STEPS = 10
+# Steps that are timed, after those that warm up: the second meeting of a batch shape records the step.
+_STEPS, _WARM = 30, 3
 
 
 def print_estimate(study: Study, config: Mapping[str, Any]) -> None:
@@ -101,15 +101,16 @@ def epoch_seconds(fit: Fit) -> float:
     facts = {k: v[lift.rows.start] if len(fit.lifts) > 1 or len(fit.trials) == 1 else v for k, v in fit.facts.items()}
     if fit.lift == "vectorised":
         facts = fit.facts
+    warm = min(_WARM, fit.steps_per_epoch - 1)
     steps, began = 0, 0.0
     for number, (inputs, target) in enumerate(fit.batches.training(lift.rows, 1, fit.batch_size)):
-        if number == 1:
-            began = time.perf_counter()  # the first step warms up
+        if number == warm:
+            began = time.perf_counter()
         lift.step(number, inputs, target, facts)
-        steps = number
-        if number == _STEPS:
+        steps = number + 1 - warm
+        if steps == _STEPS:
             break
-    step = (time.perf_counter() - began) / max(steps, 1) if began else 0.0
+    step = (time.perf_counter() - began) / steps
     evaluated = time.perf_counter()
     fit.evaluate("val")
     return step * fit.steps_per_epoch * len(fit.lifts) + (time.perf_counter() - evaluated)

@@ -37,7 +37,7 @@ def compare_published(config: dict[str, Any], given: Sequence[str], *, dry_run: 
         print(f"{plan.name} at size {plan.size}: {trials} trials to train, about {seconds:.0f} s on this machine")
         return None
     command = shlex.join(["xentlab", "compare", *given])
-    with session(config, "compare") as lab:
+    with session(config, command) as lab:
         began = time.monotonic()
         found, path = published.reproduce(plan, lab, progress_bar, command, alone=lambda trial: _alone(trial, lab))
         print_findings(found)

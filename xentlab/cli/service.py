@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+import webbrowser
 from pathlib import Path
 
 import numpy as np
@@ -51,17 +52,26 @@ def sync(root: str, uri: str | None, experiment: str, follow: str | None) -> int
     return 0
 
 
-def ui(root: str, uri: str | None, experiment: str, port: int) -> int:
-    """Serve the MLflow UI on 127.0.0.1 until Ctrl-C, and print where to look."""
+def ui(root: str, uri: str | None, experiment: str, port: int, *, comparison: str | None, browse: bool) -> int:
+    """Serve the MLflow UI on 127.0.0.1 until Ctrl-C and print where to look; a server already there gets links only.
+
+    Args:
+        root: the output directory.
+        uri: of the store; None for the database in the root.
+        experiment: the MLflow experiment.
+        port: on 127.0.0.1, in [1, 65535].
+        comparison: the one to link to; None for the newest ones.
+        browse: whether to open the first of its dashboards in a browser.
+    """
     destination = tracking.resolve(uri, experiment, Path(root))
     if destination.artifact_location is None:  # a server already
-        _print_links(destination, None)
+        _show_links(destination, None, comparison, browse=browse)
         return 0
     for sign in (signal.SIGINT, signal.SIGTERM):  # a service manager ends it with the latter
         signal.signal(sign, signal.default_int_handler)
     server = tracking.serve(destination, port)
     try:
-        _print_links(destination, tracking.base("127.0.0.1", port))
+        _show_links(destination, tracking.base("127.0.0.1", port), comparison, browse=browse)
         print("Ctrl-C ends it.", flush=True)
         return server.wait()
     except KeyboardInterrupt:
@@ -71,13 +81,20 @@ def ui(root: str, uri: str | None, experiment: str, port: int) -> int:
         tracking.stop(server)
 
 
-def _print_links(destination: tracking.Destination, address: str | None) -> None:
-    found = tracking.links(destination, address=address)
-    if not found:
+def _show_links(
+    destination: tracking.Destination, address: str | None, comparison: str | None, *, browse: bool
+) -> None:
+    links = tracking.links(destination, address=address, comparison=comparison)
+    if not links.found:
         raise UserError(f"Nothing is recorded at {destination.shown} yet: run `xentlab compare comparison=quickstart`.")
-    for url, what in found:
-        print(f"{url}  {what}")
+    if links.warning:
+        print(f"xentlab: warning: {links.warning}", file=sys.stderr)
+    for link in links.found:
+        print(f"{link.url}  {link.shows}")
     sys.stdout.flush()
+    if browse:
+        first = next((link for link in links.found if "viewStateShareKey" in link.url), links.found[0])
+        webbrowser.open(first.url)
 
 
 def doctor(root: str, uri: str | None, experiment: str) -> int:

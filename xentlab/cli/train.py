@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -39,9 +40,9 @@ class _Single:
     def __init__(self, stack: contextlib.ExitStack) -> None:
         self._stack = stack
 
-    def __call__(self, config: dict[str, Any], overrides: list[str]) -> None:  # noqa: ARG002
+    def __call__(self, config: dict[str, Any], overrides: list[str]) -> None:
         trial = prepare(config)
-        lab = self._stack.enter_context(session(config, "train"))
+        lab = self._stack.enter_context(session(config, shlex.join(["xentlab", "train", *overrides])))
         known = lab.recorded(trial)
         if known is not None:
             print_trial(known)
@@ -61,7 +62,9 @@ class _Sweep:
     """
 
     def __init__(self, overrides: list[str], stack: contextlib.ExitStack) -> None:
-        self._name = " ".join(o for o in overrides if o not in _MULTIRUN)
+        given = [o for o in overrides if o not in _MULTIRUN]
+        self._name = " ".join(given)
+        self._command = shlex.join(["xentlab", "train", "-m", *given])
         self._stack = stack
         self._lab: Lab | None = None
         self._group = new_id()
@@ -76,7 +79,7 @@ class _Sweep:
         try:
             trial = prepare(config)
             if self._lab is None:
-                self._lab = self._stack.enter_context(session(config, "train -m"))
+                self._lab = self._stack.enter_context(session(config, self._command))
             self._lab.signature(trial)  # reads the data, so that a mistake there is this job's
         except Exception as error:
             self._fail(line, error)
@@ -118,11 +121,13 @@ class _Sweep:
     def end(self) -> int:
         if self._lab is not None and self._opened:
             status = "failed" if self._failures else "finished"
+            failed = f", {len(self._failures)} failed" if self._failures else ""
+            note = f"{self._count} trainings{failed}\n\nAgain: `{self._command}`"
             self._lab.journal.append(
                 "group_end",
                 group=self._group,
                 status=status,
-                tags={},
+                tags={"mlflow.note.content": note},
                 metrics={"trials": self._count},
                 artifacts=None,
             )

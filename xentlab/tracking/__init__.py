@@ -12,21 +12,25 @@ absent store neither slows nor stops a training, and a killed training is still 
 - `sender`: finds or makes runs and sends them what they lack
 - `passes`: one pass (`sync`), and the loop that follows a session (`follow`)
 - `tracker`: the training's side
+- `views`: ready dashboards for MLflow's own page; `links`: addresses into it
 - `server`: the UI, and what `xentlab doctor` asks
 
 The contract: whatever is sent is derived from the journal alone and may be sent again at any time without a change.
 To send one more fact about a trial, write it to the journal and derive it in `content`.
 """
 
+from xentlab.tracking.links import Link, Links, links
 from xentlab.tracking.passes import follow, serve_follower, sync
 from xentlab.tracking.sender import Report
-from xentlab.tracking.server import base, links, serve, status, stop
+from xentlab.tracking.server import base, serve, status, stop
 from xentlab.tracking.settings import Destination, default_uri, resolve
 from xentlab.tracking.store import Unreachable
 from xentlab.tracking.tracker import Tracker
 
 __all__ = [
     "Destination",
+    "Link",
+    "Links",
     "Report",
     "Tracker",
     "Unreachable",

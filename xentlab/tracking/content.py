@@ -14,6 +14,7 @@ from typing import Any
 from xentlab.journal import GroupRecord, Records, TrialRecord
 
 PARAM_LIMIT, TAG_LIMIT, KEY_LIMIT, DIGEST_LIMIT = 6000, 8000, 250, 36  # characters, MLflow's own
+CURVE_LIMIT = 200  # points of one curve
 STATUS = {
     "running": "RUNNING",
     "finished": "FINISHED",
@@ -82,11 +83,18 @@ def opening_tags(record: TrialRecord | GroupRecord, key: Key, records: Records) 
     """The tags that a run gets when it is created, its identity among them."""
     session = records.sessions[record.session]
     facts = session["environment"]
-    tags = {**record.tags, "host": session["host"], "status": record.status, "xentlab.session": record.session}
+    tags = {
+        **record.tags,
+        **filing_tags(key, records),
+        "host": session["host"],
+        "status": record.status,
+        "xentlab.session": record.session,
+    }
     if facts.get("git"):
         commit = facts["git"]["commit"]
         tags |= {"git_commit": commit, "mlflow.source.git.commit": commit}
-    tags |= {"mlflow.source.name": session["command"], "mlflow.source.type": "LOCAL"}
+    driver = records.sessions.get(session.get("driver") or "", session)  # a worker was called by no one else
+    tags |= {"mlflow.source.name": driver["command"], "mlflow.source.type": "LOCAL"}
     if facts.get("user"):
         tags["mlflow.user"] = facts["user"]
     if isinstance(record, TrialRecord):
@@ -98,10 +106,36 @@ def opening_tags(record: TrialRecord | GroupRecord, key: Key, records: Records) 
     return clean_tags(tags)
 
 
-def closing_tags(record: TrialRecord | GroupRecord) -> dict[str, str]:
+def filing_tags(key: Key, records: Records) -> dict[str, str]:
+    """The tags that say where a run is filed; a reused trial stands under each comparison as if it were its own.
+
+    `xentlab.root` is the sweep or comparison at the top, `arm` of a trial the loss by the name that it has there.
+    """
+    trial, name = key
+    if name is None:
+        return {}
+    group = records.groups[name]
+    tags = {"xentlab.root": outermost(records, name)}
+    if trial is not None:
+        tags |= {tag: group.tags[tag] for tag in ("comparison", "cell") if tag in group.tags}
+        tags |= {"arm": group.name} if group.kind == "loss" else {}
+    return tags
+
+
+def outermost(records: Records, group: str) -> str:
+    """The group at the top of those that a group lies in."""
+    seen = {group}
+    while (parent := records.groups[group].parent) is not None and parent in records.groups and parent not in seen:
+        seen.add(parent)
+        group = parent
+    return group
+
+
+def closing_tags(record: TrialRecord | GroupRecord, key: Key, records: Records) -> dict[str, str]:
     """The tags that say how a trial or a group ended."""
-    tags = {**record.tags, "status": record.status, "xentlab.session": record.session}
+    tags = {**record.tags, **filing_tags(key, records), "status": record.status, "xentlab.session": record.session}
     if isinstance(record, TrialRecord):
+        tags["mlflow.note.content"] = description(record)
         tags |= {name: value for name, value in record.summary.items() if isinstance(value, str)}
         tags |= {name: json.dumps(value) for name, value in record.summary.items() if isinstance(value, bool)}
         tags["epochs"] = str(record.epochs)
@@ -110,28 +144,77 @@ def closing_tags(record: TrialRecord | GroupRecord) -> dict[str, str]:
     return clean_tags(tags)
 
 
+def description(trial: TrialRecord) -> str:
+    """How a trial ended and the command that runs it again, as Markdown; collapsed, a page shows the first line."""
+    summary = trial.summary
+    monitor = next((name.removeprefix("best/val/") for name in summary if name.startswith("best/val/")), None)
+    words = [] if trial.status == "finished" else [f"{trial.status} after {trial.epochs} epochs"]
+    if summary.get("diverged"):
+        words.append(f"diverged in epoch {summary['epochs']}")
+    elif monitor is not None:
+        tested = summary.get(f"test/{monitor}")
+        words += [f"test {monitor} {tested:.4g}"] if isinstance(tested, float) else []
+        best = summary[f"best/val/{monitor}"]
+        words.append(f"best validation {monitor} {best:.4g} in epoch {summary['best_epoch']} of {trial.epochs}")
+    if summary.get("stuck"):
+        words.append("stuck: no better than a constant answer")
+    return f"{', '.join(words) or trial.label}\n\nAgain: `xentlab reproduce {trial.id}`"
+
+
 def clean_tags(tags: Mapping[str, Any]) -> dict[str, str]:
     return {key_name(key): cut(str(value), TAG_LIMIT) for key, value in tags.items()}
 
 
 def points(trial: TrialRecord, after: int) -> list[Point]:
-    """The finite points of the epochs later than `after`, by epoch."""
+    """The finite points of the epochs later than `after`, by epoch.
+
+    Of a long training that is every k-th epoch (see `stride`) and, once it is over, the last one.
+    """
+    step = stride(planned_epochs(trial))
+    last = trial.epochs if trial.status != "running" else None
     found = []
     for name, curve in trial.curves.items():
         key = key_name(name)
-        for epoch, time, value in curve[bisect_right(curve, after, key=lambda point: point[0]) :]:
-            if value is not None and math.isfinite(value):
+        begin = bisect_right(curve, after, key=lambda point: point[0])
+        if last is not None and step > 1:
+            begin = min(begin, len(curve) - 1)  # that it is the last one was not known when it passed
+        for epoch, time, value in curve[begin:]:
+            if value is not None and math.isfinite(value) and (epoch % step == 0 or epoch == last):
                 found.append((key, float(value), time, epoch))
     return sorted(found, key=lambda point: point[3])
 
 
+def planned_epochs(trial: TrialRecord) -> int:
+    """How many epochs the trial was to be trained; one that does not say so, as many as it was."""
+    return int(trial.config["trainer"]["epochs"]) if "trainer" in trial.config else trial.epochs
+
+
+def stride(length: int) -> int:
+    """Every how many steps of a curve a point is sent: of up to 200 steps all, of more about 200.
+
+    MLflow draws at most 320 points of a curve, and its pages get slow with what is stored; the journal keeps all.
+    """
+    return math.ceil(length / CURVE_LIMIT)
+
+
 def final_points(record: TrialRecord | GroupRecord, end: int) -> list[Point]:
-    """The summary's numbers as points at the last epoch; a name that has a curve already keeps its curve."""
+    """The summary's numbers as points at step 0, which MLflow draws as bars; a name that has a curve keeps it."""
     if isinstance(record, TrialRecord):
-        values, step = {k: v for k, v in record.summary.items() if k not in record.curves}, record.epochs
+        values: Mapping[str, Any] = {k: v for k, v in record.summary.items() if k not in record.curves}
     else:
-        values, step = dict(record.metrics), 0
-    return [(key_name(k), float(v), end, step) for k, v in values.items() if _is_number(v)]
+        values = record.metrics
+    found = [(key_name(k), float(v), end, 0) for k, v in values.items() if _is_number(v)]
+    return found if isinstance(record, TrialRecord) else found + _group_points(record, end)
+
+
+def _group_points(group: GroupRecord, end: int) -> list[Point]:
+    """The curves of a group, thinned as those of a trial."""
+    found = []
+    for name, curve in group.curves.items():
+        step = stride(len(curve))
+        kept = [p for i, p in enumerate(curve) if i % step == 0 or i == len(curve) - 1]
+        found += [(key_name(name), float(value), end, at) for at, value in kept if math.isfinite(value)]
+    return sorted(found, key=lambda point: point[3])
 
 
 def _is_number(value: Any) -> bool:

@@ -101,7 +101,8 @@ class Sender:
         for key in keys:
             record, run = record_of(records, key), self.runs.get(key)
             if isinstance(record, TrialRecord) and not (run and (run.closed or self._settled(run, record))):
-                lacking += (record.epochs - (run.sent if run else 0)) * len(record.curves)
+                epochs = content.planned_epochs(record)
+                lacking += (record.epochs - (run.sent if run else 0)) // content.stride(epochs) * len(record.curves)
         return lacking
 
     def forget(self) -> None:
@@ -185,9 +186,9 @@ class Sender:
         def landed(name: str, points: Sequence[Point]) -> None:
             self.report.points += len(points)
             if points:  # the last epoch of a batch may go on in the next one
-                runs[name].sent = max(runs[name].sent, points[-1][3] - 1)
+                runs[name].sent = max(runs[name].sent, max(step for *_, step in points) - 1)
 
-        changes = [change for _, run, record in work for change in self._changes(run, record, records)]
+        changes = [change for key, run, record in work for change in self._changes(key, run, record, records)]
         work = self._accepted(work, store.write(changes, landed))
         for _, run, record in work:
             if _reopens(run, record):
@@ -217,7 +218,7 @@ class Sender:
                 self.report.warnings.append(f"MLflow refuses the run '{content.label_of(record)}': {reason}.")
         return [item for item in work if item[1].id not in refused]
 
-    def _changes(self, run: Run, record: TrialRecord | GroupRecord, records: Records) -> Iterator[Change]:
+    def _changes(self, key: Key, run: Run, record: TrialRecord | GroupRecord, records: Records) -> Iterator[Change]:
         over = record.status != "running"
         if _reopens(run, record):
             status = None if over else "RUNNING"
@@ -237,7 +238,7 @@ class Sender:
         tags: dict[str, str] = {}
         if over:
             points += content.final_points(record, content.end_time(record, records))
-            tags = content.closing_tags(record)
+            tags = content.closing_tags(record, key, records)
         if dataset or params or points or tags:
             yield Change(run.id, dataset=dataset, params=params, points=points, tags=tags)
 

@@ -20,10 +20,6 @@ from xentlab.tracking.tracker import last_line
 START_S = 90.0  # a server takes about 10 s to start; a busy machine takes longer
 
 
-# MLflow's pages open in a view for language models unless told otherwise.
-_VIEW = "workflowType=machine_learning"
-
-
 def status(destination: Destination) -> dict[str, Any]:
     """How a store is, without making or changing anything.
 
@@ -111,12 +107,16 @@ def serve(destination: Destination, port: int, *, host: str = "127.0.0.1") -> su
         The server's process; end it with `stop`.
 
     Raises:
-        UserError: the store is a server already, has no database yet, the port is taken, or the server does not start.
+        UserError: the store is a server already, has no database yet or one of another version, the port is taken, or
+            the server does not start.
     """
     if destination.scheme not in DATABASES:
         raise UserError(f"tracking.uri is a server already: open {destination.shown} in a browser.")
     if destination.database is not None and not destination.database.exists():
         raise UserError(f"There are no runs to show yet: {destination.database} does not exist.")
+    schema, problem = (status(destination)[key] for key in ("schema", "problem"))
+    if schema in ("needs migration", "newer"):
+        raise UserError(f"{destination.shown} was written by another version of MLflow: {problem}.")
     if not 1 <= port <= 65535:
         raise UserError(f"--port must be in [1, 65535], got {port}.")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
@@ -124,7 +124,9 @@ def serve(destination: Destination, port: int, *, host: str = "127.0.0.1") -> su
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise UserError(f"--port must be free, got {port} on {host}: {error.strerror}.") from error
+            raise UserError(
+                f"--port must be free, got {port} on {host}: {error.strerror}; try --port {port + 1}."
+            ) from error
     options = ["--backend-store-uri", destination.uri, "--default-artifact-root", str(destination.artifact_location)]
     log = destination.root / "mlflow-server.log"
     with open(log, "wb") as stream:
@@ -176,33 +178,3 @@ def _answers(url: str) -> bool:
             return bool(reply.status == 200)
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return False
-
-
-def links(destination: Destination, *, address: str | None = None, newest: int = 3) -> list[tuple[str, str]]:
-    """Addresses worth opening: the experiment's runs as a table, then its newest comparisons and sweeps.
-
-    Args:
-        destination: the store and the experiment.
-        address: of the server that shows a database store, such as `base(host, port)`; a store that is a server itself
-            needs none.
-        newest: how many comparisons and sweeps to name, >= 0.
-
-    Returns:
-        (URL, what it shows); empty if the experiment does not exist yet.
-
-    Raises:
-        UserError: the store does not answer.
-    """
-    address = (address or destination.uri).rstrip("/")
-    with translated():
-        client = load().MlflowClient(tracking_uri=destination.uri)
-        experiment = client.get_experiment_by_name(destination.experiment)
-        if experiment is None:
-            return []
-        page = f"{address}/#/experiments/{experiment.experiment_id}/runs"
-        found = [(f"{page}?{_VIEW}", f"all runs of the experiment '{destination.experiment}'")]
-        for kind in ("comparison", "sweep"):
-            filed = f"tags.`xentlab.kind` = '{kind}'"
-            groups = client.search_runs([experiment.experiment_id], filed, max_results=newest) if newest else []
-            found += [(f"{page}/{run.info.run_id}?{_VIEW}", f"the {kind} '{run.info.run_name}'") for run in groups]
-    return found

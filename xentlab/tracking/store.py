@@ -89,8 +89,7 @@ def _prepare_sqlite(destination: Destination, path: Path) -> None:
 
 def _create_sqlite(destination: Destination, path: Path) -> None:
     """Migrate a new database beside its place and move it there: a kill in the middle leaves nothing half-made."""
-    load()
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    SqlAlchemyStore = load("mlflow.store.tracking.sqlalchemy_store").SqlAlchemyStore
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 

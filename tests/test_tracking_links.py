@@ -1,0 +1,241 @@
+"""Links into MLflow's pages: what they show, the saved views behind them, and what is left where those are unknown."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+import urllib.parse
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_report import example
+from tracking_lab import Lab, a_small_lab, runs
+
+from xentlab import tracking
+from xentlab.errors import UserError
+from xentlab.journal import Records, TrialRecord, new_id
+from xentlab.report.record import Record
+from xentlab.report.runs import in_one_line, loss_run, places, shown_tag
+from xentlab.tracking import content, views
+from xentlab.tracking.settings import load
+
+pytest_plugins = ["tracking_fixtures"]
+ADDRESS = "http://127.0.0.1:5000"
+RECORD = Record.from_json(example(["ce", "mse", "focal"]))
+
+
+def a_comparison(root: Path, *, name: str = "quickstart", cells: tuple[str, ...] = ("",)) -> str:
+    """Journal a comparison with one final trial of each loss in each cell; returns its id."""
+    lab = Lab(root)
+    top = lab.group(kind="comparison", name=name)
+    for number, cell in enumerate(cells, start=1):
+        place = places(RECORD, number)
+        for loss in RECORD.losses:
+            group, trial = new_id(), lab.trial(phase="final")
+            tags = {"comparison": name, "cell": cell} if cell else {"comparison": name}
+            lab.journal.append("group", group=group, kind="loss", name=loss.name, parent=top, params={}, tags=tags)
+            lab.journal.append("member", group=group, trial=trial)
+            lab.epochs([trial], 1, 5)
+            lab.end(trial)
+            shown = loss_run(RECORD, loss.name, place=place[loss.name])
+            facts = {"tags": shown.tags, "metrics": shown.metrics, "curves": shown.curves, "artifacts": None}
+            lab.journal.append("group_end", group=group, status="finished", **facts)
+    labelled = [(cell, RECORD) for cell in cells]
+    tags = {"verdict": in_one_line(labelled), **shown_tag(labelled)}
+    lab.journal.append("group_end", group=top, status="finished", tags=tags, metrics={}, artifacts=None)
+    lab.journal.close()
+    return top
+
+
+def state_of(value: str) -> dict[str, Any]:
+    """What a saved view holds, read as the page reads it."""
+    envelope = json.loads(value)
+    assert isinstance(envelope["name"], str)
+    assert isinstance(envelope["createdAt"], int)
+    kind, _, packed = envelope["state"].partition(";")
+    assert kind == "deflate"
+    state: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(packed)))
+    return state
+
+
+def experiment(destination: tracking.Destination) -> Any:
+    return load().MlflowClient(tracking_uri=destination.uri).get_experiment_by_name(destination.experiment)
+
+
+def opened(destination: tracking.Destination, link: tracking.Link) -> dict[str, Any]:
+    """The saved view that a link opens."""
+    query = urllib.parse.parse_qs(link.url.partition("?")[2])
+    assert query["workflowType"] == ["machine_learning"]
+    return state_of(experiment(destination).tags[views.TAG + query["viewStateShareKey"][0]])
+
+
+def found_by(destination: tracking.Destination, state: dict[str, Any]) -> set[str]:
+    """The names of the runs that a view shows."""
+    client = load().MlflowClient(tracking_uri=destination.uri)
+    order = [f"{state['orderByKey']} {'ASC' if state['orderByAsc'] else 'DESC'}"]
+    found = client.search_runs([experiment(destination).experiment_id], state["searchFilter"], order_by=order)
+    return {run.info.run_name for run in found}
+
+
+def test_nothing_recorded_has_no_links(destination: tracking.Destination) -> None:
+    assert tracking.links(destination, address=ADDRESS).found == []
+
+
+def test_a_sweep_links_to_its_run_and_to_curves_by_loss(destination: tracking.Destination) -> None:
+    a_small_lab(destination.root)
+    tracking.sync(destination)
+    found = tracking.links(destination, address=f"{ADDRESS}/")
+    table, sweep, curves = found.found
+    assert found.warning == ""
+    assert table == tracking.Link(
+        f"{ADDRESS}/#/experiments/1/runs?workflowType=machine_learning", "all runs of the experiment 'lab'"
+    )
+    assert sweep.url.startswith(f"{ADDRESS}/#/experiments/1/runs/")
+    assert sweep.shows == "the sweep 'a sweep'"
+    state = opened(destination, curves)
+    assert state["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "loss"}]
+    assert [chart["metricKey"] for chart in state["compareRunCharts"]] == ["val/error"]
+    assert found_by(destination, state) == {"focal, seed 3"}
+
+
+def test_a_comparison_links_to_report_dashboards_and_a_trial(destination: tracking.Destination) -> None:
+    top = a_comparison(destination.root)
+    a_comparison(destination.root, name="another")
+    tracking.sync(destination)
+    found = tracking.links(destination, address=ADDRESS, comparison="quickstart").found
+    own, report, losses, convergence, rates, trial = found
+    assert "the comparison 'quickstart': test error against ce" in own.shows
+    assert report.url.partition("?")[0].endswith("/artifacts/report.html")
+    table = opened(destination, losses)
+    assert found_by(destination, table) == {"ce", "mse", "focal"}
+    assert top in table["searchFilter"]
+    assert (table["orderByKey"], table["orderByAsc"]) == ("metrics.`test/error_mean`", True)
+    assert table["selectedColumns"][:2] == ["tags.`verdict`", "tags.`test error`"]
+    for run in runs(destination).values():  # every column is there, and says something
+        if run.data.tags.get("xentlab.kind") == "loss":
+            known = {f"tags.`{t}`" for t in run.data.tags} | {f"metrics.`{m}`" for m in run.data.metrics}
+            assert set(table["selectedColumns"]) <= known
+    curves = opened(destination, convergence)
+    assert [chart["metricKey"] for chart in curves["compareRunCharts"]] == list(RECORD.curves)
+    assert curves["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "arm"}]
+    assert curves["runsHiddenMode"] == "SHOW_ALL"
+    (chart,) = opened(destination, rates)["compareRunCharts"]
+    assert (chart["selectedXAxisMetricKey"], chart["xAxisKey"]) == ("tuning/log10_lr", "metric")
+    assert chart["metricKey"] == f"tuning/{RECORD.selection}"
+    assert trial.url.partition("?")[0].endswith("/model-metrics")
+    before = experiment(destination).tags
+    tracking.links(destination, address=ADDRESS, comparison=top)
+    assert experiment(destination).tags == before, "a view was saved twice"
+
+
+def test_every_cell_has_its_own_curves(destination: tracking.Destination) -> None:
+    a_comparison(destination.root, cells=("mlp · tuned", "it's · shared", 'it\'s "so"'))
+    tracking.sync(destination)
+    found = tracking.links(destination, address=ADDRESS).found
+    table = opened(destination, next(link for link in found if "one row" in link.shows))
+    assert table["orderByKey"] == "tags.`place`"
+    assert table["selectedColumns"][0] == "tags.`cell`"
+    assert sum("convergence of" in link.shows for link in found) == 3
+    for link in found:
+        if "convergence of" in link.shows or "sensitivity of" in link.shows:
+            state = opened(destination, link)
+            assert "tags.`cell` " in state["searchFilter"]
+            assert len(found_by(destination, {**state, "orderByKey": "attributes.start_time"})) > 0
+
+
+def test_many_final_trials_are_drawn_from_the_means_of_their_losses() -> None:
+    shown = json.loads(shown_tag([("", RECORD)])["xentlab.shown"])
+    (_, _), (view, _), *_ = views.comparison_views("big", "g", {**shown, "cells": {"": 101}})
+    assert view.group == ""
+    drawn = [chart["metricKey"] for charts in view.charts.values() for chart in charts]
+    carried = {key for loss in RECORD.losses for key in loss_run(RECORD, loss.name, place="01.01").curves}
+    assert drawn
+    assert set(drawn) <= carried
+
+
+def test_a_version_of_mlflow_that_was_not_tried_gets_plain_links(
+    destination: tracking.Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_comparison(destination.root)
+    tracking.sync(destination)
+    monkeypatch.setattr(sys.modules["xentlab.tracking.links"], "KNOWN", ((99, 0), (99, 1)))
+    found = tracking.links(destination, address=ADDRESS)
+    assert found.warning.startswith("MLflow 3.")
+    assert "is not known to take saved views" in found.warning
+    assert not any("viewStateShareKey" in link.url for link in found.found)
+    table = next(link for link in found.found if "one row" in link.shows)
+    query = {k: v[0] for k, v in urllib.parse.parse_qs(table.url.partition("?")[2]).items()}
+    state = {**query, "orderByAsc": json.loads(query["orderByAsc"])}
+    assert found_by(destination, state) == {"ce", "mse", "focal"}
+    assert not any(key.startswith(views.TAG) for key in experiment(destination).tags)
+
+
+def test_a_comparison_that_is_not_there_is_one_sentence(destination: tracking.Destination) -> None:
+    a_small_lab(destination.root)
+    tracking.sync(destination)
+    with pytest.raises(UserError, match="No comparison is recorded"):
+        tracking.links(destination, address=ADDRESS, comparison="quickstart")
+    a_comparison(destination.root)
+    tracking.sync(destination)
+    with pytest.raises(UserError, match=r"Unknown comparison 'quikstart'.*quickstart"):
+        tracking.links(destination, address=ADDRESS, comparison="quikstart")
+
+
+def test_the_runs_of_losses_carry_curves_and_what_tables_show(destination: tracking.Destination) -> None:
+    a_comparison(destination.root)
+    tracking.sync(destination)
+    client = load().MlflowClient(tracking_uri=destination.uri)
+    losses = {r.info.run_name: r for r in runs(destination).values() if r.data.tags.get("xentlab.kind") == "loss"}
+    for loss in RECORD.losses:
+        run, curve = losses[loss.name], RECORD.curves["val/error"][loss.name]
+        sent = client.get_metric_history(run.info.run_id, "val/error_mean")
+        assert [(p.step, p.value) for p in sent] == list(zip(curve.epochs, curve.mean, strict=True))
+        assert run.data.tags["verdict"] == next(r.verdict for r in RECORD.primary.rows if r.loss == loss.name)
+    tags = {run.info.run_name: run.data.tags for run in runs(destination).values() if "xentlab.trial" in run.data.tags}
+    assert {t["comparison"] for t in tags.values()} == {"quickstart"}
+    arms = {run.data.tags.get("arm") for run in runs(destination).values()}
+    assert arms == {None, "ce", "mse", "focal"}
+
+
+def test_the_verdict_in_one_line() -> None:
+    line = in_one_line([("", RECORD)])
+    assert "\n" not in line
+    assert line.startswith("test error against ce, 10 seeds. ")
+    for loss in ("mse", "focal"):
+        verdict = next(row.verdict for row in RECORD.primary.rows if row.loss == loss)
+        assert f"{verdict}: " in line
+        assert f"{loss} (" in line
+    both = in_one_line([("a", RECORD), ("b", RECORD)])
+    assert both.startswith("test error against ce in 2 cells: ")
+    assert "mse worse in 2" in both
+
+
+def test_long_trainings_are_thinned_by_the_stated_rule() -> None:
+    assert [content.stride(n) for n in (1, 200, 201, 400, 1000)] == [1, 1, 2, 2, 5]
+    curve: list[tuple[int, int, float | None]] = [(epoch, 1000 + epoch, 1.0 / epoch) for epoch in range(1, 1002)]
+    trial = TrialRecord(
+        "t", "s", "t", {"trainer": {"epochs": 1001}}, {}, "session", 0, curves={"val/error": curve}, epochs=1001
+    )
+    running = content.points(trial, 0)
+    assert [step for *_, step in running] == list(range(6, 1001, 6))
+    trial.status = "finished"
+    assert [step for *_, step in content.points(trial, 0)] == [*range(6, 1001, 6), 1001]
+    assert [step for *_, step in content.points(trial, 1001)] == [1001], "the last one was not known to be the last"
+    trial.config["trainer"]["epochs"] = 200
+    assert len(content.points(trial, 0)) == 1001  # every epoch of what was planned to be short
+
+
+def test_a_trial_says_how_it_ended_and_how_to_run_it_again(destination: tracking.Destination) -> None:
+    a_small_lab(destination.root)
+    records = Records(destination.root)
+    records.update()
+    trial = next(iter(records.trials.values()))
+    trial.summary |= {"best/val/error": 0.25, "best_epoch": 2, "diverged": False, "stuck": True}
+    first, _, rest = content.description(trial).partition("\n\n")
+    assert first == (
+        "test error 0.125, best validation error 0.25 in epoch 2 of 5, stuck: no better than a constant answer"
+    )
+    assert rest == f"Again: `xentlab reproduce {trial.id}`"

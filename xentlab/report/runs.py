@@ -1,0 +1,145 @@
+"""A judged comparison as its runs in MLflow show it: tags that read well in a table, numbers that sort, curves.
+
+The run of a loss says how it did over all its seeds, so that a table or a chart of those few runs answers the question
+however many trials stand behind it. `xentlab.tracking.views` draws its dashboards from what is written here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from xentlab.report.record import Metric, Record, Row
+from xentlab.report.words import p_value, row_of, scale_of, sentences
+
+SHOWN = "xentlab.shown"
+"""The tag of a comparison that says, as JSON, what its dashboards draw."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the run of a loss shows: tags, numbers, and curves as (step, value)."""
+
+    tags: dict[str, str]
+    metrics: dict[str, float]
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+
+
+def loss_run(record: Record, loss: str, *, place: str) -> Shown:
+    """What the run of one loss shows.
+
+    Args:
+        record: the comparison, or one cell of it.
+        loss: its name in the record.
+        place: its place among the cell's losses and cells, by which tables are sorted.
+    """
+    tags = {"place": place}
+    metrics: dict[str, float] = {}
+    for metric in record.metrics:
+        row = row_of(metric, loss)
+        tags[metric.label] = _value(metric, row)
+        numbers = {
+            "mean": row.mean, "ci_low": row.low, "ci_high": row.high, "n": row.n,
+            "difference": row.difference, "difference_ci_low": row.diff_low, "difference_ci_high": row.diff_high,
+            "p_holm": row.p_holm,
+        }  # fmt: skip
+        metrics |= {f"{metric.key}_{name}": float(v) for name, v in numbers.items() if v is not None}
+    primary = row_of(record.primary, loss)
+    tags |= {"verdict": primary.verdict, "against baseline": _change(record.primary, primary)}
+    tags["p Holm"] = p_value(primary.p_holm)
+    others = [entry.name for entry in record.losses if entry.name != record.baseline]
+    tags["mlflow.note.content"] = (
+        sentences(record)[others.index(loss)] if loss in others else f"The baseline: {tags[record.primary.label]}."
+    )
+    return Shown(tags, metrics, _curves(record, loss))
+
+
+def places(record: Record, cell: int) -> dict[str, str]:
+    """Loss -> its place by the primary metric's mean, best first, within the cell; sorts as text."""
+    metric = record.primary
+    sign = 1 if metric.direction == "min" else -1
+    ordered = sorted(metric.rows, key=lambda row: (row.mean is None, sign * (row.mean or 0.0)))
+    return {row.loss: f"{cell:02d}.{number:02d}" for number, row in enumerate(ordered, start=1)}
+
+
+def shown_tag(cells: Sequence[tuple[str, Record]]) -> dict[str, str]:
+    """The tag by which dashboards of a comparison know what to draw.
+
+    Args:
+        cells: label (empty for the only one) and record of every cell.
+    """
+    first = cells[0][1]
+    facts = {
+        "metric": first.primary.key,
+        "direction": first.primary.direction,
+        "columns": [metric.label for metric in first.metrics],
+        "curves": {key: first.curve_labels.get(key, key) for key in first.curves},
+        "sensitivity": first.selection if any(len(loss.tuning) > 1 for loss in first.losses) else "",
+        "losses": [loss.name for loss in first.losses],
+        "cells": {label: sum(row.n + row.failed for row in record.primary.rows) for label, record in cells},
+    }
+    return {SHOWN: json.dumps(facts, ensure_ascii=False)}
+
+
+def in_one_line(cells: Sequence[tuple[str, Record]]) -> str:
+    """The verdicts on the primary metric in one line, the only one that a collapsed description shows.
+
+    Args:
+        cells: label and record of every cell.
+    """
+    first = cells[0][1]
+    metric, base = first.primary, first.labels[first.baseline]
+    where = f"{metric.label} against {base}"
+    if len(cells) > 1:
+        words = []
+        for loss in first.losses:
+            found = [row_of(record.primary, loss.name).verdict for _, record in cells]
+            counts = [f"{v} in {found.count(v)}" for v in _VERDICTS if v in found]
+            words += [f"{loss.label} {', '.join(counts)}"] if counts else []
+        return f"{where} in {len(cells)} cells: {'; '.join(words)}."
+    unit = scale_of(metric)
+    words = []
+    for verdict in _VERDICTS:
+        rows = [row for row in metric.rows if row.verdict == verdict]
+        named = [
+            first.labels[r.loss] + ("" if r.difference is None else f" ({unit.change(r.difference)}{unit.points})")
+            for r in rows
+        ]
+        words += [f"{verdict}: {', '.join(named)}"] if named else []
+    seeds = max(row.n + row.failed for row in metric.rows)
+    return f"{where}, {seeds} seeds. {'; '.join(words)}."
+
+
+_VERDICTS = ("better", "worse", "equivalent", "inconclusive")
+
+
+def _value(metric: Metric, row: Row) -> str:
+    unit = scale_of(metric)
+    if row.mean is None:
+        return "no trial finished"
+    return f"{unit.value(row.mean)}{unit.unit} {unit.interval(row.low, row.high)}".rstrip()
+
+
+def _change(metric: Metric, row: Row) -> str:
+    if row.verdict == "baseline" or row.difference is None:
+        return "–"
+    unit = scale_of(metric)
+    return f"{unit.change(row.difference)}{unit.points} {unit.interval(row.diff_low, row.diff_high)}".rstrip()
+
+
+def _curves(record: Record, loss: str) -> dict[str, list[tuple[int, float]]]:
+    """The mean of each validation curve over all seeds with its band, and the best value at each learning rate."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for key, curve in ((key, curves[loss]) for key, curves in record.curves.items() if loss in curves):
+        for part, values in (("mean", curve.mean), ("ci_low", curve.low), ("ci_high", curve.high)):
+            steps = zip(curve.epochs, values, strict=True)
+            found[f"{key}_{part}"] = [(int(epoch), v) for epoch, v in steps if v is not None]
+    entry = next(item for item in record.losses if item.name == loss)
+    points = [(point.lr, point.value) for point in entry.tuning if point.value is not None]
+    if len(points) > 1:
+        # the page's axis of a metric is linear only
+        found["tuning/log10_lr"] = [(step, math.log10(lr)) for step, (lr, _) in enumerate(points)]
+        found[f"tuning/{record.selection}"] = [(step, value) for step, (_, value) in enumerate(points)]
+    return found

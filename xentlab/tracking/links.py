@@ -1,0 +1,146 @@
+"""Addresses worth opening: the experiment, and of each comparison its report, its dashboards and one of its trials."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xentlab.errors import UserError, unknown
+from xentlab.tracking.settings import DATABASES, Destination, load
+from xentlab.tracking.store import translated
+from xentlab.tracking.views import PAGE, TAG, View, comparison_views, sweep_view
+
+# The versions of MLflow whose pages take the saved views of `views`, tried out: first, and first that is not.
+KNOWN = ((3, 17), (3, 18))
+
+
+@dataclass(frozen=True)
+class Link:
+    """One address, and what it shows in a few words."""
+
+    url: str
+    shows: str
+
+
+@dataclass(frozen=True)
+class Links:
+    """What there is to open, the most useful first, and a sentence where something is not as it should be."""
+
+    found: list[Link]
+    warning: str = ""
+
+
+def links(
+    destination: Destination, *, address: str | None = None, comparison: str | None = None, newest: int = 3
+) -> Links:
+    """Addresses into an experiment; its dashboards are saved in it where its version of MLflow takes them.
+
+    Args:
+        destination: the store and the experiment.
+        address: of the server that shows a database store, such as `base(host, port)`; a store that is a server itself
+            needs none.
+        comparison: the name of the one to link to, its newest; None for the newest comparisons and sweeps.
+        newest: how many comparisons and sweeps to name, >= 0.
+
+    Returns:
+        Nothing if the experiment does not exist yet.
+
+    Raises:
+        UserError: the store does not answer, or has no comparison of that name.
+    """
+    address = (address or destination.uri).rstrip("/")
+    with translated():
+        client = load().MlflowClient(tracking_uri=destination.uri)
+        experiment = client.get_experiment_by_name(destination.experiment)
+        if experiment is None:
+            return Links([])
+        version = _version(destination)
+        saves = KNOWN[0] <= _numbers(version) < KNOWN[1]
+        page = _Page(client, experiment, f"{address}/#/experiments/{experiment.experiment_id}/runs", saves)
+        if comparison is not None:
+            found = list(page.comparison(page.named(comparison)))
+        else:
+            found = [Link(f"{page.url}?{PAGE}", f"all runs of the experiment '{destination.experiment}'")]
+            for run in page.groups("comparison", newest):
+                found += page.comparison(run)
+            for run in page.groups("sweep", newest):
+                found += page.sweep(run)
+    warning = f"MLflow {version} is not known to take saved views: the links show the runs without columns and charts."
+    return Links(found, "" if saves else warning)
+
+
+class _Page:
+    """The experiment's page, and what is written into it: each dashboard once."""
+
+    def __init__(self, client: Any, experiment: Any, url: str, saves: bool) -> None:
+        self.client, self.id, self.url, self.saves = client, experiment.experiment_id, url, saves
+        self.tags = dict(experiment.tags)
+
+    def groups(self, kind: str, newest: int) -> Sequence[Any]:
+        return self._search(f"tags.`xentlab.kind` = '{kind}'", newest) if newest else ()
+
+    def named(self, name: str) -> Any:
+        runs = self._search("tags.`xentlab.kind` = 'comparison'", 1000)
+        for run in runs:
+            if name in (run.info.run_name, run.data.tags.get("xentlab.group")):
+                return run
+        if not runs:
+            raise UserError("No comparison is recorded there: run `xentlab compare comparison=quickstart`.")
+        raise unknown("comparison", name, {run.info.run_name for run in runs})
+
+    def comparison(self, run: Any) -> Iterator[Link]:
+        tags, name = run.data.tags, run.info.run_name
+        verdict = tags.get("verdict", "").rstrip(".")
+        yield Link(self._run(run), f"the comparison '{name}'" + (f": {verdict}" if verdict else f", {tags['status']}"))
+        if "xentlab.shown" in tags:
+            yield Link(self._run(run, "artifacts/report.html"), "its report, among the files of the run")
+            for view, shows in comparison_views(_dated(run), tags["xentlab.group"], json.loads(tags["xentlab.shown"])):
+                yield Link(self._view(view), shows)
+        own = f"tags.`xentlab.root` = '{tags.get('xentlab.group')}' and tags.phase = 'final'"
+        for trial in self._search(own, 1):
+            yield Link(self._run(trial, "model-metrics"), f"one trial: {trial.info.run_name}")
+
+    def sweep(self, run: Any) -> Iterator[Link]:
+        yield Link(self._run(run), f"the sweep '{run.info.run_name.removeprefix('sweep ')}'")
+        root = run.data.tags.get("xentlab.group")
+        for trial in self._search(f"tags.`xentlab.root` = '{root}' and tags.`xentlab.trial` LIKE '%'", 1):
+            monitors = [name.removeprefix("best/") for name in trial.data.metrics if name.startswith("best/val/")]
+            curves = dict.fromkeys([*monitors, *(k for k in trial.data.metrics if k.startswith("val/"))])
+            view = sweep_view(_dated(run), str(root), list(curves)[:2])
+            yield Link(self._view(view), "its convergence by loss, mean and band over all trainings")
+
+    def _search(self, text: str, limit: int) -> Sequence[Any]:
+        found: Sequence[Any] = self.client.search_runs([self.id], text, max_results=limit)
+        return found
+
+    def _run(self, run: Any, tab: str = "") -> str:
+        return f"{self.url}/{run.info.run_id}{'/' + tab if tab else ''}?{PAGE}"
+
+    def _view(self, view: View) -> str:
+        if self.saves and TAG + view.key not in self.tags:
+            now = int(datetime.datetime.now(datetime.UTC).timestamp() * 1000)
+            self.client.set_experiment_tag(self.id, TAG + view.key, view.tag(now))
+        return f"{self.url}?{view.query(shared=self.saves)}"
+
+
+def _dated(run: Any) -> str:
+    """The name of a group with the minute when it began, in local time: views of one name are told apart by it."""
+    began = datetime.datetime.fromtimestamp(run.info.start_time / 1000)
+    return f"{run.info.run_name} · {began:%Y-%m-%d %H:%M}"
+
+
+def _version(destination: Destination) -> str:
+    """The version of MLflow whose pages will show the store."""
+    if destination.scheme in DATABASES:
+        return str(load("mlflow.version").VERSION)
+    creds = load("mlflow.utils.credentials").get_default_host_creds(destination.uri)
+    reply = load("mlflow.utils.rest_utils").http_request(creds, "/version", "GET")
+    return str(reply.text).strip() if reply.status_code == 200 else "of an unknown version"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    parts = version.split(".")[:2]
+    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else ()

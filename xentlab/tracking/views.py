@@ -1,0 +1,212 @@
+"""Ready dashboards for MLflow's own page: which runs, columns and charts it shows when a link is opened. Pure data.
+
+MLflow keeps a shared view as a tag of the experiment, `mlflow.sharedViewState.KEY`; `?viewStateShareKey=KEY` opens it.
+The format is MLflow's own and may change: `links` writes it for the versions that are known to take it, and otherwise
+links to the same runs, sorted alike, without columns and charts of their own.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+TAG = "mlflow.sharedViewState."
+# MLflow's pages open in a view for language models unless told otherwise.
+_PAGE = {"workflowType": "machine_learning"}
+PAGE = urlencode(_PAGE)
+_LARGEST = 100  # runs that the page loads, and so groups, at first
+# The sections that the page adds for every other metric of trials, and of losses.
+_OF_TRIALS = ("train", "val", "best/val", "test", "test_at_best", "optim", "speed", "Model metrics")
+_OF_LOSSES = ("val", "test", "tuning")
+_SHORT = ("tags.`verdict`", "tags.`p Holm`")
+_LAST = ("attributes.`Created`", "attributes.`Duration`")
+Chart = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class View:
+    """One dashboard.
+
+    Attributes:
+        name: as it stands in the page's list of saved views.
+        search: which runs, as MLflow's search takes it.
+        order: `metrics.`NAME``, `tags.`NAME`` ... by which the table is sorted, and whether ascending.
+        columns: tags and metrics of the table, as in `order`.
+        charts: section -> its charts; where there are any, the page opens on them.
+        group: tag by which runs are averaged, or empty.
+        folded: its values whose runs are folded away below them.
+    """
+
+    name: str
+    search: str
+    order: tuple[str, bool] = ("attributes.start_time", False)
+    columns: Sequence[str] = ()
+    charts: Mapping[str, Sequence[Chart]] = field(default_factory=dict)
+    group: str = ""
+    folded: Sequence[str] = ()
+
+    @property
+    def key(self) -> str:
+        """What the link calls it; the same view has the same one."""
+        facts = [self.name, self.search, self.order, list(self.columns), dict(self.charts), self.group]
+        return f"xentlab-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]}"
+
+    def query(self, *, shared: bool) -> str:
+        """What follows `#/experiments/ID/runs?`; without `shared` it needs no tag."""
+        mode = {"compareRunsMode": "CHART"} if self.charts else {}
+        if shared:
+            return urlencode({**_PAGE, "viewStateShareKey": self.key, **mode})
+        return urlencode({**_PAGE, "searchFilter": self.search, **self._sorting(), **mode})
+
+    def tag(self, now: int) -> str:
+        """The value of the experiment's tag; `now` in milliseconds since the epoch."""
+        whole = json.dumps(self._state(), ensure_ascii=False, separators=(",", ":"))
+        packed = "deflate;" + base64.b64encode(zlib.compress(whole.encode(), 9)).decode()
+        return json.dumps({"name": self.name, "createdAt": now, "updatedAt": now, "state": packed}, ensure_ascii=False)
+
+    def _sorting(self) -> dict[str, str]:
+        return {"orderByKey": self.order[0], "orderByAsc": json.dumps(self.order[1])}
+
+    def _state(self) -> dict[str, Any]:
+        wide = max(map(len, self.charts.values()), default=0)
+        size = {"columns": min(max(wide, 1), 2), "cardHeight": 480}
+        sections = [
+            {"uuid": f"section-{number}", "name": name, "display": True, "isReordered": True, "deleted": False, **size}
+            for number, name in enumerate(self.charts)
+        ]
+        sections += [  # folded away
+            {"uuid": f"more-{number}", "name": name, "display": False, "isReordered": True, "deleted": False}
+            for number, name in enumerate(_OF_TRIALS if self.group else _OF_LOSSES)
+        ]
+        charts = [
+            {"uuid": f"{section['uuid']}-{number}", "metricSectionId": section["uuid"], **chart}
+            for section, drawn in zip(sections, self.charts.values(), strict=False)
+            for number, chart in enumerate(drawn)
+        ]
+        keys = [{"mode": "tag", "groupByData": self.group}] if self.group else []
+        state: dict[str, Any] = {
+            "searchFilter": self.search,
+            "orderByKey": self.order[0],
+            "orderByAsc": self.order[1],
+            "startTime": "ALL",
+            "lifecycleFilter": "Active",
+            "datasetsFilter": [],
+            "modelVersionFilter": "All Runs",
+            "selectedColumns": list(self.columns),
+            "columnOrder": [*self.columns, *_LAST] if self.columns else [],
+            "columnWidths": {name: _width(name) for name in self.columns},
+            "runsHiddenMode": "SHOW_ALL",
+            "groupBy": {"aggregateFunction": "average", "groupByKeys": keys} if keys else None,
+            "groupsExpanded": {f"tag.{self.group}.{value}": False for value in self.folded},
+            "useGroupedValuesInCharts": True,
+            "hideEmptyCharts": True,
+            "isAccordionReordered": True,
+        }
+        if charts:
+            state |= {"compareRunCharts": charts, "compareRunSections": sections}
+        return state
+
+
+def line(title: str, *metrics: str, against: str | None = None, log: bool = False) -> Chart:
+    """A chart of curves.
+
+    Args:
+        title: above it.
+        metrics: what is drawn.
+        against: the metric on the x axis; None for the epoch.
+        log: whether the y axis is logarithmic.
+    """
+    return {
+        "type": "LINE",
+        "deleted": False,
+        "isGenerated": False,
+        "displayName": title,
+        "metricKey": metrics[0],
+        "selectedMetricKeys": list(metrics) if len(metrics) > 1 else None,
+        "runsCountToCompare": 100,
+        "lineSmoothness": 0,
+        "scaleType": "log" if log else "linear",
+        "xAxisScaleType": "linear",
+        "xAxisKey": "metric" if against else "step",
+        "selectedXAxisMetricKey": against or "",
+        "useGlobalXaxisKey": False,
+        "useGlobalLineSmoothing": True,
+        "displayPoints": True if against else None,
+        "range": {},
+    }
+
+
+def comparison_views(name: str, root: str, shown: Mapping[str, Any]) -> list[tuple[View, str]]:
+    """The dashboards of a comparison, each with what it shows.
+
+    Args:
+        name: the comparison's, and when it began.
+        root: its group in the journal, which its runs have as the tag `xentlab.root`.
+        shown: what its tag says, see `xentlab.report.runs.shown_tag`.
+    """
+    own = f"tags.`xentlab.root` = '{root}'"
+    losses = f"{own} and tags.`xentlab.kind` = 'loss'"
+    metric, labels = str(shown["metric"]), [str(label) for label in shown["columns"]]
+    cells = any(shown["cells"])
+    order = ("tags.`place`", True) if cells else (f"metrics.`{metric}_mean`", shown["direction"] == "min")
+    columns = [*(["cell"] if cells else []), "verdict", labels[0], "against baseline", "p Holm"]
+    table = [*(f"tags.`{column}`" for column in columns), f"metrics.`{metric}_n`"]
+    table += [f"tags.`{label}`" for label in labels[1:]]
+    found = [(View(f"{name} · losses", losses, order, table), "one row for each loss: mean, interval, verdict")]
+    for cell, finals in shown["cells"].items():
+        here = f" and tags.`cell` {_is(cell)}" if cell else ""
+        title, of = (f"{name} · {cell}", f" of {cell}") if cell else (name, "")
+        if finals <= _LARGEST:
+            charts = {"Validation": [line(label, key) for key, label in shown["curves"].items()]}
+            search = f"{own}{here} and tags.phase = 'final'"
+            view = View(f"{title} · convergence", search, charts=charts, group="arm", folded=shown["losses"])
+        else:  # the page would average its first hundred runs alone
+            view = View(f"{title} · convergence", f"{losses}{here}", order, charts=_means(shown["curves"]))
+        found.append((view, f"convergence{of} by loss, mean and band over {finals} final trials"))
+        if shown["sensitivity"]:
+            metric = str(shown["sensitivity"])
+            chart = line(metric, f"tuning/{metric}", against="tuning/log10_lr", log=True)
+            view = View(f"{title} · learning rates", f"{losses}{here}", order, charts={"Tuning": [chart]})
+            found.append((view, f"learning-rate sensitivity{of} by loss: {metric} at each rate"))
+    return found
+
+
+def _means(curves: Mapping[str, str]) -> dict[str, list[Chart]]:
+    """The curves that the runs of losses have themselves: means over all seeds, and the ends of their bands."""
+    parts = ("mean", "ci_low", "ci_high")
+    return {
+        "Validation, mean": [line(label, f"{key}_mean") for key, label in curves.items()],
+        "Validation, mean and 95 % band": [
+            line(label, *(f"{key}_{p}" for p in parts)) for key, label in curves.items()
+        ],
+    }
+
+
+def sweep_view(name: str, root: str, curves: Sequence[str]) -> View:
+    """The dashboard of a sweep: curves averaged by loss.
+
+    Args:
+        name: the sweep's.
+        root: its group in the journal.
+        curves: metrics to draw.
+    """
+    search = f"tags.`xentlab.root` = '{root}' and tags.`xentlab.trial` LIKE '%'"
+    return View(f"{name} · convergence", search, charts={"Validation": [line(k, k) for k in curves]}, group="loss")
+
+
+def _width(column: str) -> int:
+    """Pixels: intervals and differences are long."""
+    return 90 if column.startswith("metrics.") else 110 if column in _SHORT else 190
+
+
+def _is(text: str) -> str:
+    """The comparison with a text; the search has no way to escape a quote, but `_` stands for any character."""
+    if "'" not in text:
+        return f"= '{text}'"
+    return f'= "{text}"' if '"' not in text else f"LIKE '{text.replace(chr(39), '_')}'"
