@@ -49,6 +49,7 @@ def loss_run(record: Record, loss: str, *, place: str) -> Shown:
     primary = row_of(record.primary, loss)
     tags |= {"verdict": primary.verdict, "against baseline": _change(record.primary, primary)}
     tags["p Holm"] = p_value(primary.p_holm)
+    tags["seeds"] = f"{primary.n} of {primary.n + primary.failed}" if primary.failed else str(primary.n)
     others = [entry.name for entry in record.losses if entry.name != record.baseline]
     tags["mlflow.note.content"] = (
         sentences(record)[others.index(loss)] if loss in others else f"The baseline: {tags[record.primary.label]}."

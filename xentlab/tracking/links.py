@@ -110,7 +110,7 @@ class _Page:
             monitors = [name.removeprefix("best/") for name in trial.data.metrics if name.startswith("best/val/")]
             curves = dict.fromkeys([*monitors, *(k for k in trial.data.metrics if k.startswith("val/"))])
             view = sweep_view(_dated(run), str(root), list(curves)[:2])
-            yield Link(self._view(view), "its convergence by loss, mean and band over all trainings")
+            yield Link(self._view(view), "its convergence by loss, mean and range of all trainings")
 
     def _search(self, text: str, limit: int) -> Sequence[Any]:
         found: Sequence[Any] = self.client.search_runs([self.id], text, max_results=limit)

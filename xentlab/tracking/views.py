@@ -24,7 +24,7 @@ _LARGEST = 100  # runs that the page loads, and so groups, at first
 # The sections that the page adds for every other metric of trials, and of losses.
 _OF_TRIALS = ("train", "val", "best/val", "test", "test_at_best", "optim", "speed", "Model metrics")
 _OF_LOSSES = ("val", "test", "tuning")
-_SHORT = ("tags.`verdict`", "tags.`p Holm`")
+_SHORT = ("tags.`verdict`", "tags.`p Holm`", "tags.`seeds`")
 _LAST = ("attributes.`Created`", "attributes.`Duration`")
 Chart = dict[str, Any]
 
@@ -155,24 +155,24 @@ def comparison_views(name: str, root: str, shown: Mapping[str, Any]) -> list[tup
     metric, labels = str(shown["metric"]), [str(label) for label in shown["columns"]]
     cells = any(shown["cells"])
     order = ("tags.`place`", True) if cells else (f"metrics.`{metric}_mean`", shown["direction"] == "min")
-    columns = [*(["cell"] if cells else []), "verdict", labels[0], "against baseline", "p Holm"]
-    table = [*(f"tags.`{column}`" for column in columns), f"metrics.`{metric}_n`"]
+    columns = [*(["cell"] if cells else []), "verdict", labels[0], "against baseline", "p Holm", "seeds"]
+    table = [f"tags.`{column}`" for column in columns]
     table += [f"tags.`{label}`" for label in labels[1:]]
-    found = [(View(f"{name} · losses", losses, order, table), "one row for each loss: mean, interval, verdict")]
+    found = [(View(f"losses · {name}", losses, order, table), "one row for each loss: mean, interval, verdict")]
     for cell, finals in shown["cells"].items():
         here = f" and tags.`cell` {_is(cell)}" if cell else ""
         title, of = (f"{name} · {cell}", f" of {cell}") if cell else (name, "")
         if finals <= _LARGEST:
             charts = {"Validation": [line(label, key) for key, label in shown["curves"].items()]}
             search = f"{own}{here} and tags.phase = 'final'"
-            view = View(f"{title} · convergence", search, charts=charts, group="arm", folded=shown["losses"])
+            view = View(f"convergence · {title}", search, charts=charts, group="arm", folded=shown["losses"])
         else:  # the page would average its first hundred runs alone
-            view = View(f"{title} · convergence", f"{losses}{here}", order, charts=_means(shown["curves"]))
-        found.append((view, f"convergence{of} by loss, mean and band over {finals} final trials"))
+            view = View(f"convergence · {title}", f"{losses}{here}", order, charts=_means(shown["curves"]))
+        found.append((view, f"convergence{of} by loss, mean and range of {finals} final trials"))
         if shown["sensitivity"]:
             metric = str(shown["sensitivity"])
             chart = line(metric, f"tuning/{metric}", against="tuning/log10_lr", log=True)
-            view = View(f"{title} · learning rates", f"{losses}{here}", order, charts={"Tuning": [chart]})
+            view = View(f"learning rates · {title}", f"{losses}{here}", order, charts={"Tuning": [chart]})
             found.append((view, f"learning-rate sensitivity{of} by loss: {metric} at each rate"))
     return found
 
@@ -197,12 +197,12 @@ def sweep_view(name: str, root: str, curves: Sequence[str]) -> View:
         curves: metrics to draw.
     """
     search = f"tags.`xentlab.root` = '{root}' and tags.`xentlab.trial` LIKE '%'"
-    return View(f"{name} · convergence", search, charts={"Validation": [line(k, k) for k in curves]}, group="loss")
+    return View(f"convergence · {name}", search, charts={"Validation": [line(k, k) for k in curves]}, group="loss")
 
 
 def _width(column: str) -> int:
     """Pixels: intervals and differences are long."""
-    return 90 if column.startswith("metrics.") else 110 if column in _SHORT else 190
+    return 110 if column in _SHORT else 190
 
 
 def _is(text: str) -> str:
