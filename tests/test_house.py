@@ -12,7 +12,7 @@ import yaml
 
 from xentlab.cli.catalogue import first_comments
 from xentlab.cli.compose import config_dir
-from xentlab.data import split
+from xentlab.data import soften, split
 from xentlab.schema import knobs, locate
 from xentlab.train import Trainer
 
@@ -175,7 +175,7 @@ def test_the_root_config_lists_the_trainers_knobs() -> None:
     node = yaml.safe_load((CONFIGS / "train.yaml").read_text())
     assert node["trainer"] == {k.name: k.default for k in knobs(Trainer).values()}
     sampling = yaml.safe_load((CONFIGS / "sampling" / "default.yaml").read_text())
-    assert sampling == {k.name: k.default for k in knobs(split).values()}
+    assert sampling == {k.name: k.default for function in (split, soften) for k in knobs(function).values()}
 
 
 def test_every_comparison_begins_with_its_command() -> None:

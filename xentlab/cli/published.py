@@ -50,11 +50,14 @@ def estimate(plan: published.Plan, config: Mapping[str, Any]) -> tuple[int, floa
     """How many trials are still to be trained, and about how many seconds that takes here; nothing is written."""
     root = Path(config["output"]["root"]).absolute()
     lab = Lab.open(root, environment.describe(), "compare", fresh=config["output"]["fresh"], weights=False)
-    trials = [trial for arm in plan.every.values() for trial in arm]
-    missing = [trial for trial in trials if lab.recorded(trial) is None]
+    trials = [(label, trial) for label, arm in published.foreseen(plan, lab).items() for trial in arm]
+    missing = [(label, trial) for label, trial in trials if lab.recorded(trial) is None]
+    # Students train one by one: each has targets of its own, whether they are there already or not.
+    students = [[trial] for label, trial in missing if label in plan.teachers]
+    stacks = [*lab.plan([trial for label, trial in missing if label not in plan.teachers]), *students]
     seen: dict[str, float] = {}
     seconds = 0.0
-    for stack in lab.plan(missing):
+    for stack in stacks:
         together = lift_of(stack, lab.dataset(stack[0])) == "vectorised"
         rows = len(stack) if together else 1
         key = f"{rows} {_shape(stack[0])}"
@@ -67,7 +70,8 @@ def estimate(plan: published.Plan, config: Mapping[str, Any]) -> tuple[int, floa
 def _shape(trial: Trial) -> str:
     """What decides how long a trial takes: all but the loss and the numbers that leave its work as it is."""
     config = {key: trial.config[key] for key in ("model", "trainer", "optimizer")}
-    data = {key: value for key, value in trial.config["dataset"].items() if key not in ("label_noise", "noise")}
+    aside = ("label_noise", "noise", "soft_targets")
+    data = {key: value for key, value in trial.config["dataset"].items() if key not in aside}
     optimizer = {key: value for key, value in config["optimizer"].items() if key == "_target_"}
     return json.dumps([config | {"optimizer": optimizer}, data], sort_keys=True, default=str)
 

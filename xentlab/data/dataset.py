@@ -44,6 +44,8 @@ class Dataset:
         source_splits: indices of the splits that the source itself defines, by `train`, `val`, `test`; what it does not
             define is carved from `train` by the trial's seed.
         posterior: true probability of each label [N, C], float64, where the dataset is drawn from a known model.
+        soft_targets: multiclass: distributions [N, C], float32, that are trained on in the labels' place, NaN for
+            examples that have none; see `xentlab.data.soft`.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Dataset:
     ignore_index: int | None = None
     source_splits: Mapping[str, Tensor] = field(default_factory=dict)
     posterior: Tensor | None = None
+    soft_targets: Tensor | None = None
 
     @property
     def num_classes(self) -> int:
@@ -72,7 +75,9 @@ class Dataset:
         digest = hashlib.sha256()
         facts = (self.task, self.class_names, self.scale, self.offset, self.ignore_index)
         digest.update(repr(facts).encode())
-        for tensor in (self.inputs, self.targets, *(self.source_splits[k] for k in sorted(self.source_splits))):
+        soft = () if self.soft_targets is None else (self.soft_targets,)
+        splits = (self.source_splits[k] for k in sorted(self.source_splits))
+        for tensor in (self.inputs, self.targets, *splits, *soft):
             digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
             digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
         return digest.hexdigest()

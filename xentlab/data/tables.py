@@ -7,6 +7,8 @@ them into features and targets in one place. To add a format: its reader, and it
 from __future__ import annotations
 
 import csv
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,15 +146,21 @@ def _read_csv(file: Path, header: bool, delimiter: str) -> _Table:
     return _Table(file, names, [None] * len(names), [list(c) for c in zip(*rows, strict=True)])
 
 
-def _read_npz(file: Path) -> _Table:
+def npz_arrays(file: Path, needed: Sequence[str]) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file, by name; refuses one that is damaged or lacks an array that is needed."""
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{file} cannot be read as a .npz of plain arrays ({error}).") from error
-    for key in ("inputs", "targets"):
+    for key in needed:
         if key not in arrays:
             raise UserError(f"{file} must hold an array '{key}', found {_few(sorted(arrays)) or 'none'}.")
+    return arrays
+
+
+def _read_npz(file: Path) -> _Table:
+    arrays = npz_arrays(file, ("inputs", "targets"))
     x, y = arrays["inputs"], arrays["targets"]
     if x.ndim != 2 or y.ndim not in (1, 2) or len(x) != len(y):
         raise UserError(f"{file} must hold inputs [N, F] and targets [N] or [N, C], found {x.shape} and {y.shape}.")

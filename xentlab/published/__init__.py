@@ -8,7 +8,8 @@ at fixed settings over paired seeds (`trainings`) or traces one neuron exactly (
 To add one: a file there. What its claims need beyond the metrics of a trial: an evaluation in `trainings`.
 """
 
+from xentlab.published.distillation import foreseen
 from xentlab.published.experiment import reproduce, saved, trains, write_pages
 from xentlab.published.plan import Plan, given_keys, read_plan
 
-__all__ = ["Plan", "given_keys", "read_plan", "reproduce", "saved", "trains", "write_pages"]
+__all__ = ["Plan", "foreseen", "given_keys", "read_plan", "reproduce", "saved", "trains", "write_pages"]

@@ -68,7 +68,7 @@ def reproduce(
         choices_tried=verdicts.choices_tried(plan, ran),
         arms=_arms(plan, ran, list(metrics)),
         metrics=metrics,
-        cost=_cost(plan, ran, lab.trained - before, alone),
+        cost=_cost(ran, lab.trained - before, alone),
     )
     path = save(found, lab.root)
     _file(lab, ran, found)  # last, for it sends the folder to MLflow
@@ -104,7 +104,7 @@ def _arms(plan: Plan, ran: Ran, metrics: Sequence[str]) -> list[Arm]:
     return found
 
 
-def _cost(plan: Plan, ran: Ran, trained: int, alone: Alone | None) -> dict[str, str]:
+def _cost(ran: Ran, trained: int, alone: Alone | None) -> dict[str, str]:
     """What the trials took, and what they would have taken one after another."""
     trials = sum(map(len, ran.records.values()))
     told = {
@@ -113,9 +113,9 @@ def _cost(plan: Plan, ran: Ran, trained: int, alone: Alone | None) -> dict[str, 
         "trained": ", ".join(sorted({f"{n} at once ({lift})" for n, lift in ways(ran).values()})),
     }
     if alone is not None:
-        each = {label: alone(arm[0]) for label, arm in plan.every.items() if ways(ran)[label][0] > 1}
+        each = {label: alone(arm[0]) for label, arm in ran.trials.items() if ways(ran)[label][0] > 1}
         own = seconds(ran) if not each else 0.0
-        for label, arm in plan.every.items():
+        for label, arm in ran.trials.items():
             records = ran.records[label]
             own += (
                 len(arm) * each[label] if label in each else (sum(r.summary["seconds"] for r in records) if each else 0)

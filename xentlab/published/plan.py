@@ -5,7 +5,8 @@
       source: ...                   # author, year, where
       protocol: ...                 # in words, for the page
       choices: [...]                # what the source leaves open, and what is done here
-      arms: {LABEL: SETTINGS}       # a training each; SETTINGS are laid over the composed config
+      arms: {LABEL: SETTINGS}       # a training each; SETTINGS are laid over the composed config; `teacher` in them:
+                                    # the arm whose networks' answers are learned, see `xentlab.published.teachers`
       over: {dataset: {label_noise: [0.0, 0.2]}}   # every arm once for each value
       sizes: {SIZE: {seeds, decides, words, set}}
       otherwise: {LABEL: {of: ARM, metric, set: SETTINGS}}   # an open choice made another way, to see if it matters
@@ -21,13 +22,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from xentlab.comparison.protocol import leaves
 from xentlab.errors import UserError, unknown
 from xentlab.published.claims import Claim, Kind
+from xentlab.published.teachers import Teacher, check_teachers, in_rounds, read_teacher
 from xentlab.report.border import load
 from xentlab.train import COMPONENTS, Trial, prepare
 
@@ -102,6 +104,7 @@ class Plan:
     Attributes:
         arms: label -> the trials of an arm, one for each seed.
         others: the same for the open choices that are made another way.
+        teachers: label -> teacher, of the arms that have one; their trials here have the labels, see `distillation`.
     """
 
     name: str
@@ -110,6 +113,12 @@ class Plan:
     size: str
     arms: dict[str, list[Trial]]
     others: dict[str, list[Trial]]
+    teachers: dict[str, Teacher] = field(default_factory=dict)
+
+    @property
+    def rounds(self) -> list[list[str]]:
+        """The labels of all arms as they are trained, one round after another: students after their teachers."""
+        return in_rounds(self.every, self.teachers)
 
     @property
     def every(self) -> dict[str, list[Trial]]:
@@ -141,12 +150,16 @@ def read_plan(config: Mapping[str, Any], group_node: GroupNode, given: Collectio
     base = {k: copy.deepcopy(v) for k, v in config.items() if k not in ("published", "comparison", "size", "seed")}
     lay(base, at.set or {}, group_node, set(given))
 
-    def trials(label: str, settings: Iterable[Mapping[str, Any]]) -> list[Trial]:
+    def trials(label: str, settings: Sequence[Mapping[str, Any]]) -> list[Trial]:
         arm = copy.deepcopy(base)
         for part in settings:
-            lay(arm, part, group_node)
+            lay(arm, {key: value for key, value in part.items() if key != "teacher"}, group_node)
+        teacher = read_teacher(label, settings)
+        if teacher is not None:
+            teachers[label] = teacher
         return [prepare({**arm, "seed": seed}, name=label) for seed in range(at.seeds)]
 
+    teachers: dict[str, Teacher] = {}
     parts = dict(_arms(block))
     arms = {label: trials(label, settings) for label, settings in parts.items()}
     others: dict[str, list[Trial]] = {}
@@ -159,12 +172,13 @@ def read_plan(config: Mapping[str, Any], group_node: GroupNode, given: Collectio
         for arm_name in named if arms else ():
             if arm_name not in arms:
                 raise unknown(f"arm of the claim '{claim.about}'", arm_name, arms)
+    check_teachers(teachers, arms | others)
     facts = config["comparison"]
     changed = sorted(key for key in given if not _keeps_the_protocol(key))
     if changed:
         words = f"{at.words}, but {', '.join(changed)} set on the command line"
         block = dataclasses.replace(block, sizes=block.sizes | {size: dataclasses.replace(at, words=words, decides=[])})
-    return Plan(str(facts["name"]), str(facts["question"]), block, size, arms, others)
+    return Plan(str(facts["name"]), str(facts["question"]), block, size, arms, others, teachers)
 
 
 # What the command line may name without leaving the protocol: where things are, and how they are computed.
@@ -209,6 +223,9 @@ def _arms(block: Block) -> list[tuple[str, list[Mapping[str, Any]]]]:
             for key, value in zip(axes, values, strict=True):
                 parts.append(_nested(key, value))
                 words.append(f"{key.rpartition('.')[2].replace('_', ' ')} {value}")
+            teacher = read_teacher(str(label), parts)
+            if teacher is not None:  # of the same combination
+                parts.append({"teacher": " · ".join([teacher.arm, *words[1:]])})
             found.append((" · ".join(words), parts))
     return found
 

@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-import torch
-
-from xentlab.errors import UserError, unknown
+from xentlab.errors import unknown
 from xentlab.journal import TrialRecord
 from xentlab.metrics import LABELS
+from xentlab.published.distillation import final_weights, taught
 from xentlab.published.plan import Plan
 from xentlab.run import EpochCallback, Lab
 from xentlab.train import Trial, stacks
@@ -26,8 +25,9 @@ Values = dict[str, dict[str, list[float | None]]]
 
 @dataclass(frozen=True)
 class Ran:
-    """What the arms brought: arm -> its records, and what evaluations told of them beside."""
+    """What the arms brought: arm -> its trials as they trained, their records, and what evaluations told beside."""
 
+    trials: dict[str, list[Trial]]
     records: dict[str, list[TrialRecord]]
     extra: dict[str, list[dict[str, float]]]
     group: str
@@ -35,11 +35,11 @@ class Ran:
 
 
 def run_arms(plan: Plan, lab: Lab, phase: Phase) -> Ran:
-    """Train every arm at every seed, reusing what is recorded; all in as few stacks as they fit into."""
-    trials = [trial for arm in plan.every.values() for trial in arm]
-    lab.signature(trials[0])  # reads the data, so that a mistake there is found before anything is written
-    names = trials[0].names
-    tags = {"comparison": plan.name, "task": trials[0].task, "dataset": names["dataset"], "model": names["model"]}
+    """Train every arm at every seed, reusing what is recorded; each round in as few stacks as it fits into."""
+    first = next(iter(plan.every.values()))[0]
+    lab.signature(first)  # reads the data, so that a mistake there is found before anything is written
+    names = first.names
+    tags = {"comparison": plan.name, "task": first.task, "dataset": names["dataset"], "model": names["model"]}
     tags |= {"published": plan.block.source, "size": plan.size}
     params = {"size": plan.size, "arms": len(plan.every), "seeds": plan.at.seeds}
     own = {"kind": "comparison", "name": plan.name, "parent": None, "tags": tags, "params": params}
@@ -49,7 +49,24 @@ def run_arms(plan: Plan, lab: Lab, phase: Phase) -> Ran:
     ]
     group, *children = lab.open_groups([own, *arms])
     groups = dict(zip(plan.every, children, strict=True))
-    where = {id(trial): groups[label] for label, arm in plan.every.items() for trial in arm}
+    trials: dict[str, list[Trial]] = {}
+    records: dict[str, list[TrialRecord]] = {}
+    for labels in plan.rounds:
+        ready = {label: taught(plan, label, lab, trials, records) for label in labels}
+        records |= _run_round(plan, lab, phase, ready, groups)
+        trials |= ready
+    trials = {label: trials[label] for label in plan.every}
+    records = {label: records[label] for label in plan.every}
+    extra = _temperatures(lab, trials, records) if "temperature" in plan.block.evaluate else {}
+    return Ran(trials, records, extra, group, groups)
+
+
+def _run_round(
+    plan: Plan, lab: Lab, phase: Phase, arms: Mapping[str, Sequence[Trial]], groups: Mapping[str, str]
+) -> dict[str, list[TrialRecord]]:
+    """Train arms that need nothing of each other; arm -> the records of its trials."""
+    trials = [trial for arm in arms.values() for trial in arm]
+    where = {id(trial): groups[label] for label, arm in arms.items() for trial in arm}
     missing = [t for t in trials if lab.recorded(t) is None]
     with phase(plan.name, sum(t.trainer.epochs for t in missing)) as on_epoch:
         found = lab.run(
@@ -59,30 +76,20 @@ def run_arms(plan: Plan, lab: Lab, phase: Phase) -> Ran:
             on_epoch=on_epoch,
         )
     rows = iter(found)
-    records = {label: [next(rows) for _ in arm] for label, arm in plan.every.items()}
-    extra = _temperatures(plan, lab, records) if "temperature" in plan.block.evaluate else {}
-    return Ran(records, extra, group, groups)
+    return {label: [next(rows) for _ in arm] for label, arm in arms.items()}
 
 
 def _temperatures(
-    plan: Plan, lab: Lab, records: Mapping[str, Sequence[TrialRecord]]
+    lab: Lab, trials: Mapping[str, Sequence[Trial]], records: Mapping[str, Sequence[TrialRecord]]
 ) -> dict[str, list[dict[str, float]]]:
     """What temperature scaling makes of every trial that ended well; an empty mapping for the others."""
-    told: dict[str, list[dict[str, float]]] = {label: [{} for _ in arm] for label, arm in plan.every.items()}
-    places = {id(t): (label, i) for label, arm in plan.every.items() for i, t in enumerate(arm)}
+    told: dict[str, list[dict[str, float]]] = {label: [{} for _ in arm] for label, arm in trials.items()}
+    places = {id(t): (label, i) for label, arm in trials.items() for i, t in enumerate(arm)}
     ended = [
-        t
-        for t in (t for arm in plan.every.values() for t in arm)
-        if not _record(records, places, t).summary["diverged"]
+        t for t in (t for arm in trials.values() for t in arm) if not _record(records, places, t).summary["diverged"]
     ]
     for stack in stacks(ended):
-        files = [lab.root / str(_record(records, places, t).artifacts) / "final.pt" for t in stack]
-        for file in files:
-            if not file.is_file():
-                raise UserError(
-                    f"Temperature scaling needs each trial's weights, but {file} is missing: run with --fresh."
-                )
-        kept = [torch.load(file, map_location="cpu", weights_only=True) for file in files]
+        kept = [final_weights(lab, _record(records, places, t)) for t in stack]
         for trial, values in zip(stack, temperature_scaled(stack, lab.dataset(stack[0]), kept), strict=True):
             label, i = places[id(trial)]
             told[label][i] = values

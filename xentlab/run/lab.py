@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xentlab.data import Dataset
+from xentlab.data import Dataset, soften
 from xentlab.errors import UserError
 from xentlab.journal import Journal, Records, TrialRecord, new_id
 from xentlab.run.checkpoint import Checkpoint
@@ -66,11 +66,14 @@ class Lab:
         return cls(root, Journal(root, environment, "worker", driver=driver), Records(root), environment, True, weights)
 
     def dataset(self, trial: Trial) -> Dataset:
-        """The trial's data, read once per session."""
+        """The trial's data, read once per session; with soft targets it shares all else with the data without."""
         key = json.dumps([repr(trial.dataset.func), trial.dataset.keywords], sort_keys=True, default=str)
         if key not in self._datasets:
             self._datasets[key] = trial.dataset()
-        return self._datasets[key]
+        taught = f"{key} {trial.soft_targets}"
+        if taught not in self._datasets:
+            self._datasets[taught] = soften(self._datasets[key], soft_targets=trial.soft_targets)
+        return self._datasets[taught]
 
     def signature(self, trial: Trial) -> str:
         if id(trial) not in self._signatures:  # a trial is held beside its signature, so that its id stays its own

@@ -3,7 +3,16 @@
 from xentlab.train.fit import Epoch, Fit, first_gradient_norm
 from xentlab.train.outcome import examples
 from xentlab.train.plan import choose_lift, lift_of, stacks, structure
-from xentlab.train.trial import COMPONENTS, Trainer, Trial, component_name, find_device, prepare, signature
+from xentlab.train.trial import (
+    COMPONENTS,
+    Trainer,
+    Trial,
+    check_teachable,
+    component_name,
+    find_device,
+    prepare,
+    signature,
+)
 from xentlab.train.yardsticks import under_losses
 
 __all__ = [
@@ -12,6 +21,7 @@ __all__ = [
     "Fit",
     "Trainer",
     "Trial",
+    "check_teachable",
     "choose_lift",
     "component_name",
     "examples",

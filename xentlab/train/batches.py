@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from xentlab.data import Dataset, Split, generator
+from xentlab.errors import UserError
 
 
 class Batches:
@@ -43,7 +44,23 @@ class Batches:
         }
         noisy = torch.stack([s.train_targets for s in rows])
         self._train_targets = (noisy.long() if dataset.task == "multiclass" else noisy).to(home)
+        self._soft_targets = None
+        if dataset.soft_targets is not None:
+            self._soft_targets = dataset.soft_targets.to(home)
+            self._check_taught()
         self.size = {part: index.shape[1] for part, index in self._index.items()}
+
+    def _check_taught(self) -> None:
+        """Refuse a training set of which some examples have no soft target."""
+        assert self._soft_targets is not None
+        for seed, index in zip(self.seeds, self._index["train"], strict=False):
+            lacking = int(torch.isnan(self._soft_targets[index]).any(1).sum())
+            if lacking:
+                raise UserError(
+                    f"dataset.soft_targets must hold a target for each of the {len(index)} training examples of seed "
+                    f"{seed}, found {lacking} without: a student sees its teacher's training set, so its seed and "
+                    f"sampling are the teacher's."
+                )
 
     def index_bytes(self) -> int:
         """What the tables of all rows take: which examples are whose, and an epoch's order three times over."""
@@ -62,13 +79,16 @@ class Batches:
         places = order + self._row_starts(rows)
         for i in range(self.num_steps(batch_size)):
             batch = slice(i * batch_size, (i + 1) * batch_size)
-            target = _gather(self._train_targets.flatten(0, 1), places[..., batch])
+            if self._soft_targets is None:
+                target = _gather(self._train_targets.flatten(0, 1), places[..., batch])
+            else:
+                target = _gather(self._soft_targets, chosen[..., batch])
             yield self._prepared(_gather(self._inputs, chosen[..., batch])), self._target(target)
 
     def evaluation(
         self, rows: slice, part: str, batch_size: int, limit: int | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """The first `limit` examples of a part in its own order; training examples with the labels trained on."""
+        """The first `limit` examples of a part in its own order; training examples with the split's training labels."""
         index = self._for_rows(self._index[part][:, :limit], rows)
         if part == "train":
             source, places = self._train_targets.flatten(0, 1), torch.arange(index.shape[-1], device=index.device)
@@ -120,7 +140,8 @@ class Batches:
         return values * self._scale if self._scale != 1.0 else values
 
     def _target(self, target: Tensor) -> Tensor:
-        return target.to(self.device, self.dtype if self._n_hot else None, non_blocking=True)
+        floats = self._n_hot or target.is_floating_point()
+        return target.to(self.device, self.dtype if floats else None, non_blocking=True)
 
 
 def _gather(source: Tensor, index: Tensor) -> Tensor:

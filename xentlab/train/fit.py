@@ -43,11 +43,12 @@ class Fit:
 
     Args:
         trials: of one structure (see `plan.stacks`).
-        dataset: what `trials[0].dataset()` returns.
+        dataset: what `trials[0].dataset()` returns, with the trials' soft targets where they have some.
     """
 
     def __init__(self, trials: Sequence[Trial], dataset: Dataset) -> None:
         first = trials[0]
+        assert (first.soft_targets is None) == (dataset.soft_targets is None)
         self.trials, self.dataset, self.trainer = list(trials), dataset, first.trainer
         self.device = first.device
         self.dtype = torch.float64 if self.trainer.precision == "float64" else torch.float32

@@ -52,7 +52,8 @@ def footprint(trial: Trial, dataset: Dataset, *, looped: bool) -> Footprint:
     slots = sum(t.nbytes for t in fit.state.slots.values())
     buffers = 3 * sum(t.nbytes for t in fit.state.buffers.values())
     state = _COPIES * fit.state.params.nbytes + slots + buffers + fit.batches.index_bytes()
-    shared = dataset.inputs.nbytes + dataset.targets.nbytes
+    soft = 0 if dataset.soft_targets is None else dataset.soft_targets.nbytes
+    shared = dataset.inputs.nbytes + dataset.targets.nbytes + soft
     return Footprint(shared + step, state) if looped else Footprint(shared, state + step)
 
 

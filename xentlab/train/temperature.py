@@ -1,9 +1,10 @@
-"""Temperature scaling: one number, fitted on validation, that divides the logits of a trained network.
+"""Temperature: a number that divides the logits of a trained network, to scale how sure it is or to teach another.
 
-It changes no decision, only how sure the probabilities are; so it separates how calibrated a loss leaves a network from
-how calibrated the same network can be made afterwards.
+Temperature scaling fits it on validation. That changes no decision, only how sure the probabilities are; so it
+separates how calibrated a loss leaves a network from how calibrated the same network can be made afterwards.
 
-Reference: Guo, Pleiss, Sun, Weinberger, On calibration of modern neural networks, 2017.
+Reference: Guo, Pleiss, Sun, Weinberger, On calibration of modern neural networks, 2017. Hinton, Vinyals, Dean,
+Distilling the knowledge in a neural network, 2015.
 """
 
 from __future__ import annotations
@@ -81,6 +82,26 @@ def temperature_scaled(
             values = {name: float(value) for name, value in metrics.finish("multiclass", stats).items()}
             found.append({"temperature": temperature, **values})
     return found
+
+
+def soft_answers(
+    trial: Trial, dataset: Dataset, weights: Mapping[str, Tensor], temperature: float
+) -> tuple[Tensor, Tensor]:
+    """What a trained trial answers on its own training examples, for a student to learn.
+
+    Args:
+        trial: multiclass, with a loss of softmax logits.
+        dataset: what it was trained on.
+        weights: its trained weights, as `Fit.weights` gave them.
+        temperature: divides the logits, > 0.
+
+    Returns:
+        Which examples of the dataset those are [n], and softmax(logits / temperature) of them [n, C], float64.
+    """
+    fit = Fit([trial], dataset)
+    fit.put_weights(0, weights)
+    logits, _ = _all(fit, fit.lifts[0], "train")
+    return fit.batches.examples(slice(0, 1), "train"), torch.softmax(logits[0] / temperature, dim=1)
 
 
 def _all(fit: Fit, lift: object, part: str) -> tuple[Tensor, Tensor]:

@@ -14,10 +14,11 @@ from typing import Annotated, Any, Literal
 import torch
 
 from xentlab import step
-from xentlab.data import TASKS, Dataset, Task, split
+from xentlab.data import TASKS, Dataset, Task, soften, split
 from xentlab.errors import UserError, unknown
 from xentlab.losses.adapters import BoundLoss, ClassWeights
 from xentlab.losses.compound import bind_any
+from xentlab.losses.contract import spec_of
 from xentlab.metrics import METRICS, PRIMARY
 from xentlab.models import check_model
 from xentlab.schema import Range, build, check_knobs, knobs
@@ -68,6 +69,7 @@ class Trial:
     Attributes:
         config: the resolved config as plain data.
         dataset: the builder of its data; `sampling` are the knobs of `split`.
+        soft_targets: the file that holds what it trains on in the labels' place, see `xentlab.data.soften`.
         name: what its loss is called here.
         label: what a person calls it, such as `ce · lr 0.1 · seed 3`.
         test: whether it may see test data at its end; tuning trials may not.
@@ -87,6 +89,7 @@ class Trial:
     name: str
     label: str
     test: bool = True
+    soft_targets: str | None = None
 
     @property
     def names(self) -> dict[str, str]:
@@ -128,7 +131,8 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
         if key not in _KEYS:
             raise unknown("config key", key, _KEYS)
     dataset_knobs = {k: v for k, v in config["dataset"].items() if k in knobs(split)}
-    builder_node = {k: v for k, v in config["dataset"].items() if k not in dataset_knobs}
+    soft_knobs = {k: v for k, v in config["dataset"].items() if k in knobs(soften)}
+    builder_node = {k: v for k, v in config["dataset"].items() if k not in {**dataset_knobs, **soft_knobs}}
     dataset = build("dataset", builder_node)
     sampling = check_knobs("dataset", split, dataset_knobs)
     trainer = Trainer(**check_knobs("trainer", Trainer, config["trainer"]))
@@ -146,7 +150,7 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
     optimizer = build("optimizer", config["optimizer"])
     name = name or component_name(config["loss"])
     label = f"{name} · lr {optimizer.keywords['lr']:g} · seed {seed}"
-    return Trial(
+    trial = Trial(
         config=dict(config),
         seed=seed,
         task=task,
@@ -161,7 +165,32 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
         name=name,
         label=label,
         test=test,
+        **check_knobs("dataset", soften, soft_knobs),
     )
+    if trial.soft_targets is not None:
+        check_teachable(trial)
+    return trial
+
+
+def check_teachable(trial: Trial) -> None:
+    """Refuse a trial for which training on soft targets has no meaning; reads no data.
+
+    Raises:
+        UserError: the task is not multiclass, the labels are noisy, or the loss takes class indices alone.
+    """
+    if trial.task != "multiclass":
+        raise UserError(f"dataset.soft_targets must be null for a {trial.task} dataset: they are of one true class.")
+    if trial.sampling["label_noise"] > 0:
+        raise UserError(
+            f"dataset.label_noise must be 0 where dataset.soft_targets takes the labels' place, got "
+            f"{trial.sampling['label_noise']:g}."
+        )
+    for function in trial.loss.functions:
+        if not spec_of(function).soft:
+            raise UserError(
+                f"loss {function.func.__name__} has no meaning on dataset.soft_targets: it takes class indices, not "
+                f"distributions, as ce and kl do."
+            )
 
 
 def task_of(dataset: functools.partial[Any]) -> Task:
@@ -197,6 +226,8 @@ def find_device(name: str) -> torch.device:
 def signature(trial: Trial, fingerprint: str) -> str:
     """sha256 of what decides a trial's result: its config, the source of its functions, and its data's fingerprint."""
     config = {k: trial.config[k] for k in (*COMPONENTS, "seed")}
+    # Where a file of soft targets lies decides nothing; what it holds is in the fingerprint.
+    config["dataset"] = {k: v for k, v in trial.config["dataset"].items() if k not in knobs(soften)}
     config["trainer"] = {k: v for k, v in trial.config["trainer"].items() if k not in _EXECUTION}
     config["trainer"]["device"] = trial.device.type
     partials = (trial.model, *trial.loss.functions, trial.regularizer, trial.optimizer, trial.schedule)
