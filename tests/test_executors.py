@@ -18,7 +18,7 @@ from xentlab.cli.compose import config_dir
 from xentlab.data import Dataset, digits, split
 from xentlab.errors import UserError
 from xentlab.launcher import processes
-from xentlab.launcher.auto import LEAST_TRIALS, WORTH_S, Auto, forward_flops, seconds
+from xentlab.launcher.auto import WORTH_S, Auto, forward_flops, seconds
 from xentlab.launcher.executors import executor_of, need
 from xentlab.launcher.pieces import cut
 from xentlab.launcher.processes import Processes
@@ -136,10 +136,9 @@ def convolutional(count: int, epochs: int) -> list[Trial]:
     return [trial("model=convnet", f"trainer.epochs={epochs}", seed=s) for s in range(count)]
 
 
-def enough() -> int:
-    """Epochs with which the least number of trials is just worth it."""
-    one = convolutional(1, 1)
-    return int(WORTH_S / (LEAST_TRIALS * seconds(one, DATA))) + 1
+def enough(count: int) -> int:
+    """Epochs with which so many trials are just worth it."""
+    return int(WORTH_S / (count * seconds(convolutional(1, 1), DATA))) + 1
 
 
 def test_the_estimate_is_proportional_to_trials_and_epochs() -> None:
@@ -149,23 +148,37 @@ def test_the_estimate_is_proportional_to_trials_and_epochs() -> None:
     assert one > 2e-3 * steps
 
 
+def matrices(sizes: list[int], epochs: int) -> list[Trial]:
+    """Trials that form one stack for each size of hidden layer, four to a stack."""
+    return [trial(f"trainer.epochs={epochs}", f"model.hidden=[{size}]", seed=s) for size in sizes for s in range(4)]
+
+
+def test_a_stack_pays_for_its_steps_once() -> None:
+    one, four = (matrices([8], 1)[:n] for n in (1, 4))
+    assert seconds(one, DATA) < seconds(four, DATA) < 2 * seconds(one, DATA)
+
+
 def test_auto_takes_processes_where_the_rule_says_so() -> None:
     auto = Auto(workers=2)
-    worth = convolutional(LEAST_TRIALS, enough())
+    worth = convolutional(4, enough(4))
     pieces = auto.place(stacks(worth), worth, read)
     assert pieces is not None
-    assert [len(p) for p in pieces] == [1] * LEAST_TRIALS
+    assert [len(p) for p in pieces] == [1] * 4
     assert Auto(workers=1).place(stacks(worth), worth, read) is None, "one core gains nothing"
-    few = convolutional(LEAST_TRIALS - 1, 100 * enough())
-    assert auto.place(stacks(few), few, read) is None, "fewer than four trials"
-    short = convolutional(LEAST_TRIALS, 1)
+    alone = convolutional(1, 100 * enough(1))
+    assert auto.place(stacks(alone), alone, read) is None, "nothing that could be done at the same time"
+    short = convolutional(4, 1)
     assert auto.place(stacks(short), short, read) is None, "over before a worker has started"
-    matrices = [trial(f"trainer.epochs={100 * enough()}", seed=s) for s in range(8)]
-    assert auto.place(stacks(matrices), matrices, read) is None, "a tensor program"
+    several = matrices([8, 9], 100 * enough(4))
+    pieces = auto.place(stacks(several), several, read)
+    assert pieces is not None
+    assert [len(p) for p in pieces] == [4, 4], "a tensor program stays whole"
+    whole = matrices([8], 100 * enough(4))
+    assert auto.place(stacks(whole), whole, read) is None, "one tensor program"
 
 
 def test_auto_decides_alike_for_what_is_left_after_a_restart() -> None:
-    wanted = convolutional(LEAST_TRIALS, enough())
+    wanted = convolutional(4, enough(4))
     left = stacks(wanted[-1:])
     assert Auto(workers=2).place(left, wanted, read) == left
 

@@ -284,6 +284,25 @@ def test_all_are_estimated_then_run_and_laid_out_on_one_page(run: Run, here: Pat
     assert "| claim | verdict | published | ours |" in (here / "xentlab-runs" / "published" / "report.md").read_text()
 
 
+def test_a_recorded_experiment_is_laid_out_again(run: Run, here: Path) -> None:
+    code, out, _ = run("report", "published/nielsen_neuron")
+    assert code == 2
+    code, out, err = run("compare", "comparison=published/nielsen_neuron", "tracking=off")
+    assert code == 0, err
+    page = here / "xentlab-runs" / "published" / "nielsen_neuron-full" / "report.html"
+    before = page.read_bytes()
+    page.unlink()
+    assert run("report", "published/nielsen_neuron")[1].strip() == str(page)
+    assert page.read_bytes() == before
+    code, out, _ = run("report", "published/nielsen_neuron-full", "--format", "md")
+    assert code == 0
+    assert out == (page.parent / "report.md").read_text()
+    assert json.loads(run("report", "published/nielsen_neuron", "--format", "json")[1])["name"] == "nielsen_neuron"
+    assert "6 agrees" in run("report", "published/nielsen_neuron", "--format", "text")[1]
+    assert run("report", "published/nielsen_neuron", "--format", "tex")[0] == 2
+    assert "nielsen_neuron-full" in run("report", "published/nielsen")[2]
+
+
 def test_a_protocol_changed_on_the_command_line_decides_nothing(run: Run, here: Path) -> None:
     small = ("dataset=digits", "trainer.epochs=2", "published.sizes.cpu.seeds=2", "tracking=off")
     code, out, _ = run("compare", "comparison=published/mnist_fast", *small)

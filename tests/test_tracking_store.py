@@ -107,6 +107,9 @@ def test_the_status_of_a_store(destination: tracking.Destination, tmp_path: Path
             connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
         connection.close()
         assert tracking.status(destination)["schema"] == schema
+        offered = "run `mlflow db upgrade" if schema == "needs migration" else "update mlflow"
+        with pytest.raises(UserError, match=f"^.* was written by another version of MLflow: {offered}"):
+            tracking.serve(destination, free_port())
     dead = tracking.status(tracking.resolve(f"http://127.0.0.1:{free_port()}", "lab", tmp_path))
     assert not dead["reachable"]
     assert dead["problem"]

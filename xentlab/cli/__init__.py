@@ -33,7 +33,7 @@ _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "report": (
         "lay out a recorded comparison again: as a page, Markdown, LaTeX, JSON or text",
-        ("xentlab report quickstart", "xentlab report quickstart --format md > report.md"),
+        ("xentlab report quickstart", "xentlab report published/nielsen_mnist --format md > report.md"),
     ),
     "reproduce": (
         "train a recorded trial or comparison again, and judge whether every number and verdict stands",

@@ -21,7 +21,7 @@ from xentlab.cli.estimate import epoch_seconds
 from xentlab.cli.progress import progress_bar
 from xentlab.cli.session import session
 from xentlab.errors import UserError, unknown
-from xentlab.report.published import Reproduction, tally
+from xentlab.report.published import Reproduction, tally, text
 from xentlab.run import Lab
 from xentlab.train import Fit, Trial, find_device, lift_of
 
@@ -93,6 +93,28 @@ def print_findings(found: Reproduction) -> None:
     print(tally(found))
 
 
+def lay_out(name: str, kind: str, root: Path) -> int:
+    """Lay out a recorded published experiment again, the newest of that name; `NAME-SIZE` names one of its sizes."""
+    known = published.saved(root)
+    named = sorted((one for one in known if name in (one.name, f"{one.name}-{one.size}")), key=lambda one: one.created)
+    if not named:
+        if not known:
+            raise UserError(f"No published experiment is recorded in {root}: run `xentlab published`.")
+        raise unknown("published experiment", name, {f"{one.name}-{one.size}" for one in known})
+    found = named[-1]
+    if kind == "html":
+        print(published.save(found, root.absolute()))
+    elif kind == "md":
+        print(text(found.name, [found]), end="")
+    elif kind == "json":
+        print(json.dumps(found.to_json(), indent=1, ensure_ascii=False))
+    elif kind == "text":
+        print_findings(found)
+    else:
+        raise UserError(f"--format of a published experiment must be html, md, json or text, got {kind}.")
+    return 0
+
+
 def names() -> list[str]:
     """The published experiments that there are; what is a plain comparison among the files is none."""
     files = sorted((config_dir() / "comparison" / _GROUP).glob("*.yaml"))
@@ -102,7 +124,7 @@ def names() -> list[str]:
 def run_all(
     chosen: Sequence[str], size: str | None, minutes: float, root: str, *, dry_run: bool, overrides: Sequence[str]
 ) -> int:
-    """Estimate and run published experiments, and write one page of all that were ever run under the root.
+    """Estimate and run published experiments, and write one page of all that were ever run under the root at this size.
 
     Args:
         chosen: names; empty for all.
@@ -138,11 +160,13 @@ def run_all(
             missing.append((name, f"about {seconds / 60:.0f} minutes on this machine at size {size}"))
     if dry_run:
         return 0
-    found: list[Reproduction] = []
     for name in wanted:
-        run_composed("compare", [f"comparison={_GROUP}/{name}", *common], _runner(found))
-    path = published.write_pages("Published results, run again", found, Path(root).absolute() / _GROUP, missing)
-    print("\n".join(tally(one) for one in found))
+        run_composed("compare", [f"comparison={_GROUP}/{name}", *common], _run)
+    recorded = {one.name: one for one in published.saved(Path(root)) if one.size == size}  # by earlier commands too
+    shown = [recorded[name] for name in known if name in recorded]
+    missing = [(name, reason) for name, reason in missing if name not in recorded]
+    path = published.write_pages("Published results, run again", shown, Path(root).absolute() / _GROUP, missing)
+    print("\n".join(tally(one) for one in shown))
     print(f"report: {path}")
     return 0
 
@@ -155,10 +179,5 @@ def _estimator(told: list[tuple[int, float]]) -> Any:
     return job
 
 
-def _runner(found: list[Reproduction]) -> Any:
-    def job(config: dict[str, Any], given: list[str]) -> None:
-        one = compare_published(config, given, dry_run=False)
-        if one is not None:
-            found.append(one)
-
-    return job
+def _run(config: dict[str, Any], given: list[str]) -> None:
+    compare_published(config, given, dry_run=False)

@@ -58,7 +58,14 @@ def load(folder: Path) -> Record | Study:
 
 
 def report(name: str, kind: str, root: str) -> int:
-    """Lay out a comparison again from its verdicts: a page whose path is printed, or text on stdout."""
+    """Lay out a comparison again from its verdicts: a page whose path is printed, or text on stdout.
+
+    `published/NAME` is a published experiment.
+    """
+    if name.startswith("published/"):
+        from xentlab.cli.published import lay_out
+
+        return lay_out(name.removeprefix("published/"), kind, Path(root))
     folder = find_comparison(Path(root), name)
     found = load(folder)
     if kind == "html":

@@ -16,9 +16,9 @@ from xentlab.launcher.processes import Processes, cores
 from xentlab.models import initial
 from xentlab.train import Trial, lift_of, stacks
 
-LEAST_TRIALS = 4
 WORTH_S = 30.0
-# What a core does: forward and backward of convolutions, and the rest of a step whatever its size.
+LONGEST = 0.75  # of the whole time
+# What a core does: forward and backward of convolutions and matrices, and the rest of a step whatever its size.
 FLOPS = 2e10
 STEP_S = 2e-3
 
@@ -27,35 +27,39 @@ STEP_S = 2e-3
 class Auto(Processes):
     """Trains in the command's own process, or as `executor=processes` does where that pays.
 
-    It pays where the device is the CPU, this process may use 2 cores or more, and the trials that train one after
-    another (convolutions and dropout on a CPU, see `train.plan.choose_lift`) are at least 4 and would take 30 s of one
-    core or more. A worker takes about 4 s of CPU time to import torch; once two one-thread workers had started, 8
-    LeNets on MNIST took 0.44 of the time of one two-thread process (21 s against 49 s, on two cores in use by others).
-    The time is estimated from the model's multiplications, 20 GFLOP/s and 2 ms a step, not measured, so that the same
-    command decides alike every time; and it is of all trials that a phase wants, recorded or not, so that a command
-    that goes on decides as it did. The knobs are those of `processes`.
+    It pays where the device is the CPU, this process may use 2 cores or more, and what is to be trained would take 30 s
+    of one core or more, of which the longest stack takes at most three quarters; trials that train one after another
+    (convolutions and dropout on a CPU, see `train.plan.choose_lift`) count as a stack each. A worker takes about 4 s of
+    CPU time to import torch. Once two one-thread workers had started, 8 LeNets on MNIST took 0.44 of the time of one
+    two-thread process (21 s against 49 s, on two cores in use by others); a stack of 8 MLPs of 30 hidden units trains
+    batches of 10 in 0.5 of the time on one thread that it takes on two (6.2 s against 12.3 s an epoch), and 8 of 100
+    hidden units in 0.9, so that two such stacks take a quarter and 0.45 of the time. The time is estimated from the
+    model's multiplications, 20 GFLOP/s and 2 ms a step, not measured, so that the same command decides alike every
+    time; and it is of all trials that a phase wants, recorded or not, so that a command that goes on decides as it did.
+    The knobs are those of `processes`.
     """
 
     def place(
         self, planned: Sequence[Sequence[Trial]], wanted: Sequence[Trial], dataset: Callable[[Trial], Dataset]
     ) -> Sequence[Sequence[Trial]] | None:
-        """The looped stacks as single trials where worker processes pay, else None."""
+        """The stacks, looped ones as single trials, where worker processes pay, else None."""
         if any(t.device.type != "cpu" for t in wanted) or (self.workers or cores()) < 2:
             return None
-        looped = [s for s in stacks(wanted) if lift_of(s, dataset(s[0])) == "looped"]
-        if sum(map(len, looped)) < LEAST_TRIALS or sum(seconds(s, dataset(s[0])) for s in looped) < WORTH_S:
+        times = [seconds(piece, dataset(piece[0])) for piece in cut(stacks(wanted), dataset)]
+        if sum(times) < WORTH_S or max(times) > LONGEST * sum(times):
             return None
         return cut(planned, dataset)
 
 
 def seconds(stack: Sequence[Trial], dataset: Dataset) -> float:
-    """About how long one core trains the trials of a stack, one after another, in seconds."""
+    """About how long one core trains a stack, in seconds."""
     first = stack[0]
     examples = len(split(dataset, first.seed, **first.sampling).train)
     steps = math.ceil(examples / first.batch_size)
     module = initial(first.model, dataset.input_shape, dataset.num_classes, 0)
-    step = STEP_S + 3 * first.batch_size * forward_flops(module, dataset.input_shape) / FLOPS
-    return len(stack) * first.trainer.epochs * steps * step
+    work = len(stack) * 3 * first.batch_size * forward_flops(module, dataset.input_shape) / FLOPS
+    calls = len(stack) if lift_of(stack, dataset) == "looped" else 1
+    return first.trainer.epochs * steps * (calls * STEP_S + work)
 
 
 def forward_flops(module: nn.Module, input_shape: tuple[int, ...]) -> int:

@@ -9,7 +9,7 @@ To add one: a file there. What its claims need beyond the metrics of a trial: an
 """
 
 from xentlab.published.distillation import foreseen
-from xentlab.published.experiment import reproduce, saved, trains, write_pages
+from xentlab.published.experiment import reproduce, save, saved, trains, write_pages
 from xentlab.published.plan import Plan, given_keys, read_plan
 
-__all__ = ["Plan", "foreseen", "given_keys", "read_plan", "reproduce", "saved", "trains", "write_pages"]
+__all__ = ["Plan", "foreseen", "given_keys", "read_plan", "reproduce", "save", "saved", "trains", "write_pages"]
