@@ -81,8 +81,10 @@ def served(root: Path) -> Iterator[dict[str, str]]:
 
 def ready(page: Any, shows: str) -> None:
     """Wait until the page shows what its link promised."""
-    if shows.startswith("all runs"):
+    if shows.startswith("all comparisons"):
         page.get_by_role("link", name="quickstart", exact=True).first.wait_for()
+    elif shows.startswith("every run"):
+        page.get_by_text("matching runs").first.wait_for()
     elif shows.startswith("the comparison"):
         page.get_by_text("test error against ce").first.wait_for()
     elif shows.startswith("its report"):

@@ -196,6 +196,12 @@ def test_there_are_published_experiments() -> None:
         assert all(claim.get("values") or claim.get("published") for claim in block["claims"])
 
 
+def assert_rounded(shown: str, expected: float) -> None:
+    """The first number of a difference is the expected one at the digits that it shows."""
+    first = shown.split()[0].replace("−", "-")
+    assert float(first) == pytest.approx(expected, abs=0.51 * 10.0 ** -len(first.partition(".")[2]))
+
+
 def assert_differences(found: Reproduction, claimed: list[dict[str, Any]]) -> None:
     """Every difference is that of the seeds on the page: ours minus published, or the claimed winner's lead."""
     arms = {arm.label: arm for arm in found.arms}
@@ -212,11 +218,9 @@ def assert_differences(found: Reproduction, claimed: list[dict[str, Any]]) -> No
             if finding.difference == "–":
                 assert "2 of 2 stuck or diverged" in finding.ours
             elif label:
-                expected = mean(label) - claim["values"][label]
-                assert float(finding.difference.split()[0]) == pytest.approx(expected, rel=6e-3, abs=1e-9)
+                assert_rounded(finding.difference, mean(label) - claim["values"][label])
             else:
-                expected = lead * (mean(claim["better"]) - mean(claim["worse"]))
-                assert float(finding.difference.split()[0]) == pytest.approx(expected, rel=6e-3, abs=1e-9)
+                assert_rounded(finding.difference, lead * (mean(claim["better"]) - mean(claim["worse"])))
     assert next(findings, None) is None
 
 
@@ -248,7 +252,7 @@ def test_every_experiment_runs_at_its_smoke_size(run: Run, here: Path, name: str
     tried = block.get("otherwise", {})
     assert len(found.arms) == len(block["arms"]) * combinations + len(tried)
     assert [t.label for t in found.choices_tried] == list(tried)
-    assert all(escape(t.label) in written and t.difference[0] in "+-" for t in found.choices_tried)
+    assert all(escape(t.label) in written and t.difference[0] in "+−0" for t in found.choices_tried)
     assert len({t.signature for t in records.trials.values()}) == len(records.trials) == 2 * len(found.arms)
     for arm in found.arms:
         for metric in found.metrics:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from xentlab import tracking
 from xentlab.errors import UserError
 from xentlab.tracking import content
-from xentlab.tracking.settings import environment
+from xentlab.tracking.settings import PASSWORD, USERNAME, environment, hide_passwords, without_passwords
 
 
 def test_params_have_dotted_keys_and_short_component_names() -> None:
@@ -75,10 +76,57 @@ def test_a_tracking_uri_of_no_known_kind_is_one_sentence(uri: str, sentence: str
         tracking.resolve(uri, "lab", tmp_path)
 
 
-def test_a_password_is_not_shown(tmp_path: Path) -> None:
-    destination = tracking.resolve("postgresql://ada:secret@host/db", "lab", tmp_path)
-    assert destination.shown == "postgresql://ada:***@host/db"
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("postgresql+psycopg2://ada:secret@host/db", "postgresql+psycopg2://ada:***@host/db"),
+        ("http://ada:se:c@ret@host:5000", "http://ada:***@host:5000"),
+        ("http://:secret@host", "http://:***@host"),
+        ("mysql+pymysql://ada:sec/r et@host:3306/db", "mysql+pymysql://ada:***@host:3306/db"),
+        ("mssql+pyodbc://host/db?Password=secret&x=1", "mssql+pyodbc://host/db?Password=***&x=1"),
+        ("http://host:5000/a", "http://host:5000/a"),
+    ],
+)
+def test_a_password_is_not_shown(uri: str, shown: str, tmp_path: Path) -> None:
+    destination = tracking.resolve(uri, "lab", tmp_path)
+    assert destination.shown == shown
     assert "secret" not in destination.sync_command
+    with pytest.raises(UserError, match="must start with one of") as refused:
+        tracking.resolve("x" + uri, "lab", tmp_path)
+    assert "x" + shown in str(refused.value)
+
+
+def test_a_text_with_addresses_in_it_keeps_all_but_the_passwords() -> None:
+    said = "API request to http://ada:se@cret@host:5000/api failed, ask http://host:80/help or bob@host"
+    assert without_passwords(said) == said.replace("se@cret", "***")
+
+
+@pytest.mark.parametrize(
+    ("given", "left", "variables"),
+    [
+        ("--uri=http://a%20b:s%3At@h:5000", "--uri=http://h:5000", {USERNAME: "a b", PASSWORD: "s:t"}),
+        ("+tracking.uri='https://ada:x@h/'", "+tracking.uri='https://h/'", {USERNAME: "ada", PASSWORD: "x"}),
+        ("postgresql://ada:x/y@h/db", "postgresql://ada@h/db", {"PGPASSWORD": "x/y"}),
+        ("tracking.uri=http://h:5000", "tracking.uri=http://h:5000", {}),
+        ("dataset.address=http://ada:x@h", "dataset.address=http://ada:x@h", {}),
+    ],
+)
+def test_a_password_on_the_command_line_is_put_where_clients_look(
+    given: str, left: str, variables: dict[str, str]
+) -> None:
+    found: dict[str, str] = {}
+    assert hide_passwords(["train", given], found) == ["train", left]
+    assert found == variables
+
+
+def test_a_postgresql_store_gets_the_driver_that_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for installed, scheme in (
+        ("psycopg2", "postgresql+psycopg2"),
+        ("psycopg", "postgresql+psycopg"),
+        ("", "postgresql"),
+    ):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, only=installed: name == only or None)
+        assert tracking.resolve("postgresql://ada@host/db", "lab", tmp_path).uri == f"{scheme}://ada@host/db"
 
 
 def test_what_others_left_in_the_environment_is_taken_out() -> None:

@@ -88,11 +88,12 @@ def test_a_sweep_links_to_its_run_and_to_curves_by_loss(destination: tracking.De
     a_small_lab(destination.root)
     tracking.sync(destination)
     found = tracking.links(destination, address=f"{ADDRESS}/")
-    table, sweep, curves = found.found
+    every, sweep, curves, table = found.found
     assert found.warning == ""
     assert table == tracking.Link(
-        f"{ADDRESS}/#/experiments/1/runs?workflowType=machine_learning", "all runs of the experiment 'lab'"
+        f"{ADDRESS}/#/experiments/1/runs?workflowType=machine_learning", "every run of the experiment 'lab'"
     )
+    assert found_by(destination, opened(destination, every)) == {"a sweep", "focal, seed 3"}  # one trained alone
     assert sweep.url.startswith(f"{ADDRESS}/#/experiments/1/runs/")
     assert sweep.shows == "the sweep 'a sweep'"
     state = opened(destination, curves)

@@ -169,6 +169,12 @@ def _add_record_arguments(made: Mapping[str, argparse.ArgumentParser]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 done, 1 something failed, 2 the user's mistake, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if any("://" in argument for argument in arguments):  # of a tracking server, perhaps with its password
+        from xentlab.tracking.settings import hide_passwords
+
+        arguments = hide_passwords(arguments)
+        if argv is None:
+            sys.argv[1:] = arguments
     _quiet_threads()
     try:
         if arguments and arguments[0] in ("train", "compare"):

@@ -10,6 +10,7 @@ from xentlab.published.claims import Claim, Judged
 from xentlab.published.plan import Plan
 from xentlab.published.trainings import Ran, is_percent, values_of
 from xentlab.report.published import Finding, Tried
+from xentlab.report.words import decimals, number
 
 Column = Mapping[str, Sequence[float | None]]
 """Arm -> one value per seed, None where the trial diverged."""
@@ -120,18 +121,23 @@ def _difference(judged: Judged) -> str:
     """A difference with its interval."""
     if judged.difference is None:
         return "–"
-    words = f"{judged.difference:+.3g}"
-    return words if judged.low is None else f"{words} [{judged.low:+.3g}, {judged.high:+.3g}]"
+    if judged.low is None or judged.high is None:
+        return number(judged.difference, decimals([judged.difference]), sign=True)
+    digits = decimals([(judged.high - judged.low) / 2])
+    middle, low, high = (number(v, digits, sign=True) for v in (judged.difference, judged.low, judged.high))
+    return f"{middle} [{low}, {high}]"
 
 
 def _mean_words(values: Sequence[float]) -> str:
+    """Mean and standard deviation over the seeds."""
     if not values:
         return "–"
     mean = sum(values) / len(values)
     if len(values) == 1:
         return f"{mean:.4g}"
     spread = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
-    return f"{mean:.4g} ± {spread:.2g} (n={len(values)})"
+    digits = decimals([spread])
+    return f"{number(mean, digits)} ± {number(spread, digits)} (n={len(values)})"
 
 
 def shown_metrics(plan: Plan) -> list[str]:

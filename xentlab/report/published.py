@@ -147,7 +147,8 @@ def text(title: str, found: Sequence[Reproduction], missing: Sequence[tuple[str,
 
 
 _READ = (
-    "Ours minus published with its 95 % interval; for an order, the claimed winner minus the other, over paired seeds. "
+    "Ours is a mean ± standard deviation over n seeds. The difference is ours minus published with its 95 % interval; "
+    "for an order, the claimed winner minus the other, over paired seeds. "
     "Agrees: the interval holds the published value, or lies on the claimed side. Not decidable: this size, or this "
     "many seeds, cannot tell. Nothing was tuned towards a number; of many true claims about one in twenty is called "
     "wrong by chance."

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 from xentlab.tracking.backend import Change, Found, Landed, New, Refused, Unreachable
-from xentlab.tracking.content import Point
+from xentlab.tracking.content import Point, cut
 from xentlab.tracking.files import locked
-from xentlab.tracking.settings import DATABASES, Destination, load
+from xentlab.tracking.settings import DATABASES, PASSWORD, USERNAME, Destination, load, without_passwords
 
 BATCH = 1000  # params, points and tags per call, MLflow's own limit
 SMALL = 100  # params per call, and tags per call, MLflow's own limit
 PAGE = 1000  # runs per search
 AT_ONCE = 6  # calls that a server gets at the same time; a database gets one after the other
+NAME_LIMIT = 250  # characters of a run's name; sqlite takes more, other databases fail
 REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE")
 
 
@@ -48,7 +49,10 @@ class Client:
         def make(run: New) -> Found:
             with translated():
                 made = self._client.create_run(
-                    self._experiment, start_time=run.start, tags=dict(run.tags), run_name=run.name
+                    self._experiment,
+                    start_time=run.start,
+                    tags=_storable(run.tags),
+                    run_name=_storable({"": cut(run.name, NAME_LIMIT)})[""],
                 )
             return _found(made)
 
@@ -100,8 +104,8 @@ class Client:
             # whether a dataset is there already is asked before it is written: no other sender may be in between
             with locked(self._destination.root / "mlflow.lock"):
                 self._client.log_inputs(run, datasets=[entities.DatasetInput(dataset, [context])])
-        params = [entities.Param(name, value) for name, value in change.params.items()]
-        tags = [entities.RunTag(name, value) for name, value in change.tags.items()]
+        params = [entities.Param(name, value) for name, value in _storable(change.params).items()]
+        tags = [entities.RunTag(name, value) for name, value in _storable(change.tags).items()]
         points = list(change.points)
         if len(params) + len(points) + len(tags) <= BATCH and max(len(params), len(tags)) <= SMALL:
             # one call: MLflow's stores write the tags last
@@ -117,6 +121,11 @@ class Client:
             landed(run, batch)
         if tags:
             self._client.log_batch(run, tags=tags)
+
+
+def _storable(texts: Mapping[str, str]) -> dict[str, str]:
+    """Texts as every database takes them: PostgreSQL knows no character 0."""
+    return {name: text.replace("\0", "\\0") for name, text in texts.items()}
 
 
 def _found(run: Any) -> Found:
@@ -137,24 +146,38 @@ def translated() -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
+        if error.get_http_status_code() == 401:
+            raise Unreachable(STRANGER) from error
         kind = Refused if error.error_code in REFUSALS else Unreachable
         raise kind(brief(error)) from error
     except requests.HTTPError as error:
-        known = error.response is not None and error.response.status_code < 500
-        raise (Refused if known else Unreachable)(brief(error)) from error
+        code = 500 if error.response is None else error.response.status_code
+        if code == 401:
+            raise Unreachable(STRANGER) from error
+        raise (Refused if code < 500 else Unreachable)(brief(error)) from error
     except (requests.RequestException, sqlalchemy.exc.SQLAlchemyError, sqlite3.OperationalError) as error:
         raise Unreachable(brief(error)) from error
     except (OSError, sqlite3.IntegrityError) as error:
         raise Refused(brief(error)) from error
 
 
+STRANGER = f"the server refused the user name or password; they are read from {USERNAME} and {PASSWORD}"
+
 # What an HTTP client wraps in a page of addresses and object names.
-_PLAIN = ("Connection refused", "timed out", "Name or service not known", "Connection reset", "Connection aborted")
+_PLAIN = (
+    "password authentication failed",
+    "no password supplied",
+    "Connection refused",
+    "timed out",
+    "Name or service not known",
+    "Connection reset",
+    "Connection aborted",
+)
 
 
 def brief(error: Exception, limit: int = 160) -> str:
-    """The error in one line: what it says, shortened, and plain where a library wraps it up."""
-    text = " ".join(str(error).split())
+    """The error in one line: what it says, shortened, plain where a library wraps it up, and without passwords."""
+    text = without_passwords(" ".join(str(error).split()))
     plain = next((words for words in _PLAIN if words in text), None)
     if plain is not None:
         return plain.lower()

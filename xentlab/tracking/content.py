@@ -109,13 +109,15 @@ def opening_tags(record: TrialRecord | GroupRecord, key: Key, records: Records) 
 def filing_tags(key: Key, records: Records) -> dict[str, str]:
     """The tags that say where a run is filed; a reused trial stands under each comparison as if it were its own.
 
-    `xentlab.root` is the sweep or comparison at the top, `arm` of a trial the loss by the name that it has there.
+    `xentlab.root` is the sweep or comparison at the top, `arm` of a trial the loss by the name that it has there;
+    `xentlab.top` marks what lies in nothing else.
     """
     trial, name = key
     if name is None:
-        return {}
+        return {"xentlab.top": "true"}
     group = records.groups[name]
     tags = {"xentlab.root": outermost(records, name)}
+    tags |= {"xentlab.top": "true"} if key == (None, tags["xentlab.root"]) else {}
     if trial is not None:
         tags |= {tag: group.tags[tag] for tag in ("comparison", "cell") if tag in group.tags}
         tags |= {"arm": group.name} if group.kind == "loss" else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from xentlab.errors import UserError, unknown
 from xentlab.tracking.settings import DATABASES, Destination, load
 from xentlab.tracking.store import translated
-from xentlab.tracking.views import PAGE, TAG, View, comparison_views, sweep_view
+from xentlab.tracking.views import PAGE, TAG, View, comparison_views, overview, sweep_view
 
 # The versions of MLflow whose pages take the saved views of `views`, tried out: first, and first that is not.
 KNOWN = ((3, 17), (3, 18))
@@ -51,7 +52,7 @@ def links(
     Raises:
         UserError: the store does not answer, or has no comparison of that name.
     """
-    address = (address or destination.uri).rstrip("/")
+    address = (address or re.sub("//[^/@]*@", "//", destination.uri)).rstrip("/")  # a browser asks who one is
     with translated():
         client = load().MlflowClient(tracking_uri=destination.uri)
         experiment = client.get_experiment_by_name(destination.experiment)
@@ -63,11 +64,12 @@ def links(
         if comparison is not None:
             found = list(page.comparison(page.named(comparison)))
         else:
-            found = [Link(f"{page.url}?{PAGE}", f"all runs of the experiment '{destination.experiment}'")]
+            found = [page.overview()]
             for run in page.groups("comparison", newest):
                 found += page.comparison(run)
             for run in page.groups("sweep", newest):
                 found += page.sweep(run)
+            found.append(Link(f"{page.url}?{PAGE}", f"every run of the experiment '{destination.experiment}'"))
     warning = f"MLflow {version} is not known to take saved views: the links show the runs without columns and charts."
     return Links(found, "" if saves else warning)
 
@@ -78,6 +80,9 @@ class _Page:
     def __init__(self, client: Any, experiment: Any, url: str, saves: bool) -> None:
         self.client, self.id, self.url, self.saves = client, experiment.experiment_id, url, saves
         self.tags = dict(experiment.tags)
+
+    def overview(self) -> Link:
+        return Link(self._view(overview()), "all comparisons, sweeps and trainings, newest first")
 
     def groups(self, kind: str, newest: int) -> Sequence[Any]:
         return self._search(f"tags.`xentlab.kind` = '{kind}'", newest) if newest else ()

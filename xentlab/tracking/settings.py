@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
 import os
 import re
 import shlex
 import urllib.parse
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -32,6 +33,8 @@ PATIENCE = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }  # the sender tries again itself
+USERNAME, PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
+DATABASE_PASSWORD = "PGPASSWORD"
 FOREIGN = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_ACTIVE_MODEL_ID")
 
 
@@ -60,7 +63,7 @@ class Destination:
     @property
     def shown(self) -> str:
         """The URI without its password."""
-        return re.sub(r"(//[^/@:]*):[^/@]*@", r"\1:***@", self.uri)
+        return without_passwords(self.uri)
 
     @property
     def sync_command(self) -> str:
@@ -91,7 +94,7 @@ def resolve(uri: str | None, experiment: str, root: Path) -> Destination:
     Raises:
         UserError: the scheme is none that MLflow stores runs in, or the URI lacks its path or host.
     """
-    root = root.absolute()
+    root, shown = root.absolute(), without_passwords(uri or "")
     if not experiment.strip():
         raise UserError("tracking.experiment must be a name, got an empty one.")
     if uri is None:
@@ -101,15 +104,68 @@ def resolve(uri: str | None, experiment: str, root: Path) -> Destination:
     if scheme == "sqlite":
         path = _sqlite_path(uri)
         if not uri.startswith("sqlite:///") or path in ("", ":memory:"):
-            raise UserError(f"tracking.uri of a sqlite store must be sqlite:///PATH, got {uri}.")
+            raise UserError(f"tracking.uri of a sqlite store must be sqlite:///PATH, got {shown}.")
         return Destination(uri.replace(path, str(Path(path).absolute()), 1), experiment, root)
     if scheme in ("http", "https") and not parts.hostname:
-        raise UserError(f"tracking.uri must name a host, got {uri}.")
+        raise UserError(f"tracking.uri must name a host, got {shown}.")
     if scheme not in (*DATABASES, *SERVERS) and uri != "databricks" and parts.scheme not in _plugin_schemes():
-        example = f"sqlite:///{Path(uri.removeprefix('file://')).absolute() / 'mlflow.db'}"
+        example = f"sqlite:///{Path(shown.removeprefix('file://')).absolute() / 'mlflow.db'}"
         hint = f" For a folder use {example}." if scheme in ("", "file") else ""
-        raise UserError(f"tracking.uri must start with one of {', '.join((*DATABASES, *SERVERS))}, got '{uri}'.{hint}")
-    return Destination(uri, experiment, root)
+        raise UserError(
+            f"tracking.uri must start with one of {', '.join((*DATABASES, *SERVERS))}, got '{shown}'.{hint}"
+        )
+    return Destination(_with_driver(uri), experiment, root)
+
+
+def _with_driver(uri: str) -> str:
+    """Name the driver of a PostgreSQL store: which one a URI without a name means depends on SQLAlchemy's version."""
+    rest = uri.removeprefix("postgresql:")
+    driver = next((name for name in ("psycopg2", "psycopg") if importlib.util.find_spec(name)), None)
+    return uri if rest == uri or driver is None else f"postgresql+{driver}:{rest}"
+
+
+_LOGIN = re.compile(r"(//[^/@:\s]*):(?:[^/?#]*@|[^@]*@)")
+_LOGIN_IN_TEXT = re.compile(r"(//[^/@:\s]*):(?:[^/?#\s]*@|[^@\s]*@)")
+_QUERY = re.compile(r"([?&](?:[^=&\s]*(?:password|passwd|pwd|token)|odbc_connect)=)[^&\s]*", re.IGNORECASE)
+
+
+def without_passwords(text: str) -> str:
+    """A URI, or a text with URIs in it, with `***` in the place of each password."""
+    login = _LOGIN if re.match(r"[\w+.-]+://", text) else _LOGIN_IN_TEXT
+    return _QUERY.sub(r"\1***", login.sub(r"\1:***@", text))
+
+
+_GIVEN = re.compile(
+    r"(?P<key>\+{0,2}tracking\.uri=['\"]?|--uri=|)(?P<scheme>https?|postgresql(?:\+\w+)?)://"
+    r"(?P<user>[^/@:]*):(?P<password>[^/?#]*|[^@]*)@(?P<rest>.*)",
+    re.DOTALL,
+)
+
+
+def hide_passwords(arguments: Sequence[str], environment: MutableMapping[str, str] = os.environ) -> list[str]:
+    """Take the passwords out of tracking URIs, so that nobody writes them down, and put them where clients look.
+
+    A server's user name and password go to MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, PostgreSQL's password
+    to PGPASSWORD; this process and its children find them there. Other databases know no such place: theirs stay.
+
+    Args:
+        arguments: of a command line: `tracking.uri=URI`, `--uri=URI` or the URI alone; others are left as they are.
+        environment: gets the variables.
+    """
+
+    def hide(argument: str) -> str:
+        found = _GIVEN.fullmatch(argument)
+        if found is None:
+            return argument
+        key, scheme, user, rest = found["key"], found["scheme"], found["user"], found["rest"]
+        password = urllib.parse.unquote(found["password"])
+        if scheme.startswith("http"):
+            environment[USERNAME], environment[PASSWORD] = urllib.parse.unquote(user), password
+            return f"{key}{scheme}://{rest}"
+        environment[DATABASE_PASSWORD] = password
+        return f"{key}{scheme}://{user}@{rest}"
+
+    return [hide(argument) for argument in arguments]
 
 
 def _sqlite_path(uri: str) -> str:
@@ -139,4 +195,6 @@ def load(module: str = "mlflow") -> Any:
         loaded = importlib.import_module(module)
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # it prints the traceback of whatever a database says; the sender says it in a sentence
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     return loaded

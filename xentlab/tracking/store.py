@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from xentlab.errors import UserError
 from xentlab.tracking.backend import Backend, Refused, Unreachable
 from xentlab.tracking.client import Client, translated
 from xentlab.tracking.files import locked
-from xentlab.tracking.settings import Destination, load
+from xentlab.tracking.settings import DATABASES, Destination, load
 from xentlab.tracking.tables import open_tables
+
+LOCK = 0x78656E74  # a number that no other program is likely to lock
 
 __all__ = ["Refused", "Unreachable", "open_store", "translated"]
 
@@ -52,8 +55,9 @@ def _open_client(destination: Destination) -> tuple[Any, str]:
     with translated():
         if destination.database is not None:
             _speed_up()
-        client = mlflow.MlflowClient(tracking_uri=destination.uri)
         with locked(destination.root / "mlflow.lock"):
+            with _alone(destination):  # it makes the tables where there are none
+                client = mlflow.MlflowClient(tracking_uri=destination.uri)
             found = client.get_experiment_by_name(destination.experiment)
             if found is None:
                 try:
@@ -69,6 +73,30 @@ def _open_client(destination: Destination) -> tuple[Any, str]:
             f"`mlflow experiments restore --experiment-id {found.experiment_id}`, or choose another name."
         )
     return client, found.experiment_id
+
+
+@contextmanager
+def _alone(destination: Destination) -> Iterator[None]:
+    """Connect to a database server, which says at once whether it answers, and hold PostgreSQL's lock meanwhile.
+
+    Two processes that make the tables of one empty database fail, wherever they run: their lock is in the database.
+    """
+    if destination.scheme not in DATABASES or destination.database is not None:
+        yield
+        return
+    import sqlalchemy
+
+    try:
+        engine = sqlalchemy.create_engine(destination.uri, poolclass=sqlalchemy.NullPool)
+    except ModuleNotFoundError as error:
+        hint = " Install it with `pip install psycopg2-binary`." if destination.scheme == "postgresql" else ""
+        raise UserError(
+            f"tracking.uri must name a database whose driver is installed, got {destination.shown}: {error}.{hint}"
+        ) from error
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if destination.scheme == "postgresql":
+            connection.execute(sqlalchemy.text(f"SELECT pg_advisory_lock({LOCK})"))  # until the connection ends
+        yield
 
 
 def _prepare_sqlite(destination: Destination, path: Path) -> None:

@@ -188,6 +188,12 @@ def _means(curves: Mapping[str, str]) -> dict[str, list[Chart]]:
     }
 
 
+def overview() -> View:
+    """Every comparison, sweep and single training of an experiment, and nothing below them: few, whatever they hold."""
+    columns = [f"tags.`{name}`" for name in ("verdict", "status", "task", "dataset", "model")]
+    return View("everything, newest first", "tags.`xentlab.top` = 'true'", columns=columns)
+
+
 def sweep_view(name: str, root: str, curves: Sequence[str]) -> View:
     """The dashboard of a sweep: curves averaged by loss.
 
