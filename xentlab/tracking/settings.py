@@ -162,7 +162,8 @@ def hide_passwords(arguments: Sequence[str], environment: MutableMapping[str, st
         if scheme.startswith("http"):
             environment[USERNAME], environment[PASSWORD] = urllib.parse.unquote(user), password
             return f"{key}{scheme}://{rest}"
-        environment[DATABASE_PASSWORD] = password
+        if password:  # an empty one leaves the environment's
+            environment[DATABASE_PASSWORD] = password
         return f"{key}{scheme}://{user}@{rest}"
 
     return [hide(argument) for argument in arguments]
