@@ -177,6 +177,15 @@ def test_a_trial_shows_its_curves(page: Page, links: dict[str, str]) -> None:
     )
 
 
+def test_a_server_that_runs_already_gets_the_same_links(links: dict[str, str], tmp_path: Path) -> None:
+    address = link(links, "every run").partition("/#")[0]
+    command = [sys.executable, "-m", "xentlab", "ui", "--uri", address, "--root", str(tmp_path / "elsewhere")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [line.split("  ", 1) for line in done.stdout.splitlines()]
+    assert {shows: url for url, shows in lines} == links
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_report_stands_alone(browser: Browser, root: Path, scheme: Any, width: int) -> None:

@@ -15,6 +15,7 @@ from test_report import example
 from tracking_lab import Lab, a_small_lab, runs
 
 from xentlab import tracking
+from xentlab.cli import service
 from xentlab.errors import UserError
 from xentlab.journal import Records, TrialRecord, new_id
 from xentlab.report.record import Record
@@ -183,6 +184,21 @@ def test_a_comparison_that_is_not_there_is_one_sentence(destination: tracking.De
     tracking.sync(destination)
     with pytest.raises(UserError, match=r"Unknown comparison 'quikstart'.*quickstart"):
         tracking.links(destination, address=ADDRESS, comparison="quikstart")
+
+
+def test_a_browser_is_opened_on_the_losses_where_that_is_asked(
+    destination: tracking.Destination, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_comparison(destination.root)
+    tracking.sync(destination)
+    visited: list[str] = []
+    monkeypatch.setattr("webbrowser.open", visited.append)
+    service._show_links(destination, ADDRESS, "quickstart", browse=False)
+    assert visited == []
+    printed = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines())
+    service._show_links(destination, ADDRESS, "quickstart", browse=True)
+    service._show_links(destination, ADDRESS, None, browse=True)
+    assert [printed[url] for url in visited] == ["one row for each loss: mean, interval, verdict"] * 2
 
 
 def test_the_runs_of_losses_carry_curves_and_what_tables_show(destination: tracking.Destination) -> None:

@@ -123,7 +123,7 @@ def parser() -> argparse.ArgumentParser:
         made[name].add_argument("--uri", help="MLflow tracking URI (default: the sqlite database in the root)")
         made[name].add_argument("--experiment", default="xentlab", help="MLflow experiment (default: %(default)s)")
     made["ui"].add_argument("--port", type=int, default=5000, help="on 127.0.0.1 (default: %(default)s)")
-    made["ui"].add_argument("--open", action="store_true", help="open the newest dashboard in a browser")
+    made["ui"].add_argument("--open", action="store_true", help="open the losses of the newest comparison in a browser")
     made["ui"].add_argument("--comparison", metavar="NAME", help="link to this comparison (default: the newest ones)")
     made["sync"].add_argument("--follow", metavar="SESSION", help=argparse.SUPPRESS)
     return top

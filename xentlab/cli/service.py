@@ -61,7 +61,7 @@ def ui(root: str, uri: str | None, experiment: str, port: int, *, comparison: st
         experiment: the MLflow experiment.
         port: on 127.0.0.1, in [1, 65535].
         comparison: the one to link to; None for the newest ones.
-        browse: whether to open the first of its dashboards in a browser.
+        browse: whether to open its table of losses in a browser, or the overview where there is none.
     """
     destination = tracking.resolve(uri, experiment, Path(root))
     if destination.artifact_location is None:  # a server already
@@ -93,8 +93,7 @@ def _show_links(
         print(f"{link.url}  {link.shows}")
     sys.stdout.flush()
     if browse:
-        first = next((link for link in links.found if "viewStateShareKey" in link.url), links.found[0])
-        webbrowser.open(first.url)
+        webbrowser.open(next((link for link in links.found if link.verdicts), links.found[0]).url)
 
 
 def doctor(root: str, uri: str | None, experiment: str) -> int:

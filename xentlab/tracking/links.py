@@ -20,10 +20,11 @@ KNOWN = ((3, 17), (3, 18))
 
 @dataclass(frozen=True)
 class Link:
-    """One address, and what it shows in a few words."""
+    """One address, and what it shows in a few words; `verdicts` where that is the table of a comparison's losses."""
 
     url: str
     shows: str
+    verdicts: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,9 @@ class _Page:
         yield Link(self._run(run), f"the comparison '{name}'" + (f": {verdict}" if verdict else f", {tags['status']}"))
         if "xentlab.shown" in tags:
             yield Link(self._run(run, "artifacts/report.html"), "its report, among the files of the run")
-            for view, shows in comparison_views(_dated(run), tags["xentlab.group"], json.loads(tags["xentlab.shown"])):
-                yield Link(self._view(view), shows)
+            views = comparison_views(_dated(run), tags["xentlab.group"], json.loads(tags["xentlab.shown"]))
+            for number, (view, shows) in enumerate(views):
+                yield Link(self._view(view), shows, verdicts=number == 0)
         own = f"tags.`xentlab.root` = '{tags.get('xentlab.group')}' and tags.phase = 'final'"
         for trial in self._search(own, 1):
             yield Link(self._run(trial, "model-metrics"), f"one trial: {trial.info.run_name}")
