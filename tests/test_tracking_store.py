@@ -119,7 +119,8 @@ def test_a_server_that_cannot_start_is_one_sentence(destination: tracking.Destin
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(UserError, match=r"^--port must be free, got \d+ on 127.0.0.1: Address already in use; try --port \d+.$"):
+        taken_by = r"^--port must be free, got \d+ on 127.0.0.1: Address already in use; try --port \d+.$"
+        with pytest.raises(UserError, match=taken_by):
             tracking.serve(destination, taken.getsockname()[1])
     with pytest.raises(UserError, match="no runs to show yet"):
         tracking.serve(tracking.resolve(None, "lab", tmp_path / "none"), 5000)
