@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from xentlab.data import Dataset, generator, mnist
+from xentlab.data import Dataset, as_torchvision, generator, mnist
 from xentlab.models import initial
 from xentlab.train import Fit, prepare
 
@@ -122,7 +122,7 @@ def main() -> None:
             total += loss.item()
 
     epochs = iter(range(1, 1000))
-    runs: dict[str, Callable[[], None]] = {"xentlab": lambda: fit._train(next(epochs)), "by hand": by_hand}  # type: ignore[dict-item,return-value]
+    runs: dict[str, Callable[[], None]] = {"xentlab": lambda: fit._train(next(epochs)), "by hand": by_hand}  # type: ignore[dict-item]
     if not options.without_loader:
         loader = torch.utils.data.DataLoader(as_torchvision(data, train), batch_size=options.batch_size, shuffle=True)
         runs["DataLoader"] = with_loader
@@ -133,17 +133,6 @@ def main() -> None:
         for name, epoch in runs.items():
             seconds[name].append(timed(epoch, device))
     report(seconds, options, device, "MNIST" if "XENTLAB_DATA" in os.environ else "random bytes")
-
-
-def as_torchvision(data: Dataset, train: torch.Tensor) -> Any:
-    """The same examples as torchvision serves them: one image at a time through PIL and ToTensor."""
-    from torchvision.datasets import MNIST
-    from torchvision.transforms import ToTensor
-
-    served = MNIST.__new__(MNIST)
-    served.data, served.targets = data.inputs[train, 0], data.targets[train].long()
-    served.transform, served.target_transform, served.transforms = ToTensor(), None, None
-    return served
 
 
 def report(seconds: dict[str, list[float]], options: argparse.Namespace, device: torch.device, source: str) -> None:

@@ -13,6 +13,7 @@ from xentlab.data.dataset import TASKS, Dataset, Split, Task, of_task
 from xentlab.data.describe import describe
 from xentlab.data.folders import image_folder, segmentation_folder
 from xentlab.data.images import digits, fashion_mnist, mnist
+from xentlab.data.served import as_torchvision
 from xentlab.data.soft import soften, write_soft_targets
 from xentlab.data.splits import generator, split
 from xentlab.data.synthetic import multilabel_synthetic
@@ -23,6 +24,7 @@ __all__ = [
     "Dataset",
     "Split",
     "Task",
+    "as_torchvision",
     "describe",
     "digits",
     "fashion_mnist",

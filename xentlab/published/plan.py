@@ -91,7 +91,7 @@ class Block:
     arms: Any = None
     over: Any = None
     also: list[str] = field(default_factory=list)
-    evaluate: list[Literal["temperature"]] = field(default_factory=list)
+    evaluate: list[Literal["temperature", "serving"]] = field(default_factory=list)
     stuck: Stuck | None = None
     otherwise: dict[str, Otherwise] = field(default_factory=dict)
     neuron: Any = None

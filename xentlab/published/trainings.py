@@ -14,6 +14,7 @@ from xentlab.published.distillation import final_weights, taught
 from xentlab.published.plan import Plan
 from xentlab.run import EpochCallback, Lab
 from xentlab.train import Trial, stacks
+from xentlab.train.serving import resident_speedup
 from xentlab.train.temperature import temperature_scaled
 
 Phase = Callable[[str, int], AbstractContextManager[EpochCallback]]
@@ -58,6 +59,10 @@ def run_arms(plan: Plan, lab: Lab, phase: Phase) -> Ran:
     trials = {label: trials[label] for label in plan.every}
     records = {label: records[label] for label in plan.every}
     extra = _temperatures(lab, trials, records) if "temperature" in plan.block.evaluate else {}
+    if "serving" in plan.block.evaluate:
+        extra = {
+            label: [{"speedup": resident_speedup(t, lab.dataset(t))} for t in trials[label]] for label in plan.arms
+        }
     return Ran(trials, records, extra, group, groups)
 
 
@@ -109,7 +114,7 @@ def values_of(ran: Ran, metric: str) -> dict[str, list[float | None]]:
     Args:
         ran: the trained arms.
         metric: `test/NAME`, `test_at_best/NAME`, `best/val/NAME` or `scaled/NAME`, where NAME is a metric of the task,
-            or `accuracy`, which is 100 % minus the error; `scaled/temperature`; `epochs_to_target`.
+            or `accuracy`, which is 100 % minus the error; `scaled/temperature`; `serving/speedup`; `epochs_to_target`.
 
     Raises:
         UserError: no trial has such a number though it ended well.
@@ -119,7 +124,7 @@ def values_of(ran: Ran, metric: str) -> dict[str, list[float | None]]:
     factor = 100.0 if is_percent(metric) else 1.0
 
     def of(summary: Mapping[str, object], extra: Mapping[str, float]) -> float | None:
-        value = extra.get(name) if part == "scaled" and name != "accuracy" else summary.get(key)
+        value = extra.get(name) if part in ("scaled", "serving") and name != "accuracy" else summary.get(key)
         if part == "scaled" and name == "accuracy":
             value = extra.get("error")
         if not isinstance(value, (int, float)):

@@ -72,7 +72,7 @@ def metric_words(metric: str) -> str:
     )
     where = {
         "test": "test", "test_at_best": "test, best validation epoch:", "best/val": "best validation",
-        "scaled": "test, temperature-scaled:",
+        "scaled": "test, temperature-scaled:", "serving": "resident data over a DataLoader:",
     }.get(part, part)  # fmt: skip
     return f"{where} {word}{' (%)' if is_percent(metric) else ''}".strip()
 

@@ -1,0 +1,61 @@
+"""What it brings that batches are gathered from resident tensors: the same steps, served by a DataLoader instead."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from xentlab.data import Dataset, as_torchvision
+from xentlab.train.fit import Fit
+from xentlab.train.trial import Trial
+
+
+def resident_speedup(trial: Trial, dataset: Dataset, *, steps: int = 20, turns: int = 3) -> float:
+    """Seconds of steps whose batches torchvision's dataset and a DataLoader serve, over those of resident batches.
+
+    Both train the same network from the same state, in alternating turns; what a turn takes is divided by its steps.
+
+    Args:
+        trial: of one seed; its weights are not kept.
+        dataset: grey images with a class each.
+        steps: of a turn, at most those of an epoch, >= 1.
+        turns: of each, >= 1; the ratio is of their medians.
+    """
+    fit = Fit([trial], dataset)
+    lift, rows = fit.lifts[0], slice(0, 1)
+    lift.enter()
+    facts = {name: value[0] for name, value in fit.facts.items()}
+    examples = fit.batches.examples(rows, "train").cpu()
+    loader = torch.utils.data.DataLoader(as_torchvision(dataset, examples), trial.batch_size, shuffle=True)
+
+    def served() -> Iterator[tuple[Tensor, Tensor]]:
+        for inputs, target in loader:
+            yield inputs.to(fit.device), target.to(fit.device)
+
+    def seconds(batches: Iterator[tuple[Tensor, Tensor]]) -> float:
+        _synchronise(fit.device)
+        count, began = 0, time.perf_counter()
+        for inputs, target in itertools.islice(batches, min(steps, fit.steps_per_epoch)):
+            lift.step(count, inputs, target, facts)
+            count += 1
+        _synchronise(fit.device)
+        return (time.perf_counter() - began) / count
+
+    resident, loaded = [], []
+    for turn in range(turns + 1):
+        a = seconds(fit.batches.training(rows, turn + 1, fit.batch_size))
+        b = seconds(served())
+        if turn:  # the first one warms up
+            resident.append(a)
+            loaded.append(b)
+    return statistics.median(loaded) / statistics.median(resident)
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
