@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from executor_lab import alive, assert_same, records, until, worker_pids
+from executor_lab import alive, assert_same, kill, records, start, until, worker_pids
 from test_executors_driver import COMPARISON, verdicts
 
 from xentlab.errors import UserError
@@ -95,3 +95,28 @@ def test_a_node_that_is_lost_in_the_middle_of_a_comparison_changes_no_number(
     assert sorted(t.signature for t in found) == sorted(wanted), "none lost, none twice"
     assert_same(list(found), [wanted[t.signature] for t in found])
     assert not any(alive(pid) for pid in worker_pids(root))
+
+
+def test_a_driver_that_is_killed_leaves_nothing_running_and_nothing_is_lost_or_doubled(
+    run: Callable[..., tuple[int, str, str]], here: Path, cluster: tuple[Any, Any]
+) -> None:
+    code, _, err = run(*COMPARISON, "executor=inline", "output.root=whole")
+    assert (code, err) == (0, "")
+    root = here / "xentlab-runs"
+    distributed = (*COMPARISON, "executor=ray", f"executor.address={cluster[0].address}")
+    driver = start(here, *distributed)
+    until(lambda: sum(t.epochs for t in records(root).trials.values()) > 30, driver)
+    kill(driver.pid)
+    driver.communicate()
+    # a task that was on its way may still begin; the cluster ends it as well
+    until(lambda: not [t for t in records(root).trials.values() if t.status == "running"])
+    pids = worker_pids(root)
+    assert pids
+    until(lambda: not any(alive(pid) for pid in pids))
+    code, _, err = run(*distributed)
+    assert (code, err) == (0, "")
+    assert verdicts(root) == verdicts(here / "whole")
+    wanted = {t.signature: t for t in records(here / "whole").trials.values()}
+    found = records(root).trials.values()
+    assert sorted(t.signature for t in found) == sorted(wanted), "none lost, none twice"
+    assert_same(list(found), [wanted[t.signature] for t in found])
