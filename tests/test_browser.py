@@ -118,11 +118,15 @@ def drawn(page: Page, metric: str, *, legend: tuple[str, ...]) -> dict[str, dict
     return found
 
 
-def test_the_experiment_lists_the_comparison_and_its_runs(page: Page, links: dict[str, str]) -> None:
+def test_the_overview_lists_the_comparison_alone(page: Page, links: dict[str, str]) -> None:
     page.goto(link(links, "all comparisons, sweeps and trainings"))
     page.get_by_role("link", name="quickstart", exact=True).first.wait_for()
     page.get_by_text("1 matching run").wait_for()
+
+
+def test_the_experiment_lists_every_run(page: Page, links: dict[str, str]) -> None:
     page.goto(link(links, "every run of the experiment"))
+    page.get_by_text("matching runs").first.wait_for()
     page.get_by_role("link", name="quickstart", exact=True).first.wait_for()
 
 

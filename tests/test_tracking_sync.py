@@ -82,7 +82,7 @@ def test_a_run_carries_its_facts(destination: tracking.Destination) -> None:
     assert expected.items() <= run.data.tags.items()
     assert run.info.run_name == "focal, seed 3"
     assert run.data.params["loss"] == "focal"
-    assert history(destination, run, "test/error") == [(3, 0.125, run.info.end_time)]
+    assert history(destination, run, "test/error") == [(0, 0.125, run.info.end_time)]
     assert set(run.data.metrics) == {"val/error", "train/loss", "test/error", "best epoch"}
     (given,) = run.inputs.dataset_inputs
     assert (given.dataset.name, given.dataset.digest) == ("digits", FINGERPRINT.removeprefix("sha256:")[:36])

@@ -187,8 +187,8 @@ def points(trial: TrialRecord, after: int) -> list[Point]:
 
 
 def planned_epochs(trial: TrialRecord) -> int:
-    """How many epochs the trial was to be trained; one that does not say so, as many as it was."""
-    return int(trial.config["trainer"]["epochs"]) if "trainer" in trial.config else trial.epochs
+    """How many epochs the trial was to be trained, >= 1; 1 where it does not say so, and nothing is left out."""
+    return int(trial.config["trainer"]["epochs"]) if "trainer" in trial.config else 1
 
 
 def stride(length: int) -> int:
