@@ -311,7 +311,7 @@ def test_a_protocol_changed_on_the_command_line_decides_nothing(run: Run, here: 
     small = ("dataset=digits", "trainer.epochs=2", "published.sizes.cpu.seeds=2", "tracking=off")
     code, out, _ = run("compare", "comparison=published/mnist_fast", *small)
     assert code == 0
-    assert "mnist_fast (cpu): 1 not decidable" in out
+    assert "mnist_fast (cpu): 3 not decidable" in out
     file = here / "xentlab-runs" / "published" / "mnist_fast-cpu" / "published.json"
     found = Reproduction.from_json(json.loads(file.read_text()))
     assert found.size_words == "the whole protocol, but dataset, trainer.epochs set on the command line"
