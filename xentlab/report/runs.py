@@ -99,7 +99,7 @@ def in_one_line(cells: Sequence[tuple[str, Record]]) -> str:
             found = [row_of(record.primary, loss.name).verdict for _, record in cells]
             counts = [f"{v} in {found.count(v)}" for v in _VERDICTS if v in found]
             words += [f"{loss.label} {', '.join(counts)}"] if counts else []
-        return f"{where} in {len(cells)} cells: {'; '.join(words)}."
+        return f"{where} in {len(cells)} cells: {'; '.join(words) or _ALONE}."
     unit = scale_of(metric)
     words = []
     for verdict in _VERDICTS:
@@ -110,9 +110,10 @@ def in_one_line(cells: Sequence[tuple[str, Record]]) -> str:
         ]
         words += [f"{verdict}: {', '.join(named)}"] if named else []
     seeds = max(row.n + row.failed for row in metric.rows)
-    return f"{where}, {seeds} seeds. {'; '.join(words)}."
+    return f"{where}, {seeds} seeds. {'; '.join(words) or _ALONE}."
 
 
+_ALONE = "there is no other loss"
 _VERDICTS = ("better", "worse", "equivalent", "inconclusive")
 
 
