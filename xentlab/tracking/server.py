@@ -113,7 +113,10 @@ def serve(destination: Destination, port: int, *, host: str = "127.0.0.1") -> su
     if destination.scheme not in DATABASES:
         raise UserError(f"tracking.uri is a server already: open {destination.shown} in a browser.")
     if destination.database is not None and not destination.database.exists():
-        raise UserError(f"There are no runs to show yet: {destination.database} does not exist.")
+        raise UserError(
+            f"There are no runs to show yet: {destination.database} does not exist. Run `xentlab compare "
+            f"comparison=quickstart`, or name another output directory with --root."
+        )
     schema, problem = (status(destination)[key] for key in ("schema", "problem"))
     if schema in ("needs migration", "newer"):
         raise UserError(f"{destination.shown} was written by another version of MLflow: {problem}.")
