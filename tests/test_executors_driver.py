@@ -28,6 +28,15 @@ def verdicts(root: Path) -> list[list[str]]:
     return [[metric["key"], row["loss"], row["verdict"]] for metric in record["metrics"] for row in metric["rows"]]
 
 
+def assert_same_comparison(root: Path, whole: Path) -> None:
+    """A comparison that was disturbed has the trials and verdicts of the undisturbed one: none lost, none twice."""
+    assert verdicts(root) == verdicts(whole)
+    wanted = {t.signature: t for t in records(whole).trials.values()}
+    found = records(root).trials.values()
+    assert sorted(t.signature for t in found) == sorted(wanted)
+    assert_same(list(found), [wanted[t.signature] for t in found])
+
+
 def test_a_driver_killed_and_interrupted_ends_with_the_same_table(
     run: Callable[..., tuple[int, str, str]], here: Path
 ) -> None:
@@ -60,9 +69,5 @@ def test_a_driver_killed_and_interrupted_ends_with_the_same_table(
 
     code, _, err = run(*processes)
     assert (code, err) == (0, "")
-    assert verdicts(broken) == verdicts(here / "whole")
-    wanted = {t.signature: t for t in records(here / "whole").trials.values()}
-    found = records(broken).trials.values()
-    assert sorted(t.signature for t in found) == sorted(wanted), "none lost, none twice"
-    assert_same(list(found), [wanted[t.signature] for t in found])
+    assert_same_comparison(broken, here / "whole")
     assert not any(alive(pid) for pid in worker_pids(broken))

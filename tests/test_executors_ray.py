@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from executor_lab import alive, assert_same, kill, records, start, until, worker_pids
-from test_executors_driver import COMPARISON, verdicts
+from executor_lab import alive, kill, records, start, until, worker_pids
+from test_executors_driver import COMPARISON, assert_same_comparison
 
 from xentlab.errors import UserError
 from xentlab.launcher.ray_cluster import RayCluster, check_shared
@@ -89,11 +89,7 @@ def test_a_node_that_is_lost_in_the_middle_of_a_comparison_changes_no_number(
         saboteur.join()
     assert (code, err) == (0, "")
     assert lost
-    assert verdicts(root) == verdicts(here / "whole")
-    wanted = {t.signature: t for t in records(here / "whole").trials.values()}
-    found = records(root).trials.values()
-    assert sorted(t.signature for t in found) == sorted(wanted), "none lost, none twice"
-    assert_same(list(found), [wanted[t.signature] for t in found])
+    assert_same_comparison(root, here / "whole")
     assert not any(alive(pid) for pid in worker_pids(root))
 
 
@@ -115,8 +111,4 @@ def test_a_driver_that_is_killed_leaves_nothing_running_and_nothing_is_lost_or_d
     until(lambda: not any(alive(pid) for pid in pids))
     code, _, err = run(*distributed)
     assert (code, err) == (0, "")
-    assert verdicts(root) == verdicts(here / "whole")
-    wanted = {t.signature: t for t in records(here / "whole").trials.values()}
-    found = records(root).trials.values()
-    assert sorted(t.signature for t in found) == sorted(wanted), "none lost, none twice"
-    assert_same(list(found), [wanted[t.signature] for t in found])
+    assert_same_comparison(root, here / "whole")
