@@ -45,7 +45,7 @@ from rich.table import Table
 
 from xentlab import environment
 from xentlab.analysis import judge
-from xentlab.cli.compose import run_composed
+from xentlab.config.compose import run_composed
 from xentlab.data import Dataset, digits
 from xentlab.journal import Journal, new_id
 from xentlab.run import Failure, Lab, Unit
@@ -54,7 +54,7 @@ from xentlab.train import Trial, prepare, signature, stacks
 LOSSES = ("ce", "bce", "mse", "focal", "label_smoothing", "poly1", "gce", "sce", "multi_margin", "squared_hinge")
 METRICS = 20
 # What a cell would import inside its measurement, had it not been imported before the fork.
-IMPORTED = ["__main__", "hydra", "sklearn.datasets", "xentlab.launcher.stack"]
+IMPORTED = ["__main__", "hydra", "sklearn.datasets", "xentlab.config.launcher"]
 BEND, LEAST_S = 1.2, 0.05
 
 

@@ -146,7 +146,7 @@ def run_direct(options: argparse.Namespace) -> dict[str, float]:
         facts: dict[str, Any] = {
             "output": {"root": str(root), "fresh": False, "weights": True},
             "tracking": {"enabled": True, "uri": None, "experiment": "xentlab", "wait": WAIT_S},
-            "executor": {"_target_": "xentlab.launcher.auto.Auto"},
+            "executor": {"_target_": "xentlab.run.executors.auto.Auto"},
         }
         began = time.time()
         trials = [prepare(node) for node in grid(options)]

@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from xentlab.cli.compose import config_dir
+from xentlab.config.compose import config_dir
 from xentlab.data import Dataset, digits
 
 TINY = ("trainer.batch_size=16", "trainer.train_sample=64", "trainer.checkpoint_every=0", "tracking=off")

@@ -14,8 +14,8 @@ from support import compose_train, small_digits
 from torch import Tensor
 
 from xentlab import environment
-from xentlab.cli.compose import compose_group, run_composed
 from xentlab.cli.published import estimate
+from xentlab.config.compose import compose_group, run_composed
 from xentlab.data import Dataset, digits, generator, soften, split, write_soft_targets
 from xentlab.errors import UserError
 from xentlab.losses.contract import loss

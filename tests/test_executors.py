@@ -14,17 +14,16 @@ from executor_lab import batch, trial
 from support import compose_train
 
 from xentlab.cli.catalogue import first_comments
-from xentlab.cli.compose import config_dir
+from xentlab.config.compose import config_dir
 from xentlab.data import Dataset, digits, split
 from xentlab.errors import UserError
-from xentlab.launcher import processes
-from xentlab.launcher.auto import WORTH_S, Auto, forward_flops, seconds
-from xentlab.launcher.executors import executor_of, need
-from xentlab.launcher.pieces import cut
-from xentlab.launcher.processes import Processes
 from xentlab.models import lenet, mlp
+from xentlab.run.executors import executor_of, need, processes
+from xentlab.run.executors.auto import WORTH_S, Auto, forward_flops, seconds
+from xentlab.run.executors.processes import Processes
 from xentlab.schema import knobs, locate
 from xentlab.train import Trial, prepare, signature, stacks
+from xentlab.train.plan import cut
 
 FILES = sorted((config_dir() / "executor").glob("*.yaml"))
 DATA = digits()

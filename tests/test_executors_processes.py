@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from executor_lab import alive, assert_same, batch, close_labs, kill, lab, needs_proc, records, trial, until
 
-from xentlab.launcher import processes
-from xentlab.launcher.processes import Processes
 from xentlab.run import Failure, Lab, TrainingError, Unit
+from xentlab.run.executors import processes
+from xentlab.run.executors.processes import Processes
 from xentlab.train import Trial
 
 pytestmark = needs_proc

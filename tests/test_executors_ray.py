@@ -13,7 +13,7 @@ from executor_lab import alive, kill, records, start, until, worker_pids
 from test_executors_driver import COMPARISON, assert_same_comparison
 
 from xentlab.errors import UserError
-from xentlab.launcher.ray_cluster import RayCluster, check_shared
+from xentlab.run.executors.ray_cluster import RayCluster, check_shared
 
 pytestmark = pytest.mark.slow
 CLOSED = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}

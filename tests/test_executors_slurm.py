@@ -14,7 +14,7 @@ import pytest
 from executor_lab import alive, assert_same, close_labs, kill, lab, needs_proc, records, trial, until, worker_pids
 
 from xentlab.errors import UserError
-from xentlab.launcher.slurm import Slurm
+from xentlab.run.executors.slurm import Slurm
 from xentlab.train import Trial
 
 pytest.importorskip("submitit", reason="submitit is not installed: pip install 'xentlab[slurm]'")
@@ -61,7 +61,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from executor_lab import lab, trial
-from xentlab.launcher.slurm import Slurm
+from xentlab.run.executors.slurm import Slurm
 lab(Path(sys.argv[1]), Slurm(cluster="local")).run([trial("trainer.epochs=100000")])
 """
 

@@ -31,11 +31,11 @@ from hydra.test_utils.launcher_common_tests import (
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from xentlab.cli.compose import config_dir, run_composed
+from xentlab.config.compose import config_dir, run_composed
+from xentlab.config.launcher import register
+from xentlab.config.loader import RememberingLoader
+from xentlab.config.promise import Deferred, run_batches, settled, waiting
 from xentlab.errors import UserError
-from xentlab.launcher.composer import RememberingLoader
-from xentlab.launcher.deferred import Deferred, run_batches, settled, waiting
-from xentlab.launcher.stack import register
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -81,7 +81,7 @@ class TestStackLauncherIntegration(IntegrationTestSuite):
 
     def generate_custom_cmd(self) -> Callable[..., list[str]]:
         begin = (
-            "import runpy, sys\nfrom xentlab.launcher.stack import register\nregister()\n"
+            "import runpy, sys\nfrom xentlab.config.launcher import register\nregister()\n"
             "sys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')"
         )
         return lambda command, _: [command[0], "-c", begin, *command[1:]]
@@ -153,8 +153,7 @@ def test_hydra_finds_it_once_however_often_it_is_registered() -> None:
 
 def test_a_promise_needs_no_hydra() -> None:
     code = (
-        "import sys, xentlab.launcher.deferred\n"
-        "print(*[m for m in ('hydra', 'omegaconf', 'torch') if m in sys.modules])"
+        "import sys, xentlab.config.promise\nprint(*[m for m in ('hydra', 'omegaconf', 'torch') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

@@ -15,12 +15,12 @@ import yaml
 from torch import Tensor
 
 from xentlab import losses
-from xentlab.cli.compose import config_dir
+from xentlab.config.compose import config_dir
 from xentlab.errors import UserError
-from xentlab.laws import LAWS, assert_lawful, check
-from xentlab.laws.curves import curve
 from xentlab.losses.catalogue import catalogue
 from xentlab.losses.contract import spec_of
+from xentlab.losses.laws import LAWS, assert_lawful, check
+from xentlab.losses.laws.curves import curve
 from xentlab.report.losses import loss_curves
 from xentlab.schema import knobs
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from mutants import MUTANTS
 
-from xentlab.laws import LAWS, check
-from xentlab.laws.suite import TASKS
+from xentlab.losses.laws import LAWS, check
+from xentlab.losses.laws.suite import TASKS
 
 
 @pytest.mark.parametrize("name", MUTANTS)

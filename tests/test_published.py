@@ -18,8 +18,8 @@ from scipy.optimize import brentq
 from support import compose_train, small_digits
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from xentlab.cli.compose import config_dir
 from xentlab.cli.published import names
+from xentlab.config.compose import config_dir
 from xentlab.errors import UserError
 from xentlab.journal import Records
 from xentlab.published import claims, neuron

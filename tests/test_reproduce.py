@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import yaml
 
-from xentlab.archive import contents, read_archive
 from xentlab.errors import UserError
 from xentlab.journal import Records, TrialRecord
 from xentlab.report import Record
 from xentlab.reproduce import ALLOWED, check_targets, judge_comparison, judge_trial
+from xentlab.reproduce.archive import contents, read_archive
 from xentlab.schema import locate, only
 
 Run = Callable[..., tuple[int, str, str]]

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from xentlab import information
-from xentlab.cli.compose import config_dir
 from xentlab.cli.console import console
+from xentlab.config.compose import config_dir
 from xentlab.errors import unknown
 
 if TYPE_CHECKING:

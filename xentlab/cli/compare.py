@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xentlab.cli.compose import compose_group, run_composed
 from xentlab.cli.console import console
 from xentlab.cli.estimate import print_estimate
 from xentlab.cli.progress import progress_bar
 from xentlab.cli.session import session
 from xentlab.comparison import Study, first_trial, make_overview, make_record, read_study, run_comparison
 from xentlab.comparison.folder import Composed, list_trials, remember, write_folder
+from xentlab.config.compose import compose_group, run_composed
 from xentlab.report import Record, headlines, print_verdict, sentences, write, write_study
 from xentlab.report.runs import in_one_line, loss_run, places, shown_tag
 from xentlab.run import Lab

@@ -20,7 +20,7 @@ def _see_own_losses() -> None:
 
 def check_loss(target: str, task: str | None) -> int:
     """Print law by law what `target` keeps; returns 0, or 1 where a law is broken."""
-    from xentlab.laws import LAWS, check
+    from xentlab.losses.laws import LAWS, check
 
     _see_own_losses()
     report = check(target, task)
@@ -43,8 +43,8 @@ def check_loss(target: str, task: str | None) -> int:
 
 def plot_loss(names: Sequence[str], out: str, classes: int) -> int:
     """Draw the losses `names` in one picture at `out`; returns 0."""
-    from xentlab.laws.curves import curve
-    from xentlab.laws.suite import resolve
+    from xentlab.losses.laws.curves import curve
+    from xentlab.losses.laws.suite import resolve
     from xentlab.report.losses import loss_curves
 
     _see_own_losses()

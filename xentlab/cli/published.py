@@ -15,11 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from xentlab import environment, published
-from xentlab.cli.compose import compose_group, config_dir, run_composed
 from xentlab.cli.console import console
 from xentlab.cli.estimate import epoch_seconds
 from xentlab.cli.progress import progress_bar
 from xentlab.cli.session import session
+from xentlab.config.compose import compose_group, config_dir, run_composed
 from xentlab.errors import UserError, unknown
 from xentlab.report.published import Reproduction, tally, text
 from xentlab.run import Lab

@@ -18,9 +18,7 @@ from rich.text import Text
 
 from xentlab import reproduce as again
 from xentlab import schema
-from xentlab.archive import Imported, export_comparison, import_archive, read_archive
 from xentlab.cli.compare import run_study
-from xentlab.cli.compose import config_dir
 from xentlab.cli.console import console
 from xentlab.cli.progress import progress_bar
 from xentlab.cli.session import session
@@ -36,10 +34,12 @@ from xentlab.comparison.folder import (
     read_protocol,
     remember,
 )
+from xentlab.config.compose import config_dir
 from xentlab.errors import UserError, unknown
 from xentlab.journal import Records, TrialRecord
 from xentlab.report import Record, Study, html, latex, markdown, print_verdict, several
 from xentlab.report.study import sentences as over_cells
+from xentlab.reproduce.archive import Imported, export_comparison, import_archive, read_archive
 from xentlab.run import Lab
 
 

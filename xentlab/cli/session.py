@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from xentlab import environment
-from xentlab.launcher.executors import executor_of
 from xentlab.run import Lab
+from xentlab.run.executors import executor_of
 from xentlab.tracking import Tracker, resolve
 
 

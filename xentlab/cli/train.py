@@ -10,13 +10,13 @@ from typing import Any
 
 from rich.table import Table
 
-from xentlab.cli.compose import run_composed
 from xentlab.cli.console import console
 from xentlab.cli.progress import progress_bar
 from xentlab.cli.session import session
+from xentlab.config.compose import run_composed
+from xentlab.config.promise import Deferred
 from xentlab.errors import UserError
 from xentlab.journal import TrialRecord, new_id
-from xentlab.launcher.deferred import Deferred
 from xentlab.metrics import LABELS
 from xentlab.run import Lab, TrainingError
 from xentlab.train import Trial, prepare

@@ -16,6 +16,7 @@ from xentlab.comparison.folder import phase
 from xentlab.errors import UserError
 from xentlab.journal import Records, TrialRecord
 from xentlab.run import Lab
+from xentlab.run.executors import present_name
 from xentlab.schema import refused
 from xentlab.train import Trial, prepare, signature
 
@@ -24,7 +25,7 @@ ALLOWED = ("xentlab.", "torch.nn.", "torchvision.models.")
 
 _OWN = ("output", "tracking", "executor")
 # On one machine: who else trained, did so on machines that are not here.
-_LOCAL = tuple(f"xentlab.launcher.{name}" for name in ("executors.inline", "auto.Auto", "processes.Processes"))
+_LOCAL = tuple(f"xentlab.run.executors.{name}" for name in ("inline", "auto.Auto", "processes.Processes"))
 # A record that asks for more is not heeded.
 _MOST_THREADS = 1024
 
@@ -81,7 +82,8 @@ def localised(config: Mapping[str, Any], own: Mapping[str, Any], device: str) ->
 def local_executor(config: Mapping[str, Any], otherwise: Mapping[str, Any]) -> Mapping[str, Any]:
     """The recorded executor where it needs this machine alone, since threads move the last bits; else `otherwise`."""
     recorded: Mapping[str, Any] = config.get("executor") or {}
-    return recorded if recorded.get("_target_") in _LOCAL else otherwise
+    target = present_name(str(recorded.get("_target_")))
+    return {**recorded, "_target_": target} if target in _LOCAL else otherwise
 
 
 @contextlib.contextmanager

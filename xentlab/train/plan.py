@@ -19,6 +19,8 @@ from xentlab.train.trial import COMPONENTS, Trial
 
 _DATA_COMPONENTS = ("regularizer", "optimizer", "schedule")
 
+ReadDataset = Callable[[Trial], Dataset]
+
 
 def structure(trial: Trial) -> str:
     """Equal for two trials exactly when they can train in one stack."""
@@ -80,3 +82,19 @@ def choose_lift(trials: Sequence[Trial], module: nn.Module, device: str) -> Lite
     if len(trials) == 1:
         return "looped"
     return "looped" if device == "cpu" and has_convolution(module) else "vectorised"
+
+
+def cut(planned: Sequence[Sequence[Trial]], dataset: ReadDataset) -> list[Sequence[Trial]]:
+    """The stacks in their order as they are handed out to workers, with every looped one as its single trials.
+
+    Trials of a looped stack train one after another and know nothing of each other, so each is a unit of its own: all
+    workers have work to the end, and whoever takes a lost or interrupted one up finds its checkpoint whatever else is
+    left to do. A stack that trains as one tensor program stays whole; `trainer.max_stack` makes it smaller.
+    """
+    pieces: list[Sequence[Trial]] = []
+    for stack in planned:
+        if len(stack) > 1 and lift_of(stack, dataset(stack[0])) == "looped":
+            pieces += [[trial] for trial in stack]
+        else:
+            pieces.append(stack)
+    return pieces

@@ -1,6 +1,6 @@
 """The laws of losses: what every loss must do, and what it declares of itself, tried on the smallest inputs first.
 
-    from xentlab.laws import assert_lawful
+    from xentlab.losses.laws import assert_lawful
 
     def test_mine():
         assert_lawful(my_loss)
@@ -12,7 +12,7 @@ By theme: `numerics` (shape, finiteness, gradient), `symmetry` (independence, re
 both forms of a target, weights) and `identities` (limits, proper scoring). To add a law: see `contract`.
 """
 
-from xentlab.laws.contract import Counterexample, Law, Skipped
-from xentlab.laws.suite import LAWS, Report, Row, assert_lawful, check
+from xentlab.losses.laws.contract import Counterexample, Law, Skipped
+from xentlab.losses.laws.suite import LAWS, Report, Row, assert_lawful, check
 
 __all__ = ["LAWS", "Counterexample", "Law", "Report", "Row", "Skipped", "assert_lawful", "check"]

@@ -1,7 +1,7 @@
 """Hydra's launcher `stack`: all jobs are called first, then the work that they share runs together.
 
 Composition, job directories, HydraConfig, callbacks and returns are Hydra's own: each job goes through `run_job`, as
-with Hydra's basic launcher. What is added: a job whose function returns `deferred.Deferred` is finished after the last
+with Hydra's basic launcher. What is added: a job whose function returns `promise.Deferred` is finished after the last
 job has been called, back in its own directory and logging, with the value or the exception put in its JobReturn, and
 only then do its callbacks hear of its end.
 
@@ -36,8 +36,8 @@ from hydra.core.utils import (
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from xentlab.launcher.composer import RememberingLoader
-from xentlab.launcher.deferred import Deferred, run_batches, waiting
+from xentlab.config.loader import RememberingLoader
+from xentlab.config.promise import Deferred, run_batches, waiting
 
 log = logging.getLogger(__name__)
 

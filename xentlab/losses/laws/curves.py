@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from xentlab.errors import UserError
-from xentlab.laws.cases import one_true, space
-from xentlab.laws.contract import subject
 from xentlab.losses.contract import spec_of
+from xentlab.losses.laws.cases import one_true, space
+from xentlab.losses.laws.contract import subject
 from xentlab.losses.links import probabilities
 
 

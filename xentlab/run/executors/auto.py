@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from xentlab.data import Dataset, split
-from xentlab.launcher.pieces import cut
-from xentlab.launcher.processes import Processes, cores
 from xentlab.models import initial
+from xentlab.run.executors.processes import Processes, cores
 from xentlab.train import Trial, lift_of, stacks
+from xentlab.train.plan import cut
 
 WORTH_S = 30.0
 LONGEST = 0.75  # of the whole time

@@ -1,10 +1,10 @@
 """What runs on the other side: a process that trains units.
 
-`python -m xentlab.launcher.worker` is a worker of `processes`. It reads one order a line on stdin, `{"unit", "again"}`
-as JSON, and answers on stdout: `{"done": failure or null}` once per order, `{"epoch": n}` after each epoch, `{"beat":
-n}` every second. Nothing else reaches that channel: what libraries print goes to stderr. When its stdin ends or its
-parent is gone it interrupts itself, so that its trials are marked, and ends within about a second. `work` does one unit
-for Ray and Slurm; nothing slow is imported before it is called.
+`python -m xentlab.run.executors.worker` is a worker of `processes`. It reads one order a line on stdin, `{"unit",
+"again"}` as JSON, and answers on stdout: `{"done": failure or null}` once per order, `{"epoch": n}` after each epoch,
+`{"beat": n}` every second. Nothing else reaches that channel: what libraries print goes to stderr. When its stdin ends
+or its parent is gone it interrupts itself, so that its trials are marked, and ends within about a second. `work` does
+one unit for Ray and Slurm; nothing slow is imported before it is called.
 """
 
 from __future__ import annotations

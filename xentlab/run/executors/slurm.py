@@ -20,13 +20,13 @@ from typing import Annotated, Any, Literal
 
 from xentlab.data import Dataset
 from xentlab.errors import UserError
-from xentlab.launcher.executors import need
-from xentlab.launcher.pieces import cut
-from xentlab.launcher.processes import WATCH_S, given_up
-from xentlab.launcher.worker import importable, interrupt, task, work
 from xentlab.run import Failure, Unit
+from xentlab.run.executors import need
+from xentlab.run.executors.processes import WATCH_S, given_up
+from xentlab.run.executors.worker import importable, interrupt, task, work
 from xentlab.schema import Range
 from xentlab.train import Trial
+from xentlab.train.plan import cut
 
 PATIENCE_S = {"slurm": 60.0, "local": 10.0}  # what cancelled jobs get to end in order
 DRIVER_SILENCE_S = {"slurm": 60.0, "local": 5.0}  # after so long without a touch the command counts as gone

@@ -1,6 +1,7 @@
-"""Which executor the config names; a worker's module and its libraries are imported only when it is chosen.
+"""Who trains the stacks of a command: which executor the config names, one module each.
 
-To add one: a class with the methods of `xentlab.run.Executor` whose knobs are keyword-only, and its file in
+An executor takes stacks and gives back results. Its module and the libraries that it needs are imported only when it
+is chosen. To add one: a class with the methods of `xentlab.run.Executor` whose knobs are keyword-only, and its file in
 `configs/executor`.
 """
 
@@ -15,6 +16,20 @@ from xentlab.schema import build
 
 if TYPE_CHECKING:
     from xentlab.run import Executor
+
+# What records made by earlier versions call an executor.
+_FORMER = {
+    "xentlab.launcher.executors.inline": "xentlab.run.executors.inline",
+    **{
+        f"xentlab.launcher.{name}": f"xentlab.run.executors.{name}"
+        for name in ("auto.Auto", "processes.Processes", "ray_cluster.RayCluster", "slurm.Slurm")
+    },
+}
+
+
+def present_name(target: str) -> str:
+    """The dotted path by which an executor is known now, of whatever version the name is."""
+    return _FORMER.get(target, target)
 
 
 def executor_of(config: Mapping[str, Any]) -> Executor | None:

@@ -3,7 +3,7 @@
 Where a declaration can be true or false, it is held to both: a loss that declares `shift_invariant=False` must change
 under a constant. What a loss without a declaration cannot be asked is skipped.
 
-To add one: a function that obeys `xentlab.laws.contract`, its entry in `xentlab.laws.suite`, and a mutant in the tests
+To add one: a function that obeys `laws.contract`, its entry in `laws.suite`, and a mutant in the tests
 that breaks it.
 """
 
@@ -12,8 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from xentlab.laws.cases import cases, one_hot, one_true, space, spread
-from xentlab.laws.contract import Counterexample, Finding, Skipped, Subject, differs
+from xentlab.losses.laws.cases import cases, one_hot, one_true, space, spread
+from xentlab.losses.laws.contract import Counterexample, Finding, Skipped, Subject, differs
 
 
 def independence(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:

@@ -1,6 +1,6 @@
 """Laws of what a loss says of itself: the losses that it contains as limits, and what it is minimised by.
 
-To add one: a function that obeys `xentlab.laws.contract`, its entry in `xentlab.laws.suite`, and a mutant in the tests
+To add one: a function that obeys `laws.contract`, its entry in `laws.suite`, and a mutant in the tests
 that breaks it.
 """
 
@@ -14,9 +14,9 @@ from torch import Tensor
 
 from xentlab import losses
 from xentlab.errors import UserError
-from xentlab.laws.cases import draw_target, one_true, space
-from xentlab.laws.contract import Counterexample, Finding, Skipped, Subject, show, slope_of, subject
 from xentlab.losses.contract import Limit
+from xentlab.losses.laws.cases import draw_target, one_true, space
+from xentlab.losses.laws.contract import Counterexample, Finding, Skipped, Subject, show, slope_of, subject
 from xentlab.losses.links import probabilities
 
 _STEPS = 40

@@ -17,11 +17,11 @@ from typing import Annotated, Any
 
 from xentlab.data import Dataset
 from xentlab.errors import UserError
-from xentlab.launcher.pieces import cut
-from xentlab.launcher.pool import Worker, end
 from xentlab.run import Failure, Unit
+from xentlab.run.executors.pool import Worker, end
 from xentlab.schema import Range
 from xentlab.train import Trial
+from xentlab.train.plan import cut
 
 WATCH_S = 0.5  # between two looks at the workers' journals
 SILENCE_S = 30.0  # a worker that says nothing for so long is lost; it beats every second

@@ -1,6 +1,6 @@
 """Laws of shape and number: what a loss returns, that it is finite, that its gradient is its gradient.
 
-To add one: a function that obeys `xentlab.laws.contract`, its entry in `xentlab.laws.suite`, and a mutant in the tests
+To add one: a function that obeys `laws.contract`, its entry in `laws.suite`, and a mutant in the tests
 that breaks it.
 """
 
@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xentlab.laws.cases import Case, cases, draw_knob, extremes, float_knobs, kinds, one_true, space, spread
-from xentlab.laws.contract import Counterexample, Finding, LossError, Skipped, Subject, sentence
+from xentlab.losses.laws.cases import Case, cases, draw_knob, extremes, float_knobs, kinds, one_true, space, spread
+from xentlab.losses.laws.contract import Counterexample, Finding, LossError, Skipped, Subject, sentence
 
 _LARGEST = 1e4
 

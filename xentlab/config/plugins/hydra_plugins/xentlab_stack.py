@@ -1,4 +1,4 @@
-"""The class by which Hydra knows the launcher `stack`; what it does stands in `xentlab.launcher.stack`."""
+"""The class by which Hydra knows the launcher `stack`; what it does stands in `xentlab.config.launcher`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from xentlab.launcher.composer import RememberingLoader
-from xentlab.launcher.stack import launch
+from xentlab.config.launcher import launch
+from xentlab.config.loader import RememberingLoader
 
 
 class StackLauncher(Launcher):

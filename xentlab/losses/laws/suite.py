@@ -10,10 +10,19 @@ from typing import Any, Literal
 import torch
 
 from xentlab.errors import UserError, unknown
-from xentlab.laws import identities, numerics, symmetry, training
-from xentlab.laws.contract import Counterexample, Finding, Law, LossError, Skipped, Subject, check_signature, subject
 from xentlab.losses.catalogue import catalogue
 from xentlab.losses.contract import spec_of
+from xentlab.losses.laws import identities, numerics, symmetry, training
+from xentlab.losses.laws.contract import (
+    Counterexample,
+    Finding,
+    Law,
+    LossError,
+    Skipped,
+    Subject,
+    check_signature,
+    subject,
+)
 from xentlab.schema import locate
 
 TASKS = ("multiclass", "multilabel", "segmentation")

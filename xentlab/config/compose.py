@@ -22,7 +22,7 @@ def config_dir() -> Path:
 def run_composed(config_name: str, overrides: Sequence[str], job: Callable[[dict[str, Any], list[str]], Any]) -> None:
     """Compose `config_name` with Hydra's command line and call `job(config, overrides)` for each job of it.
 
-    What `job` returns is what a sweeper sees; it may be a promise, `xentlab.launcher.deferred.Deferred`.
+    What `job` returns is what a sweeper sees; it may be a promise, `xentlab.config.promise.Deferred`.
 
     Raises:
         UserError: Hydra could not make sense of the command line.
@@ -33,8 +33,8 @@ def run_composed(config_name: str, overrides: Sequence[str], job: Callable[[dict
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from xentlab.launcher.deferred import settled
-    from xentlab.launcher.stack import register
+    from xentlab.config.launcher import register
+    from xentlab.config.promise import settled
 
     def task(config: DictConfig) -> Any:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from xentlab import __version__
-from xentlab.archive import contents, events
 from xentlab.comparison.folder import folder_group, groups_below, load_protocol
 from xentlab.errors import UserError
 from xentlab.journal import Records
+from xentlab.reproduce import contents, events
 
 __all__ = ["Archive", "Imported", "export_comparison", "import_archive", "read_archive"]
 

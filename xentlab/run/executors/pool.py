@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-COMMAND = (sys.executable, "-P", "-m", "xentlab.launcher.worker")
+COMMAND = (sys.executable, "-P", "-m", "xentlab.run.executors.worker")
 
 
 class Worker:

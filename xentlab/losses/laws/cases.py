@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xentlab.laws.contract import Subject
+from xentlab.losses.laws.contract import Subject
 from xentlab.schema import Knob
 
 Kind = Literal["index", "soft"]

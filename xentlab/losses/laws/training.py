@@ -1,6 +1,6 @@
 """Laws of how the training step uses a loss: stacked over trials, on both forms of a target, under weights.
 
-To add one: a function that obeys `xentlab.laws.contract`, its entry in `xentlab.laws.suite`, and a mutant in the tests
+To add one: a function that obeys `laws.contract`, its entry in `laws.suite`, and a mutant in the tests
 that breaks it.
 """
 
@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xentlab.laws.cases import Case, cases, draw_knob, float_knobs, one_hot, space
-from xentlab.laws.contract import (
+from xentlab.losses.laws.cases import Case, cases, draw_knob, float_knobs, one_hot, space
+from xentlab.losses.laws.contract import (
     Counterexample,
     Finding,
     LossError,

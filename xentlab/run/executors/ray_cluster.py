@@ -18,13 +18,13 @@ from typing import Annotated, Any
 from xentlab.data import Dataset
 from xentlab.errors import UserError
 from xentlab.journal import new_id
-from xentlab.launcher.executors import need
-from xentlab.launcher.pieces import cut
-from xentlab.launcher.processes import WATCH_S, given_up
-from xentlab.launcher.worker import sees, task, work
 from xentlab.run import Failure, Unit
+from xentlab.run.executors import need
+from xentlab.run.executors.processes import WATCH_S, given_up
+from xentlab.run.executors.worker import sees, task, work
 from xentlab.schema import Range
 from xentlab.train import Trial
+from xentlab.train.plan import cut
 
 PATIENCE_S = 5.0  # what a task gets to end in order
 PROBE_S = 60.0  # what a node gets to say whether it sees the output directory
