@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from test_report import Outline, example
+from report_lab import Outline, example
 
 from xentlab import report
 from xentlab.errors import UserError

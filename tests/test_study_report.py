@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_report import HOSTILE, Outline, example
+from report_lab import HOSTILE, Outline, example
 
 from xentlab import report
 from xentlab.comparison import make_overview

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_report import example
+from report_lab import example
 from tracking_lab import Lab, a_small_lab, runs
 
 from xentlab import tracking
