@@ -36,3 +36,13 @@ def run(here: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[...
     assert Path.cwd() == here
     yield call
     GlobalHydra.instance().clear()
+
+
+@pytest.fixture
+def registered(hydra_restore_singletons: None) -> Iterator[None]:  # noqa: ARG001
+    """The launcher `stack` is known to Hydra, and nothing of it stays behind."""
+    from xentlab.config.launcher import register
+
+    register()
+    yield
+    GlobalHydra.instance().clear()

@@ -1,0 +1,130 @@
+"""Sweeps from the command line: each job composed as Hydra composes it, under either launcher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.hydra import Hydra
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from launcher_lab import Run, Work
+from omegaconf import DictConfig, OmegaConf
+
+from xentlab.config.compose import config_dir, run_composed
+from xentlab.config.loader import RememberingLoader
+from xentlab.config.promise import Deferred
+from xentlab.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("registered")
+
+
+JOBS = [
+    ["loss=ce", "seed=0"],
+    ["loss=mse", "seed=0"],
+    ["loss=ce", "seed=1", "optimizer=adam", "optimizer.lr=0.3"],
+    ["loss=ce", "seed=0"],
+    ["loss=compound", "loss.terms={ce: {}}", "+own.key=1", "~trainer.max_stack"],
+    ["~schedule", "loss=ce", "trainer.epochs=2"],
+    ["loss=ce", "optimizer=adam", "output.root=${loss._target_}"],
+]
+
+
+def test_a_job_is_composed_as_by_hydras_own_loader(here: Path) -> None:  # noqa: ARG001
+    """Down to the metadata: flags, types and the text of the whole config, Hydra's node with it."""
+    hydra = Hydra.create_main_hydra_file_or_module(None, None, str(config_dir()), "train")
+    overrides = ["hydra/launcher=stack", "hydra.sweep.dir=sweep"]
+    master = hydra.compose_config("train", overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=False)
+    stock = hydra.config_loader
+    assert isinstance(stock, ConfigLoaderImpl)
+    quick = RememberingLoader(stock)
+
+    def whole(config: DictConfig) -> tuple[Any, ...]:
+        flags = [(OmegaConf.is_struct(n), OmegaConf.is_readonly(n), OmegaConf.get_type(n)) for n in nodes(config)]
+        return OmegaConf.to_yaml(config), OmegaConf.to_yaml(config.optimizer, resolve=True), flags
+
+    def nodes(config: DictConfig) -> list[DictConfig]:
+        inner = [config._get_node(k) for k in config]
+        return [config] + [m for n in inner if isinstance(n, DictConfig) and not n._is_none() for m in nodes(n)]
+
+    made: list[DictConfig] = []
+    for job in JOBS * 2:
+        wanted = whole(stock.load_sweep_config(master, list(job)))
+        assert whole(quick.for_job(master, list(job))) == wanted
+        looked = quick.load_sweep_config(master, list(job))
+        config = quick.for_job(master, list(job))
+        assert config is looked
+        assert whole(config) == wanted
+        assert all(config is not other for other in made)
+        made.append(config)
+        config.seed, config.optimizer.lr, config.hydra.job.num = 99, 99.0, 99  # a job's own to change
+
+
+@pytest.mark.parametrize("job", [["loss=cee"], ["optimizer.l=1"], ["loss=ce,mse"], ["loss"]])
+def test_what_does_not_compose_is_refused_as_by_hydras_own_loader(here: Path, job: list[str]) -> None:  # noqa: ARG001
+    hydra = Hydra.create_main_hydra_file_or_module(None, None, str(config_dir()), "train")
+    master = hydra.compose_config("train", [], run_mode=RunMode.MULTIRUN, with_log_configuration=False)
+    assert isinstance(hydra.config_loader, ConfigLoaderImpl)
+    quick = RememberingLoader(hydra.config_loader)
+    quick.for_job(master, ["loss=mse"])
+    said = []
+    for load in (hydra.config_loader.load_sweep_config, quick.load_sweep_config, quick.for_job):
+        with pytest.raises(HydraException) as error:
+            load(master, list(job))
+        said.append((type(error.value), str(error.value)))
+    assert said[0] == said[1] == said[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "runs"),
+    [
+        (["seed=3"], [[3]]),
+        (["-m", "hydra/launcher=basic", "seed=1,2"], [[1], [2]]),
+        (["-m", "hydra/launcher=stack", "seed=1,2"], [[1, 2]]),
+    ],
+)
+def test_a_job_of_a_command_may_defer_under_any_launcher(
+    here: Path, arguments: list[str], runs: list[list[int]]
+) -> None:
+    work = Work()
+    run_composed("train", arguments, lambda config, _: work.defer(config["seed"]))
+    assert work.runs == runs
+    assert not work.pending
+    assert (here / "xentlab-runs" / "sweeps").exists() == ("-m" in arguments)
+
+
+@pytest.mark.parametrize("name", ["basic", "stack"])
+def test_a_jobs_failure_reaches_the_command_after_all_jobs(here: Path, name: str) -> None:  # noqa: ARG001
+    called, work = [], Work()
+
+    def job(config: dict[str, Any], _: list[str]) -> Deferred:
+        called.append(config["seed"])
+        if config["seed"] == 1:
+            raise UserError("seed 1 is refused.")
+        return work.defer(config["seed"])
+
+    with pytest.raises(UserError, match=r"seed 1 is refused\."):
+        run_composed("train", ["-m", f"hydra/launcher={name}", "seed=1,2,3"], job)
+    assert called == [1, 2, 3]
+    assert sorted(work.squares) == [2, 3]
+
+
+def test_the_command_line_takes_both_launchers_and_names_them(run: Run, here: Path) -> None:
+    words = ("loss=ce,mse", "trainer.epochs=1", "tracking=off")
+    ends = {}
+    for name in ("basic", "stack"):
+        code, out, err = run("train", "-m", f"hydra/launcher={name}", f"output.root={name}", *words)
+        assert (code, err) == (0, "")
+        ends[name] = [line.partition("test error ")[2].partition(",")[0] for line in out.splitlines()]
+        (sweep,) = (here / name / "sweeps").iterdir()
+        assert sorted(p.name for p in sweep.iterdir()) == ["0", "1", "multirun.yaml"]
+    assert len(ends["basic"]) == 2
+    assert all(ends["basic"])
+    assert ends["basic"] == ends["stack"]
+    code, _, err = run("train", "-m", "hydra/launcher=stac", *words)
+    assert (code, err) == (
+        2,
+        "xentlab: Unknown hydra/launcher 'stac'. Did you mean 'stack'? Available: basic, stack.\n",
+    )
