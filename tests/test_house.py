@@ -17,7 +17,16 @@ from xentlab.data import soften, split
 from xentlab.schema import knobs, locate
 from xentlab.train import Trainer
 
-PACKAGE = Path(__file__).parent.parent / "xentlab"
+CHECKOUT = Path(__file__).parent.parent
+PACKAGE = CHECKOUT / "xentlab"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def module_name(file: Path) -> str:
+    return ".".join([*file.relative_to(CHECKOUT).parts[:-1], file.stem]).removesuffix(".__init__")
+
+
+MODULES = {module_name(file): file for file in FILES}
 
 # What a module may import lies on a lower floor, or in its own room.
 FLOORS = {
@@ -32,6 +41,7 @@ FLOORS = {
 }  # fmt: skip
 # Neighbours on one floor that may know each other.
 GRANTED = {("models", "data"), ("losses", "step"), ("schema", "errors")}
+GRANTED |= {("metrics", "data")}  # for a type alone; goes when tasks have a room of their own
 # Libraries that are slow, large or fickle have one door each.
 DOORS = {
     "mlflow": {"tracking"},
@@ -62,7 +72,8 @@ def imports(file: Path) -> list[tuple[str, bool]]:
         if isinstance(node, ast.Import):
             found += [(alias.name, id(node) in typed) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names = [node.module] if node.module != "xentlab" else [f"xentlab.{a.name}" for a in node.names]
+            whole = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name in MODULES else node.module for name in whole]
             found += [(name, id(node) in typed) for name in names]
     return found
 
@@ -77,9 +88,6 @@ def room(file: Path) -> str:
     return room_of([part.removesuffix(".py") for part in file.relative_to(PACKAGE).parts])
 
 
-FILES = sorted(PACKAGE.rglob("*.py"))
-
-
 def test_there_are_files_to_look_at() -> None:
     assert len(FILES) > 40
     assert {room(f) for f in FILES} <= FLOORS.keys()
@@ -88,14 +96,57 @@ def test_there_are_files_to_look_at() -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
 def test_arrows_point_downwards(file: Path) -> None:
     here = room(file)
-    for name, typed in imports(file):
+    for name, _ in imports(file):
         parts = name.split(".")
-        if parts[0] != "xentlab" or len(parts) < 2 or typed:
+        if parts[0] != "xentlab" or len(parts) < 2:
             continue
         there = room_of(parts[1:])
-        if there == "__version__" or there == here or (here, there) in GRANTED:
+        if there == here or (here, there) in GRANTED:
             continue
         assert FLOORS[there] < FLOORS[here], f"{here} (floor {FLOORS[here]}) imports {there} (floor {FLOORS[there]})"
+
+
+def circles(arrows: dict[str, set[str]]) -> list[set[str]]:
+    """The sets of modules that reach each other, by Tarjan: no room hides a circle, nor do names for types alone."""
+    number: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    waiting: list[str] = []
+    found: list[set[str]] = []
+
+    def visit(module: str) -> None:
+        number[module] = lowest[module] = len(number)
+        waiting.append(module)
+        for other in sorted(arrows[module]):
+            if other not in number:
+                visit(other)
+                lowest[module] = min(lowest[module], lowest[other])
+            elif other in waiting:
+                lowest[module] = min(lowest[module], number[other])
+        if lowest[module] == number[module]:
+            place = waiting.index(module)
+            if len(waiting) - place > 1:
+                found.append(set(waiting[place:]))
+            del waiting[place:]
+
+    for module in arrows:
+        if module not in number:
+            visit(module)
+    return found
+
+
+# Circles that still stand: this set only ever shrinks.
+KNOWN = [
+    {"xentlab.train.fit", "xentlab.train.outcome"},
+    {"xentlab.run.lab", "xentlab.run.training", "xentlab.run.unit"},
+]
+
+
+def test_no_module_reaches_itself() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}) == [{"b", "c"}]
+    arrows = {name: {other for other, _ in imports(file)} & MODULES.keys() - {name} for name, file in MODULES.items()}
+    assert sum(map(len, arrows.values())) > 300
+    new = [circle for circle in circles(arrows) if not any(circle <= known for known in KNOWN)]
+    assert new == []
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
@@ -108,9 +159,19 @@ def test_every_library_has_its_door(file: Path) -> None:
             assert room(file) not in WITHOUT_TORCH
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
-def test_no_module_outgrows_a_page(file: Path) -> None:
-    assert len(file.read_text().splitlines()) <= 300
+# Files that are still longer: this set only ever shrinks.
+LONG = {"scripts/bench_scaling.py", "scripts/bench_stack.py", "scripts/bench_sweep.py"}
+
+
+@pytest.mark.parametrize("folder", ["xentlab", "tests", "scripts"])
+def test_no_file_outgrows_a_page(folder: str) -> None:
+    lines = {
+        str(file.relative_to(CHECKOUT)): len(file.read_text().splitlines())
+        for file in (CHECKOUT / folder).rglob("*")
+        if file.suffix in (".py", "") and file.is_file()
+    }
+    assert lines
+    assert {name for name, count in lines.items() if count > 300} <= LONG
 
 
 def run_python(code: str) -> set[str]:
