@@ -17,7 +17,7 @@ from support import DATA, needs_camvid, needs_mnist
 
 from xentlab.journal import Records
 from xentlab.report import Record, Study, sentences
-from xentlab.report.study import sentences as over_cells
+from xentlab.report.conclusions import study_sentences as over_cells
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -49,6 +49,7 @@ DOORS = {
     "omegaconf": {"config"},
     "torchvision": {"data", "models"},
     "matplotlib": {"report"},
+    "jinja2": {"report"},
     "sklearn": {"data"},
     "PIL": {"data"},
     "ray": {"run.executors"},

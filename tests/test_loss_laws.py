@@ -21,7 +21,7 @@ from xentlab.losses.catalogue import catalogue
 from xentlab.losses.contract import spec_of
 from xentlab.losses.laws import LAWS, assert_lawful, check
 from xentlab.losses.laws.curves import curve
-from xentlab.report.losses import loss_curves
+from xentlab.report.loss_curves import loss_curves
 from xentlab.schema import knobs
 
 CATALOGUE = catalogue()

@@ -13,6 +13,7 @@ import pytest
 from report_lab import LOSSES, example
 
 from xentlab import report
+from xentlab.report import tables
 from xentlab.report.record import Record
 
 
@@ -59,9 +60,9 @@ def test_latex_is_balanced_and_marks_the_best(record):
 def test_the_terminal_shows_table_and_sentences(record):
     from rich.console import Console
 
-    header, rows = report.verdict_rows(record)
-    assert len(rows) == len(LOSSES)
-    assert {len(row) for row in rows} == {len(header)}
+    table = tables.deciding(record)
+    assert len(table.rows) == len(LOSSES)
+    assert {len(row) for row in table.rows} == {len(table.header)}
     console = Console(file=io.StringIO(), width=200, color_system=None)
     report.print_verdict(record, console)
     shown = console.file.getvalue()
@@ -72,7 +73,8 @@ def test_the_terminal_shows_table_and_sentences(record):
 def test_a_record_is_laid_out_without_matplotlib_until_something_is_drawn():
     code = (
         "import sys, xentlab.report as r, xentlab.analysis\n"
-        "heavy = [m for m in ('matplotlib', 'rich', 'torch', 'pandas', 'scipy.stats', 'mlflow') if m in sys.modules]\n"
+        "names = ('matplotlib', 'jinja2', 'rich', 'torch', 'pandas', 'scipy.stats', 'mlflow')\n"
+        "heavy = [m for m in names if m in sys.modules]\n"
         "sys.exit(','.join(heavy) or 0)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -10,7 +10,7 @@ import pytest
 from report_lab import Outline, example
 
 from xentlab import analysis, report
-from xentlab.report import words
+from xentlab.report import numbers
 from xentlab.report.record import Record
 
 
@@ -21,7 +21,7 @@ def record():
 
 def test_the_sentences_say_the_verdicts(record):
     mse, focal, bce, unstable = report.sentences(record)
-    row = words.row_of(record.primary, "mse")
+    row = numbers.row_of(record.primary, "mse")
     pattern = (
         r"mse is worse than ce on test error by (\S+) points \[(\S+), (\S+)\], n = 10, p = (\S+); worse on NLL; equi.*"
     )
@@ -71,18 +71,18 @@ def test_given_sentences_are_kept(record):
     ],
 )
 def test_numbers(value, digits, sign, text):
-    assert words.number(value, digits, sign=sign) == text
+    assert numbers.number(value, digits, sign=sign) == text
 
 
 @pytest.mark.parametrize(
     ("widths", "digits"), [([0.3], 2), ([0.03, None], 3), ([], 3), ([25.0], 0), ([1e-9], 6), ([0.0], 3)]
 )
 def test_intervals_decide_the_digits(widths, digits):
-    assert words.decimals(widths) == digits
+    assert numbers.decimals(widths) == digits
 
 
 @pytest.mark.parametrize(
     ("p", "text"), [(None, "–"), (0.0004, "< 0.001"), (0.0312, "0.031"), (0.5, "0.50"), (1.0, "1.00")]
 )
 def test_p_values(p, text):
-    assert words.p_value(p) == text
+    assert numbers.p_value(p) == text

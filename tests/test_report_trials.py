@@ -10,6 +10,7 @@ from PIL import Image
 
 from xentlab import report
 from xentlab.errors import UserError
+from xentlab.report import trial_pictures
 
 
 def test_the_curves_of_one_trial(tmp_path):
@@ -53,7 +54,7 @@ def test_masks_show_each_class_in_its_colour(tmp_path):
     path = report.masks(images, truth, prediction, ["sky", "road"], tmp_path / "masks.png", ignore_index=9)
     with Image.open(path) as image:
         found = {colour for count, colour in image.convert("RGB").getcolors(1_000_000) if count > 2000}
-    black, first = [tuple(np.round(c * 255).astype(int).tolist()) for c in report.figures.class_colours(2)]
+    black, first = [tuple(np.round(c * 255).astype(int).tolist()) for c in trial_pictures.class_colours(2)]
     assert found >= {black, first, (200, 200, 200), (158, 158, 158)}
 
 
@@ -63,4 +64,4 @@ def test_masks_refuse_what_does_not_fit(tmp_path):
         report.masks(images[..., :2], mask, mask, ["a"], tmp_path / "m.png")
     with pytest.raises(UserError, match="prediction must hold indices of 1 classes, got 3"):
         report.masks(images, mask, mask + 3, ["a"], tmp_path / "m.png")
-    assert len({tuple(c) for c in report.figures.class_colours(24)}) == 24
+    assert len({tuple(c) for c in trial_pictures.class_colours(24)}) == 24

@@ -18,8 +18,9 @@ from xentlab import tracking
 from xentlab.cli import service
 from xentlab.errors import UserError
 from xentlab.journal import Records, TrialRecord, new_id
+from xentlab.report.conclusions import in_one_line
 from xentlab.report.record import Record
-from xentlab.report.runs import in_one_line, loss_run, places, shown_tag
+from xentlab.report.runs import loss_run, places, shown_tag
 from xentlab.tracking import content, views
 from xentlab.tracking.settings import load
 

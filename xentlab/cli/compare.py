@@ -19,7 +19,8 @@ from xentlab.comparison import Study, first_trial, make_overview, make_record, r
 from xentlab.comparison.folder import Composed, list_trials, remember, write_folder
 from xentlab.config.compose import compose_group, run_composed
 from xentlab.report import Record, headlines, print_verdict, sentences, write, write_study
-from xentlab.report.runs import in_one_line, loss_run, places, shown_tag
+from xentlab.report.conclusions import in_one_line
+from xentlab.report.runs import loss_run, places, shown_tag
 from xentlab.run import Lab
 
 

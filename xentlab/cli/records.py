@@ -14,7 +14,6 @@ from typing import Any
 
 import yaml
 from rich.table import Table
-from rich.text import Text
 
 from xentlab import reproduce as again
 from xentlab import schema
@@ -37,8 +36,7 @@ from xentlab.comparison.folder import (
 from xentlab.config.compose import config_dir
 from xentlab.errors import UserError, unknown
 from xentlab.journal import Records, TrialRecord
-from xentlab.report import Record, Study, html, latex, markdown, print_verdict, several
-from xentlab.report.study import sentences as over_cells
+from xentlab.report import Record, Study, html, latex, markdown, print_verdict
 from xentlab.reproduce.archive import Imported, export_comparison, import_archive, read_archive
 from xentlab.run import Lab
 
@@ -69,22 +67,16 @@ def report(name: str, kind: str, root: str) -> int:
     folder = find_comparison(Path(root), name)
     found = load(folder)
     if kind == "html":
-        page = several.html(found) if isinstance(found, Study) else html(found)
-        _write(folder / "report.html", page)
+        _write(folder / "report.html", html(found))
         print((folder / "report.html").absolute())
     elif kind == "md":
-        print(several.markdown(found) if isinstance(found, Study) else markdown(found), end="")
+        print(markdown(found), end="")
     elif kind == "tex":
-        print(several.latex(found) if isinstance(found, Study) else latex(found), end="")
+        print(latex(found), end="")
     elif kind == "json":
         print(json.dumps(found.to_json(), indent=1, ensure_ascii=False))
     else:
-        for cell, record in _cells(found).items():
-            if cell:
-                print(cell)
-            print_verdict(record, console())
-        for sentence, _ in over_cells(found).values() if isinstance(found, Study) else ():
-            console().print(Text(sentence))
+        print_verdict(found, console())
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from xentlab.published import neuron, verdicts
 from xentlab.published.plan import Plan
 from xentlab.published.trainings import Phase, Ran, run_arms, seconds, values_of, ways
-from xentlab.report.published import Arm, Picture, Reproduction, page, tally, text
+from xentlab.report.published import Arm, Lines, Reproduction, page, tally, text
 from xentlab.run import Lab
 from xentlab.train import Trial
 
@@ -83,10 +83,10 @@ def _exact(plan: Plan) -> dict[str, Any]:
     rates = "the source's rates, " + ", ".join(f"{name} {rate:g}" for name, rate in wanted.rates.items())
     one = f"one rate, {wanted.equal_rate:g}"
     pictures = [
-        Picture(f"Cost against epoch at {rates}", "cost", {k: t.cost for k, t in lines.items()}),
-        Picture(f"Cost against epoch at {one}", "cost", {k: t.cost for k, t in same.items()}),
-        Picture(f"Output against epoch at {rates}", "output", {k: t.output for k, t in lines.items()}),
-        Picture(f"Output against epoch at {one}", "output", {k: t.output for k, t in same.items()}),
+        Lines(f"Cost against epoch at {rates}", "cost", {k: t.cost for k, t in lines.items()}),
+        Lines(f"Cost against epoch at {one}", "cost", {k: t.cost for k, t in same.items()}),
+        Lines(f"Output against epoch at {rates}", "output", {k: t.output for k, t in lines.items()}),
+        Lines(f"Output against epoch at {one}", "output", {k: t.output for k, t in same.items()}),
     ]
     shown = {name: "never" if value is None else f"{value:.6g}" for name, value in exact.items()}
     return {"findings": verdicts.exact_findings(plan, exact), "pictures": pictures, "quantities": shown}

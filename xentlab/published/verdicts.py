@@ -9,8 +9,8 @@ from xentlab.published import claims
 from xentlab.published.claims import Claim, Judged
 from xentlab.published.plan import Plan
 from xentlab.published.trainings import Ran, is_percent, values_of
+from xentlab.report.numbers import decimals, number
 from xentlab.report.published import Finding, Tried
-from xentlab.report.words import decimals, number
 
 Column = Mapping[str, Sequence[float | None]]
 """Arm -> one value per seed, None where the trial diverged."""

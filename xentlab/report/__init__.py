@@ -1,9 +1,9 @@
 """Reports: a record in, pages out. Nothing is computed here but layout, and matplotlib is imported only when drawing.
 
-`Record` says what a report needs; `html`, `markdown`, `latex` and `print_verdict` lay it out, `write` puts all of them
-in a folder. A `Study` holds several records as cells; `write_study` does the same for it. `save_curves` and `masks`
-draw single trials. To add a format: a function that takes the record, one that takes the study, and their lines in
-`write` and `write_study`.
+`Record` says what a report needs, and a `Study` holds several records as cells. `outline` says what stands in a report
+and in which order, `tables` and `charts` make its parts, and `render` turns them into text; `write` puts every format
+into a folder. `save_curves` and `masks` draw single trials. To add a format: a module in `render`, its line in
+`_write`.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xentlab.report import several
+from xentlab.report import outline, tables
+from xentlab.report.blocks import Document
 from xentlab.report.border import load
-from xentlab.report.figures import masks, save_curves, training_curves
-from xentlab.report.page import html
-from xentlab.report.plain import latex, markdown
+from xentlab.report.conclusions import sentences, study_sentences
 from xentlab.report.record import Record
-from xentlab.report.study import Cell, Overview, Study
-from xentlab.report.study import sentences as study_sentences
-from xentlab.report.tables import terminal
-from xentlab.report.words import sentences
+from xentlab.report.render import latex as to_latex
+from xentlab.report.render import markdown as to_markdown
+from xentlab.report.render import page as to_page
+from xentlab.report.render import terminal
+from xentlab.report.study import Overview, Study, StudyCell
+from xentlab.report.trial_pictures import masks, save_curves, training_curves
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,7 +41,6 @@ __all__ = [
     "save_curves",
     "sentences",
     "training_curves",
-    "verdict_rows",
     "write",
     "write_study",
 ]
@@ -52,8 +52,7 @@ def write(record: Record, folder: Path | str) -> dict[str, Path]:
     Returns:
         Format -> path: `html` report.html, `markdown` report.md, `latex` report.tex, `json` verdicts.json (the record).
     """
-    whole = dataclasses.replace(record, sentences=sentences(record))
-    return _write(Path(folder), html(whole), markdown(whole), latex(whole), whole.to_json())
+    return _write(dataclasses.replace(record, sentences=sentences(record)), Path(folder))
 
 
 def write_study(
@@ -77,20 +76,37 @@ def write_study(
     Returns:
         Format -> path, by the same names as `write`; the JSON is what `Study.from_json` reads.
     """
-    shown = [Cell(label, dataclasses.replace(record, sentences=sentences(record))) for label, record in cells]
+    said = [StudyCell(label, dataclasses.replace(record, sentences=sentences(record))) for label, record in cells]
     seen: Overview = load(Overview, overview or {}, "overview")
-    study = Study(name, question, command, shown, seen)
-    texts = (several.html(study), several.markdown(study), several.latex(study))
-    return _write(Path(folder), *texts, study.to_json())
+    return _write(Study(name, question, command, said, seen), Path(folder))
 
 
-def _write(folder: Path, page: str, text: str, tex: str, data: dict[str, Any]) -> dict[str, Path]:
+def html(found: Record | Study) -> str:
+    """The whole page, from `<!doctype html>` on."""
+    return to_page.document(_document(found))
+
+
+def markdown(found: Record | Study) -> str:
+    """The whole report as GitHub-flavoured Markdown."""
+    return to_markdown.document(_document(found))
+
+
+def latex(found: Record | Study) -> str:
+    """All metrics of a comparison as one LaTeX table (booktabs); of a study the verdicts of all cells before."""
+    return to_latex.of_study(found) if isinstance(found, Study) else to_latex.of_record(found)
+
+
+def _document(found: Record | Study) -> Document:
+    return outline.of_study(found) if isinstance(found, Study) else outline.of_record(found)
+
+
+def _write(found: Record | Study, folder: Path) -> dict[str, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
-        "html": ("report.html", page),
-        "markdown": ("report.md", text),
-        "latex": ("report.tex", tex),
-        "json": ("verdicts.json", json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"),
+        "html": ("report.html", html(found)),
+        "markdown": ("report.md", markdown(found)),
+        "latex": ("report.tex", latex(found)),
+        "json": ("verdicts.json", json.dumps(found.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"),
     }
     paths = {}
     for kind, (name, content) in texts.items():
@@ -99,27 +115,16 @@ def _write(folder: Path, page: str, text: str, tex: str, data: dict[str, Any]) -
     return paths
 
 
-def verdict_rows(record: Record) -> tuple[list[str], list[list[str]]]:
-    """Header and text rows of the primary metric's verdicts, for a terminal."""
-    return terminal(record)
-
-
-def print_verdict(record: Record, console: Console) -> None:
-    """Print the verdict sentences and the primary table to a rich console."""
-    from rich.table import Table
-    from rich.text import Text
-
-    header, rows = verdict_rows(record)
-    table = Table(title=Text(record.primary.label), title_justify="left")
-    for name in header:
-        table.add_column(Text(name))
-    styles = {"better": "green", "worse": "red", "equivalent": "blue"}
-    for row in rows:
-        style = styles.get(row[-1].split(" ")[-1], "")
-        table.add_row(*(Text(cell) for cell in row[:-1]), Text(row[-1], style=style))
-    console.print(table)
-    for line in sentences(record):
-        console.print(Text(line))
+def print_verdict(found: Record | Study, console: Console) -> None:
+    """Print the primary table and the verdict sentences to a rich console, of a study those of every cell first."""
+    if isinstance(found, Study):
+        for cell in found.cells:
+            terminal.print_lines([cell.label], console)
+            print_verdict(cell.record, console)
+        terminal.print_lines([sentence for sentence, _ in study_sentences(found).values()], console)
+    else:
+        terminal.print_table(tables.deciding(found), console)
+        terminal.print_lines(sentences(found), console)
 
 
 def headlines(records: Sequence[tuple[str, Record]]) -> list[str]:
@@ -128,5 +133,5 @@ def headlines(records: Sequence[tuple[str, Record]]) -> list[str]:
     Args:
         records: (label, record) of each cell of a study; a record alone has the sentences of `sentences`.
     """
-    study = Study("", "", "", [Cell(label, record) for label, record in records])
+    study = Study("", "", "", [StudyCell(label, record) for label, record in records])
     return [sentence for sentence, _ in study_sentences(study).values()]

@@ -1,20 +1,19 @@
-"""The pictures of the page: each takes a record, draws one thing, and gives back SVG text.
+"""The pictures of a comparison: each takes a record, draws one thing, and gives back SVG text.
 
 Every loss has the colour, line and marker of its place in the record, in every picture. A picture only draws what a
-table holds. To add one: a function here, its place in `page`.
+table holds. To add one: a function here, its place in `outline`.
 """
 
 from __future__ import annotations
 
-import html
 import math
 import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from xentlab.report import draw, theme
+from xentlab.report.numbers import row_of, scale_of, short
 from xentlab.report.record import Metric, Record
-from xentlab.report.words import row_of, scale_of, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,7 +85,7 @@ def seeds(record: Record, metric: Metric, prefix: str) -> str:
     names = [clip(loss.label) for loss in record.losses]
 
     def body(axes: Axes) -> None:
-        for seed in {s for row in rows for s in row.values}:
+        for seed in dict.fromkeys(s for row in rows for s in row.values):
             values = [_at(row.values.get(seed), unit.factor) for row in rows]
             axes.plot(values, range(len(rows)), color=theme.ZONE, linewidth=0.7, alpha=0.55, zorder=1)
         for index, row in enumerate(rows):
@@ -126,19 +125,6 @@ def differences(record: Record, metric: Metric, prefix: str) -> str:
     return _picture(body, _tall(len(others)), prefix, f"difference of {metric.label} from the baseline", names=names)
 
 
-def swatch(index: int) -> str:
-    """The line and colour of the loss at `index`, for a legend."""
-    dashes = theme.dashes(index)
-    named = {"-": "", "--": "7 4", "-.": "8 3 2 3"}
-    pattern = named[dashes] if isinstance(dashes, str) else " ".join(f"{2 * v:g}" for v in dashes[1])
-    dash = f' stroke-dasharray="{pattern}"' if pattern else ""
-    colour = f"var(--s{index % len(theme.PALETTE)})"
-    return (
-        f'<svg viewBox="0 0 34 12" aria-hidden="true"><line x1="1" x2="33" y1="6" y2="6" stroke="{colour}" '
-        f'stroke-width="3"{dash}/></svg>'
-    )
-
-
 def _picture(
     body: Callable[[Axes], None], height: float, prefix: str, description: str, *, names: Sequence[str] = ()
 ) -> str:
@@ -146,7 +132,7 @@ def _picture(
     with draw.settings():
         figure, axes = draw.page_axes(WIDTH, height, left=left)
         body(axes)
-        return draw.svg(figure, prefix, html.escape(description))
+        return draw.svg(figure, prefix, description)
 
 
 def _interval(

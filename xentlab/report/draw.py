@@ -6,6 +6,7 @@ with the object interface; pyplot is never touched, so drawing neither opens win
 
 from __future__ import annotations
 
+import html
 import io
 import re
 import threading
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xentlab.report.render.plain import visible
 from xentlab.report.theme import GRID, INK, themed
 
 if TYPE_CHECKING:
@@ -44,12 +46,12 @@ def settings() -> Iterator[None]:
 
 
 def svg(figure: Figure, prefix: str, description: str) -> str:
-    """The figure as an inline `<svg>` for the page, its ids prefixed, its colours the page's, its text text.
+    """The figure as an inline `<svg>` for the page, its ids prefixed, its colours the page's, its texts escaped.
 
     Args:
         figure: drawn in `theme` marker colours.
         prefix: distinguishes its ids from those of other pictures on the page.
-        description: what it shows, already escaped for HTML.
+        description: what it shows.
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -62,8 +64,8 @@ def svg(figure: Figure, prefix: str, description: str) -> str:
     text = re.sub(r'\b(id="|url\(#|href="#)', rf"\g<1>{prefix}-", text)
     opening, rest = text.split(">", 1)
     text = re.sub(r'\s(width|height)="[^"]*"', "", opening) + ">" + rest
-    text = text.replace("<svg ", f'<svg role="img" aria-label="{description}" ', 1)
-    return themed(text).strip()
+    text = text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(visible(description))}" ', 1)
+    return visible(themed(text).strip())
 
 
 def page_axes(width: float, height: float, *, left: float) -> tuple[Figure, Axes]:

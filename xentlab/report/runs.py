@@ -11,8 +11,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from xentlab.report.conclusions import sentences
+from xentlab.report.numbers import p_value, row_of, scale_of
 from xentlab.report.record import Metric, Record, Row
-from xentlab.report.words import p_value, row_of, scale_of, sentences
 
 SHOWN = "xentlab.shown"
 """The tag of a comparison that says, as JSON, what its dashboards draw."""
@@ -82,39 +83,6 @@ def shown_tag(cells: Sequence[tuple[str, Record]]) -> dict[str, str]:
         "cells": {label: sum(row.n + row.failed for row in record.primary.rows) for label, record in cells},
     }
     return {SHOWN: json.dumps(facts, ensure_ascii=False)}
-
-
-def in_one_line(cells: Sequence[tuple[str, Record]]) -> str:
-    """The verdicts on the primary metric in one line, the only one that a collapsed description shows.
-
-    Args:
-        cells: label and record of every cell.
-    """
-    first = cells[0][1]
-    metric, base = first.primary, first.labels[first.baseline]
-    where = f"{metric.label} against {base}"
-    if len(cells) > 1:
-        words = []
-        for loss in first.losses:
-            found = [row_of(record.primary, loss.name).verdict for _, record in cells]
-            counts = [f"{v} in {found.count(v)}" for v in _VERDICTS if v in found]
-            words += [f"{loss.label} {', '.join(counts)}"] if counts else []
-        return f"{where} in {len(cells)} cells: {'; '.join(words) or _ALONE}."
-    unit = scale_of(metric)
-    words = []
-    for verdict in _VERDICTS:
-        rows = [row for row in metric.rows if row.verdict == verdict]
-        named = [
-            first.labels[r.loss] + ("" if r.difference is None else f" ({unit.change(r.difference)}{unit.points})")
-            for r in rows
-        ]
-        words += [f"{verdict}: {', '.join(named)}"] if named else []
-    seeds = max(row.n + row.failed for row in metric.rows)
-    return f"{where}, {seeds} seeds. {'; '.join(words) or _ALONE}."
-
-
-_ALONE = "there is no other loss"
-_VERDICTS = ("better", "worse", "equivalent", "inconclusive")
 
 
 def _value(metric: Metric, row: Row) -> str:

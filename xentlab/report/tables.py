@@ -1,16 +1,15 @@
-"""Every table of a report, as text cells, once: HTML, Markdown, LaTeX and the terminal lay out the same ones.
+"""Every table of a comparison's report, once: HTML, Markdown, LaTeX and the terminal lay out the same ones.
 
 A table function takes the record (or one metric of it) and returns a `Table`; it formats and never computes. To add a
-table: one function here, its place in `page` and `plain`.
+table: one function here, its place in `outline`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import dataclasses
 
-from xentlab.report.record import Loss, Metric, Record, Row, Target
-from xentlab.report.words import (
+from xentlab.report.blocks import Cell, Table, cells
+from xentlab.report.numbers import (
     MISSING,
     SYMBOLS,
     Scale,
@@ -23,51 +22,23 @@ from xentlab.report.words import (
     scale_of,
     short,
 )
-
-
-@dataclass(frozen=True)
-class Table:
-    """Text cells with a title.
-
-    Attributes:
-        title: one line above the table.
-        header: column names.
-        rows: cells, each row as long as the header.
-        losses: for each row, the loss that it is about, or an empty text.
-        best: the (row, column) cells to be marked as best.
-        note: one paragraph below.
-        remarks: one line each, above the note.
-        heat: how strongly a (row, column) cell is tinted, in [0, 1].
-    """
-
-    title: str
-    header: list[str]
-    rows: list[list[str]]
-    losses: list[str]
-    best: frozenset[tuple[int, int]] = frozenset()
-    note: str = ""
-    remarks: list[str] = field(default_factory=list)
-    heat: dict[tuple[int, int], float] = field(default_factory=dict)
+from xentlab.report.record import Loss, Metric, Record, Row, Target
 
 
 def overview(record: Record) -> Table:
     """Mean of every metric under every loss, the best marked, with the verdict's symbol."""
     header = ["loss", *(f"{m.label}{scale_of(m).unit} {_arrow(m)}" for m in record.metrics)]
-    rows, marked = [], set()
-    for i, loss in enumerate(record.losses):
-        cells = [loss.label]
-        for j, metric in enumerate(record.metrics):
-            row = row_of(metric, loss.name)
-            cells.append(f"{scale_of(metric).value(row.mean)} {SYMBOLS[row.verdict]}")
-            if row.best:
-                marked.add((i, j + 1))
-        rows.append(cells)
+    rows = []
+    for loss in record.losses:
+        found = [(scale_of(metric), row_of(metric, loss.name)) for metric in record.metrics]
+        means = (Cell(f"{unit.value(row.mean)} {SYMBOLS[row.verdict]}", best=row.best) for unit, row in found)
+        rows.append(cells(loss.label, *means))
     base = record.labels[record.baseline]
     note = (
         f"Mean over the final seeds. Against {base}: ▲ better, ▼ worse, ≈ equivalent, ? inconclusive, · baseline. "
         "Marked: the best, and all that the paired test does not separate from it."
     )
-    return Table("All metrics", header, rows, [loss.name for loss in record.losses], frozenset(marked), note)
+    return Table("All metrics", header, rows, note)
 
 
 def verdicts(record: Record, metric: Metric) -> Table:
@@ -79,10 +50,10 @@ def verdicts(record: Record, metric: Metric) -> Table:
     for loss in record.losses:
         row = row_of(metric, loss.name)
         rows.append(
-            [
+            cells(
                 loss.label,
-                f"{SYMBOLS[row.verdict]} {row.verdict}",
-                unit.value(row.mean),
+                Cell(f"{SYMBOLS[row.verdict]} {row.verdict}", verdict=row.verdict),
+                Cell(unit.value(row.mean), best=row.best),
                 unit.interval(row.low, row.high),
                 unit.change(row.difference),
                 unit.interval(row.diff_low, row.diff_high),
@@ -93,18 +64,9 @@ def verdicts(record: Record, metric: Metric) -> Table:
                 str(row.n),
                 str(row.failed),
                 MISSING if row.seeds_needed is None else str(row.seeds_needed),
-            ]
+            )
         )
-    marked = frozenset((i, 2) for i, loss in enumerate(record.losses) if row_of(metric, loss.name).best)
-    return Table(
-        _title(metric),
-        header,
-        rows,
-        [x.name for x in record.losses],
-        marked,
-        _rule(record, metric),
-        _notes(record, metric),
-    )
+    return Table(_title(metric), header, rows, _rule(record, metric), _notes(record, metric))
 
 
 def _notes(record: Record, metric: Metric) -> list[str]:
@@ -130,12 +92,12 @@ def seeds(record: Record, metric: Metric) -> Table:
     names = sorted({s for row in metric.rows for s in row.values}, key=lambda s: (len(s), s))
     finer = _finer(scale_of(metric))
     shown = {loss.name: row_of(metric, loss.name) for loss in record.losses}
-    rows = [[f"seed {s}", *(_seed_cell(shown[x.name], s, finer) for x in record.losses)] for s in names]
+    rows = [cells(f"seed {s}", *(_of_seed(shown[x.name], s, finer) for x in record.losses)) for s in names]
     header = ["", *(loss.label for loss in record.losses)]
-    return Table(f"Every seed: {_title(metric)}{finer.unit}", header, rows, [""] * len(rows))
+    return Table(f"Every seed: {_title(metric)}{finer.unit}", header, rows)
 
 
-def _seed_cell(row: Row, seed: str, unit: Scale) -> str:
+def _of_seed(row: Row, seed: str, unit: Scale) -> str:
     if seed not in row.values:
         return "not run"
     return "failed" if row.values[seed] is None else unit.value(row.values[seed])
@@ -151,13 +113,13 @@ def curve(record: Record, key: str) -> Table:
     ]
     unit = scale(key in record.percent_curves, widths)
     shown = [loss for loss in record.losses if loss.name in curves]
-    cells: dict[float, dict[str, str]] = {}
+    at: dict[float, dict[str, str]] = {}
     for name, line in curves.items():
         for epoch, mean, low, high in zip(line.epochs, line.mean, line.low, line.high, strict=True):
-            cells.setdefault(epoch, {})[name] = f"{unit.value(mean)} {unit.interval(low, high)}".rstrip()
-    rows = [[short(e), *(cells[e].get(x.name, MISSING) for x in shown)] for e in sorted(cells)]
+            at.setdefault(epoch, {})[name] = f"{unit.value(mean)} {unit.interval(low, high)}".rstrip()
+    rows = [cells(short(e), *(at[e].get(x.name, MISSING) for x in shown)) for e in sorted(at)]
     title = f"{record.curve_labels.get(key, key)}{unit.unit}, mean and 95 % band"
-    return Table(title, ["epoch", *(x.label for x in shown)], rows, [""] * len(rows))
+    return Table(title, ["epoch", *(x.label for x in shown)], rows)
 
 
 def tuning(record: Record, loss: Loss) -> Table:
@@ -166,23 +128,24 @@ def tuning(record: Record, loss: Loss) -> Table:
     spread = (max(values) - min(values)) / 20 if values else None
     unit = scale(record.selection_percent, [spread])
     header = ["lr", f"{record.selection or 'selection metric'}{unit.unit}", "trials finished", "chosen"]
-    rows = [[short(t.lr), unit.value(t.value), str(t.n), "✓" if t.chosen else ""] for t in loss.tuning]
-    if any(t.epochs is not None for t in loss.tuning):
+    partly = any(t.epochs is not None for t in loss.tuning)
+    if partly:
         header.insert(2, "epochs")
-        for row, trial in zip(rows, loss.tuning, strict=True):
-            row.insert(2, "all" if trial.epochs is None else str(trial.epochs))
-    marked = frozenset((i, j) for i, t in enumerate(loss.tuning) if t.chosen for j in (0, 1))
+    rows = []
+    for t in loss.tuning:
+        epochs = ["all" if t.epochs is None else str(t.epochs)] if partly else []
+        point = (Cell(text, best=t.chosen) for text in (short(t.lr), unit.value(t.value)))
+        rows.append(cells(*point, *epochs, str(t.n), "✓" if t.chosen else ""))
     edge = "The choice lies on the edge of the search space." if loss.on_edge else ""
-    return Table(
-        f"Tuning of {loss.label}", header, rows, [""] * len(rows), marked, " ".join(filter(None, [edge, loss.note]))
-    )
+    return Table(f"Tuning of {loss.label}", header, rows, " ".join(filter(None, [edge, loss.note])))
 
 
 def chosen(record: Record) -> Table:
     """The hyper-parameters that each loss was trained with."""
-    rows = [[x.label, knobs(x.knobs), "yes" if x.on_edge else "no", str(len(x.tuning)), x.note] for x in record.losses]
-    header = ["loss", "chosen", "on the edge", "points tried", "note"]
-    return Table("Chosen hyper-parameters", header, rows, [x.name for x in record.losses])
+    rows = [
+        cells(x.label, knobs(x.knobs), "yes" if x.on_edge else "no", str(len(x.tuning)), x.note) for x in record.losses
+    ]
+    return Table("Chosen hyper-parameters", ["loss", "chosen", "on the edge", "points tried", "note"], rows)
 
 
 def target(record: Record, entry: Target) -> Table:
@@ -197,42 +160,44 @@ def target(record: Record, entry: Target) -> Table:
         if row.mean_low is not None and row.mean_high is not None:
             mean += f" [{number(row.mean_low, 1)}, {number(row.mean_high, 1)}]"
         percent = MISSING if row.fraction is None else f"{100 * row.fraction:.0f} %"
-        rows.append([record.labels[row.loss], share, f"{percent} {span}", median_epoch(row, entry), mean])
+        rows.append(cells(record.labels[row.loss], share, f"{percent} {span}", median_epoch(row, entry), mean))
     return Table(
         f"{entry.label} {value}{' ' if unit else ''}{unit}",
         ["loss", "reached", "fraction, 95 % CI", "median epoch", "restricted mean epoch, 95 % CI"],
         rows,
-        [row.loss for row in entry.rows],
-        note=f"Trials that never got there, diverged ones included, are censored at epoch {short(entry.horizon)}.",
+        f"Trials that never got there, diverged ones included, are censored at epoch {short(entry.horizon)}.",
     )
 
 
 def cost(record: Record) -> Table:
     """Milliseconds per step, seconds and memory of one trial."""
+    header, rows = ["loss", "ms per step", "seconds per trial"], []
     peak = any(row.peak_mb is not None for row in record.cost)
-    header = ["loss", "ms per step", "seconds per trial", *(["peak MB"] if peak else [])]
-    rows = [
-        [record.labels[r.loss], number(r.ms_per_step, 3), number(r.seconds, 2), *([short(r.peak_mb)] if peak else [])]
-        for r in record.cost
-    ]
-    return Table("Cost", header, rows, [r.loss for r in record.cost])
+    for row in record.cost:
+        memory = [short(row.peak_mb)] if peak else []
+        rows.append(cells(record.labels[row.loss], number(row.ms_per_step, 3), number(row.seconds, 2), *memory))
+    header += ["peak MB"] if peak else []
+    return Table("Cost", header, rows)
 
 
 def facts(title: str, values: dict[str, str]) -> Table:
     """Labels and texts."""
-    return Table(title, ["", ""], [[k, v] for k, v in values.items()], [""] * len(values))
+    return Table(title, ["", ""], [cells(k, v) for k, v in values.items()], layout="facts")
 
 
-def identity(record: Record) -> dict[str, str]:
+def identity(record: Record) -> Table:
     """What tells this record from any other."""
-    return {"created": record.created, "signature": record.signature, "data fingerprint": record.fingerprint}
+    values = {"created": record.created, "signature": record.signature, "data fingerprint": record.fingerprint}
+    return facts("Identity", values)
 
 
-def terminal(record: Record) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the primary metric for a terminal: the columns that decide."""
-    table = verdicts(record, record.primary)
-    wanted: Sequence[int] = (0, 2, 3, 4, 5, 6, 10, 11, 1)
-    return [table.header[k] for k in wanted], [[row[k] for k in wanted] for row in table.rows]
+def deciding(record: Record) -> Table:
+    """The primary metric for a terminal: the columns that decide, the verdict last."""
+    whole = verdicts(record, record.primary)
+    wanted = (0, 2, 3, 4, 5, 6, 10, 11, 1)
+    header = [whole.header[k] for k in wanted]
+    rows = [[row[k] for k in wanted] for row in whole.rows]
+    return dataclasses.replace(whole, title=record.primary.label, header=header, rows=rows)
 
 
 def _title(metric: Metric) -> str:

@@ -13,7 +13,7 @@ from report_lab import HOSTILE, Outline, example
 from xentlab import report
 from xentlab.comparison import make_overview
 from xentlab.errors import UserError
-from xentlab.report import overview, several, study
+from xentlab.report import conclusions, numbers, study, study_charts, study_tables
 from xentlab.report.record import Record
 
 LOSSES = ["ce", "mse", "focal"]
@@ -53,8 +53,8 @@ def test_four_files_that_agree(paths: dict[str, Path], read: report.Study) -> No
     names = {"html": "report.html", "markdown": "report.md", "latex": "report.tex", "json": "verdicts.json"}
     assert {kind: path.name for kind, path in paths.items()} == names
     assert [c.label for c in read.cells] == [label for label, _ in TWO]
-    assert several.html(read) == paths["html"].read_text()
-    assert several.markdown(read) == paths["markdown"].read_text()
+    assert report.html(read) == paths["html"].read_text()
+    assert report.markdown(read) == paths["markdown"].read_text()
 
 
 def test_ranks_and_profiles_are_those_of_the_cells(read: report.Study) -> None:
@@ -77,22 +77,22 @@ def test_ranks_and_profiles_are_those_of_the_cells(read: report.Study) -> None:
 
 
 def test_the_overview_shows_every_verdict_with_its_difference(read: report.Study) -> None:
-    table = study.overview(read)
+    table = study_tables.overview(read)
     assert table.header == ["", *LOSSES]
-    assert [row[0] for row in table.rows] == [label for label, _ in TWO]
+    assert [row[0].text for row in table.rows] == [label for label, _ in TWO]
     for i, (_, record) in enumerate(TWO):
         for j, row in enumerate(record.primary.rows, start=1):
-            text = table.rows[i][j]
-            assert text[0] == report.words.SYMBOLS[row.verdict]
-            assert ((i, j) in table.best) == row.best
+            found = table.rows[i][j]
+            assert (found.verdict, found.best) == (row.verdict, row.best)
+            assert found.text[0] == numbers.SYMBOLS[row.verdict]
             shown = row.mean if row.difference is None else row.difference
-            number = float(text.split(" ")[1].replace("−", "-"))
+            number = float(found.text.split(" ")[1].replace("−", "-"))
             assert number == pytest.approx(100 * shown, abs=0.006)
 
 
 def test_a_sentence_for_each_loss_says_its_verdicts_over_the_cells(read: report.Study, paths: dict[str, Path]) -> None:
     page, text = paths["html"].read_text(), paths["markdown"].read_text()
-    said = study.sentences(read)
+    said = conclusions.study_sentences(read)
     assert list(said) == ["mse", "focal"]
     for name, (sentence, agreed) in said.items():
         rows = [next(r for r in c.record.primary.rows if r.loss == name) for c in read.cells]
@@ -100,7 +100,7 @@ def test_a_sentence_for_each_loss_says_its_verdicts_over_the_cells(read: report.
         assert sentence.startswith(f"{name} against ce on test error: {agreed}")
         assert "in all 2 cells" in sentence
         assert f'<li class="{agreed}">{sentence}</li>' in page
-        assert page.index(sentence) < page.index("<table>")
+        assert page.index(sentence) < page.index("<table")
         assert f"- {sentence}" in text
 
 
@@ -113,34 +113,34 @@ def with_verdicts(*verdicts: str, on_edge: bool = False) -> report.Study:
         row |= {"verdict": verdict, "difference": -0.01 * (k + 1)}
         loss = next(entry for entry in data["losses"] if entry["name"] == "focal")
         loss |= {"on_edge": on_edge and k == 0, "stuck": 3 if on_edge and k == 1 else 0}
-        cells.append(study.Cell(f"noise {k}", Record.from_json(data)))
+        cells.append(study.StudyCell(f"noise {k}", Record.from_json(data)))
     return report.Study("noise", "Does it pay?", "xentlab compare", cells)
 
 
 def test_cells_that_disagree_are_named_with_what_they_share_said_once() -> None:
-    sentence, agreed = study.sentences(with_verdicts("better", "worse", "better", on_edge=True))["focal"]
+    sentence, agreed = conclusions.study_sentences(with_verdicts("better", "worse", "better", on_edge=True))["focal"]
     assert agreed == ""
-    unit = report.words.scale_of(cell("x")[1].primary)
+    unit = numbers.scale_of(cell("x")[1].primary)
     sizes = [unit.value(size) for size in (0.01, 0.02, 0.03)]
     assert sentence == (
         f"focal against ce on test error: better by {sizes[0]} to {sizes[2]} points for noise 0 and 2; "
         f"worse by {sizes[1]} points for noise 1; some of its trials stuck at a constant answer for noise 1; "
         "its tuned value lies on the edge of the search space for noise 0."
     )
-    assert study.labels_joined(["mlp · tuned", "mlp · shared"]) == "mlp · tuned and mlp · shared"
-    assert study.labels_joined(["noise 0 · tuned", "noise 1 · tuned"]) == "noise 0 · tuned and noise 1 · tuned"
+    assert conclusions.labels_joined(["mlp · tuned", "mlp · shared"]) == "mlp · tuned and mlp · shared"
+    assert conclusions.labels_joined(["noise 0 · tuned", "noise 1 · tuned"]) == "noise 0 · tuned and noise 1 · tuned"
 
 
 def test_the_means_of_all_cells_stand_in_a_table_and_over_their_numbers(read: report.Study) -> None:
-    table = study.means(read)
+    table = study_tables.means(read)
     for i, (label, record) in enumerate(TWO):
-        assert table.rows[i][0] == label
+        assert table.rows[i][0].text == label
         for j, row in enumerate(record.primary.rows, start=1):
-            unit = report.words.scale_of(record.primary)
-            assert table.rows[i][j] == f"{unit.value(row.mean)} {unit.interval(row.low, row.high)}"
-    named = overview.across_cells(read, "x")
+            unit = numbers.scale_of(record.primary)
+            assert table.rows[i][j].line == f"{unit.value(row.mean)} {unit.interval(row.low, row.high)}"
+    named = study_charts.across_cells(read, "x")
     assert "digits · mlp" in named
-    numbered = overview.across_cells(with_verdicts("better", "worse"), "x")
+    numbered = study_charts.across_cells(with_verdicts("better", "worse"), "x")
     assert re.search(r">noise</text>", numbered)
     assert "noise 0" not in numbered
 

@@ -1,4 +1,4 @@
-"""Numbers and verdicts in words, the same ones in every format: how many digits, which unit, which sentence."""
+"""How a number is written, the same in every format: how many digits, which unit, what stands for none."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from xentlab.report.record import Metric, Record, Row, Target, TargetRow
+from xentlab.report.record import Metric, Row, Target, TargetRow
 
 MISSING = "–"
 SYMBOLS = {"better": "▲", "worse": "▼", "equivalent": "≈", "inconclusive": "?", "baseline": "·"}
@@ -85,53 +85,6 @@ def scale_of(metric: Metric) -> Scale:
     return scale(metric.percent, [(high - low) / 2 for low, high in ends if low is not None and high is not None])
 
 
-def sentences(record: Record) -> list[str]:
-    """The verdict in words: one sentence for each loss but the baseline, on the primary metric and then the others."""
-    return record.sentences or [_sentence(record, loss.name) for loss in record.losses if loss.name != record.baseline]
-
-
-def _sentence(record: Record, loss: str) -> str:
-    label, base, metric = record.labels[loss], record.labels[record.baseline], record.primary
-    row = row_of(metric, loss)
-    clauses = [_headline(metric, row, label, base)]
-    for verdict in ("better", "worse", "equivalent", "inconclusive"):
-        named = [m.label for m in record.metrics if not m.primary and row_of(m, loss).verdict == verdict]
-        if named:
-            clauses.append(f"{verdict} on {joined(named)}")
-    entry = next(item for item in record.losses if item.name == loss)
-    if entry.stuck:
-        clauses.append(f"{entry.stuck} of its {row.n + row.failed} trials stuck at a constant answer")
-    if entry.on_edge:
-        clauses.append("its tuned value lies on the edge of the search space")
-    return "; ".join(clauses) + "."
-
-
-def _headline(metric: Metric, row: Row, label: str, base: str) -> str:
-    unit = scale_of(metric)
-    failures = f", {row.failed} failed" if row.failed else ""
-    seeds = f"n = {row.pairs}{failures}"
-    if row.difference is None:
-        rest = {"better": f"better than {base}", "worse": f"worse than {base}"}.get(row.verdict, row.verdict)
-        p = f", {p_clause(row.p_holm)}" if row.verdict in ("better", "worse") else ""
-        return f"{label} is {rest} on {metric.label}: no seed on which both finished ({seeds}{p})"
-    low, high = row.diff_low, row.diff_high
-    if row.verdict in ("better", "worse"):
-        size = unit.value(abs(row.difference))
-        if row.difference < 0 and low is not None and high is not None:
-            low, high = -high, -low
-        span = unit.interval(low, high)
-        return (
-            f"{label} is {row.verdict} than {base} on {metric.label} by {size}{unit.points} {span}".rstrip()
-            + f", {seeds}, {p_clause(row.p_holm)}"
-        )
-    change = f"difference {unit.change(row.difference)}{unit.points} {unit.interval(low, high)}".rstrip()
-    if row.verdict == "equivalent":
-        margin = f"within ±{short((metric.margin or 0) * unit.factor)}{unit.points}" if metric.margin else ""
-        return f"{label} is equivalent to {base} on {metric.label}: {change} {margin}".rstrip() + f", {seeds}"
-    more = f"; about {row.seeds_needed} seeds are needed for 80 % power" if (row.seeds_needed or 0) > row.pairs else ""
-    return f"{label} against {base} on {metric.label} is inconclusive: {change}, {seeds}, {p_clause(row.p_holm)}{more}"
-
-
 def row_of(metric: Metric, loss: str) -> Row:
     """The metric's row of one loss."""
     return next(row for row in metric.rows if row.loss == loss)
@@ -146,8 +99,3 @@ def knobs(values: dict[str, float | int | str | bool | None]) -> str:
     """`lr = 0.1, gamma = 2`."""
     shown = {k: short(v) if isinstance(v, float) else str(v) for k, v in values.items()}
     return ", ".join(f"{name} = {value}" for name, value in shown.items())
-
-
-def joined(words: list[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]

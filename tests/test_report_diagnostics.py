@@ -16,7 +16,7 @@ from report_lab import Outline, example
 
 from xentlab import report
 from xentlab.errors import UserError
-from xentlab.report import exhibits, figures
+from xentlab.report import diagnostics, trial_pictures
 from xentlab.report.record import Record
 
 LOSSES = ["ce", "mse", "focal"]
@@ -94,7 +94,7 @@ def test_the_page_asks_for_nothing_and_shows_every_exhibit(page: str) -> None:
 def test_masks_keep_their_pixels_and_the_colours_of_their_classes(page: str) -> None:
     sources = re.findall(r'<img src="data:image/png;base64,([^"]*)" alt="([^"]*)"', page)
     found = {alt: np.array(Image.open(io.BytesIO(base64.b64decode(code))).convert("RGB")) for code, alt in sources}
-    colours = np.round(figures.class_colours(3) * 255)
+    colours = np.round(trial_pictures.class_colours(3) * 255)
     assert np.array_equal(found["image, example 2"], np.repeat(IMAGES[1], 3, axis=2))
     truth = found["truth, example 1"].astype(float)
     assert np.abs(truth[0] - colours[0]).max() <= 1
@@ -104,23 +104,27 @@ def test_masks_keep_their_pixels_and_the_colours_of_their_classes(page: str) -> 
 
 
 def test_every_number_of_a_reliability_diagram_stands_in_its_table(record: Record) -> None:
-    table = exhibits.reliability_table(record)
+    table = diagnostics.reliability_table(record)
     assert table.header == ["stated", *LOSSES]
     assert len(table.rows) == 15
-    assert table.rows[0] == ["0.00 to 0.07", "–", "–", "–"]
-    assert table.rows[5][2] == "0.363 → 0.233, 10.0 %"
+    assert [cell.text for cell in table.rows[0]] == ["0.00 to 0.07", "–", "–", "–"]
+    assert table.rows[5][2].text == "0.363 → 0.233, 10.0 %"
     for k, entry in enumerate(record.reliability):
-        picture = exhibits.reliability_picture(record, entry, f"r{k}")
+        picture = diagnostics.reliability_picture(record, entry, f"r{k}")
         assert f"var(--s{k})" in picture
         assert not re.search(r"#a0b0|#0102|#0708", picture)
 
 
 def test_the_matrix_marks_and_tints_within_columns(record: Record, page: str) -> None:
-    table = exhibits.cross_table(record)
-    assert [row[1:] for row in table.rows] == [["0", "2", "4"], ["1", "3", "5"], ["2", "4", "–"]]
-    assert table.best == {(0, 1), (1, 2), (2, 3)}
-    assert [table.heat[i, 1] for i in range(3)] == [0.0, 0.5, 1.0]
-    assert (2, 3) not in table.heat
+    table = diagnostics.cross_table(record)
+    assert [[cell.text for cell in row[1:]] for row in table.rows] == [
+        ["0", "2", "4"],
+        ["1", "3", "5"],
+        ["2", "4", "–"],
+    ]
+    assert [[cell.best for cell in row[1:]] for row in table.rows] == np.eye(3, dtype=bool).tolist()
+    assert [row[1].heat for row in table.rows] == [0.0, 0.5, 1.0]
+    assert table.rows[2][3].heat is None
     assert page.count("--heat:100%") == 3
     assert "under focal" in report.markdown(record)
 
@@ -156,7 +160,7 @@ def test_a_wrong_exhibit_is_refused_in_one_sentence(path: tuple[Any, ...], value
 
 
 def test_classes_have_colours_that_stay_apart_and_away_from_ignored_pixels() -> None:
-    colours = figures.class_colours(11)  # a street scene's
-    every = np.concatenate([colours, [figures.IGNORED]])
+    colours = trial_pictures.class_colours(11)  # a street scene's
+    every = np.concatenate([colours, [trial_pictures.IGNORED]])
     apart = np.linalg.norm(every[:, None] - every[None], axis=2) + 9 * np.eye(len(every))
     assert apart.min() > 0.2

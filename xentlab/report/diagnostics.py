@@ -1,18 +1,17 @@
-"""The exhibits of one comparison: reliability diagrams, the cross-loss matrix and examples, as tables and pictures."""
+"""What a comparison shows beside its metrics: reliability diagrams, the cross-loss matrix, and examples of masks."""
 
 from __future__ import annotations
 
 import math
-from html import escape
 
 import numpy as np
 
 from xentlab.report import draw, theme
-from xentlab.report.evidence import Examples, Reliability, png_data
-from xentlab.report.figures import IGNORED, class_colours, painted
+from xentlab.report.blocks import Cell, Grid, Table, cells
+from xentlab.report.evidence import Examples, Reliability
+from xentlab.report.numbers import MISSING, number, short
 from xentlab.report.record import Record
-from xentlab.report.tables import Table
-from xentlab.report.words import MISSING, number, short
+from xentlab.report.trial_pictures import IGNORED, class_colours, painted
 
 SIZE = (2.5, 3.1)  # inches of one reliability diagram
 
@@ -22,15 +21,15 @@ def reliability_table(record: Record) -> Table:
     entries = record.reliability
     rows = []
     for k in range(len(entries[0].low)):
-        cells = [f"{number(entries[0].low[k], 2)} to {number(entries[0].high[k], 2)}"]
+        bins = []
         for entry in entries:
             stated, true = entry.confidence[k], entry.frequency[k]
             empty = stated is None or true is None
-            cells.append(MISSING if empty else f"{number(stated, 3)} → {number(true, 3)}, {_share(entry.share[k])}")
-        rows.append(cells)
+            bins.append(MISSING if empty else f"{number(stated, 3)} → {number(true, 3)}, {_share(entry.share[k])}")
+        rows.append(cells(f"{number(entries[0].low[k], 2)} to {number(entries[0].high[k], 2)}", *bins))
     header = ["stated", *(record.labels[entry.loss] for entry in entries)]
     note = "Mean stated probability → how often it came true, and the bin's share of all statements; all final seeds."
-    return Table("Reliability", header, rows, [""] * len(rows), note=note)
+    return Table("Reliability", header, rows, note)
 
 
 def reliability_picture(record: Record, entry: Reliability, prefix: str) -> str:
@@ -74,65 +73,45 @@ def reliability_picture(record: Record, entry: Reliability, prefix: str) -> str:
         lower.set_xlabel("stated probability")
         upper.set_ylabel("came true")
         lower.set_ylabel("% of all", fontsize=9)
-        label = escape(record.labels[entry.loss])
-        return draw.svg(figure, prefix, f"reliability diagram of {label}")
+        return draw.svg(figure, prefix, f"reliability diagram of {record.labels[entry.loss]}")
 
 
 def cross_table(record: Record) -> Table:
     """Mean test value of every loss (columns) for models trained with every loss (rows), the best of each marked."""
     found = {(entry.loss, entry.under): entry for entry in record.cross}
     names = list(record.labels)
-    rows, marked, heat = [], set(), {}
-    for j, under in enumerate(names):
-        column = [found[loss, under].mean for loss in names]
-        known = [v for v in column if v is not None]
-        for i, value in enumerate(column):
-            if value is not None and max(known) > min(known):
-                heat[i, j + 1] = (value - min(known)) / (max(known) - min(known))
-            if found[names[i], under].best:
-                marked.add((i, j + 1))
-    for loss in names:
-        rows.append([record.labels[loss], *(short(found[loss, under].mean) for under in names)])
+    columns = []
+    for under in names:
+        values = [found[loss, under].mean for loss in names]
+        known = [v for v in values if v is not None]
+        low, spread = min(known, default=0.0), max(known, default=0.0) - min(known, default=0.0)
+        heat = [None if v is None or not spread else (v - low) / spread for v in values]
+        best = [found[loss, under].best for loss in names]
+        columns.append([Cell(short(v), heat=h, best=b) for v, h, b in zip(values, heat, best, strict=True)])
+    rows = [cells(record.labels[loss], *row) for loss, row in zip(names, zip(*columns, strict=True), strict=True)]
     header = ["trained with", *(f"under {record.labels[name]} ↓" for name in names)]
     note = (
         "Mean value of the column's loss on test data at the final weights. Compare within a column only: losses have "
         "different scales. Marked: the lowest, and all that the paired test does not separate from it; the deeper "
         "the tint, the nearer to the column's highest."
     )
-    return Table("Cross-loss matrix", header, rows, names, frozenset(marked), note, heat=heat)
+    return Table("Cross-loss matrix", header, rows, note)
 
 
-def examples_html(record: Record, found: Examples) -> str:
-    """Images, truth and each loss's masks beside each other as one table of pictures, with a legend of the classes."""
+def example_grid(record: Record, found: Examples) -> Grid:
+    """Images, truth and each loss's masks beside each other, with the colours of the classes that occur."""
     colours = class_colours(len(found.class_names))
     images, truth = found.images.array(), found.truth.array()
     ignored = np.zeros(truth.shape, bool) if found.ignore_index is None else truth == found.ignore_index
-    columns = {"image": images if images.shape[3] == 3 else np.repeat(images, 3, axis=3)}
     masks = {"truth": truth} | {record.labels[loss]: mask.array() for loss, mask in found.predictions.items()}
-    shown = {
-        name: [painted(m, hidden, colours) for m, hidden in zip(mask, ignored, strict=True)]
-        for name, mask in masks.items()
-    }
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in (*columns, *shown))
-    body = []
-    for k in range(len(truth)):
-        cells = [("image", columns["image"][k]), *((name, pictures[k]) for name, pictures in shown.items())]
-        images_row = (
-            f'<td><img src="{png_data(pixels)}" alt="{escape(name)}, example {k + 1}"></td>' for name, pixels in cells
-        )
-        body.append(f"<tr>{''.join(images_row)}</tr>")
+    columns = {"image": list(images if images.shape[3] == 3 else np.repeat(images, 3, axis=3))}
+    for name, mask in masks.items():
+        columns[name] = [painted(m, hidden, colours) for m, hidden in zip(mask, ignored, strict=True)]
     present = sorted({int(v) for mask in masks.values() for v in np.unique(mask) if v < len(found.class_names)})
-    items = [(found.class_names[c], colours[c]) for c in present]
-    items += [("ignored", np.array(IGNORED))] if ignored.any() else []
-    legend = "".join(f'<span><i style="background:{_css(c)}"></i>{escape(name)}</span>' for name, c in items)
-    grid = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
-    return f'<div class="legend classes">{legend}</div><div class="scroll examples" tabindex="0">{grid}</div>'
+    legend = [(found.class_names[c], colours[c]) for c in present]
+    return Grid(columns, [*legend, *([("ignored", np.array(IGNORED))] if ignored.any() else [])])
 
 
 def _share(share: float) -> str:
     percent = 100 * share
     return "< 0.1 %" if percent < 0.1 else f"{percent:.1f} %"
-
-
-def _css(colour: np.ndarray) -> str:
-    return "#" + "".join(f"{round(255 * float(part)):02x}" for part in colour)

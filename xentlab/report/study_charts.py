@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from xentlab.report import draw, theme
 from xentlab.report.charts import clip
+from xentlab.report.numbers import number, row_of
 from xentlab.report.study import Ranks, Study
-from xentlab.report.words import number, row_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +55,7 @@ def across_cells(study: Study, prefix: str) -> str:
             axes.set_xlabel(study.cells[0].label.rpartition(" ")[0])
             axes.set_ylabel(title)
         _widen(axes, [factor * end for end in _ends(study)], upright=ticks is not None)
-        return draw.svg(figure, prefix, html.escape(f"mean {metric.label} under each loss in every cell"))
+        return draw.svg(figure, prefix, f"mean {metric.label} under each loss in every cell")
 
 
 def _ends(study: Study) -> list[float]:
@@ -155,4 +154,4 @@ def performance_profile(study: Study, prefix: str) -> str:
         axes.set_ylim(0, 103)
         axes.set_xlabel("factor of the best")
         axes.set_ylabel("% of problems within it")
-        return draw.svg(figure, prefix, html.escape("performance profile of each loss"))
+        return draw.svg(figure, prefix, "performance profile of each loss")

@@ -1,0 +1,155 @@
+"""What a comparison concludes, in sentences: for each loss, over the cells of a study, and in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xentlab.report.numbers import p_clause, row_of, scale_of, short
+from xentlab.report.record import Metric, Record, Row
+from xentlab.report.study import Study, StudyCell
+
+_VERDICTS = ("better", "worse", "equivalent", "inconclusive")
+_ALONE = "there is no other loss"
+
+
+def sentences(record: Record) -> list[str]:
+    """The verdict in words: one sentence for each loss but the baseline, on the primary metric and then the others."""
+    return record.sentences or [_sentence(record, loss.name) for loss in record.losses if loss.name != record.baseline]
+
+
+def _sentence(record: Record, loss: str) -> str:
+    label, base, metric = record.labels[loss], record.labels[record.baseline], record.primary
+    row = row_of(metric, loss)
+    clauses = [_headline(metric, row, label, base)]
+    for verdict in _VERDICTS:
+        named = [m.label for m in record.metrics if not m.primary and row_of(m, loss).verdict == verdict]
+        if named:
+            clauses.append(f"{verdict} on {joined(named)}")
+    entry = next(item for item in record.losses if item.name == loss)
+    if entry.stuck:
+        clauses.append(f"{entry.stuck} of its {row.n + row.failed} trials stuck at a constant answer")
+    if entry.on_edge:
+        clauses.append("its tuned value lies on the edge of the search space")
+    return "; ".join(clauses) + "."
+
+
+def _headline(metric: Metric, row: Row, label: str, base: str) -> str:
+    unit = scale_of(metric)
+    failures = f", {row.failed} failed" if row.failed else ""
+    seeds = f"n = {row.pairs}{failures}"
+    if row.difference is None:
+        rest = {"better": f"better than {base}", "worse": f"worse than {base}"}.get(row.verdict, row.verdict)
+        p = f", {p_clause(row.p_holm)}" if row.verdict in ("better", "worse") else ""
+        return f"{label} is {rest} on {metric.label}: no seed on which both finished ({seeds}{p})"
+    low, high = row.diff_low, row.diff_high
+    if row.verdict in ("better", "worse"):
+        size = unit.value(abs(row.difference))
+        if row.difference < 0 and low is not None and high is not None:
+            low, high = -high, -low
+        span = unit.interval(low, high)
+        return (
+            f"{label} is {row.verdict} than {base} on {metric.label} by {size}{unit.points} {span}".rstrip()
+            + f", {seeds}, {p_clause(row.p_holm)}"
+        )
+    change = f"difference {unit.change(row.difference)}{unit.points} {unit.interval(low, high)}".rstrip()
+    if row.verdict == "equivalent":
+        margin = f"within ±{short((metric.margin or 0) * unit.factor)}{unit.points}" if metric.margin else ""
+        return f"{label} is equivalent to {base} on {metric.label}: {change} {margin}".rstrip() + f", {seeds}"
+    more = f"; about {row.seeds_needed} seeds are needed for 80 % power" if (row.seeds_needed or 0) > row.pairs else ""
+    return f"{label} against {base} on {metric.label} is inconclusive: {change}, {seeds}, {p_clause(row.p_holm)}{more}"
+
+
+def study_sentences(study: Study) -> dict[str, tuple[str, str]]:
+    """For every loss that any cell compares with its baseline: its verdicts over the cells in one sentence.
+
+    Returns:
+        Loss -> (the sentence, the verdict where all cells agree, else an empty text).
+    """
+    found: dict[str, tuple[str, str]] = {}
+    bases = {cell.record.labels[cell.record.baseline] for cell in study.cells}
+    where = f"on {study.cells[0].record.primary.label}" if study.one_metric else "on each cell's own metric"
+    against = bases.pop() if len(bases) == 1 else "each cell's baseline"
+    for name, label in study.losses.items():
+        cells = [c for c in study.cells if name in c.record.labels and name != c.record.baseline]
+        verdicts = {cell.label: row_of(cell.record.primary, name).verdict for cell in cells}
+        if not cells:
+            continue
+        agreed = verdicts[cells[0].label] if len(set(verdicts.values())) == 1 else ""
+        clauses = []
+        for verdict in _VERDICTS:
+            mine = [cell for cell in cells if verdicts[cell.label] == verdict]
+            if mine:
+                size = _sizes(mine, name) if verdict in ("better", "worse") and study.one_metric else ""
+                clauses.append(f"{verdict}{size} {_named(mine, cells)}")
+        entries = {c.label: next(loss for loss in c.record.losses if loss.name == name) for c in cells}
+        stuck = [c for c in cells if entries[c.label].stuck]
+        if stuck:
+            clauses.append(f"some of its trials stuck at a constant answer {_named(stuck, cells)}")
+        edge = [c for c in cells if entries[c.label].on_edge]
+        if edge:
+            clauses.append(f"its tuned value lies on the edge of the search space {_named(edge, cells)}")
+        found[name] = (f"{label} against {against} {where}: {'; '.join(clauses)}.", agreed)
+    return found
+
+
+def _named(some: Sequence[StudyCell], cells: Sequence[StudyCell]) -> str:
+    """Which of the cells."""
+    if 1 < len(some) == len(cells):
+        return f"in all {len(cells)} cells"
+    return f"for {labels_joined([cell.label for cell in some])}"
+
+
+def labels_joined(labels: Sequence[str]) -> str:
+    """`label noise 0.2 and 0.4`: what the labels begin with is said once where they differ in the last word only."""
+    heads = {label.rpartition(" ")[0] for label in labels}
+    if len(heads) > 1 or not (head := heads.pop()) or head.endswith("·"):
+        return joined(labels)
+    return f"{head} {joined([label.rpartition(' ')[2] for label in labels])}"
+
+
+def _sizes(cells: Sequence[StudyCell], loss: str) -> str:
+    """By how much, over the cells in which the difference is known: the smallest and the largest."""
+    found = []
+    for cell in cells:
+        metric = cell.record.primary
+        difference, unit = row_of(metric, loss).difference, scale_of(metric)
+        if difference is not None:
+            found.append((abs(difference), unit.value(abs(difference)), unit.points))
+    if not found:
+        return ""
+    (_, least, points), (_, most, _) = min(found), max(found)
+    return f" by {least}{'' if least == most else f' to {most}'}{points}"
+
+
+def in_one_line(cells: Sequence[tuple[str, Record]]) -> str:
+    """The verdicts on the primary metric in one line, the only one that a collapsed description shows.
+
+    Args:
+        cells: label and record of every cell.
+    """
+    first = cells[0][1]
+    metric, base = first.primary, first.labels[first.baseline]
+    where = f"{metric.label} against {base}"
+    if len(cells) > 1:
+        words = []
+        for loss in first.losses:
+            found = [row_of(record.primary, loss.name).verdict for _, record in cells]
+            counts = [f"{v} in {found.count(v)}" for v in _VERDICTS if v in found]
+            words += [f"{loss.label} {', '.join(counts)}"] if counts else []
+        return f"{where} in {len(cells)} cells: {'; '.join(words) or _ALONE}."
+    unit = scale_of(metric)
+    words = []
+    for verdict in _VERDICTS:
+        rows = [row for row in metric.rows if row.verdict == verdict]
+        named = [
+            first.labels[r.loss] + ("" if r.difference is None else f" ({unit.change(r.difference)}{unit.points})")
+            for r in rows
+        ]
+        words += [f"{verdict}: {', '.join(named)}"] if named else []
+    seeds = max(row.n + row.failed for row in metric.rows)
+    return f"{where}, {seeds} seeds. {'; '.join(words) or _ALONE}."
+
+
+def joined(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]

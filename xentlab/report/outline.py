@@ -1,0 +1,158 @@
+"""What stands in a report and in which order: verdicts first, then pictures, every number, and how to run it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+from xentlab.report import charts, conclusions, diagnostics, study_charts, study_tables, tables
+from xentlab.report.blocks import (
+    Block,
+    Chapter,
+    Command,
+    Document,
+    Fold,
+    Gallery,
+    Legend,
+    Links,
+    Picture,
+    Pictures,
+    Section,
+    Sentences,
+    Text,
+    fold,
+)
+from xentlab.report.numbers import row_of
+from xentlab.report.record import Metric, Record
+from xentlab.report.study import Study
+
+# With more cells than these, each cell's own report opens on a click.
+_OPEN = 3
+
+
+def of_record(record: Record) -> Document:
+    """The report of one comparison."""
+    return Document(record.name, record.question, list(_blocks(record)))
+
+
+def _blocks(record: Record) -> Iterable[Block]:
+    legend = Legend([loss.label for loss in record.losses])
+    second = [metric for metric in record.metrics if not metric.primary]
+    yield Sentences(_sentences(record))
+    yield tables.verdicts(record, record.primary)
+    folded = [Fold(f"Pictures of {metric.label}", [_pairing(record, metric)]) for metric in second]
+    yield Section("Against the baseline", [legend, _pairing(record, record.primary), *folded])
+    yield Section("All metrics", [tables.overview(record), *(fold(tables.verdicts(record, m)) for m in second)])
+    if record.curves:
+        folded = [fold(tables.curve(record, key)) for key in record.curves]
+        yield Section("Convergence on validation", [legend, _curves(record), *folded])
+    if any(loss.tuning for loss in record.losses):
+        folded = [fold(tables.tuning(record, loss)) for loss in record.losses if loss.tuning]
+        yield Section("Learning rate", [legend, _tuning(record), *folded])
+    if record.time_to_target:
+        yield Section("Time to target", [tables.target(record, entry) for entry in record.time_to_target])
+    if record.reliability:
+        yield Section("Reliability", [_reliability(record), fold(diagnostics.reliability_table(record))])
+    if record.cross:
+        yield Section("Cross-loss matrix", [diagnostics.cross_table(record)])
+    if record.examples:
+        yield Section("Examples", [Gallery(partial(diagnostics.example_grid, record, record.examples))])
+    if record.cost:
+        yield Section("Cost", [tables.cost(record)])
+    yield Section("Chosen hyper-parameters", [tables.chosen(record)])
+    yield Section("Every seed", [fold(tables.seeds(record, metric)) for metric in record.metrics])
+    for title, facts in (("Protocol", record.protocol), ("Environment", record.environment)):
+        if facts:
+            yield Section(title, [tables.facts(title, facts)])
+    yield Section("Run it again", [Command(record.command), tables.identity(record)])
+
+
+def _sentences(record: Record) -> list[tuple[str, str]]:
+    lines = conclusions.sentences(record)
+    verdicts = [row_of(record.primary, loss.name).verdict for loss in record.losses if loss.name != record.baseline]
+    # Sentences that came with the record need not be one for each loss.
+    return [(line, verdicts[k] if len(lines) == len(verdicts) else "") for k, line in enumerate(lines)]
+
+
+def _pairing(record: Record, metric: Metric) -> Pictures:
+    margin = " The shaded zone is the margin within which a difference does not matter." if metric.margin else ""
+    difference = f"Paired difference of {metric.label}, 95 % interval.{margin}"
+    seeds = f"{metric.label}: every seed, joined across the losses; bar: mean and 95 % interval."
+    return Pictures(
+        [
+            Picture(partial(charts.differences, record, metric), difference),
+            Picture(partial(charts.seeds, record, metric), seeds),
+        ]
+    )
+
+
+def _curves(record: Record) -> Pictures:
+    labels = {key: record.curve_labels.get(key, key) for key in record.curves}
+    return Pictures(
+        [
+            Picture(partial(charts.curves, record, key), f"{label}: mean over the seeds, 95 % band.")
+            for key, label in labels.items()
+        ]
+    )
+
+
+def _tuning(record: Record) -> Pictures:
+    caption = "Mean over the tuning seeds; the ring is the chosen learning rate. A gap: no trial finished there."
+    if any(t.epochs is not None for x in record.losses for t in x.tuning):
+        caption += " Rates that were left after fewer epochs are in the tables alone: their values do not compare."
+    return Pictures([Picture(partial(charts.sensitivity, record), caption)])
+
+
+def _reliability(record: Record) -> Pictures:
+    pictures = [
+        Picture(
+            partial(diagnostics.reliability_picture, record, entry), f"{record.labels[entry.loss]}, {entry.n} seeds"
+        )
+        for entry in record.reliability
+    ]
+    note = (
+        "Filled: how often it came true in each bin of stated probability; outlined: the gap to the mean that was "
+        "stated; below: the bin's share of all statements."
+    )
+    return Pictures(pictures, note, small=True)
+
+
+def of_study(study: Study) -> Document:
+    """The report of a study: what all cells say together first, then every cell's own report."""
+    return Document(study.name, study.question, list(_study_blocks(study)))
+
+
+def _study_blocks(study: Study) -> Iterable[Block]:
+    legend = Legend(list(study.losses.values()))
+    yield Sentences(list(conclusions.study_sentences(study).values()))
+    yield study_tables.overview(study)
+    if study.one_metric:
+        caption = f"Mean {study.cells[0].record.primary.label} in every cell, with its 95 % interval over the seeds."
+        yield from (legend, Pictures([Picture(partial(study_charts.across_cells, study), caption)]))
+    yield fold(study_tables.means(study))
+    yield from (fold(study_tables.overview(study, key)) for key in study_tables.secondary_keys(study))
+    if together := list(_together(study)):
+        yield Section("Over all cells", [*([legend] if isinstance(together[0], Pictures) else []), *together])
+    yield Section("Cells", [Links([(f"cell-{k}", cell.label) for k, cell in enumerate(study.cells)])])
+    for k, cell in enumerate(study.cells):
+        yield Chapter(cell.label, list(_blocks(cell.record)), f"cell-{k}", folded=len(study.cells) > _OPEN)
+    yield Chapter("Run all of it again", [Command(study.command)])
+
+
+def _together(study: Study) -> Iterable[Block]:
+    """Ranks and profiles over all cells, where there are any."""
+    seen, pictures, shown = study.overview, [], []
+    if seen.ranks is not None:
+        caption = (
+            "Mean rank over the cells, 1 the best. A bar joins losses that the critical difference does not separate."
+        )
+        pictures.append(Picture(partial(study_charts.critical_difference, study, seen.ranks), caption))
+        shown.append(study_tables.ranks(study))
+    if seen.profiles:
+        caption = "Share of problems (every seed of every cell) within a factor of the best loss; higher is better."
+        pictures.append(Picture(partial(study_charts.performance_profile, study), caption))
+        shown.append(study_tables.profiles(study))
+    if pictures:
+        yield Pictures(pictures)
+    yield from shown
+    yield from (Text(f"{note}.", note=True) for note in seen.notes)

@@ -1,0 +1,83 @@
+"""LaTeX: one table (booktabs) for each comparison, every text harmless."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xentlab.report import study_tables, tables
+from xentlab.report.blocks import Table
+from xentlab.report.numbers import SYMBOLS, row_of, scale_of
+from xentlab.report.record import Record
+from xentlab.report.render.plain import one_line
+from xentlab.report.study import Study
+
+_SPELLED = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "–": "--",
+    "▲": r"$\uparrow$", "▼": r"$\downarrow$", "≈": r"$\approx$", "·": r"$\cdot$", "↓": r"$\downarrow$",
+    "↑": r"$\uparrow$", "±": r"$\pm$", "→": r"$\to$", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    "`": r"\textasciigrave{}", **{c: f"\\{c}" for c in "&%$#_{}"},
+}  # fmt: skip
+
+
+def of_record(record: Record) -> str:
+    """All metrics as one table: mean with its 95 % interval, the best in bold, the verdict's sign."""
+    overview = tables.overview(record)
+    rows = []
+    for loss in record.losses:
+        row = [escape(loss.label)]
+        for metric in record.metrics:
+            found, unit = row_of(metric, loss.name), scale_of(metric)
+            mean = escape(unit.value(found.mean))
+            span = escape(unit.interval(found.low, found.high))
+            sign = escape(SYMBOLS[found.verdict])
+            row.append(f"{_bold(mean) if found.best else mean} {{\\footnotesize {span}}} {sign}")
+        rows.append(row)
+    caption = f"{record.question} Mean over the final seeds with 95 % intervals. {overview.note}"
+    return _floating(overview.header, rows, caption)
+
+
+def of_study(study: Study) -> str:
+    """The verdicts of all cells as one table, then every cell's own."""
+    table = study_tables.overview(study)
+    own = [f"% {escape(cell.label)}\n{of_record(cell.record)}" for cell in study.cells]
+    return "\n".join([_table(table, f"{study.question} {table.note}"), *own])
+
+
+def _table(given: Table, caption: str) -> str:
+    rows = [[_bold(escape(cell.line)) if cell.best else escape(cell.line) for cell in row] for row in given.rows]
+    return _floating(given.header, rows, caption)
+
+
+def _bold(escaped: str) -> str:
+    return rf"\textbf{{{escaped}}}"
+
+
+def _floating(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
+    """Rows of escaped texts as a floating table."""
+    return "\n".join(
+        [
+            "% needs: \\usepackage{booktabs}",
+            r"\begin{table}",
+            rf"  \caption{{{escape(caption)}}}",
+            rf"  \begin{{tabular}}{{{'l' * len(header)}}}",
+            r"  \toprule",
+            f"  {' & '.join(map(escape, header))} \\\\",
+            r"  \midrule",
+            *(_row(row) for row in rows),
+            r"  \bottomrule",
+            r"  \end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _row(escaped: Sequence[str]) -> str:
+    # A bracket or a star right after the last row's end would be read as its option.
+    guard = "{}" if escaped[0][:1] in ("[", "*") else ""
+    return f"  {guard}{' & '.join(escaped)} \\\\"
+
+
+def escape(text: str) -> str:
+    """The text with everything that LaTeX would act on made harmless, on one line."""
+    return "".join(_SPELLED.get(letter, letter) for letter in one_line(text))

@@ -1,0 +1,35 @@
+"""Tables on a terminal: no text is markup, and none reaches the terminal's own commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from xentlab.report.blocks import Table
+from xentlab.report.render.plain import one_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_STYLES = {"better": "green", "worse": "red", "equivalent": "blue"}
+
+
+def print_table(table: Table, console: Console) -> None:
+    """Print a table to a rich console, verdicts in their colours."""
+    from rich.table import Table as Rows
+    from rich.text import Text
+
+    shown = Rows(title=Text(one_line(table.title)), title_justify="left")
+    for name in table.header:
+        shown.add_column(Text(one_line(name)), overflow="fold")
+    for row in table.rows:
+        shown.add_row(*(Text(one_line(cell.line), style=_STYLES.get(cell.verdict or "", "")) for cell in row))
+    console.print(shown)
+
+
+def print_lines(lines: Iterable[str], console: Console) -> None:
+    """Print sentences to a rich console."""
+    from rich.text import Text
+
+    for line in lines:
+        console.print(Text(one_line(line)))

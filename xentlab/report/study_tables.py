@@ -1,0 +1,115 @@
+"""The tables of a study: cells beside each other, and what they say together; each cell's own are in `tables`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xentlab.report.blocks import Cell, Table, cells
+from xentlab.report.numbers import MISSING, SYMBOLS, number, p_clause, row_of, scale_of
+from xentlab.report.record import Metric, Record
+from xentlab.report.study import Study
+
+# Factors of the best at which the profile's table reads the curves.
+_FACTORS = (1.0, 1.1, 1.25, 1.5, 2.0)
+
+
+def overview(study: Study, key: str | None = None) -> Table:
+    """Every cell's verdict on every loss: the difference from the baseline with its interval, the best marked.
+
+    Args:
+        study: the cells.
+        key: of the metric; None is each cell's primary one.
+    """
+    metrics = [_metric(cell.record, key) for cell in study.cells]
+    labels = list(dict.fromkeys(m.label for m in metrics if m is not None))
+    differ = len(labels) > 1
+    rows = []
+    for cell, metric in zip(study.cells, metrics, strict=True):
+        own = [metric.label if metric else MISSING] if differ else []
+        rows.append(cells(cell.label, *own, *(_verdict(cell.record, metric, name) for name in study.losses)))
+    header = ["", *(["metric"] if differ else []), *study.losses.values()]
+    title = f"Verdicts on {labels[0]}" if len(labels) == 1 else "Verdicts on each cell's own metric"
+    return Table(title, header, rows, _legend(metrics), layout="stacked")
+
+
+def means(study: Study) -> Table:
+    """Every cell's mean of its primary metric under every loss with its 95 % interval, the best marked."""
+    rows = [cells(cell.label, *(_mean(cell.record, name) for name in study.losses)) for cell in study.cells]
+    metric = study.cells[0].record.primary
+    title = f"Mean {metric.label}{scale_of(metric).unit}" if study.one_metric else "Mean of each cell's own metric"
+    return Table(title, ["", *study.losses.values()], rows, layout="stacked")
+
+
+def _mean(record: Record, loss: str) -> Cell:
+    if loss not in record.labels:
+        return Cell(MISSING)
+    unit, row = scale_of(record.primary), row_of(record.primary, loss)
+    return Cell(unit.value(row.mean), unit.interval(row.low, row.high), best=row.best)
+
+
+def ranks(study: Study) -> Table:
+    """Mean rank of every loss over the cells, the best first, and which the critical difference keeps apart."""
+    found = study.overview.ranks
+    assert found is not None
+    labels = study.losses
+    order = sorted(found.ranks, key=lambda loss: found.ranks[loss])
+    rows = []
+    for loss in order:
+        near = {x for group in found.groups if loss in group for x in group} - {loss}
+        same = ", ".join(labels[x] for x in order if x in near) or "none"
+        rows.append(cells(labels[loss], number(found.ranks[loss], 2), same))
+    note = (
+        f"Friedman's test over {found.n} cells: {p_clause(found.p)}. Nemenyi's critical difference at 5 %: "
+        f"{number(found.critical_difference, 2)}."
+    )
+    if found.n < 10:
+        note += " Both lean on approximations for many cells: with so few, read the ranks as a description."
+    return Table("Mean ranks", ["loss", "mean rank", "not told apart from"], rows, note)
+
+
+def profiles(study: Study) -> Table:
+    """How often each loss comes within a factor of the best, over every seed of every cell."""
+    header = ["loss", *(f"within {100 * (f - 1):.0f} %" if f > 1 else "the best" for f in _FACTORS)]
+    rows = [
+        cells(study.losses[p.loss], *(f"{100 * p.at(f):.0f} %" for f in _FACTORS), f"{100 * len(p.ratios) / p.n:.0f} %")
+        for p in study.overview.profiles
+    ]
+    n = study.overview.profiles[0].n
+    note = (
+        f"Share of {n} problems (every seed of every cell) on which a loss is the best, or within so much of the best. "
+        "A metric that is better larger counts by what it lacks of 1."
+    )
+    return Table("Performance profile", [*header, "any value"], rows, note)
+
+
+def secondary_keys(study: Study) -> list[str]:
+    """The keys of metrics that are not the primary one in any cell, in order of first appearance."""
+    primary = {cell.record.primary.key for cell in study.cells}
+    keys = dict.fromkeys(m.key for cell in study.cells for m in cell.record.metrics)
+    return [key for key in keys if key not in primary]
+
+
+def _metric(record: Record, key: str | None) -> Metric | None:
+    if key is None:
+        return record.primary
+    return next((m for m in record.metrics if m.key == key), None)
+
+
+def _verdict(record: Record, metric: Metric | None, loss: str) -> Cell:
+    if metric is None or loss not in record.labels:
+        return Cell(MISSING)
+    unit, row = scale_of(metric), row_of(metric, loss)
+    symbol = SYMBOLS[row.verdict]
+    if row.verdict == "baseline":
+        return Cell(f"{symbol} {unit.value(row.mean)}{unit.unit}", verdict=row.verdict, best=row.best)
+    span = unit.interval(row.diff_low, row.diff_high)
+    return Cell(f"{symbol} {unit.change(row.difference)}", span, verdict=row.verdict, best=row.best)
+
+
+def _legend(metrics: Sequence[Metric | None]) -> str:
+    points = any(m is not None and m.percent for m in metrics)
+    return (
+        f"Baseline (·): mean. Others: difference from it{' in points' if points else ''} with its 95 % interval; "
+        "▲ better, ▼ worse, ≈ equivalent, ? inconclusive. Marked: the best of the cell, and all that the paired test "
+        "does not separate from it."
+    )
