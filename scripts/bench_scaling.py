@@ -7,10 +7,10 @@
 - `prepare`: configs to checked trials.
 - `signature`: sha256 of what decides each trial's result.
 - `planner`: trials to stacks by structure.
-- `lab`: `Lab.run` as a sweep calls it, with an executor that trains nothing: it waits `--training-ms` a trial and
-  writes the events of the training into a worker's journal. What it waited is taken off: the rest is looking up,
+- `session`: `Session.run` as a sweep calls it, with an executor that trains nothing: it waits `--training-ms` a trial
+  and writes the events of the training into a worker's journal. What it waited is taken off: the rest is looking up,
   planning, handing out, writing, and reading back.
-- `reopen`: what the next command pays on such a root: `Lab.open` reads the journal, then every trial is looked up.
+- `reopen`: what the next command pays on such a root: `Session.open` reads the journal, then every trial is looked up.
 - `launcher`: Hydra's composing of a sweep of so many jobs by the launcher `stack`. Above `--most-jobs` it is not run
   but extrapolated by the last exponent that was measured, and marked with `~`.
 - `analysis`: `judge` over so many final trials of up to ten losses.
@@ -48,7 +48,8 @@ from xentlab.analysis import judge
 from xentlab.config.compose import run_composed
 from xentlab.data import Dataset, digits
 from xentlab.journal import Journal, new_id
-from xentlab.run import Failure, Lab, Unit
+from xentlab.run.order import Failure, Order
+from xentlab.run.session import Session
 from xentlab.train import Trial, prepare, signature, stacks
 
 LOSSES = ("ce", "bce", "mse", "focal", "label_smoothing", "poly1", "gce", "sce", "multi_margin", "squared_hinge")
@@ -106,31 +107,31 @@ class Simulated:
         return planned
 
     def run(
-        self, units: Sequence[Unit], watch: Callable[[], None]
+        self, orders: Sequence[Order], watch: Callable[[], None]
     ) -> Generator[tuple[int, Failure | None], None, None]:
-        journal = Journal(Path(units[0].root), self.environment, "worker", driver=units[0].driver)
+        journal = Journal(Path(orders[0].root), self.environment, "worker", driver=orders[0].driver)
         watched = time.perf_counter()
-        for place, unit in enumerate(units):
+        for place, order in enumerate(orders):
             began = time.perf_counter()
-            time.sleep(self.training_s * len(unit.trials))
+            time.sleep(self.training_s * len(order.trials))
             self.waited += time.perf_counter() - began
-            self.write(journal, unit)
+            self.write(journal, order)
             if time.perf_counter() - watched > 0.5:
                 watch()
                 watched = time.perf_counter()
             yield place, None
         journal.close()
 
-    def write(self, journal: Journal, unit: Unit) -> None:
+    def write(self, journal: Journal, order: Order) -> None:
         """The events of one stack from its opening to its end."""
         tags = dict.fromkeys(("task", "loss", "link", "model", "dataset", "optimizer", "host", "device"), "value")
         opening: list[tuple[str, dict[str, Any]]] = []
-        for t in unit.trials:
+        for t in order.trials:
             facts = {"signature": t["signature"], "label": t["name"], "config": t["config"], "resumed": 0}
-            opening.append(("trial", {"trial": t["id"], "tags": tags | dict(unit.tags), **facts}))
+            opening.append(("trial", {"trial": t["id"], "tags": tags | dict(order.tags), **facts}))
             opening.append(("member", {"group": t["group"], "trial": t["id"]}))
         journal.extend(opening)
-        ids = [t["id"] for t in unit.trials]
+        ids = [t["id"] for t in order.trials]
         for epoch in range(1, self.epochs + 1):
             values = {f"val/m{i}": [1 / (epoch + i + row) for row in range(len(ids))] for i in range(METRICS)}
             journal.append("epoch", trials=ids, epoch=epoch, metrics=values)
@@ -162,7 +163,7 @@ def run_planner(count: int, options: argparse.Namespace) -> float:  # noqa: ARG0
     return clock(lambda: stacks(trials))
 
 
-def run_lab(count: int, options: argparse.Namespace) -> float:
+def run_session(count: int, options: argparse.Namespace) -> float:
     with tempfile.TemporaryDirectory() as scratch:
         return fill(Path(scratch), count, options)
 
@@ -178,8 +179,8 @@ def run_reopen(count: int, options: argparse.Namespace) -> float:
         trials = [prepare(node) for node in configs(count)]
 
         def reopen() -> None:
-            lab = Lab.open(Path(scratch), environment.describe(), "bench", fresh=False, weights=False)
-            found = sum(lab.recorded(trial) is not None for trial in trials)
+            session = Session.open(Path(scratch), environment.describe(), "bench", fresh=False, weights=False)
+            found = sum(session.recorded(trial) is not None for trial in trials)
             assert found == count, f"{found} of {count} trials were found"
 
         return clock(reopen)
@@ -189,15 +190,15 @@ def fill(root: Path, count: int, options: argparse.Namespace) -> float:
     """A sweep of so many simulated trainings; returns its seconds without those of the training."""
     trials = [prepare(node) for node in configs(count)]
     facts = environment.describe()
-    lab = Lab.open(root, facts, "bench", fresh=False, weights=False)
+    session = Session.open(root, facts, "bench", fresh=False, weights=False)
     executor = Simulated(facts, options.training_ms / 1e3, options.epochs)
-    lab.executor, group = executor, new_id()
-    lab.dataset(trials[0])
+    session.executor, group = executor, new_id()
+    session.dataset(trials[0])
 
     def sweep() -> None:
         opening: dict[str, Any] = {"kind": "sweep", "name": "bench", "parent": None, "params": {}, "tags": {}}
-        lab.journal.append("group", group=group, **opening)
-        records = lab.run(trials, group=lambda _: group)
+        session.journal.append("group", group=group, **opening)
+        records = session.run(trials, groups=dict.fromkeys(trials, group))
         assert all(record.status == "finished" for record in records)
 
     return clock(sweep) - executor.waited
@@ -228,7 +229,7 @@ PARTS: dict[str, Callable[[int, argparse.Namespace], float]] = {
     "prepare": run_prepare,
     "signature": run_signature,
     "planner": run_planner,
-    "lab": run_lab,
+    "session": run_session,
     "reopen": run_reopen,
     "launcher": run_launcher,
     "analysis": run_analysis,

@@ -1,4 +1,4 @@
-"""What the executors' tests share: small trials, labs over a directory, numbers that must not depend on who trains."""
+"""What the executors' tests share: small trials, sessions over a directory, numbers that no executor may change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import pytest
 from support import compose_train
 
 from xentlab.journal import Records, TrialRecord
-from xentlab.run import Executor, Lab
+from xentlab.run.order import Executor
+from xentlab.run.session import Session
 from xentlab.train import Trial, prepare
 
 EXACT = ("trainer.precision=float64", "dataset.train_fraction=0.2")
@@ -35,18 +36,18 @@ def batch(epochs: int = 3) -> list[Trial]:
     return mlps + [trial("model=convnet", "model.widths=[4]", "model.hidden=0", *common, seed=s) for s in (0, 1)]
 
 
-_OPENED: list[Lab] = []
+_OPENED: list[Session] = []
 
 
-def lab(root: Path, executor: Executor | None = None) -> Lab:
-    """A session over a directory, open until `close_labs`."""
-    opened = Lab.open(root, ENVIRONMENT, "test", fresh=False, weights=True)
-    opened.executor = executor
-    _OPENED.append(opened)
-    return opened
+def opened(root: Path, executor: Executor | None = None) -> Session:
+    """A session over a directory, open until `close_all`."""
+    session = Session.open(root, ENVIRONMENT, "test", fresh=False, weights=True)
+    session.executor = executor
+    _OPENED.append(session)
+    return session
 
 
-def close_labs() -> None:
+def close_all() -> None:
     while _OPENED:
         _OPENED.pop().journal.close()
 

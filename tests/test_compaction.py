@@ -10,7 +10,7 @@ from support import compose_train
 
 from xentlab import environment
 from xentlab.journal import Records, TrialRecord
-from xentlab.run import Lab
+from xentlab.run.session import Session
 from xentlab.train import Epoch, Fit, Trial, prepare
 
 RATES = (0.02, 1e30, 0.05, 0.1)
@@ -21,14 +21,14 @@ def trials(*overrides: str) -> list[Trial]:
     return [prepare(compose_train(*base, f"optimizer.lr={lr:g}", *overrides)) for lr in RATES]
 
 
-def lab_in(root: Path) -> Lab:
-    return Lab.open(root, environment.describe(), "test", fresh=False, weights=True)
+def session_in(root: Path) -> Session:
+    return Session.open(root, environment.describe(), "test", fresh=False, weights=True)
 
 
 def run(root: Path, *overrides: str) -> list[TrialRecord]:
-    lab = lab_in(root)
-    records = lab.run(trials(*overrides))
-    lab.journal.close()
+    session = session_in(root)
+    records = session.run(trials(*overrides))
+    session.journal.close()
     return records
 
 
@@ -60,10 +60,10 @@ def test_a_kill_after_a_row_has_left_changes_nothing(tmp_path: Path) -> None:
         if epoch.number == 3:
             raise Killed
 
-    lab = lab_in(tmp_path / "cut")
+    session = session_in(tmp_path / "cut")
     with pytest.raises(Killed):
-        lab.run(trials(), on_epoch=stop)
-    lab.journal.close()
+        session.run(trials(), on_epoch=stop)
+    session.journal.close()
     again = run(tmp_path / "cut")
     assert [r.summary["epochs"] for r in again] == [5, 1, 5, 5]
     for before, after in zip(whole, again, strict=True):

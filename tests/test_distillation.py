@@ -22,7 +22,8 @@ from xentlab.losses.contract import loss
 from xentlab.published import read_plan
 from xentlab.published.teachers import Teacher, in_rounds
 from xentlab.published.trainings import Phase, Ran, run_arms
-from xentlab.run import EpochCallback, Lab
+from xentlab.run.session import Session
+from xentlab.run.training import EpochCallback
 from xentlab.train import Epoch, Fit, Trial, prepare, signature
 
 Run = Callable[..., tuple[int, str, str]]
@@ -202,12 +203,11 @@ def test_a_teacher_that_cannot_be_is_refused(run: Run, here: Path, override: str
 
 def answers(folder: Path, inputs: Tensor, temperature: float) -> Tensor:
     """What a recorded MLP answers, written out."""
-    weights = torch.load(folder / "final.pt", weights_only=True)
-    h = inputs
-    layers = sorted({name.partition(".")[0] for name in weights}, key=int)
-    for layer in layers:
-        h = h @ weights[f"{layer}.weight"].T + weights[f"{layer}.bias"]
-        h = h.relu() if layer != layers[-1] else h
+    weights, h = torch.load(folder / "final.pt", weights_only=True), inputs
+    *hidden, last = sorted({name.partition(".")[0] for name in weights}, key=int)
+    for layer in hidden:
+        h = (h @ weights[f"{layer}.weight"].T + weights[f"{layer}.bias"]).relu()
+    h = h @ weights[f"{last}.weight"].T + weights[f"{last}.bias"]
     return torch.softmax(h.double() / temperature, 1)
 
 
@@ -238,11 +238,11 @@ def perform(root: Path, phase: Phase = silent, lr: float = 0.05) -> tuple[Ran, i
             arm |= {"model": {"hidden": [16]}} if label.startswith("student") else {}
         plan = read_plan(config, compose_group)
         expected, _ = estimate(plan, config)
-        lab = Lab.open(root, environment.describe(), "compare", fresh=False, weights=True)
+        session = Session.open(root, environment.describe(), "compare", fresh=False, weights=True)
         try:
-            told.append((run_arms(plan, lab, phase), expected, lab.trained))
+            told.append((run_arms(plan, session, phase), expected, session.trained))
         finally:
-            lab.journal.close()
+            session.journal.close()
 
     run_composed("compare", SMOKE, job)
     return told[0]

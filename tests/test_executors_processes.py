@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from executor_lab import alive, assert_same, batch, close_labs, kill, lab, needs_proc, records, trial, until
+from executor_lab import alive, assert_same, batch, close_all, kill, needs_proc, opened, records, trial, until
 
-from xentlab.run import Failure, Lab, TrainingError, Unit
 from xentlab.run.executors import processes
 from xentlab.run.executors.processes import Processes
+from xentlab.run.order import Failure, Order, TrainingError
+from xentlab.run.session import Session
 from xentlab.train import Trial
 
 pytestmark = needs_proc
@@ -53,27 +54,27 @@ def executor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
 def as_configured(executor: Processes) -> Iterator[None]:
     yield
     executor.timeout, executor.retries = None, 2
-    close_labs()
+    close_all()
 
 
 def own(name: str) -> Trial:
     return trial(f"loss._target_=losses_of_the_tests.{name}", "trainer.epochs=2")
 
 
-def units(session: Lab, trials: list[Trial]) -> list[Unit]:
-    """Each trial as a unit of its own."""
+def orders(session: Session, trials: list[Trial]) -> list[Order]:
+    """Each trial as an order of its own."""
     session.journal.open()
-    return [session._unit([t], lambda _: None, {}) for t in trials]
+    return [session._order([t], {}, {}) for t in trials]
 
 
-def run_all(executor: Processes, session: Lab, trials: list[Trial]) -> list[Failure | None]:
-    return [failure for _, failure in sorted(executor.run(units(session, trials), lambda: None))]
+def run_all(executor: Processes, session: Session, trials: list[Trial]) -> list[Failure | None]:
+    return [failure for _, failure in sorted(executor.run(orders(session, trials), lambda: None))]
 
 
 def test_a_batch_ends_with_the_numbers_of_one_process(executor: Processes, tmp_path: Path) -> None:
-    wanted = lab(tmp_path / "here").run(batch())
+    wanted = opened(tmp_path / "here").run(batch())
     seen: list[tuple[int, int]] = []
-    session = lab(tmp_path / "there", executor)
+    session = opened(tmp_path / "there", executor)
     found = session.run(batch(), on_epoch=lambda trials, epoch: seen.append((len(trials), epoch.number)))
     assert_same(found, wanted)
     assert sorted(seen) == sorted([(2, e) for e in (1, 2, 3)] * 2 + [(1, e) for e in (1, 2, 3)] * 2)
@@ -88,14 +89,14 @@ def test_a_batch_ends_with_the_numbers_of_one_process(executor: Processes, tmp_p
 def test_workers_stay_for_the_next_run(executor: Processes, tmp_path: Path) -> None:
     before = [w.pid for w in executor._crew]
     assert len(before) == 2
-    lab(tmp_path, executor).run(batch(epochs=1)[:3])
+    opened(tmp_path, executor).run(batch(epochs=1)[:3])
     assert [w.pid for w in executor._crew] == before
 
 
 def test_what_libraries_print_reaches_no_answer_and_what_raises_stops_no_other(
     executor: Processes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    session = lab(tmp_path, executor)
+    session = opened(tmp_path, executor)
     ends = run_all(executor, session, [own("raising"), own("noisy"), trial("trainer.epochs=1")])
     assert ends == [Failure("ValueError: it does not add up"), None, None]
     found = records(tmp_path).trials.values()
@@ -108,7 +109,7 @@ def test_what_libraries_print_reaches_no_answer_and_what_raises_stops_no_other(
 
 def test_a_unit_that_hangs_is_ended_and_the_others_are_not(executor: Processes, tmp_path: Path) -> None:
     executor.timeout, executor.retries = 5.0, 0
-    session = lab(tmp_path, executor)
+    session = opened(tmp_path, executor)
     hanging, fine = run_all(executor, session, [own("hanging"), trial("trainer.epochs=1")])
     assert fine is None
     assert hanging is not None
@@ -116,9 +117,9 @@ def test_a_unit_that_hangs_is_ended_and_the_others_are_not(executor: Processes, 
 
 
 def test_a_worker_with_other_code_says_so(executor: Processes, tmp_path: Path) -> None:
-    session = lab(tmp_path, executor)
-    (unit,) = units(session, [trial("trainer.epochs=1")])
-    changed = Unit.from_json({**unit.to_json(), "trials": [{**unit.trials[0], "signature": "another"}]})
+    session = opened(tmp_path, executor)
+    (order,) = orders(session, [trial("trainer.epochs=1")])
+    changed = Order.from_json({**order.to_json(), "trials": [{**order.trials[0], "signature": "another"}]})
     ((_, failure),) = executor.run([changed], lambda: None)
     assert failure is not None
     assert failure.mistake
@@ -131,8 +132,8 @@ def long_trials() -> list[Trial]:
 
 
 def test_a_worker_that_is_killed_costs_nothing_but_time(executor: Processes, tmp_path: Path) -> None:
-    wanted = lab(tmp_path / "here").run(long_trials())
-    session = lab(tmp_path / "there", executor)
+    wanted = opened(tmp_path / "here").run(long_trials())
+    session = opened(tmp_path / "there", executor)
     killed: list[int] = []
 
     def kill_once(_: Any, epoch: Any) -> None:
@@ -154,21 +155,21 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(executor: Processes, tmp
 
 def test_a_worker_that_is_lost_too_often_fails_its_unit_alone(executor: Processes, tmp_path: Path) -> None:
     executor.retries = 0
-    session = lab(tmp_path, executor)
+    session = opened(tmp_path, executor)
 
     def kill_first() -> None:
         for worker in executor._crew:
             if worker.index == 0 and any(t.epochs for t in records(tmp_path).trials.values()):
                 kill(worker.pid)
 
-    (one, other) = sorted(executor.run(units(session, long_trials()), kill_first))
+    (one, other) = sorted(executor.run(orders(session, long_trials()), kill_first))
     assert other == (1, None)
     assert one[1] is not None
     assert one[1].sentence.startswith("The worker that trained ce · seed 0 was lost once, at last killed by SIGKILL")
 
 
 def test_ctrl_c_ends_workers_in_order_and_marks_their_trials(executor: Processes, tmp_path: Path) -> None:
-    session = lab(tmp_path, executor)
+    session = opened(tmp_path, executor)
     endless = trial("trainer.epochs=100000", "dataset.train_fraction=0.5")
     busy: list[int] = []
 
@@ -187,7 +188,7 @@ def test_ctrl_c_ends_workers_in_order_and_marks_their_trials(executor: Processes
 @pytest.mark.slow
 def test_a_silent_worker_is_replaced(executor: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "SILENCE_S", 5.0)
-    session = lab(tmp_path, executor)
+    session = opened(tmp_path, executor)
     stopped: list[int] = []
 
     def stop_once(*_: Any) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from executor_lab import alive, assert_same, close_labs, kill, lab, needs_proc, records, trial, until, worker_pids
+from executor_lab import alive, assert_same, close_all, kill, needs_proc, opened, records, trial, until, worker_pids
 
 from xentlab.errors import UserError
 from xentlab.run.executors.slurm import Slurm
@@ -29,7 +29,7 @@ pytestmark = [
 @pytest.fixture(autouse=True)
 def closed() -> Iterator[None]:
     yield
-    close_labs()
+    close_all()
 
 
 def trials() -> list[Trial]:
@@ -38,9 +38,9 @@ def trials() -> list[Trial]:
 
 
 def test_a_job_that_is_killed_is_submitted_again_and_nothing_differs(tmp_path: Path) -> None:
-    wanted = lab(tmp_path / "here").run(trials())
+    wanted = opened(tmp_path / "here").run(trials())
     root = tmp_path / "there"
-    session = lab(root, Slurm(cluster="local", array_parallelism=2))
+    session = opened(root, Slurm(cluster="local", array_parallelism=2))
     killed: list[int] = []
 
     def kill_once(_: Any, epoch: Any) -> None:
@@ -60,9 +60,9 @@ DRIVER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from executor_lab import lab, trial
+from executor_lab import opened, trial
 from xentlab.run.executors.slurm import Slurm
-lab(Path(sys.argv[1]), Slurm(cluster="local")).run([trial("trainer.epochs=100000")])
+opened(Path(sys.argv[1]), Slurm(cluster="local")).run([trial("trainer.epochs=100000")])
 """
 
 

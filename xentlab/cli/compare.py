@@ -14,14 +14,14 @@ from typing import Any
 from xentlab.cli.console import console
 from xentlab.cli.estimate import print_estimate
 from xentlab.cli.progress import progress_bar
-from xentlab.cli.session import session
+from xentlab.cli.session import opened
 from xentlab.comparison import Study, first_trial, make_overview, make_record, read_study, run_comparison
 from xentlab.comparison.folder import Composed, list_trials, remember, write_folder
 from xentlab.config.compose import compose_group, run_composed
 from xentlab.report import Record, headlines, print_verdict, sentences, write, write_study
 from xentlab.report.conclusions import in_one_line
 from xentlab.report.runs import loss_run, places, shown_tag
-from xentlab.run import Lab
+from xentlab.run.session import Session
 
 
 def compare(arguments: Sequence[str]) -> int:
@@ -44,14 +44,14 @@ def compare(arguments: Sequence[str]) -> int:
                 print_estimate(study, config)
                 return
             command = shlex.join(["xentlab", "compare", *given])
-            lab = stack.enter_context(session(config, command))
-            run_study(study, lab, command, config, composed)
+            session = stack.enter_context(opened(config, command))
+            run_study(study, session, command, config, composed)
 
         run_composed("compare", overrides, job)
     return 0
 
 
-def run_study(study: Study, lab: Lab, command: str, config: Mapping[str, Any], composed: Composed) -> Path:
+def run_study(study: Study, session: Session, command: str, config: Mapping[str, Any], composed: Composed) -> Path:
     """Run every cell, print and file each verdict, and write the report of the whole; returns its folder."""
     began = time.monotonic()
     parent: str | None = None
@@ -59,41 +59,43 @@ def run_study(study: Study, lab: Lab, command: str, config: Mapping[str, Any], c
     trials = 0
     for label, protocol in study.cells.items():
         if len(study.cells) > 1 and parent is None:
-            lab.signature(first_trial(protocol))  # a mistake in the data is found before anything is written
+            session.signature(first_trial(protocol))  # a mistake in the data is found before anything is written
             facts = {"kind": "comparison", "name": study.name, "parent": None, "params": {"cells": len(study.cells)}}
-            (parent,) = lab.open_groups([{**facts, "tags": {"comparison": study.name}}])
-        result = run_comparison(protocol, lab, progress_bar, parent=parent, cell=label)
+            (parent,) = session.open_groups([{**facts, "tags": {"comparison": study.name}}])
+        result = run_comparison(protocol, session, progress_bar, parent=parent, cell=label)
         trials += sum(result.tuning_trials.values()) + sum(map(len, result.finals.values()))
-        record = Record.from_json(make_record(result, lab, command))
+        record = Record.from_json(make_record(result, session, command))
         records.append((label, record))
         if label:
             print(label)
         print_verdict(record, console())
         folder = Path("comparisons") / f"{study.name}-{parent or result.group}"
         if parent is None:
-            paths = write(record, lab.root / folder)
-            write_folder(lab.root / folder, config, composed, lab.environment, list_trials(lab.records, result.group))
-        _file(lab, record, result.group, result.loss_groups, None if parent else str(folder), len(records))
+            paths = write(record, session.root / folder)
+            write_folder(
+                session.root / folder, config, composed, session.environment, list_trials(session.records, result.group)
+            )
+        _file(session, record, result.group, result.loss_groups, None if parent else str(folder), len(records))
     if parent is not None:
         overview = make_overview([(label, record.to_json()) for label, record in records])
         print("\n".join(headlines(records)))
-        paths = write_study(study.name, study.question, command, records, lab.root / folder, overview)
-        write_folder(lab.root / folder, config, composed, lab.environment, list_trials(lab.records, parent))
-        _file_study(lab, study, records, parent, str(folder))
-    print(f"{trials} trials, {lab.trained} of them trained now, in {time.monotonic() - began:.0f} s")
+        paths = write_study(study.name, study.question, command, records, session.root / folder, overview)
+        write_folder(session.root / folder, config, composed, session.environment, list_trials(session.records, parent))
+        _file_study(session, study, records, parent, str(folder))
+    print(f"{trials} trials, {session.trained} of them trained now, in {time.monotonic() - began:.0f} s")
     print(f"report: {paths['html']}")
-    print(f"runs:   {own_command()} ui --root {shlex.quote(str(lab.root))}")
-    return lab.root / folder
+    print(f"runs:   {own_command()} ui --root {shlex.quote(str(session.root))}")
+    return session.root / folder
 
 
-def _file_study(lab: Lab, study: Study, records: list[tuple[str, Record]], group: str, folder: str) -> None:
+def _file_study(session: Session, study: Study, records: list[tuple[str, Record]], group: str, folder: str) -> None:
     """Write the verdicts of all cells into the journal."""
     heads = headlines(records)
     lines = [f"{label}: {sentence}" for label, record in records for sentence in sentences(record)]
     verdict = in_one_line(records)
     note = "\n\n".join([verdict, *heads, study.question, *lines, f"`{records[0][1].command}`"])
     tags = {"mlflow.note.content": note, "verdict": verdict, **shown_tag(records)}
-    lab.journal.append("group_end", group=group, status="finished", tags=tags, metrics={}, artifacts=folder)
+    session.journal.append("group_end", group=group, status="finished", tags=tags, metrics={}, artifacts=folder)
 
 
 def own_command() -> str:
@@ -103,7 +105,9 @@ def own_command() -> str:
     return shlex.quote(str(Path(sys.executable).with_name("xentlab")))
 
 
-def _file(lab: Lab, record: Record, group: str, loss_groups: dict[str, str], folder: str | None, cell: int) -> None:
+def _file(
+    session: Session, record: Record, group: str, loss_groups: dict[str, str], folder: str | None, cell: int
+) -> None:
     """Write the verdicts into the journal, for the comparison and for each of its losses."""
     place = places(record, cell)
     ends = []
@@ -114,4 +118,4 @@ def _file(lab: Lab, record: Record, group: str, loss_groups: dict[str, str], fol
     note = "\n\n".join([verdict, *sentences(record), f"`{record.command}`"])
     tags = {"mlflow.note.content": note, "verdict": verdict, **shown_tag([("", record)])}
     ends.append((group, {"tags": tags, "metrics": {}, "artifacts": folder}))
-    lab.journal.extend([("group_end", {"group": name, "status": "finished", **facts}) for name, facts in ends])
+    session.journal.extend([("group_end", {"group": name, "status": "finished", **facts}) for name, facts in ends])

@@ -14,7 +14,7 @@ from xentlab import environment
 from xentlab.cli.console import console
 from xentlab.comparison import Protocol, Study
 from xentlab.comparison.search import describe_rungs, make_search, trial_epochs
-from xentlab.run import Lab
+from xentlab.run.session import Session
 from xentlab.train import Fit, Trial
 from xentlab.train.memory import footprint
 
@@ -25,18 +25,18 @@ _STEPS, _WARM = 30, 3
 def print_estimate(study: Study, config: Mapping[str, Any]) -> None:
     """Print what the comparison would do; times a few steps of each kind of stack, writes nothing."""
     root = Path(config["output"]["root"]).absolute()
-    lab = Lab.open(root, environment.describe(), "compare", fresh=config["output"]["fresh"], weights=False)
+    session = Session.open(root, environment.describe(), "compare", fresh=config["output"]["fresh"], weights=False)
     table = Table(title=f"{study.name}: what would run", title_justify="left")
     for column in ("cell", "phase", "trials", "trial-epochs", "reused", "stacks", "memory MB", "seconds"):
         table.add_column(column, justify="left" if column in ("cell", "phase") else "right")
     total, seen = 0.0, set[str]()
     for label, protocol in study.cells.items():
         for phase, trials in _phases(protocol).items():
-            keys = [lab.signature(t) for t in trials]
-            missing = [t for t, k in zip(trials, keys, strict=True) if k not in seen and lab.recorded(t) is None]
+            keys = [session.signature(t) for t in trials]
+            missing = [t for t, k in zip(trials, keys, strict=True) if k not in seen and session.recorded(t) is None]
             seen |= set(keys)  # a fairness mode reuses the tuning of another
-            planned = lab.plan(missing)
-            memory, seconds = _cost(planned, lab)
+            planned = session.plan(missing)
+            memory, seconds = _cost(planned, session)
             total += seconds
             counts = (len(trials), sum(t.trainer.epochs for t in trials), len(trials) - len(missing), len(planned))
             cost = (f"{memory / 2**20:.1f}", f"{seconds:.0f}")
@@ -83,11 +83,11 @@ def _phases(protocol: Protocol) -> dict[str, list[Trial]]:
     return {**tuning, "final seeds": final}
 
 
-def _cost(planned: Sequence[Sequence[Trial]], lab: Lab) -> tuple[int, float]:
+def _cost(planned: Sequence[Sequence[Trial]], session: Session) -> tuple[int, float]:
     """Bytes of the largest stack, and seconds of all, from a few timed steps of each."""
     memory, seconds = 0, 0.0
     for stack in planned:
-        fit = Fit(stack, lab.dataset(stack[0]))
+        fit = Fit(stack, session.dataset(stack[0]))
         looped = fit.lift == "looped"
         memory = max(memory, footprint(stack[0], fit.dataset, looped=looped).stack(len(stack)))
         seconds += stack[0].trainer.epochs * epoch_seconds(fit)

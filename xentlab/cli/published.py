@@ -18,11 +18,11 @@ from xentlab import environment, published
 from xentlab.cli.console import console
 from xentlab.cli.estimate import epoch_seconds
 from xentlab.cli.progress import progress_bar
-from xentlab.cli.session import session
+from xentlab.cli.session import opened
 from xentlab.config.compose import compose_group, config_dir, run_composed
 from xentlab.errors import UserError, unknown
 from xentlab.report.published import Reproduction, tally, text
-from xentlab.run import Lab
+from xentlab.run.session import Session
 from xentlab.train import Fit, Trial, find_device, lift_of
 
 _GROUP = "published"
@@ -37,11 +37,13 @@ def compare_published(config: dict[str, Any], given: Sequence[str], *, dry_run: 
         print(f"{plan.name} at size {plan.size}: {trials} trials to train, about {seconds:.0f} s on this machine")
         return None
     command = shlex.join(["xentlab", "compare", *given])
-    with session(config, command) as lab:
+    with opened(config, command) as session:
         began = time.monotonic()
-        found, path = published.reproduce(plan, lab, progress_bar, command, alone=lambda trial: _alone(trial, lab))
+        found, path = published.reproduce(
+            plan, session, progress_bar, command, alone=lambda trial: _alone(trial, session)
+        )
         print_findings(found)
-        print(f"{lab.trained} trials trained now, in {time.monotonic() - began:.0f} s")
+        print(f"{session.trained} trials trained now, in {time.monotonic() - began:.0f} s")
         print(f"report: {path}")
     return found
 
@@ -49,20 +51,20 @@ def compare_published(config: dict[str, Any], given: Sequence[str], *, dry_run: 
 def estimate(plan: published.Plan, config: Mapping[str, Any]) -> tuple[int, float]:
     """How many trials are still to be trained, and about how many seconds that takes here; nothing is written."""
     root = Path(config["output"]["root"]).absolute()
-    lab = Lab.open(root, environment.describe(), "compare", fresh=config["output"]["fresh"], weights=False)
-    trials = [(label, trial) for label, arm in published.foreseen(plan, lab).items() for trial in arm]
-    missing = [(label, trial) for label, trial in trials if lab.recorded(trial) is None]
+    session = Session.open(root, environment.describe(), "compare", fresh=config["output"]["fresh"], weights=False)
+    trials = [(label, trial) for label, arm in published.foreseen(plan, session).items() for trial in arm]
+    missing = [(label, trial) for label, trial in trials if session.recorded(trial) is None]
     # Students train one by one: each has targets of its own, whether they are there already or not.
     students = [[trial] for label, trial in missing if label in plan.teachers]
-    stacks = [*lab.plan([trial for label, trial in missing if label not in plan.teachers]), *students]
+    stacks = [*session.plan([trial for label, trial in missing if label not in plan.teachers]), *students]
     seen: dict[str, float] = {}
     seconds = 0.0
     for stack in stacks:
-        together = lift_of(stack, lab.dataset(stack[0])) == "vectorised"
+        together = lift_of(stack, session.dataset(stack[0])) == "vectorised"
         rows = len(stack) if together else 1
         key = f"{rows} {_shape(stack[0])}"
         if key not in seen:
-            seen[key] = stack[0].trainer.epochs * epoch_seconds(Fit(stack[:rows], lab.dataset(stack[0])))
+            seen[key] = stack[0].trainer.epochs * epoch_seconds(Fit(stack[:rows], session.dataset(stack[0])))
         seconds += seen[key] * (1 if together else len(stack))
     return len(missing), seconds
 
@@ -76,9 +78,9 @@ def _shape(trial: Trial) -> str:
     return json.dumps([config | {"optimizer": optimizer}, data], sort_keys=True, default=str)
 
 
-def _alone(trial: Trial, lab: Lab) -> float:
+def _alone(trial: Trial, session: Session) -> float:
     """Seconds that one trial would take by itself."""
-    return trial.trainer.epochs * epoch_seconds(Fit([trial], lab.dataset(trial)))
+    return trial.trainer.epochs * epoch_seconds(Fit([trial], session.dataset(trial)))
 
 
 def print_findings(found: Reproduction) -> None:

@@ -20,7 +20,7 @@ from xentlab import schema
 from xentlab.cli.compare import run_study
 from xentlab.cli.console import console
 from xentlab.cli.progress import progress_bar
-from xentlab.cli.session import session
+from xentlab.cli.session import opened
 from xentlab.comparison import read_study
 from xentlab.comparison.folder import (
     Composed,
@@ -38,7 +38,7 @@ from xentlab.errors import UserError, unknown
 from xentlab.journal import Records, TrialRecord
 from xentlab.report import Record, Study, html, latex, markdown, print_verdict
 from xentlab.reproduce.archive import Imported, export_comparison, import_archive, read_archive
-from xentlab.run import Lab
+from xentlab.run.session import Session
 
 
 def load(folder: Path) -> Record | Study:
@@ -168,10 +168,10 @@ def _find(records: Records, name: str) -> Path | TrialRecord:
 
 
 @contextlib.contextmanager
-def _opened(own: Mapping[str, Any], environment: Mapping[str, Any]) -> Iterator[Lab]:
+def _opened(own: Mapping[str, Any], environment: Mapping[str, Any]) -> Iterator[Session]:
     """A session that trains afresh, on as many threads as recorded."""
-    with again.threads(environment), session(own, "reproduce") as lab:
-        yield lab
+    with again.threads(environment), opened(own, "reproduce") as session:
+        yield session
 
 
 def _reproduce_trial(record: TrialRecord, records: Records, own: Mapping[str, Any], *, trust: bool) -> int:
@@ -181,14 +181,14 @@ def _reproduce_trial(record: TrialRecord, records: Records, own: Mapping[str, An
             again.check_targets(mate.config)
     environment = records.sessions[record.session]["environment"]
     trials = [again.trial_of(mate, own) for mate in stack]
-    with _opened(own, environment) as lab:
-        found = again.differences(lab, [record], environment, own)
+    with _opened(own, environment) as session:
+        found = again.differences(session, [record], environment, own)
         found.append(again.Difference("trials in its stack", str(record.summary.get("stack")), str(len(stack))))
         _print_differences(found)
-        originals = {lab.signature(trial): mate.id for trial, mate in zip(trials, stack, strict=True)}
-        lab.journal.tags = lambda fields: {"reproduces": originals[fields["signature"]]}
+        originals = {session.signature(trial): mate.id for trial, mate in zip(trials, stack, strict=True)}
+        session.journal.tags = lambda fields: {"reproduces": originals[fields["signature"]]}
         with progress_bar(record.label, sum(t.trainer.epochs for t in trials)) as on_epoch:
-            here = lab.run(trials, on_epoch=on_epoch)[stack.index(record)]
+            here = session.run(trials, on_epoch=on_epoch)[stack.index(record)]
     judged = again.judge_trial(record, here, again.peers_of(records, record))
     table = Table(title=f"trial {record.id} ({record.label}), again as {here.id}", title_justify="left")
     for column in ("number", "recorded", "here", "judgement"):
@@ -217,10 +217,10 @@ def _reproduce_comparison(folder: Path, records: Records, own: Mapping[str, Any]
     config = again.localised(config, own, device)
     study = read_study(config, remember(group_node, composed))
     command = shlex.join(["xentlab", "reproduce", group])
-    with _opened(own, environment) as lab:
-        lab.journal.tags = lambda fields: {"reproduces": group}  # noqa: ARG005
-        _print_differences(again.differences(lab, examples, environment, own))
-        new = run_study(study, lab, command, config, composed)
+    with _opened(own, environment) as session:
+        session.journal.tags = lambda fields: {"reproduces": group}  # noqa: ARG005
+        _print_differences(again.differences(session, examples, environment, own))
+        new = run_study(study, session, command, config, composed)
         here = _cells(load(new))
         verdicts = []
         for cell, old in recorded.items():

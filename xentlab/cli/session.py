@@ -1,4 +1,4 @@
-"""What `train` and `compare` share: the lab over the output directory, with MLflow fed beside it."""
+"""What the commands that train share: the session over the output directory, with MLflow fed beside it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from xentlab import environment
-from xentlab.run import Lab
 from xentlab.run.executors import executor_of
+from xentlab.run.session import Session
 from xentlab.tracking import Tracker, resolve
 
 
 @contextlib.contextmanager
-def session(config: Mapping[str, Any], command: str) -> Iterator[Lab]:
-    """A lab over `output.root`; whatever it journals reaches MLflow in the background unless `tracking=off`."""
+def opened(config: Mapping[str, Any], command: str) -> Iterator[Session]:
+    """A session over `output.root`; whatever it journals reaches MLflow in the background unless `tracking=off`."""
     environment.keep_freed_memory()
     root = Path(config["output"]["root"]).absolute()
     executor = executor_of(config)
-    lab = Lab.open(
+    session = Session.open(
         root, environment.describe(), command, fresh=config["output"]["fresh"], weights=config["output"]["weights"]
     )
-    lab.executor = executor
+    session.executor, session.say = executor, say
     tracking = config["tracking"]
     tracker: Tracker | None = None
     if tracking["enabled"]:
@@ -31,22 +31,27 @@ def session(config: Mapping[str, Any], command: str) -> Iterator[Lab]:
 
         def start_tracking() -> None:
             nonlocal tracker
-            tracker = Tracker(lab.journal, destination, warn=warn)
+            tracker = Tracker(session.journal, destination, warn=warn)
 
-        lab.journal.on_open = start_tracking
+        session.journal.on_open = start_tracking
     try:
-        yield lab
+        yield session
     finally:
         if executor is not None:
             executor.close()
-        lab.journal.close()
+        session.journal.close()
         if tracker is not None:
             _drain(tracker, float(tracking["wait"]))
 
 
+def say(sentence: str) -> None:
+    """Tell the user something on stderr."""
+    print(f"xentlab: {sentence}", file=sys.stderr)
+
+
 def warn(sentence: str) -> None:
     """Say on stderr what went wrong without stopping anything."""
-    print(f"xentlab: warning: {sentence}", file=sys.stderr)
+    say(f"warning: {sentence}")
 
 
 def _drain(tracker: Tracker, wait: float) -> None:

@@ -12,13 +12,14 @@ from rich.table import Table
 
 from xentlab.cli.console import console
 from xentlab.cli.progress import progress_bar
-from xentlab.cli.session import session
+from xentlab.cli.session import opened
 from xentlab.config.compose import run_composed
 from xentlab.config.promise import Deferred
 from xentlab.errors import UserError
 from xentlab.journal import TrialRecord, new_id
 from xentlab.metrics import LABELS
-from xentlab.run import Lab, TrainingError
+from xentlab.run.order import TrainingError
+from xentlab.run.session import Session
 from xentlab.train import Trial, prepare
 
 _MULTIRUN = {"-m", "--multirun"}
@@ -42,13 +43,13 @@ class _Single:
 
     def __call__(self, config: dict[str, Any], overrides: list[str]) -> None:
         trial = prepare(config)
-        lab = self._stack.enter_context(session(config, shlex.join(["xentlab", "train", *overrides])))
-        known = lab.recorded(trial)
+        session = self._stack.enter_context(opened(config, shlex.join(["xentlab", "train", *overrides])))
+        known = session.recorded(trial)
         if known is not None:
             print_trial(known)
             print("Already trained: this is its record. output.fresh=true trains it again.")
             return
-        print_trial(run_one(lab, trial, None))
+        print_trial(run_one(session, trial))
 
     def end(self) -> int:
         return 0
@@ -66,11 +67,11 @@ class _Sweep:
         self._name = " ".join(given)
         self._command = shlex.join(["xentlab", "train", "-m", *given])
         self._stack = stack
-        self._lab: Lab | None = None
+        self._session: Session | None = None
         self._group = new_id()
         self._opened = False
         self._pending: list[tuple[str, Trial]] = []
-        self._values: dict[int, float | None] = {}
+        self._values: dict[Trial, float | None] = {}
         self._count = 0
         self._failures: list[tuple[str, str, bool]] = []
 
@@ -78,36 +79,36 @@ class _Sweep:
         line = " ".join(overrides)
         try:
             trial = prepare(config)
-            if self._lab is None:
-                self._lab = self._stack.enter_context(session(config, self._command))
-            self._lab.signature(trial)  # reads the data, so that a mistake there is this job's
+            if self._session is None:
+                self._session = self._stack.enter_context(opened(config, self._command))
+            self._session.signature(trial)  # reads the data, so that a mistake there is this job's
         except Exception as error:
             self._fail(line, error)
             return None
         self._pending.append((line, trial))
-        return Deferred(lambda: self._values.get(id(trial)), self)
+        return Deferred(lambda: self._values.get(trial), self)
 
     def run(self) -> None:
         """Train the jobs that wait, in stacks."""
         pending, self._pending = self._pending, []
-        if not pending or self._lab is None:
+        if not pending or self._session is None:
             return
-        lab, trials = self._lab, [trial for _, trial in pending]
+        session, trials = self._session, [trial for _, trial in pending]
         if not self._opened:
             tags = {"overrides": self._name}
-            lab.journal.append(
+            session.journal.append(
                 "group", group=self._group, kind="sweep", name=f"sweep {self._name}", parent=None, params={}, tags=tags
             )
             self._opened = True
-        missing = {lab.signature(t): t.trainer.epochs for t in trials if lab.recorded(t) is None}
-        with progress_bar(f"{len(trials)} trials", sum(missing.values())) as on_epoch:
-            outcomes = lab.attempt(trials, group=lambda _: self._group, on_epoch=on_epoch)
+        missing = session.missing(trials)
+        with progress_bar(f"{len(trials)} trials", sum(t.trainer.epochs for t in missing)) as on_epoch:
+            outcomes = session.attempt(trials, groups=dict.fromkeys(trials, self._group), on_epoch=on_epoch)
         for (line, trial), outcome in zip(pending, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 self._fail(line, outcome)
             else:
                 self._count += 1
-                self._values[id(trial)] = outcome.summary.get(f"best/val/{trial.monitor}")
+                self._values[trial] = outcome.summary.get(f"best/val/{trial.monitor}")
                 print(f"{self._count:>4}  {line}: {headline(outcome)}")
 
     def _fail(self, line: str, error: Exception) -> None:
@@ -119,11 +120,11 @@ class _Sweep:
             self._failures.append((line, f"{type(error).__name__}: {error}", False))
 
     def end(self) -> int:
-        if self._lab is not None and self._opened:
+        if self._session is not None and self._opened:
             status = "failed" if self._failures else "finished"
             failed = f", {len(self._failures)} failed" if self._failures else ""
             note = f"{self._count} trainings{failed}\n\nAgain: `{self._command}`"
-            self._lab.journal.append(
+            self._session.journal.append(
                 "group_end",
                 group=self._group,
                 status=status,
@@ -139,10 +140,10 @@ class _Sweep:
         return 2 if only_mistakes else 1
 
 
-def run_one(lab: Lab, trial: Trial, group: str | None) -> TrialRecord:
+def run_one(session: Session, trial: Trial) -> TrialRecord:
     """Run one trial with a progress bar."""
     with progress_bar(trial.label, trial.trainer.epochs) as on_epoch:
-        return lab.run([trial], group=lambda _: group, on_epoch=on_epoch)[0]
+        return session.run([trial], on_epoch=on_epoch)[0]
 
 
 def headline(record: TrialRecord) -> str:

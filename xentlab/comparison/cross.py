@@ -18,13 +18,13 @@ import torch
 from xentlab import analysis
 from xentlab.comparison.runner import Result
 from xentlab.journal import TrialRecord, new_id
-from xentlab.run import Lab
+from xentlab.run.session import Session
 from xentlab.train import Trial, stacks, under_losses
 
 _FINAL = "final.pt"
 
 
-def cross_matrix(result: Result, lab: Lab) -> list[dict[str, Any]]:
+def cross_matrix(result: Result, session: Session) -> list[dict[str, Any]]:
     """One entry for each pair of losses, trained with and evaluated under; empty where no weights were kept.
 
     Returns:
@@ -33,7 +33,7 @@ def cross_matrix(result: Result, lab: Lab) -> list[dict[str, Any]]:
     """
     finals, seeds = result.finals, result.protocol.final_seeds
     trials = {label: _final_trials(result, label) for label in finals}
-    values = {label: _of_one_loss(trials[label], finals[label], finals, trials, lab) for label in finals}
+    values = {label: _of_one_loss(trials[label], finals[label], finals, trials, session) for label in finals}
     if not any(v is not None for columns in values.values() for column in columns.values() for v in column):
         return []
     entries = []
@@ -57,24 +57,24 @@ def _of_one_loss(
     records: Sequence[TrialRecord],
     finals: Mapping[str, Sequence[TrialRecord]],
     yardsticks: Mapping[str, Sequence[Trial]],
-    lab: Lab,
+    session: Session,
 ) -> dict[str, list[float | None]]:
     """Name of the yardstick -> its value for each trial of one loss, None where it diverged or kept no weights."""
     wanted = [{name: finals[name][i].signature for name in finals} for i in range(len(records))]
-    memories = [_Memory(lab.root, record.id) for record in records]
-    places = {id(trial): i for i, trial in enumerate(trials)}
+    memories = [_Memory(session.root, record.id) for record in records]
+    places = {trial: i for i, trial in enumerate(trials)}
     missing = [
         trial
         for trial, record, keys, memory in zip(trials, records, wanted, memories, strict=True)
-        if _kept(lab.root, record) and not memory.values.keys() >= set(keys.values())
+        if _kept(session.root, record) and not memory.values.keys() >= set(keys.values())
     ]
     for stack in stacks(missing):
-        rows = [places[id(trial)] for trial in stack]
-        files = [lab.root / str(records[i].artifacts) / _FINAL for i in rows]
+        rows = [places[trial] for trial in stack]
+        files = [session.root / str(records[i].artifacts) / _FINAL for i in rows]
         kept = [torch.load(file, map_location="cpu", weights_only=True) for file in files]
         asked = [name for name in finals if any(wanted[i][name] not in memories[i].values for i in rows)]
         others = {name: [yardsticks[name][i] for i in rows] for name in asked}
-        found = under_losses(stack, lab.dataset(stack[0]), kept, others)
+        found = under_losses(stack, session.dataset(stack[0]), kept, others)
         for place, i in enumerate(rows):
             values = {wanted[i][name]: column[place] for name, column in found.items()}
             memories[i].keep({key: value if math.isfinite(value) else None for key, value in values.items()})

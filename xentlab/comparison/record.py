@@ -19,7 +19,7 @@ from xentlab.comparison.runner import Result
 from xentlab.comparison.search import Score, Space, describe_rungs, rank
 from xentlab.journal import TrialRecord
 from xentlab.metrics import DIRECTIONS, LABELS, METRICS, POSTERIOR_METRICS
-from xentlab.run import Lab
+from xentlab.run.session import Session
 
 # Metrics that are fractions, shown as percent and points.
 FRACTIONS = {name for name, label in LABELS.items() if "fraction" in label}
@@ -27,7 +27,7 @@ FRACTIONS = {name for name, label in LABELS.items() if "fraction" in label}
 _CURVES = ("nll",)
 
 
-def make_record(result: Result, lab: Lab, command: str) -> dict[str, Any]:
+def make_record(result: Result, session: Session, command: str) -> dict[str, Any]:
     """The record of a comparison as plain JSON (see `xentlab.report.Record`)."""
     protocol, monitor = result.protocol, result.monitor
     first = next(iter(result.finals.values()))[0]
@@ -46,7 +46,7 @@ def make_record(result: Result, lab: Lab, command: str) -> dict[str, Any]:
         "losses": [_loss(result, label) for label in protocol.losses],
         "metrics": [_metric(result, name, name == monitor) for name in ordered],
         "protocol": _protocol(result, first),
-        "environment": _environment(lab.environment),
+        "environment": _environment(session.environment),
         "signature": _signature(result),
         "fingerprint": first.tags["fingerprint"],
         "curves": {f"val/{name}": _curves(result, f"val/{name}") for name in curves},
@@ -56,8 +56,8 @@ def make_record(result: Result, lab: Lab, command: str) -> dict[str, Any]:
         "selection_percent": monitor in FRACTIONS,
         "cost": [_cost(label, records) for label, records in result.finals.items()],
         "reliability": reliability(result),
-        "cross": cross_matrix(result, lab),
-        "examples": examples(result, lab.root),
+        "cross": cross_matrix(result, session),
+        "examples": examples(result, session.root),
     }
     if trainer["target"] is not None:
         record["time_to_target"] = [_target(result, trainer["target"], trainer["epochs"])]

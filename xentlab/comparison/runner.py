@@ -1,4 +1,4 @@
-"""Running a comparison on a lab: tuning, then the final seeds, all filed under one group per loss."""
+"""Running a comparison on a session: tuning, then the final seeds, all filed under one group per loss."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any
 from xentlab.comparison.protocol import Protocol
 from xentlab.comparison.tune import Tuning, tune
 from xentlab.journal import TrialRecord
-from xentlab.run import EpochCallback, Lab
+from xentlab.run.session import Session
+from xentlab.run.training import EpochCallback
 from xentlab.train import Trial, first_gradient_norm
 
 Phase = Callable[[str, int], AbstractContextManager[EpochCallback]]
@@ -38,31 +39,31 @@ class Result:
     tuning_epochs: dict[str, int]
 
 
-def run_comparison(protocol: Protocol, lab: Lab, phase: Phase, *, parent: str | None = None, cell: str = "") -> Result:
+def run_comparison(
+    protocol: Protocol, session: Session, phase: Phase, *, parent: str | None = None, cell: str = ""
+) -> Result:
     """Tune, then repeat the chosen points over the final seeds; reuses whatever is recorded.
 
     Args:
         protocol: of one cell.
-        lab: where trials are looked up, trained and recorded.
+        session: where trials are looked up, trained and recorded.
         phase: opens each phase's progress.
         parent: the group of the study that this is a cell of, if any.
         cell: the cell's label.
     """
     first = first_trial(protocol)
-    lab.signature(first)  # reads the data, so that a mistake there is found before anything is written
-    group, loss_groups = _open_groups(protocol, lab, first, parent, cell)
+    session.signature(first)  # reads the data, so that a mistake there is found before anything is written
+    group, loss_groups = _open_groups(protocol, session, first, parent, cell)
     counts, epochs = dict.fromkeys(protocol.losses, 0), dict.fromkeys(protocol.losses, 0)
     prefix = f"{cell}: " if cell else ""
 
     def runner(title: str, kind: str) -> Callable[[Sequence[tuple[str, Trial]]], list[TrialRecord]]:
         def run(jobs: Sequence[tuple[str, Trial]]) -> list[TrialRecord]:
-            where = {id(trial): loss_groups[label] for label, trial in jobs}
             trials = [trial for _, trial in jobs]
-            missing = [t for t in trials if lab.recorded(t) is None]
-            with phase(prefix + title, sum(t.trainer.epochs for t in missing)) as on_epoch:
-                records = lab.run(
+            with phase(prefix + title, sum(t.trainer.epochs for t in session.missing(trials))) as on_epoch:
+                records = session.run(
                     trials,
-                    group=lambda trial: where[id(trial)],
+                    groups={trial: loss_groups[label] for label, trial in jobs},
                     tags={"comparison": protocol.name, "phase": kind},
                     on_epoch=on_epoch,
                 )
@@ -75,7 +76,7 @@ def run_comparison(protocol: Protocol, lab: Lab, phase: Phase, *, parent: str | 
         return run
 
     def measure(trial: Trial) -> float:
-        return first_gradient_norm(trial, lab.dataset(trial))
+        return first_gradient_norm(trial, session.dataset(trial))
 
     tunings = tune(protocol, first.monitor, runner("tuning", "tune"), measure)
     jobs = [
@@ -98,7 +99,7 @@ def first_trial(protocol: Protocol) -> Trial:
 
 
 def _open_groups(
-    protocol: Protocol, lab: Lab, first: Trial, parent: str | None, cell: str
+    protocol: Protocol, session: Session, first: Trial, parent: str | None, cell: str
 ) -> tuple[str, dict[str, str]]:
     names = first.names
     tags = {"comparison": protocol.name, "task": first.task, "dataset": names["dataset"], "model": names["model"]}
@@ -115,7 +116,7 @@ def _open_groups(
         {"kind": "loss", "name": label, "parent": 0, "params": {"loss": label}, "tags": tags | {"loss": label}}
         for label in protocol.losses
     ]
-    group, *children = lab.open_groups([own, *losses])
+    group, *children = session.open_groups([own, *losses])
     return group, dict(zip(protocol.losses, children, strict=True))
 
 

@@ -17,7 +17,7 @@ from xentlab.data import write_soft_targets
 from xentlab.errors import UserError
 from xentlab.journal import TrialRecord
 from xentlab.published.plan import Plan
-from xentlab.run import Lab
+from xentlab.run.session import Session
 from xentlab.train import Trial, prepare
 from xentlab.train.temperature import soft_answers
 
@@ -25,7 +25,7 @@ from xentlab.train.temperature import soft_answers
 def taught(
     plan: Plan,
     label: str,
-    lab: Lab,
+    session: Session,
     trials: Mapping[str, Sequence[Trial]],
     records: Mapping[str, Sequence[TrialRecord]],
 ) -> list[Trial]:
@@ -34,7 +34,7 @@ def taught(
     Args:
         plan: what is run.
         label: of the arm.
-        lab: where teachers were trained.
+        session: where teachers were trained.
         trials: arm -> its trials, of every arm that is trained already.
         records: the same for their records.
 
@@ -46,17 +46,17 @@ def taught(
     teacher = plan.teachers[label]
     found = []
     for student, trial, record in zip(plan.every[label], trials[teacher.arm], records[teacher.arm], strict=True):
-        file = targets_file(lab, record, teacher.temperature)
+        file = targets_file(session, record, teacher.temperature)
         if not file.is_file():
             if record.summary["diverged"]:
                 raise UserError(f"{trial.label} diverged, so there is nothing that '{label}' could learn from it.")
-            dataset, weights = lab.dataset(trial), final_weights(lab, record)
+            dataset, weights = session.dataset(trial), final_weights(session, record)
             write_soft_targets(file, dataset, *soft_answers(trial, dataset, weights, teacher.temperature))
         found.append(_with_targets(student, file))
     return found
 
 
-def foreseen(plan: Plan, lab: Lab) -> dict[str, list[Trial]]:
+def foreseen(plan: Plan, session: Session) -> dict[str, list[Trial]]:
     """Arm -> its trials before anything is trained: a student whose teacher has not answered yet has the labels."""
     trials: dict[str, list[Trial]] = {}
     for label in (label for labels in plan.rounds for label in labels):
@@ -65,25 +65,25 @@ def foreseen(plan: Plan, lab: Lab) -> dict[str, list[Trial]]:
             continue
         teacher = plan.teachers[label]
         for i, trial in enumerate(trials[teacher.arm]):
-            record = lab.recorded(trial)
+            record = session.recorded(trial)
             if record is not None:
-                file = targets_file(lab, record, teacher.temperature)
+                file = targets_file(session, record, teacher.temperature)
                 trials[label][i] = _with_targets(trials[label][i], file) if file.is_file() else trials[label][i]
     return trials
 
 
-def targets_file(lab: Lab, record: TrialRecord, temperature: float) -> Path:
+def targets_file(session: Session, record: TrialRecord, temperature: float) -> Path:
     """Where a trained teacher's answers are; trained afresh, under the same signature, it has another file."""
-    return lab.root / "targets" / f"{record.signature}-{record.id}-{temperature:g}.npz"
+    return session.root / "targets" / f"{record.signature}-{record.id}-{temperature:g}.npz"
 
 
-def final_weights(lab: Lab, record: TrialRecord) -> dict[str, Tensor]:
+def final_weights(session: Session, record: TrialRecord) -> dict[str, Tensor]:
     """The weights with which a trial ended.
 
     Raises:
         UserError: they were not kept.
     """
-    file = lab.root / str(record.artifacts) / "final.pt"
+    file = session.root / str(record.artifacts) / "final.pt"
     if not file.is_file():
         raise UserError(f"What a trained network answers needs its weights, but {file} is missing: run with --fresh.")
     weights: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)

@@ -13,7 +13,7 @@ from xentlab.published import neuron, verdicts
 from xentlab.published.plan import Plan
 from xentlab.published.trainings import Phase, Ran, run_arms, seconds, values_of, ways
 from xentlab.report.published import Arm, Lines, Reproduction, page, tally, text
-from xentlab.run import Lab
+from xentlab.run.session import Session
 from xentlab.train import Trial
 
 Alone = Callable[[Trial], float]
@@ -28,13 +28,13 @@ def trains(plan: Plan) -> bool:
 
 
 def reproduce(
-    plan: Plan, lab: Lab, phase: Phase, command: str, *, alone: Alone | None = None
+    plan: Plan, session: Session, phase: Phase, command: str, *, alone: Alone | None = None
 ) -> tuple[Reproduction, Path]:
     """Run the experiment, judge its claims and write its page; what is recorded already is reused.
 
     Args:
         plan: what to run.
-        lab: where trials are looked up, trained and recorded; untouched by an exact experiment.
+        session: where trials are looked up, trained and recorded; untouched by an exact experiment.
         phase: opens the progress.
         command: what runs it again.
         alone: times one trial by itself, for what the run would have cost one after another; None leaves that out.
@@ -53,13 +53,13 @@ def reproduce(
         "command": command,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "choices": block.choices,
-        "environment": _environment(lab.environment),
+        "environment": _environment(session.environment),
     }
     if not trains(plan):
         exact = Reproduction(**facts, **_exact(plan))
-        return exact, save(exact, lab.root)
-    before = lab.trained
-    ran = run_arms(plan, lab, phase)
+        return exact, save(exact, session.root)
+    before = session.trained
+    ran = run_arms(plan, session, phase)
     rows = verdicts.findings(plan, ran)
     metrics = {m: verdicts.metric_words(m) for m in verdicts.shown_metrics(plan)}
     found = Reproduction(
@@ -68,10 +68,10 @@ def reproduce(
         choices_tried=verdicts.choices_tried(plan, ran),
         arms=_arms(plan, ran, list(metrics)),
         metrics=metrics,
-        cost=_cost(ran, lab.trained - before, alone),
+        cost=_cost(ran, session.trained - before, alone),
     )
-    path = save(found, lab.root)
-    _file(lab, ran, found)  # last, for it sends the folder to MLflow
+    path = save(found, session.root)
+    _file(session, ran, found)  # last, for it sends the folder to MLflow
     return found, path
 
 
@@ -135,17 +135,17 @@ def _environment(environment: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _file(lab: Lab, ran: Ran, found: Reproduction) -> None:
+def _file(session: Session, ran: Ran, found: Reproduction) -> None:
     """Write the verdicts into the journal, for the experiment and for each of its arms."""
     for label, group in ran.groups.items():
         mine = [f"{f.about}: {f.verdict}" for f in found.findings if f.arm == label]
         tags = {"verdict": "; ".join(mine)} if mine else {}
-        lab.journal.append("group_end", group=group, status="finished", tags=tags, metrics={}, artifacts=None)
+        session.journal.append("group_end", group=group, status="finished", tags=tags, metrics={}, artifacts=None)
     lines = [f"{f.verdict}: {f.about} ({f.arm}): published {f.published}, ours {f.ours}" for f in found.findings]
     note = "\n\n".join([tally(found), found.question, *lines, f"`{found.command}`"])
     tags = {"mlflow.note.content": note, "verdict": tally(found)}
     folder = f"{FOLDER}/{found.name}-{found.size}"
-    lab.journal.append("group_end", group=ran.group, status="finished", tags=tags, metrics={}, artifacts=folder)
+    session.journal.append("group_end", group=ran.group, status="finished", tags=tags, metrics={}, artifacts=folder)
 
 
 def save(found: Reproduction, root: Path) -> Path:

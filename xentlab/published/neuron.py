@@ -1,6 +1,6 @@
 """One sigmoid neuron learning to answer 0 to the input 1: the smallest case in which the cost decides the speed.
 
-Its gradients are those of the lab's own losses in float64, so that the traces hold them to the published account.
+Its gradients are those of the session's own losses in float64, so that the traces hold them to the published account.
 
 Reference: M. Nielsen, Neural Networks and Deep Learning, chapter 3, 2015.
 """

@@ -1,4 +1,4 @@
-"""Running the arms of a published experiment on a lab, and reading what its claims ask for from their records."""
+"""Running the arms of a published experiment on a session, and reading what its claims ask for from their records."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from xentlab.journal import TrialRecord
 from xentlab.metrics import LABELS
 from xentlab.published.distillation import final_weights, taught
 from xentlab.published.plan import Plan
-from xentlab.run import EpochCallback, Lab
+from xentlab.run.session import Session
+from xentlab.run.training import EpochCallback
 from xentlab.train import Trial, stacks
 from xentlab.train.serving import resident_speedup
 from xentlab.train.temperature import temperature_scaled
@@ -35,10 +36,10 @@ class Ran:
     groups: dict[str, str]
 
 
-def run_arms(plan: Plan, lab: Lab, phase: Phase) -> Ran:
+def run_arms(plan: Plan, session: Session, phase: Phase) -> Ran:
     """Train every arm at every seed, reusing what is recorded; each round in as few stacks as it fits into."""
     first = next(iter(plan.every.values()))[0]
-    lab.signature(first)  # reads the data, so that a mistake there is found before anything is written
+    session.signature(first)  # reads the data, so that a mistake there is found before anything is written
     names = first.names
     tags = {"comparison": plan.name, "task": first.task, "dataset": names["dataset"], "model": names["model"]}
     tags |= {"published": plan.block.source, "size": plan.size}
@@ -48,35 +49,33 @@ def run_arms(plan: Plan, lab: Lab, phase: Phase) -> Ran:
         {"kind": "loss", "name": label, "parent": 0, "params": {"arm": label}, "tags": tags | {"arm": label}}
         for label in plan.every
     ]
-    group, *children = lab.open_groups([own, *arms])
+    group, *children = session.open_groups([own, *arms])
     groups = dict(zip(plan.every, children, strict=True))
     trials: dict[str, list[Trial]] = {}
     records: dict[str, list[TrialRecord]] = {}
     for labels in plan.rounds:
-        ready = {label: taught(plan, label, lab, trials, records) for label in labels}
-        records |= _run_round(plan, lab, phase, ready, groups)
+        ready = {label: taught(plan, label, session, trials, records) for label in labels}
+        records |= _run_round(plan, session, phase, ready, groups)
         trials |= ready
     trials = {label: trials[label] for label in plan.every}
     records = {label: records[label] for label in plan.every}
-    extra = _temperatures(lab, trials, records) if "temperature" in plan.block.evaluate else {}
+    extra = _temperatures(session, trials, records) if "temperature" in plan.block.evaluate else {}
     if "serving" in plan.block.evaluate:
         extra = {
-            label: [{"speedup": resident_speedup(t, lab.dataset(t))} for t in trials[label]] for label in plan.arms
+            label: [{"speedup": resident_speedup(t, session.dataset(t))} for t in trials[label]] for label in plan.arms
         }
     return Ran(trials, records, extra, group, groups)
 
 
 def _run_round(
-    plan: Plan, lab: Lab, phase: Phase, arms: Mapping[str, Sequence[Trial]], groups: Mapping[str, str]
+    plan: Plan, session: Session, phase: Phase, arms: Mapping[str, Sequence[Trial]], groups: Mapping[str, str]
 ) -> dict[str, list[TrialRecord]]:
     """Train arms that need nothing of each other; arm -> the records of its trials."""
     trials = [trial for arm in arms.values() for trial in arm]
-    where = {id(trial): groups[label] for label, arm in arms.items() for trial in arm}
-    missing = [t for t in trials if lab.recorded(t) is None]
-    with phase(plan.name, sum(t.trainer.epochs for t in missing)) as on_epoch:
-        found = lab.run(
+    with phase(plan.name, sum(t.trainer.epochs for t in session.missing(trials))) as on_epoch:
+        found = session.run(
             trials,
-            group=lambda trial: where[id(trial)],
+            groups={trial: groups[label] for label, arm in arms.items() for trial in arm},
             tags={"comparison": plan.name, "phase": "final"},
             on_epoch=on_epoch,
         )
@@ -85,26 +84,26 @@ def _run_round(
 
 
 def _temperatures(
-    lab: Lab, trials: Mapping[str, Sequence[Trial]], records: Mapping[str, Sequence[TrialRecord]]
+    session: Session, trials: Mapping[str, Sequence[Trial]], records: Mapping[str, Sequence[TrialRecord]]
 ) -> dict[str, list[dict[str, float]]]:
     """What temperature scaling makes of every trial that ended well; an empty mapping for the others."""
     told: dict[str, list[dict[str, float]]] = {label: [{} for _ in arm] for label, arm in trials.items()}
-    places = {id(t): (label, i) for label, arm in trials.items() for i, t in enumerate(arm)}
+    places = {t: (label, i) for label, arm in trials.items() for i, t in enumerate(arm)}
     ended = [
         t for t in (t for arm in trials.values() for t in arm) if not _record(records, places, t).summary["diverged"]
     ]
     for stack in stacks(ended):
-        kept = [final_weights(lab, _record(records, places, t)) for t in stack]
-        for trial, values in zip(stack, temperature_scaled(stack, lab.dataset(stack[0]), kept), strict=True):
-            label, i = places[id(trial)]
+        kept = [final_weights(session, _record(records, places, t)) for t in stack]
+        for trial, values in zip(stack, temperature_scaled(stack, session.dataset(stack[0]), kept), strict=True):
+            label, i = places[trial]
             told[label][i] = values
     return told
 
 
 def _record(
-    records: Mapping[str, Sequence[TrialRecord]], places: Mapping[int, tuple[str, int]], trial: Trial
+    records: Mapping[str, Sequence[TrialRecord]], places: Mapping[Trial, tuple[str, int]], trial: Trial
 ) -> TrialRecord:
-    label, i = places[id(trial)]
+    label, i = places[trial]
     return records[label][i]
 
 

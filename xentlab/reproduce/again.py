@@ -15,8 +15,8 @@ import torch
 from xentlab.comparison.folder import phase
 from xentlab.errors import UserError
 from xentlab.journal import Records, TrialRecord
-from xentlab.run import Lab
 from xentlab.run.executors import present_name
+from xentlab.run.session import Session
 from xentlab.schema import refused
 from xentlab.train import Trial, prepare, signature
 
@@ -136,21 +136,21 @@ def stack_of(records: Records, record: TrialRecord) -> list[TrialRecord]:
 
 
 def differences(
-    lab: Lab, records: Sequence[TrialRecord], environment: Mapping[str, Any], own: Mapping[str, Any]
+    session: Session, records: Sequence[TrialRecord], environment: Mapping[str, Any], own: Mapping[str, Any]
 ) -> list[Difference]:
     """What stands in a record's environment, code, data and hardware, and what is here.
 
     Args:
-        lab: whose environment is here, and which reads the data.
+        session: whose environment is here, and which reads the data.
         records: one or more trials that stand for all; equal rows are shown once.
         environment: of the recorded session.
         own: as in `localised`.
     """
-    there, here = _facts(environment), _facts(lab.environment)
+    there, here = _facts(environment), _facts(session.environment)
     found = [Difference(key, there.get(key, "not recorded"), here.get(key, "none")) for key in here]
     for record in records:
         trial = trial_of(record, own)
-        print_here = lab.dataset(trial).fingerprint
+        print_here = session.dataset(trial).fingerprint
         data = Difference(f"data {record.tags['dataset']}", record.tags["fingerprint"][:16], print_here[:16])
         device = Difference("device", record.tags["device"], trial.device.type)
         # The recorded config on the recorded data: if this signature differs, only the code is left to have changed.

@@ -1,31 +1,55 @@
-"""Training a unit and writing down everything as it happens: opening, epochs, checkpoints, ends."""
+"""Training an order and writing down everything as it happens: opening, epochs, checkpoints, ends."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from xentlab.data import Dataset
 from xentlab.errors import UserError
+from xentlab.journal import Journal
 from xentlab.run.artifacts import write_artifacts
 from xentlab.run.checkpoint import Checkpoint
-from xentlab.run.unit import Unit
-from xentlab.train import Fit, Trial
+from xentlab.run.order import Order
+from xentlab.train import Epoch, Fit, Trial
 from xentlab.train.memory import is_out_of_memory
 
-if TYPE_CHECKING:
-    from xentlab.run.lab import EpochCallback, Lab
+EpochCallback = Callable[[Sequence[Trial], Epoch], None]
+Say = Callable[[str], None]
+"""Tells the user, in a sentence, what was decided without being asked."""
+
+say_aloud: Say = logging.getLogger("xentlab").warning
 
 
-def train_unit(lab: Lab, stack: Sequence[Trial], unit: Unit, on_epoch: EpochCallback) -> None:
-    """Train one stack; where memory runs out, its halves one after the other."""
+def train_order(
+    order: Order,
+    stack: Sequence[Trial],
+    dataset: Dataset,
+    journal: Journal,
+    environment: Mapping[str, Any],
+    on_epoch: EpochCallback,
+    say: Say = say_aloud,
+) -> None:
+    """Train one stack; where memory runs out, its halves one after the other.
+
+    Args:
+        order: what was ordered.
+        stack: its trials, prepared.
+        dataset: their data.
+        journal: where everything is written down.
+        environment: of this process, see `environment.describe`.
+        on_epoch: called after each epoch.
+        say: tells the user that a stack was halved.
+    """
     try:
-        _train_whole(lab, stack, unit, on_epoch)
+        _Training(order, stack, dataset, journal, environment).train(on_epoch)
         return
     except Exception as error:
         if not is_out_of_memory(error):
@@ -35,103 +59,125 @@ def train_unit(lab: Lab, stack: Sequence[Trial], unit: Unit, on_epoch: EpochCall
                 f"{stack[0].label} needs more memory than there is: a smaller trainer.batch_size needs less."
             ) from error
     half = (len(stack) + 1) // 2
-    lab.say(f"A stack of {len(stack)} trials needs more memory than there is: going on with stacks of {half}.")
-    for part in (slice(0, half), slice(half, None)):
-        train_unit(lab, stack[part], replace(unit, trials=unit.trials[part]), on_epoch)
+    say(f"A stack of {len(stack)} trials needs more memory than there is: going on with stacks of {half}.")
+    for rows in (range(half), range(half, len(stack))):
+        part = [stack[row] for row in rows]
+        train_order(_rows(order, rows), part, dataset, journal, environment, on_epoch, say)
 
 
-def _train_whole(lab: Lab, stack: Sequence[Trial], unit: Unit, on_epoch: EpochCallback) -> None:
-    """Train one stack from its first epoch, or from the checkpoint of a session that was interrupted."""
-    dataset = lab.dataset(stack[0])
-    fit = Fit(stack, dataset)
-    ids = [entry["id"] for entry in unit.trials]
-    checkpoint = Checkpoint(lab.root, [entry["signature"] for entry in unit.trials])
-    known, saved = checkpoint.load() if unit.resumable else ([], None)
-    if saved is not None and known == ids:
-        fit.restore(saved)
-    opening: list[tuple[str, Mapping[str, Any]]] = []
-    for entry, trial in zip(unit.trials, stack, strict=True):
-        facts = _facts(lab, trial, dataset) | dict(unit.tags)
-        opening.append(("trial", {"trial": entry["id"], "signature": entry["signature"], "label": trial.label,
-                                  "config": trial.config, "tags": facts, "resumed": fit.done}))  # fmt: skip
-        if entry["group"] is not None:
-            opening.append(("member", {"group": entry["group"], "trial": entry["id"]}))
-    lab.journal.extend(opening)
-    trainer = stack[0].trainer
-    try:
-        with _deterministic(trainer.deterministic):
-            while True:
-                for epoch in fit.epochs():
-                    lab.journal.append("epoch", trials=ids, epoch=epoch.number, metrics=epoch.metrics)
-                    on_epoch(fit.trials, epoch)
-                    if bool(fit.diverged.any()):
-                        break
-                    every = trainer.checkpoint_every
-                    if every and epoch.number % every == 0 and epoch.number < trainer.epochs:
-                        checkpoint.save(ids, fit.snapshot())
-                gone = [row for row in range(len(ids)) if bool(fit.diverged[row])]
-                if not gone or len(gone) == len(ids) or fit.done == trainer.epochs:
-                    break
-                fit, ids, checkpoint = _without(lab, fit, gone, ids, checkpoint)
-            _end(lab, fit, ids)
-    except KeyboardInterrupt:
-        _close(lab, ids, "interrupted", "interrupted by the user")
-        raise
-    except Exception as error:
-        _close(lab, ids, "failed", f"{type(error).__name__}: {error}")
-        raise
-    checkpoint.remove()
+class _Training:
+    """One stack from its first epoch, or from the checkpoint of a session that was interrupted, to its end.
 
-
-def _without(
-    lab: Lab, fit: Fit, gone: Sequence[int], ids: Sequence[str], checkpoint: Checkpoint
-) -> tuple[Fit, list[str], Checkpoint]:
-    """End the rows of a stack that have diverged, and go on with the others alone.
-
-    The others' checkpoint comes first: killed in between, they go on from here, as they do when nothing happens.
+    `order` and `fit` are of the trials that still train: they shrink where some of them diverge.
     """
-    kept = [row for row in range(len(ids)) if row not in gone]
-    rest, names = fit.take(kept), [ids[row] for row in kept]
-    own = Checkpoint(lab.root, [lab.signature(t) for t in rest.trials])
-    own.save(names, rest.snapshot())
-    _end(lab, fit.take(gone), [ids[row] for row in gone])
-    checkpoint.remove()
-    return rest, names, own
+
+    def __init__(
+        self,
+        order: Order,
+        stack: Sequence[Trial],
+        dataset: Dataset,
+        journal: Journal,
+        environment: Mapping[str, Any],
+    ) -> None:
+        self.order, self.dataset, self.journal, self.environment = order, dataset, journal, environment
+        self.root = Path(order.root)
+        self.fit = Fit(stack, dataset)
+        self.checkpoint = Checkpoint(self.root, order.signatures)
+        ids, snapshot = self.checkpoint.load() if order.resumable else ([], None)
+        if snapshot is not None and ids == order.ids:
+            self.fit.restore(snapshot)
+
+    def train(self, on_epoch: EpochCallback) -> None:
+        self._open()
+        trainer = self.fit.trials[0].trainer
+        try:
+            with _deterministic(trainer.deterministic):
+                while True:
+                    self._epochs(on_epoch)
+                    gone = [row for row in range(len(self.order.trials)) if bool(self.fit.diverged[row])]
+                    if not gone or len(gone) == len(self.order.trials) or self.fit.done == trainer.epochs:
+                        break
+                    self._end_rows(gone)
+                self._end(self.fit, self.order)
+        except KeyboardInterrupt:
+            self._close("interrupted", "interrupted by the user")
+            raise
+        except Exception as error:
+            self._close("failed", f"{type(error).__name__}: {error}")
+            raise
+        self.checkpoint.remove()
+
+    def _epochs(self, on_epoch: EpochCallback) -> None:
+        """Train to the last epoch, or to the first in which a trial diverges."""
+        trainer = self.fit.trials[0].trainer
+        for epoch in self.fit.epochs():
+            self.journal.append("epoch", trials=self.order.ids, epoch=epoch.number, metrics=epoch.metrics)
+            on_epoch(self.fit.trials, epoch)
+            if bool(self.fit.diverged.any()):
+                return
+            every = trainer.checkpoint_every
+            if every and epoch.number % every == 0 and epoch.number < trainer.epochs:
+                self.checkpoint.save(self.order.ids, self.fit.snapshot())
+
+    def _end_rows(self, gone: Sequence[int]) -> None:
+        """End the rows of a stack that have diverged, and go on with the others alone.
+
+        The others' checkpoint comes first: killed in between, they go on from here, as they do when nothing happens.
+        """
+        left = [row for row in range(len(self.order.trials)) if row not in gone]
+        rest, order = self.fit.take(left), _rows(self.order, left)
+        checkpoint = Checkpoint(self.root, order.signatures)
+        checkpoint.save(order.ids, rest.snapshot())
+        self._end(self.fit.take(gone), _rows(self.order, gone))
+        self.checkpoint.remove()
+        self.fit, self.order, self.checkpoint = rest, order, checkpoint
+
+    def _open(self) -> None:
+        """Write down that the trials begin, or go on."""
+        events: list[tuple[str, Mapping[str, Any]]] = []
+        for entry, trial in zip(self.order.trials, self.fit.trials, strict=True):
+            facts = self._facts(trial, entry["signature"]) | dict(self.order.tags)
+            events.append(("trial", {"trial": entry["id"], "signature": entry["signature"], "label": trial.label,
+                                     "config": trial.config, "tags": facts, "resumed": self.fit.done}))  # fmt: skip
+            if entry["group"] is not None:
+                events.append(("member", {"group": entry["group"], "trial": entry["id"]}))
+        self.journal.extend(events)
+
+    def _facts(self, trial: Trial, signature: str) -> dict[str, str]:
+        names, git = trial.names, self.environment["git"]
+        return {
+            "task": trial.task,
+            "loss": names["loss"],
+            "link": trial.loss.link,
+            "model": names["model"],
+            "dataset": self.dataset.name,
+            "optimizer": names["optimizer"],
+            "seed": str(trial.seed),
+            "signature": signature,
+            "fingerprint": self.dataset.fingerprint,
+            "host": str(self.environment["host"]),
+            "device": trial.device.type,
+            "git_commit": git["commit"] if git else "none",
+        }
+
+    def _end(self, fit: Fit, order: Order) -> None:
+        """Evaluate trained trials on test data where they may, and write down how they ended."""
+        events: list[tuple[str, Mapping[str, Any]]] = []
+        for row, (name, end) in enumerate(zip(order.ids, fit.finish(), strict=True)):
+            folder = self.root / "trials" / name
+            write_artifacts(folder, fit, row, self.environment, weights=order.weights)
+            events.append(("end", {"trial": name, "status": "finished", "reason": "", "summary": end,
+                                   "artifacts": str(folder.relative_to(self.root))}))  # fmt: skip
+        self.journal.extend(events)
+
+    def _close(self, status: str, reason: str) -> None:
+        end: dict[str, Any] = {"status": status, "reason": reason, "summary": {}, "artifacts": None}
+        self.journal.extend([("end", {"trial": name, **end}) for name in self.order.ids])
 
 
-def _end(lab: Lab, fit: Fit, ids: Sequence[str]) -> None:
-    """Evaluate trained trials on test data where they may, and write down how they ended."""
-    closing: list[tuple[str, Mapping[str, Any]]] = []
-    for row, (name, end) in enumerate(zip(ids, fit.finish(), strict=True)):
-        folder = lab.root / "trials" / name
-        write_artifacts(folder, fit, row, lab.environment, weights=lab.weights)
-        closing.append(("end", {"trial": name, "status": "finished", "reason": "", "summary": end,
-                                "artifacts": str(folder.relative_to(lab.root))}))  # fmt: skip
-    lab.journal.extend(closing)
-
-
-def _facts(lab: Lab, trial: Trial, dataset: Dataset) -> dict[str, str]:
-    names = trial.names
-    git = lab.environment["git"]
-    return {
-        "task": trial.task,
-        "loss": names["loss"],
-        "link": trial.loss.link,
-        "model": names["model"],
-        "dataset": dataset.name,
-        "optimizer": names["optimizer"],
-        "seed": str(trial.seed),
-        "signature": lab.signature(trial),
-        "fingerprint": dataset.fingerprint,
-        "host": str(lab.environment["host"]),
-        "device": trial.device.type,
-        "git_commit": git["commit"] if git else "none",
-    }
-
-
-def _close(lab: Lab, ids: Sequence[str], status: str, reason: str) -> None:
-    end: dict[str, Any] = {"status": status, "reason": reason, "summary": {}, "artifacts": None}
-    lab.journal.extend([("end", {"trial": name, **end}) for name in ids])
+def _rows(order: Order, rows: Sequence[int]) -> Order:
+    """The order for some of its trials alone."""
+    return replace(order, trials=tuple(order.trials[row] for row in rows))
 
 
 @contextlib.contextmanager

@@ -62,9 +62,11 @@ _KEYS = (
 COMPONENTS = ("dataset", "model", "loss", "regularizer", "optimizer", "schedule")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trial:
     """One training, checked: its components with their knobs bound, and the config they came from.
+
+    Compared by identity, so that a trial can be a key; `signature` says whether two would end alike.
 
     Attributes:
         config: the resolved config as plain data.

@@ -1,8 +1,8 @@
 """Who trains the stacks of a command: which executor the config names, one module each.
 
-An executor takes stacks and gives back results. Its module and the libraries that it needs are imported only when it
-is chosen. To add one: a class with the methods of `xentlab.run.Executor` whose knobs are keyword-only, and its file in
-`configs/executor`.
+An executor takes orders and brings them to their end. Its module and the libraries that it needs are imported only when
+it is chosen. To add one: a class with the methods of `xentlab.run.order.Executor` whose knobs are keyword-only, and its
+file in `configs/executor`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from xentlab.errors import UserError
 from xentlab.schema import build
 
 if TYPE_CHECKING:
-    from xentlab.run import Executor
+    from xentlab.run.order import Executor
 
 # What records made by earlier versions call an executor.
 _FORMER = {
@@ -33,7 +33,7 @@ def present_name(target: str) -> str:
 
 
 def executor_of(config: Mapping[str, Any]) -> Executor | None:
-    """The executor that a composed config names under `executor`; None where the lab trains in its own process.
+    """The executor that a composed config names under `executor`; None where the session trains in its own process.
 
     Args:
         config: holds `executor`, a mapping with `_target_` and knobs.

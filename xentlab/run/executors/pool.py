@@ -16,14 +16,14 @@ COMMAND = (sys.executable, "-P", "-m", "xentlab.run.executors.worker")
 
 
 class Worker:
-    """A process that trains one unit at a time.
+    """A process that trains one order at a time.
 
     It has a session of its own, so that Ctrl-C reaches the driver alone, which then ends its workers in order.
 
     Attributes:
-        index: of the unit that it has, None where it is idle.
-        attempt: how often that unit was lost before.
-        heard: when it last said anything; `moved`: when it last ended an epoch or was given a unit (`time.monotonic`).
+        index: of the order that it has, None where it is idle.
+        attempt: how often that order was lost before.
+        heard: when it last said anything; `moved`: when it last ended an epoch or got an order (`time.monotonic`).
     """
 
     def __init__(self, threads: int, gpu: str | None) -> None:
@@ -59,10 +59,10 @@ class Worker:
         """What becomes readable when it has said something or is gone."""
         return self._out.fileno()
 
-    def give(self, index: int, unit: dict[str, Any], attempt: int) -> None:
-        """Order one unit."""
+    def give(self, index: int, order: dict[str, Any], attempt: int) -> None:
+        """Order one stack."""
         self.index, self.attempt = index, attempt
-        self._outgoing += json.dumps({"unit": unit, "again": attempt > 0}).encode() + b"\n"
+        self._outgoing += json.dumps({"order": order, "again": attempt > 0}).encode() + b"\n"
         self.heard = self.moved = time.monotonic()
         self.write()
 

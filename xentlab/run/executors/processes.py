@@ -17,8 +17,8 @@ from typing import Annotated, Any
 
 from xentlab.data import Dataset
 from xentlab.errors import UserError
-from xentlab.run import Failure, Unit
 from xentlab.run.executors.pool import Worker, end
+from xentlab.run.order import Failure, Order
 from xentlab.schema import Range
 from xentlab.train import Trial
 from xentlab.train.plan import cut
@@ -30,17 +30,18 @@ PATIENCE_S = 3.0  # what a worker gets to end in order
 
 @dataclass(kw_only=True)
 class Processes:
-    """Trains units in processes of this machine. Each field is a knob of `executor=processes`.
+    """Trains orders in processes of this machine. Each field is a knob of `executor=processes`.
 
-    A unit whose worker dies, falls silent or passes `timeout` is run again from its last checkpoint by another worker,
-    `retries` times. A unit that raises has failed. A worker whose driver dies ends itself within about a second.
+    An order whose worker dies, falls silent or passes `timeout` is run again from its last checkpoint by another
+    worker, `retries` times. An order that raises has failed. A worker whose driver dies ends itself within about a
+    second.
 
     Attributes:
         workers: how many, >= 1; None: one for each GPU where there are GPUs, else one for each CPU core.
         threads: of each worker, >= 1. Sums are split among threads: float32 results differ in their last bits between 1
             and 2 threads, float64 agree to 1e-9.
-        timeout: seconds > 0 in which a unit must end its next epoch, its start and its end included; None: no limit.
-        retries: >= 0, how often a unit whose worker was lost is run again.
+        timeout: seconds > 0 in which an order must end its next epoch, its start and its end included; None: no limit.
+        retries: >= 0, how often an order whose worker was lost is run again.
     """
 
     workers: Annotated[int, Range(1, None)] | None = None
@@ -69,20 +70,20 @@ class Processes:
         return cut(planned, dataset)
 
     def run(
-        self, units: Sequence[Unit], watch: Callable[[], None]
+        self, orders: Sequence[Order], watch: Callable[[], None]
     ) -> Generator[tuple[int, Failure | None], None, None]:
-        """Train every unit; see `xentlab.run.Executor`."""
-        gpus = visible_gpus() if any(unit.gpu for unit in units) else []
+        """Train every order; see `xentlab.run.order.Executor`."""
+        gpus = visible_gpus() if any(order.gpu for order in orders) else []
         self._dismiss([w for w in self._crew if (w.gpu is not None) != bool(gpus)])
         size = self.workers or len(gpus) or cores()
-        waiting = deque((index, 0) for index in range(len(units)))
-        left, looked = len(units), time.monotonic()
+        waiting = deque((index, 0) for index in range(len(orders)))
+        left, looked = len(orders), time.monotonic()
         try:
             while left:
-                self._assign(waiting, units, size, gpus)
+                self._assign(waiting, orders, size, gpus)
                 unsent = [w for w in self._crew if w.write()]
                 wait([w.fileno() for w in self._crew], timeout=0.02 if unsent else WATCH_S / 2)
-                ends = [e for w in list(self._crew) if (e := self._hear(w, units, waiting)) is not None]
+                ends = [e for w in list(self._crew) if (e := self._hear(w, orders, waiting)) is not None]
                 if time.monotonic() - looked > WATCH_S:
                     watch()
                     looked = time.monotonic()
@@ -96,8 +97,8 @@ class Processes:
         """End all workers."""
         self._dismiss(list(self._crew))
 
-    def _assign(self, waiting: deque[tuple[int, int]], units: Sequence[Unit], size: int, gpus: Sequence[str]) -> None:
-        """Give waiting units to idle workers, and start workers while there are fewer than units and places."""
+    def _assign(self, waiting: deque[tuple[int, int]], orders: Sequence[Order], size: int, gpus: Sequence[str]) -> None:
+        """Give waiting orders to idle workers, and start workers while there are fewer than orders and places."""
         idle = [w for w in self._crew if w.index is None]
         while waiting and (idle or len(self._crew) < size):
             if idle:
@@ -107,12 +108,12 @@ class Processes:
                 worker = Worker(self.threads, gpu)
                 self._crew.append(worker)
             index, attempt = waiting.popleft()
-            worker.give(index, units[index].to_json(), attempt)
+            worker.give(index, orders[index].to_json(), attempt)
 
     def _hear(
-        self, worker: Worker, units: Sequence[Unit], waiting: deque[tuple[int, int]]
+        self, worker: Worker, orders: Sequence[Order], waiting: deque[tuple[int, int]]
     ) -> tuple[int, Failure | None] | None:
-        """Take in what a worker says; returns how its unit ended, if it did."""
+        """Take in what a worker says; returns how its order ended, if it did."""
         messages = worker.read()
         answer = next((m for m in messages or () if "done" in m), None)
         index = worker.index
@@ -128,7 +129,7 @@ class Processes:
         if worker.attempt < self.retries:
             waiting.appendleft((index, worker.attempt + 1))
             return None
-        return index, given_up(units[index], worker.attempt + 1, reason)
+        return index, given_up(orders[index], worker.attempt + 1, reason)
 
     def _lost(self, worker: Worker, *, gone: bool) -> str | None:
         """Why a worker is no good any more, or None; it is ended then."""
@@ -149,10 +150,10 @@ class Processes:
         end(workers, PATIENCE_S)
 
 
-def given_up(unit: Unit, attempts: int, reason: str) -> Failure:
-    """A unit whose workers were lost once too often."""
+def given_up(order: Order, attempts: int, reason: str) -> Failure:
+    """An order whose workers were lost once too often."""
     times = "once" if attempts == 1 else f"{attempts} times"
-    return Failure(f"The worker that trained {unit.label} was lost {times}, at last {reason}.")
+    return Failure(f"The worker that trained {order.label} was lost {times}, at last {reason}.")
 
 
 def cores() -> int:

@@ -1,4 +1,4 @@
-"""Ray: units as tasks of an existing cluster, or of a local one.
+"""Ray: orders as tasks of an existing cluster, or of a local one.
 
 A task is run once; what is lost with its worker or node is ordered again here, so that the next worker knows that it
 takes up somebody's work. When the command dies, Ray ends its tasks.
@@ -18,10 +18,10 @@ from typing import Annotated, Any
 from xentlab.data import Dataset
 from xentlab.errors import UserError
 from xentlab.journal import new_id
-from xentlab.run import Failure, Unit
 from xentlab.run.executors import need
 from xentlab.run.executors.processes import WATCH_S, given_up
 from xentlab.run.executors.worker import sees, task, work
+from xentlab.run.order import Failure, Order
 from xentlab.schema import Range
 from xentlab.train import Trial
 from xentlab.train.plan import cut
@@ -32,16 +32,16 @@ PROBE_S = 60.0  # what a node gets to say whether it sees the output directory
 
 @dataclass(kw_only=True)
 class RayCluster:
-    """Trains units as tasks of a Ray cluster. Each field is a knob of `executor=ray`.
+    """Trains orders as tasks of a Ray cluster. Each field is a knob of `executor=ray`.
 
-    A unit whose worker or node is lost is run again elsewhere from its last checkpoint, `retries` times. The output
+    An order whose worker or node is lost is run again elsewhere from its last checkpoint, `retries` times. The output
     directory must be on a file system that all nodes share.
 
     Attributes:
         address: of the cluster's head as `ray.init` takes it (host:port, auto); None: a local cluster for this command.
-        num_cpus: CPU cores of a unit, >= 1, and its threads.
-        num_gpus: GPUs of a unit, >= 0; None: 1 where its device is a GPU, else 0.
-        retries: >= 0, how often a unit whose worker was lost is run again.
+        num_cpus: CPU cores of an order, >= 1, and its threads.
+        num_gpus: GPUs of an order, >= 0; None: 1 where its device is a GPU, else 0.
+        retries: >= 0, how often an order whose worker was lost is run again.
 
     Raises:
         UserError: Ray is not installed.
@@ -66,24 +66,24 @@ class RayCluster:
         return cut(planned, dataset)
 
     def run(
-        self, units: Sequence[Unit], watch: Callable[[], None]
+        self, orders: Sequence[Order], watch: Callable[[], None]
     ) -> Generator[tuple[int, Failure | None], None, None]:
-        """Train every unit; see `xentlab.run.Executor`."""
+        """Train every order; see `xentlab.run.order.Executor`."""
         ray = self._connect()
-        check_shared(ray, Path(units[0].root))
+        check_shared(ray, Path(orders[0].root))
         remote = ray.remote(work)
         running: dict[Any, tuple[int, int]] = {}
 
-        def order(index: int, attempt: int) -> None:
-            unit = units[index]
-            gpus = self.num_gpus if self.num_gpus is not None else float(unit.gpu)
+        def send(index: int, attempt: int) -> None:
+            order = orders[index]
+            gpus = self.num_gpus if self.num_gpus is not None else float(order.gpu)
             options = remote.options(num_cpus=self.num_cpus, num_gpus=gpus, max_retries=0)
-            message = task(unit.to_json(), again=attempt > 0, threads=self.num_cpus)
+            message = task(order.to_json(), again=attempt > 0, threads=self.num_cpus)
             running[options.remote(message)] = (index, attempt)
 
         try:
-            for index in range(len(units)):
-                order(index, 0)
+            for index in range(len(orders)):
+                send(index, 0)
             while running:
                 done, _ = ray.wait(list(running), num_returns=len(running), timeout=WATCH_S)
                 watch()
@@ -91,9 +91,9 @@ class RayCluster:
                     index, attempt = running.pop(ref)
                     failure, lost = _outcome(ray, ref)
                     if lost is not None and attempt < self.retries:
-                        order(index, attempt + 1)
+                        send(index, attempt + 1)
                     elif lost is not None:
-                        yield index, given_up(units[index], attempt + 1, lost)
+                        yield index, given_up(orders[index], attempt + 1, lost)
                     else:
                         yield index, failure
         finally:
@@ -130,7 +130,7 @@ class RayCluster:
 
 
 def check_shared(ray: Any, root: Path) -> None:
-    """Ask every node that can run a unit whether it sees the output directory.
+    """Ask every node that can run an order whether it sees the output directory.
 
     Raises:
         UserError: one does not.

@@ -1,4 +1,4 @@
-"""Slurm: units as jobs of job arrays through submitit, or the same by its local executor.
+"""Slurm: orders as jobs of job arrays through submitit, or the same by its local executor.
 
 The command waits for its jobs; one that is lost (preempted, out of time, its node died) is submitted again and goes on
 from its checkpoint. Jobs outlive a command that is killed by little: each watches a file that the command touches.
@@ -20,10 +20,10 @@ from typing import Annotated, Any, Literal
 
 from xentlab.data import Dataset
 from xentlab.errors import UserError
-from xentlab.run import Failure, Unit
 from xentlab.run.executors import need
 from xentlab.run.executors.processes import WATCH_S, given_up
 from xentlab.run.executors.worker import importable, interrupt, task, work
+from xentlab.run.order import Failure, Order
 from xentlab.schema import Range
 from xentlab.train import Trial
 from xentlab.train.plan import cut
@@ -36,9 +36,9 @@ ARRAY = 1000  # jobs of one array at most: Slurm's own default limit is 1001
 
 @dataclass(kw_only=True)
 class Slurm:
-    """Trains units as Slurm jobs. Each field is a knob of `executor=slurm`.
+    """Trains orders as Slurm jobs. Each field is a knob of `executor=slurm`.
 
-    A unit whose job is lost is submitted again and goes on from its last checkpoint, `retries` times. The output
+    An order whose job is lost is submitted again and goes on from its last checkpoint, `retries` times. The output
     directory must be on a file system that all nodes share; jobs and their logs lie in its folder `jobs`.
 
     Attributes:
@@ -49,7 +49,7 @@ class Slurm:
         cpus: CPU cores of a job, >= 1, and its threads.
         gpus: GPUs of a job, >= 0; None: 1 where its device is a GPU, else 0.
         mem_gb: gigabytes of memory of a job, > 0.
-        retries: >= 0, how often a unit whose job was lost is submitted again.
+        retries: >= 0, how often an order whose job was lost is submitted again.
 
     Raises:
         UserError: submitit is not installed, or this machine has no Slurm.
@@ -82,12 +82,12 @@ class Slurm:
         return cut(planned, dataset)
 
     def run(
-        self, units: Sequence[Unit], watch: Callable[[], None]
+        self, orders: Sequence[Order], watch: Callable[[], None]
     ) -> Generator[tuple[int, Failure | None], None, None]:
-        """Train every unit; see `xentlab.run.Executor`."""
-        folder = Path(units[0].root) / "jobs" / units[0].driver
+        """Train every order; see `xentlab.run.order.Executor`."""
+        folder = Path(orders[0].root) / "jobs" / orders[0].driver
         folder.mkdir(parents=True, exist_ok=True)
-        waiting = deque((index, 0) for index in range(len(units)))
+        waiting = deque((index, 0) for index in range(len(orders)))
         running: dict[Any, tuple[int, int]] = {}
         # submitit's local executor starts everything at once; Slurm itself holds an array back.
         room = ARRAY if self.cluster == "slurm" else self.array_parallelism
@@ -95,7 +95,7 @@ class Slurm:
             try:
                 while waiting or running:
                     first = [waiting.popleft() for _ in range(min(len(waiting), room - len(running)))]
-                    running |= zip(self._submit(folder, touched, units, first), first, strict=True)
+                    running |= zip(self._submit(folder, touched, orders, first), first, strict=True)
                     time.sleep(WATCH_S)
                     watch()
                     for job in [j for j in running if j.done()]:
@@ -104,7 +104,7 @@ class Slurm:
                         if lost is not None and attempt < self.retries:
                             waiting.append((index, attempt + 1))
                         elif lost is not None:
-                            yield index, given_up(units[index], attempt + 1, lost)
+                            yield index, given_up(orders[index], attempt + 1, lost)
                         else:
                             yield index, failure
             finally:
@@ -114,7 +114,7 @@ class Slurm:
         """Nothing is kept between runs."""
 
     def _submit(
-        self, folder: Path, touched: Path, units: Sequence[Unit], first: Sequence[tuple[int, int]]
+        self, folder: Path, touched: Path, orders: Sequence[Order], first: Sequence[tuple[int, int]]
     ) -> list[Any]:
         """One array of jobs."""
         import submitit
@@ -122,7 +122,7 @@ class Slurm:
         if not first:
             return []
         executor = submitit.AutoExecutor(folder=folder, cluster=self.cluster)
-        gpus = self.gpus if self.gpus is not None else int(units[first[0][0]].gpu)
+        gpus = self.gpus if self.gpus is not None else int(orders[first[0][0]].gpu)
         executor.update_parameters(
             name="xentlab", timeout_min=self.timeout_min, cpus_per_task=self.cpus, gpus_per_node=gpus,
             mem_gb=self.mem_gb, slurm_array_parallelism=self.array_parallelism,
@@ -132,7 +132,7 @@ class Slurm:
         silence = DRIVER_SILENCE_S[self.cluster]
         with importable(), executor.batch():
             return [
-                executor.submit(job, task(units[i].to_json(), again=n > 0, threads=self.cpus), str(touched), silence)
+                executor.submit(job, task(orders[i].to_json(), again=n > 0, threads=self.cpus), str(touched), silence)
                 for i, n in first
             ]
 
@@ -145,13 +145,13 @@ class Slurm:
             time.sleep(WATCH_S / 2)
 
 
-def job(order: Mapping[str, Any], touched: str, silence: float) -> dict[str, Any] | None:
-    """What a job does: one unit, interrupted in order when Slurm ends it or the command is gone; see `worker.work`."""
+def job(message: Mapping[str, Any], touched: str, silence: float) -> dict[str, Any] | None:
+    """What a job does: one order, interrupted in order when Slurm ends it or the command is gone; see `worker.work`."""
     # submitit ignores SIGTERM, which is how Slurm announces its end
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_guard, args=(Path(touched), silence), name="guard", daemon=True).start()
-    return work(order)
+    return work(message)
 
 
 def _guard(touched: Path, silence: float) -> None:

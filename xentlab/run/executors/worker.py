@@ -1,10 +1,10 @@
-"""What runs on the other side: a process that trains units.
+"""What runs on the other side: a process that trains orders.
 
-`python -m xentlab.run.executors.worker` is a worker of `processes`. It reads one order a line on stdin, `{"unit",
+`python -m xentlab.run.executors.worker` is a worker of `processes`. It reads one order a line on stdin, `{"order",
 "again"}` as JSON, and answers on stdout: `{"done": failure or null}` once per order, `{"epoch": n}` after each epoch,
 `{"beat": n}` every second. Nothing else reaches that channel: what libraries print goes to stderr. When its stdin ends
 or its parent is gone it interrupts itself, so that its trials are marked, and ends within about a second. `work` does
-one unit for Ray and Slurm; nothing slow is imported before it is called.
+one order for Ray and Slurm; nothing slow is imported before it is called.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def main() -> int:
         threading.Thread(target=_beat, args=(channel, parent), name="heart", daemon=True).start()
         _threads(int(os.environ["OMP_NUM_THREADS"]))
         while True:
-            order = json.loads(waiting.get())
-            done = _train(order["unit"], order["again"], lambda number: channel.say(epoch=number))
+            message = json.loads(waiting.get())
+            done = _train(message["order"], message["again"], lambda number: channel.say(epoch=number))
             channel.say(done=done)
     except (KeyboardInterrupt, BrokenPipeError):
         return 130
@@ -108,17 +108,18 @@ def _threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
-def _train(unit: Mapping[str, Any], again: bool, progress: Callable[[int], None]) -> dict[str, Any] | None:
-    from xentlab.run import Unit, perform
+def _train(order: Mapping[str, Any], again: bool, progress: Callable[[int], None]) -> dict[str, Any] | None:
+    from xentlab.run.order import Order
+    from xentlab.run.performing import perform
 
-    failure = perform(Unit.from_json(unit), again=again, on_epoch=lambda trials, epoch: progress(epoch.number))  # noqa: ARG005
+    failure = perform(Order.from_json(order), again=again, on_epoch=lambda trials, epoch: progress(epoch.number))  # noqa: ARG005
     return None if failure is None else asdict(failure)
 
 
-def task(unit: Mapping[str, Any], *, again: bool, threads: int) -> dict[str, Any]:
-    """One unit as `work` takes it, with what a worker elsewhere must know of the command: where it runs and imports."""
+def task(order: Mapping[str, Any], *, again: bool, threads: int) -> dict[str, Any]:
+    """An order as `work` takes it, with what a worker elsewhere must know of the command: where it runs and imports."""
     path = [os.path.abspath(p) for p in sys.path]
-    return {"unit": unit, "again": again, "threads": threads, "folder": os.getcwd(), "path": path}
+    return {"order": order, "again": again, "threads": threads, "folder": os.getcwd(), "path": path}
 
 
 @contextlib.contextmanager
@@ -135,20 +136,20 @@ def importable() -> Iterator[None]:
             os.environ["PYTHONPATH"] = before
 
 
-def work(order: Mapping[str, Any], progress: Callable[[int], None] = lambda number: None) -> dict[str, Any] | None:  # noqa: ARG005
-    """Train one unit here; returns its failure as plain data, or None.
+def work(message: Mapping[str, Any], progress: Callable[[int], None] = lambda number: None) -> dict[str, Any] | None:  # noqa: ARG005
+    """Train one order here; returns its failure as plain data, or None.
 
     Args:
-        order: as `task` made it.
+        message: as `task` made it.
         progress: called with the number of each epoch that has ended.
     """
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-    os.environ["OMP_NUM_THREADS"] = str(order["threads"])
-    if os.path.isdir(order["folder"]):  # relative paths of data mean the command's own directory
-        os.chdir(order["folder"])
-    sys.path += [p for p in order["path"] if p not in sys.path]
-    _threads(order["threads"])
-    return _train(order["unit"], order["again"], progress)
+    os.environ["OMP_NUM_THREADS"] = str(message["threads"])
+    if os.path.isdir(message["folder"]):  # relative paths of data mean the command's own directory
+        os.chdir(message["folder"])
+    sys.path += [p for p in message["path"] if p not in sys.path]
+    _threads(message["threads"])
+    return _train(message["order"], message["again"], progress)
 
 
 def sees(path: str) -> bool:

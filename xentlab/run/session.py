@@ -1,33 +1,25 @@
-"""The lab: looks trials up, plans what is missing, has it trained here or elsewhere, and journals what it trains."""
+"""The session: looks trials up, plans what is missing, has it trained here or elsewhere, and journals it."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xentlab.data import Dataset, soften
-from xentlab.errors import UserError
+from xentlab.data import Dataset
 from xentlab.journal import Journal, Records, TrialRecord, new_id
 from xentlab.run.checkpoint import Checkpoint
-from xentlab.run.training import train_unit
-from xentlab.run.unit import Executor, Unit
-from xentlab.train import Epoch, Trial, lift_of, prepare, signature, stacks
+from xentlab.run.datasets import Datasets
+from xentlab.run.order import Executor, Order
+from xentlab.run.training import EpochCallback, Say, say_aloud, train_order
+from xentlab.train import Epoch, Trial, lift_of, stacks
 from xentlab.train.memory import footprint, memory_limit
-
-EpochCallback = Callable[[Sequence[Trial], Epoch], None]
-
-
-def _say(sentence: str) -> None:
-    print(f"xentlab: {sentence}", file=sys.stderr)
 
 
 @dataclass
-class Lab:
+class Session:
     """One session over one output directory: the journal it writes, and all that earlier sessions wrote.
 
     Attributes:
@@ -36,7 +28,7 @@ class Lab:
         weights: keep each trial's final and best weights.
         executor: who trains; None: this process.
         trained: how many trials this session has trained or has had trained.
-        say: tells the user, in a sentence, what the lab has decided by itself.
+        say: tells the user, in a sentence, what the session has decided by itself.
     """
 
     root: Path
@@ -47,12 +39,11 @@ class Lab:
     weights: bool = True
     executor: Executor | None = None
     trained: int = 0
-    say: Callable[[str], None] = _say
-    _datasets: dict[str, Dataset] = field(default_factory=dict)
-    _signatures: dict[int, tuple[Trial, str]] = field(default_factory=dict)
+    say: Say = say_aloud
+    _datasets: Datasets = field(default_factory=Datasets)
 
     @classmethod
-    def open(cls, root: Path, environment: Mapping[str, Any], command: str, *, fresh: bool, weights: bool) -> Lab:
+    def open(cls, root: Path, environment: Mapping[str, Any], command: str, *, fresh: bool, weights: bool) -> Session:
         """A session over `root`; nothing is written before the first event."""
         root = root.absolute()
         records = Records(root)
@@ -60,29 +51,22 @@ class Lab:
         records.mark_killed()
         return cls(root, Journal(root, environment, command), records, environment, fresh, weights)
 
-    @classmethod
-    def worker(cls, root: Path, environment: Mapping[str, Any], driver: str, *, weights: bool) -> Lab:
-        """A session that only performs the units of another one, `driver`; it looks nothing up."""
-        return cls(root, Journal(root, environment, "worker", driver=driver), Records(root), environment, True, weights)
-
     def dataset(self, trial: Trial) -> Dataset:
-        """The trial's data, read once per session; with soft targets it shares all else with the data without."""
-        key = json.dumps([repr(trial.dataset.func), trial.dataset.keywords], sort_keys=True, default=str)
-        if key not in self._datasets:
-            self._datasets[key] = trial.dataset()
-        taught = f"{key} {trial.soft_targets}"
-        if taught not in self._datasets:
-            self._datasets[taught] = soften(self._datasets[key], soft_targets=trial.soft_targets)
-        return self._datasets[taught]
+        """The trial's data, read once per session."""
+        return self._datasets.of(trial)
 
     def signature(self, trial: Trial) -> str:
-        if id(trial) not in self._signatures:  # a trial is held beside its signature, so that its id stays its own
-            self._signatures[id(trial)] = (trial, signature(trial, self.dataset(trial).fingerprint))
-        return self._signatures[id(trial)][1]
+        """The trial's signature over its data."""
+        return self._datasets.signature(trial)
 
     def recorded(self, trial: Trial) -> TrialRecord | None:
         """The finished record of this trial, unless everything is to be trained afresh."""
         return None if self.fresh else self.records.finished(self.signature(trial))
+
+    def missing(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Those that are not recorded yet; of equal trials the first."""
+        first = {self.signature(trial): trial for trial in reversed(trials)}
+        return [t for t in trials if first[self.signature(t)] is t and self.recorded(t) is None]
 
     def open_groups(self, groups: Sequence[Mapping[str, Any]]) -> list[str]:
         """Begin groups of the journal, or take up those that a killed session has left with just these facts.
@@ -121,7 +105,7 @@ class Lab:
         self,
         trials: Sequence[Trial],
         *,
-        group: Callable[[Trial], str | None] = lambda trial: None,  # noqa: ARG005
+        groups: Mapping[Trial, str] | None = None,
         tags: Mapping[str, str] | None = None,
         on_epoch: EpochCallback = lambda trials, epoch: None,  # noqa: ARG005
     ) -> list[TrialRecord]:
@@ -129,12 +113,12 @@ class Lab:
 
         Args:
             trials: what to run; equal trials run once.
-            group: under which group of the journal a trial is filed, if any.
+            groups: under which group of the journal a trial is filed, if under any.
             tags: what each new trial is tagged with beside what it is.
             on_epoch: called after each epoch of each stack.
         """
         records: list[TrialRecord] = []
-        for outcome in self.attempt(trials, group=group, tags=tags, on_epoch=on_epoch, stop=True):
+        for outcome in self.attempt(trials, groups=groups, tags=tags, on_epoch=on_epoch, stop=True):
             if isinstance(outcome, Exception):
                 raise outcome
             records.append(outcome)
@@ -144,58 +128,51 @@ class Lab:
         self,
         trials: Sequence[Trial],
         *,
-        group: Callable[[Trial], str | None] = lambda trial: None,  # noqa: ARG005
+        groups: Mapping[Trial, str] | None = None,
         tags: Mapping[str, str] | None = None,
         on_epoch: EpochCallback = lambda trials, epoch: None,  # noqa: ARG005
         stop: bool = False,
     ) -> list[TrialRecord | Exception]:
-        """As `run`, with the exception in the place of a trial that failed; the others go on, unless told to `stop`."""
-        found: dict[str, str] = {}
-        missing: dict[str, Trial] = {}
-        keys = [self.signature(t) for t in trials]
-        twins: list[tuple[str, Trial]] = []
-        members: list[tuple[str, Mapping[str, Any]]] = []
-        for key, trial in zip(keys, trials, strict=True):
-            known = self.recorded(trial)
-            if known is None:
-                if missing.setdefault(key, trial) is not trial:
-                    twins.append((key, trial))
-            else:
-                found[key] = known.id
-                where = group(trial)
-                if where is not None:
-                    members.append(("member", {"group": where, "trial": known.id}))
-        if members:
-            self.journal.extend(members)
-        planned: Sequence[Sequence[Trial]] = self.plan(list(missing.values()))
+        """As `run`, with the exception in the place of a trial that failed; the others go on unless it is to `stop`."""
+        groups = groups or {}
+        known = {self.signature(t): record.id for t in trials if (record := self.recorded(t)) is not None}
+        missing = self.missing(trials)
+        self._file([t for t in trials if self.signature(t) in known], groups, known)
+        planned: Sequence[Sequence[Trial]] = self.plan(missing)
         placed = self.executor.place(planned, trials, self.dataset) if self.executor is not None and planned else None
         planned = planned if placed is None else placed
-        units = [self._unit(stack, group, dict(tags or {})) for stack in planned]
+        orders = [self._order(stack, groups, dict(tags or {})) for stack in planned]
         if self.executor is None or placed is None:
-            errors = self._train_here(planned, units, on_epoch, stop=stop)
+            errors = self._train_here(planned, orders, on_epoch, stop=stop)
         else:
-            errors = self._delegate(self.executor, planned, units, on_epoch)
+            errors = self._delegate(self.executor, planned, orders, on_epoch)
+        ids: dict[str, str] = dict(known)
         failed: dict[str, Exception] = {}
-        for i, (stack, unit) in enumerate(zip(planned, units, strict=True)):
-            for trial, entry in zip(stack, unit.trials, strict=True):
-                found[self.signature(trial)] = entry["id"]
-                if i in errors:
-                    failed[self.signature(trial)] = errors[i]
-            self.trained += 0 if i in errors else len(stack)
-        filed = [("member", {"group": group(t), "trial": found[key]}) for key, t in twins if group(t) is not None]
-        if filed:
-            self.journal.extend(filed)
+        for i, order in enumerate(orders):
+            ids |= zip(order.signatures, order.ids, strict=True)
+            if i in errors:
+                failed |= dict.fromkeys(order.signatures, errors[i])
+            else:
+                self.trained += len(order.trials)
+        ordered = set(missing)
+        self._file([t for t in trials if self.signature(t) not in known and t not in ordered], groups, ids)
         self.records.update()
-        return [failed[key] if key in failed else self.records.trials[found[key]] for key in keys]
+        return [failed[key] if key in failed else self.records.trials[ids[key]] for key in map(self.signature, trials)]
+
+    def _file(self, trials: Sequence[Trial], groups: Mapping[Trial, str], ids: Mapping[str, str]) -> None:
+        """Write down that trials which other trials stand for belong to their groups too."""
+        events = [("member", {"group": groups[t], "trial": ids[self.signature(t)]}) for t in trials if t in groups]
+        if events:
+            self.journal.extend(events)
 
     def _train_here(
-        self, planned: Sequence[Sequence[Trial]], units: Sequence[Unit], on_epoch: EpochCallback, *, stop: bool
+        self, planned: Sequence[Sequence[Trial]], orders: Sequence[Order], on_epoch: EpochCallback, *, stop: bool
     ) -> dict[int, Exception]:
-        """Train the units one after another in this process; returns what failed by its place."""
+        """Train the orders one after another in this process; returns what failed by its place."""
         errors: dict[int, Exception] = {}
-        for i, (stack, unit) in enumerate(zip(planned, units, strict=True)):
+        for i, (stack, order) in enumerate(zip(planned, orders, strict=True)):
             try:
-                train_unit(self, stack, unit, on_epoch)
+                train_order(order, stack, self.dataset(stack[0]), self.journal, self.environment, on_epoch, self.say)
             except Exception as error:
                 if stop:
                     raise
@@ -225,51 +202,36 @@ class Lab:
             )
         return size
 
-    def perform(self, unit: Unit, on_epoch: EpochCallback) -> None:
-        """Train a unit that another session has planned; `on_epoch` is called after each epoch.
-
-        Raises:
-            UserError: its config makes no sense here, or its trials are not what they were where they were planned.
-        """
-        stack = [prepare(t["config"], test=t["test"], name=t["name"]) for t in unit.trials]
-        for trial, entry in zip(stack, unit.trials, strict=True):
-            if self.signature(trial) != entry["signature"]:
-                raise UserError(
-                    f"A worker on {self.environment['host']} has other code or data than the command that sent it "
-                    f"'{trial.label}': both must run the same version on the same files."
-                )
-        train_unit(self, stack, unit, on_epoch)
-
-    def _unit(self, stack: Sequence[Trial], group: Callable[[Trial], str | None], tags: dict[str, str]) -> Unit:
-        """The stack as whoever trains it wants it, under the ids of an interrupted session where there was one."""
+    def _order(self, stack: Sequence[Trial], groups: Mapping[Trial, str], tags: dict[str, str]) -> Order:
+        """The order of a stack, under the ids of an interrupted session where there was one."""
         signatures = [self.signature(t) for t in stack]
         ids, _ = Checkpoint(self.root, signatures).load() if not self.fresh else ([], None)
         if not ids or not all(name in self.records.trials for name in ids):
             ids = [new_id() for _ in stack]
         entries = tuple(
-            {"id": name, "signature": key, "config": t.config, "name": t.name, "test": t.test, "group": group(t)}
+            {"id": name, "signature": key, "config": t.config, "name": t.name, "test": t.test, "group": groups.get(t)}
             for name, key, t in zip(ids, signatures, stack, strict=True)
         )
         gpu = stack[0].device.type == "cuda"
-        return Unit(str(self.root), self.journal.session, entries, tags, self.weights, not self.fresh, gpu)
+        return Order(str(self.root), self.journal.session, entries, tags, self.weights, not self.fresh, gpu)
 
     def _delegate(
-        self, executor: Executor, planned: Sequence[Sequence[Trial]], units: Sequence[Unit], on_epoch: EpochCallback
+        self, executor: Executor, planned: Sequence[Sequence[Trial]], orders: Sequence[Order], on_epoch: EpochCallback
     ) -> dict[int, Exception]:
-        """Have the executor train the units; returns what failed by its place. Progress is read from the journals."""
+        """Have the executor train the orders; returns what failed by its place. Progress is read from the journals."""
         self.journal.open()
         known = self.records.trials
-        seen = [min(known[t["id"]].epochs if t["id"] in known else 0 for t in unit.trials) for unit in units]
+        seen = [min(known[name].epochs if name in known else 0 for name in order.ids) for order in orders]
 
         def watch() -> None:
             self.records.update()
-            for i, (stack, unit) in enumerate(zip(planned, units, strict=True)):
-                rows = [(trial, known.get(t["id"])) for trial, t in zip(stack, unit.trials, strict=True)]
+            for i, (stack, order) in enumerate(zip(planned, orders, strict=True)):
+                rows = [(trial, known.get(name)) for trial, name in zip(stack, order.ids, strict=True)]
                 while ahead := [(trial, row) for trial, row in rows if row is not None and row.epochs > seen[i]]:
                     seen[i] += 1
                     on_epoch([trial for trial, _ in ahead], _recorded_epoch([row for _, row in ahead], seen[i]))
 
-        with contextlib.closing(executor.run(units, watch)) as ends:
+        with contextlib.closing(executor.run(orders, watch)) as ends:
             errors = {i: failure.error() for i, failure in ends if failure is not None}
         watch()
         return errors

@@ -1,0 +1,32 @@
+"""Data as trials name it, read once per process, and the signatures of trials over it."""
+
+from __future__ import annotations
+
+import json
+
+from xentlab.data import Dataset, soften
+from xentlab.train import Trial, signature
+
+
+class Datasets:
+    """What this process has read so far."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, Dataset] = {}
+        self._signatures: dict[Trial, str] = {}
+
+    def of(self, trial: Trial) -> Dataset:
+        """The trial's data; with soft targets it shares all else with the data without."""
+        key = json.dumps([repr(trial.dataset.func), trial.dataset.keywords], sort_keys=True, default=str)
+        if key not in self._read:
+            self._read[key] = trial.dataset()
+        softened = f"{key} {trial.soft_targets}"
+        if softened not in self._read:
+            self._read[softened] = soften(self._read[key], soft_targets=trial.soft_targets)
+        return self._read[softened]
+
+    def signature(self, trial: Trial) -> str:
+        """The trial's signature over its data."""
+        if trial not in self._signatures:
+            self._signatures[trial] = signature(trial, self.of(trial).fingerprint)
+        return self._signatures[trial]

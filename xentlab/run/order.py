@@ -1,0 +1,106 @@
+"""An order: a stack as plain data, and the contract of whoever brings orders to their end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from xentlab.data import Dataset
+from xentlab.errors import UserError
+from xentlab.train import Trial
+
+
+@dataclass(frozen=True)
+class Order:
+    """The trials of one stack with all that training and recording them needs; nothing but plain data.
+
+    Attributes:
+        root: the output directory, on a file system that every worker sees under this path.
+        driver: the session that hands the order out, see `journal`.
+        trials: for each its `id`, `signature`, `config`, `name` (of the loss), `test` and `group` (or None).
+        tags: what each trial is tagged with beside what it is.
+        weights: keep each trial's final and best weights.
+        resumable: go on from a checkpoint of these trials where there is one.
+        gpu: whether it asks for a GPU.
+    """
+
+    root: str
+    driver: str
+    trials: tuple[Mapping[str, Any], ...]
+    tags: Mapping[str, str]
+    weights: bool
+    resumable: bool
+    gpu: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Order:
+        return cls(**{**data, "trials": tuple(data["trials"])})
+
+    @property
+    def ids(self) -> list[str]:
+        return [entry["id"] for entry in self.trials]
+
+    @property
+    def signatures(self) -> list[str]:
+        return [entry["signature"] for entry in self.trials]
+
+    @property
+    def label(self) -> str:
+        """What a person calls it: its first trial and how many more."""
+        first = self.trials[0]
+        more = f" and {len(self.trials) - 1} more" if len(self.trials) > 1 else ""
+        return f"{first['name']} · seed {first['config']['seed']}{more}"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an order did not come to its end: one sentence, and whether it is the user's mistake."""
+
+    sentence: str
+    mistake: bool = False
+
+    def error(self) -> Exception:
+        return UserError(self.sentence) if self.mistake else TrainingError(self.sentence)
+
+
+class TrainingError(RuntimeError):
+    """A training raised, or the process that held it is lost for good."""
+
+
+class Executor(Protocol):
+    """Brings orders to their end, wherever. To add one: see `xentlab.run.executors`."""
+
+    def place(
+        self, planned: Sequence[Sequence[Trial]], wanted: Sequence[Trial], dataset: Callable[[Trial], Dataset]
+    ) -> Sequence[Sequence[Trial]] | None:
+        """The stacks as they are to be ordered, or None where the session had better train them in its own process.
+
+        Args:
+            planned: the stacks of what is not recorded yet; they may be cut, not mixed.
+            wanted: every trial of this run, recorded or not: what is decided by it is decided alike after a restart.
+            dataset: reads a trial's data, or has read it.
+        """
+        ...
+
+    def run(
+        self, orders: Sequence[Order], watch: Callable[[], None]
+    ) -> Generator[tuple[int, Failure | None], None, None]:
+        """Train every order; yields (index, None or why it failed) as each one ends, in any order.
+
+        One that fails does not stop the others. What is still running when the generator is closed (Ctrl-C included)
+        is ended before it returns.
+
+        Args:
+            orders: what to train; `perform` is what a worker does with one.
+            watch: to be called about twice a second while orders run; it reads the workers' journals.
+        """
+        ...
+
+    def close(self) -> None:
+        """End whatever was kept for the next run; calling it again changes nothing."""
+        ...
