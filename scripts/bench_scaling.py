@@ -47,7 +47,8 @@ from xentlab import environment
 from xentlab.analysis import judge
 from xentlab.config.compose import run_composed
 from xentlab.data import Dataset, digits
-from xentlab.journal import Journal, new_id
+from xentlab.journal import EndEvent, EpochEvent, Event, GroupEvent, Journal, MemberEvent, TrialEvent, new_id
+from xentlab.outcome import Outcome
 from xentlab.run.order import Failure, Order
 from xentlab.run.session import Session
 from xentlab.train import Trial, prepare, signature, stacks
@@ -125,23 +126,20 @@ class Simulated:
     def write(self, journal: Journal, order: Order) -> None:
         """The events of one stack from its opening to its end."""
         tags = dict.fromkeys(("task", "loss", "link", "model", "dataset", "optimizer", "host", "device"), "value")
-        opening: list[tuple[str, dict[str, Any]]] = []
+        opening: list[Event] = []
         for t in order.trials:
-            facts = {"signature": t["signature"], "label": t["name"], "config": t["config"], "resumed": 0}
-            opening.append(("trial", {"trial": t["id"], "tags": tags | dict(order.tags), **facts}))
-            opening.append(("member", {"group": t["group"], "trial": t["id"]}))
-        journal.extend(opening)
+            opening.append(TrialEvent(t["id"], t["signature"], t["name"], t["config"], tags | dict(order.tags), 0))
+            opening.append(MemberEvent(t["group"], t["id"]))
+        journal.append(*opening)
         ids = [t["id"] for t in order.trials]
         for epoch in range(1, self.epochs + 1):
             values = {f"val/m{i}": [1 / (epoch + i + row) for row in range(len(ids))] for i in range(METRICS)}
-            journal.append("epoch", trials=ids, epoch=epoch, metrics=values)
-        summary = {f"test/m{i}": 0.1 for i in range(METRICS)} | {
-            "diverged": False,
-            "seconds": 1.0,
-            "epochs": self.epochs,
-        }
-        ends = {"status": "finished", "reason": "", "summary": summary, "artifacts": None}
-        journal.extend([("end", {"trial": name, **ends}) for name in ids])
+            journal.append(EpochEvent(ids, epoch, values))
+        end = Outcome(
+            diverged=False, stuck=False, epochs=self.epochs, best_epoch=1, epochs_to_target=None, seconds=1.0,
+            test={f"m{i}": 0.1 for i in range(METRICS)},
+        )  # fmt: skip
+        journal.append(*(EndEvent(name, "finished", "", end.to_json(), None) for name in ids))
 
     def close(self) -> None:
         """Nothing is kept."""
@@ -196,8 +194,7 @@ def fill(root: Path, count: int, options: argparse.Namespace) -> float:
     session.dataset(trials[0])
 
     def sweep() -> None:
-        opening: dict[str, Any] = {"kind": "sweep", "name": "bench", "parent": None, "params": {}, "tags": {}}
-        session.journal.append("group", group=group, **opening)
+        session.journal.append(GroupEvent(group, "sweep", "bench", None, {}, {}))
         records = session.run(trials, groups=dict.fromkeys(trials, group))
         assert all(record.status == "finished" for record in records)
 

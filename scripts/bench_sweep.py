@@ -44,7 +44,7 @@ from xentlab import environment, tracking
 from xentlab.cli.session import session
 from xentlab.data import Dataset, digits, generator, mnist, split
 from xentlab.errors import UserError
-from xentlab.journal import Records, new_id
+from xentlab.journal import GroupEndEvent, GroupEvent, Records, new_id
 from xentlab.models import initial
 from xentlab.train import Trial, find_device, prepare
 
@@ -152,11 +152,9 @@ def run_direct(options: argparse.Namespace) -> dict[str, float]:
         trials = [prepare(node) for node in grid(options)]
         with session(facts, "bench") as lab:
             group = new_id()
-            opening: dict[str, Any] = {"kind": "sweep", "name": "direct", "parent": None, "params": {}, "tags": {}}
-            lab.journal.append("group", group=group, **opening)
+            lab.journal.append(GroupEvent(group, "sweep", "direct", None, {}, {}))
             lab.run(trials, group=lambda _: group)
-            end: dict[str, Any] = {"status": "finished", "tags": {}, "metrics": {}, "artifacts": None}
-            lab.journal.append("group_end", group=group, **end)
+            lab.journal.append(GroupEndEvent(group, "finished", {}, {}, None))
         ended = time.time()
         return {"wall": ended - began} | parts(root, len(trials), began, ended)
 

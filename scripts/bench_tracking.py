@@ -29,14 +29,23 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from xentlab import environment, tracking
 from xentlab.errors import UserError
-from xentlab.journal import Journal, new_id
+from xentlab.journal import (
+    EndEvent,
+    EpochEvent,
+    GroupEndEvent,
+    GroupEvent,
+    Journal,
+    MemberEvent,
+    TrialEvent,
+    new_id,
+)
+from xentlab.outcome import Outcome
 
 WAIT_S = 3600.0
 
@@ -143,40 +152,36 @@ def write_trials(journal: Journal, trials: int, epochs: int, metrics: int, stack
     """A sweep as the launcher writes it, stack by stack, with the files of each trial; returns its number of points."""
     facts = environment.describe()
     group = new_id()
-    opening: dict[str, Any] = {"kind": "sweep", "name": "flood", "parent": None, "params": {}, "tags": {}}
-    journal.append("group", group=group, **opening)
+    journal.append(GroupEvent(group, "sweep", "flood", None, {}, {}))
     names = [f"{part}/m{i}" for i in range(metrics // 2 + metrics % 2) for part in ("train", "val")][:metrics]
     for first in range(0, trials, stack):
         ids = [new_id() for _ in range(min(stack, trials - first))]
-        events: list[tuple[str, dict[str, Any]]] = []
-        for row, trial in enumerate(ids):
-            events += [("trial", opened(trial, first + row)), ("member", {"group": group, "trial": trial})]
-        journal.extend(events)
+        journal.append(*(event for k, t in enumerate(ids) for event in (opened(t, first + k), MemberEvent(group, t))))
         for epoch in range(1, epochs + 1):
             values = {name: [1 / (epoch + i + row + 1) for row in range(len(ids))] for i, name in enumerate(names)}
-            journal.append("epoch", trials=ids, epoch=epoch, metrics=values)
-        events = []
+            journal.append(EpochEvent(ids, epoch, values))
         for trial in ids:
             folder = journal.root / "trials" / trial
             folder.mkdir(parents=True)
             (folder / "config.yaml").write_text("seed: 0\n" * 40)
             (folder / "environment.json").write_text(json.dumps(facts))
             (folder / "final.pt").write_bytes(bytes(60_000))
-            end = {"status": "finished", "reason": "", "summary": {"test/error": 0.1, "diverged": False}}
-            events.append(("end", {"trial": trial, **end, "artifacts": f"trials/{trial}"}))
-        journal.extend(events)
-    journal.append("group_end", group=group, status="finished", tags={}, metrics={"trials": trials}, artifacts=None)
+        end = Outcome(
+            diverged=False, stuck=False, epochs=epochs, best_epoch=1, epochs_to_target=None, seconds=1.0,
+            test={"error": 0.1},
+        )  # fmt: skip
+        journal.append(*(EndEvent(trial, "finished", "", end.to_json(), f"trials/{trial}") for trial in ids))
+    journal.append(GroupEndEvent(group, "finished", {}, {"trials": trials}, None))
     journal.close()
-    return trials * (epochs * metrics + 1) + 1
+    return trials * (epochs * metrics + 4) + 1
 
 
-def opened(trial: str, seed: int) -> dict[str, Any]:
+def opened(trial: str, seed: int) -> TrialEvent:
     """The opening event of a trial, as large as that of a real one."""
     config = {group: {"_target_": f"xentlab.{group}.one", "a": 0.1, "b": 2, "c": True} for group in "dlmors"}
     tags = dict.fromkeys(("task", "loss", "link", "model", "optimizer", "host", "device", "git_commit"), "value")
     tags |= {"dataset": "digits", "fingerprint": "sha256:" + "0123456789abcdef" * 4, "seed": str(seed)}
-    facts = {"signature": trial, "label": f"flood, seed {seed}", "config": {**config, "seed": seed}}
-    return {"trial": trial, **facts, "tags": tags, "resumed": 0}
+    return TrialEvent(trial, trial, f"flood, seed {seed}", {**config, "seed": seed}, tags, resumed=0)
 
 
 def count(destination: tracking.Destination) -> int:

@@ -55,7 +55,8 @@ def close_all() -> None:
 def numbers(record: TrialRecord) -> dict[str, Any]:
     """Everything that must not depend on where a trial was trained, by name."""
     found = {f"{k}@{e}": v for k, p in record.curves.items() if not k.startswith("speed/") for e, _, v in p}
-    return found | {k: v for k, v in record.summary.items() if k not in ("seconds", "stack", "lift", "reliability")}
+    how = ("seconds", "stack", "lift", "reliability")
+    return found | {k: v for k, v in record.outcome.to_json().items() if k not in how}
 
 
 def assert_same(found: Sequence[TrialRecord], wanted: Sequence[TrialRecord]) -> None:
@@ -110,7 +111,7 @@ def until(what: Callable[[], bool], process: subprocess.Popen[str] | None = None
 def worker_pids(root: Path) -> list[int]:
     """The processes that have written a worker's segment."""
     sessions = records(root).sessions.values()
-    return [s["pid"] for s in sessions if s["command"] == "worker"]
+    return [s.pid for s in sessions if s.command == "worker"]
 
 
 def alive(pid: int) -> bool:

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from xentlab.config.compose import config_dir
 from xentlab.data import Dataset, digits
+from xentlab.outcome import Outcome
 
 TINY = ("trainer.batch_size=16", "trainer.train_sample=64", "trainer.checkpoint_every=0", "tracking=off")
 
@@ -46,6 +47,13 @@ def small_digits(count: int = 440) -> Dataset:
         whole.class_names,
         scale=whole.scale,
         source_splits=parts,
+    )
+
+
+def an_outcome() -> Outcome:
+    """How a trial of three epochs might have ended."""
+    return Outcome(
+        diverged=False, stuck=False, epochs=3, best_epoch=2, epochs_to_target=None, seconds=1.5, test={"error": 0.125}
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -35,19 +36,22 @@ def run(root: Path, *overrides: str) -> list[TrialRecord]:
 @pytest.mark.parametrize("lift", ["vectorised", "looped"])
 def test_a_diverged_row_ends_where_it_diverged_and_the_others_end_as_alone(lift: str, tmp_path: Path) -> None:
     records = run(tmp_path, f"trainer.lift={lift}")
-    assert [r.summary["diverged"] for r in records] == [False, True, False, False]
-    assert [r.summary["epochs"] for r in records] == [5, 1, 5, 5]
+    assert [r.outcome.diverged for r in records] == [False, True, False, False]
+    assert [r.outcome.epochs for r in records] == [5, 1, 5, 5]
     assert [len(r.curves["train/loss"]) for r in records] == [5, 1, 5, 5]
-    assert [r.summary["stack"] for r in records] == [3, 1, 3, 3]
-    assert not [key for key in records[1].summary if key.startswith("test/")]
+    assert [r.outcome.stack for r in records] == [3, 1, 3, 3]
+    assert records[1].outcome.test == {}
     for record, trial in zip(records, trials("trainer.lift=looped"), strict=True):
         alone = Fit([trial], trial.dataset())
         epochs = list(alone.epochs())
         (end,) = alone.finish()
-        assert len(epochs) == record.summary["epochs"]
-        for key, value in end.items():
-            if key.startswith(("test", "best")):
-                assert record.summary[key] == pytest.approx(value, rel=1e-9), key
+        assert len(epochs) == record.outcome.epochs
+        found = record.outcome
+        assert (found.monitor, found.best_epoch) == (end.monitor, end.best_epoch)
+        assert (found.best is None) == (end.best is None)
+        assert (found.best or 0.0) == pytest.approx(end.best or 0.0, rel=1e-9)
+        assert found.test == pytest.approx(end.test, rel=1e-9)
+        assert found.test_at_best == pytest.approx(end.test_at_best, rel=1e-9)
 
 
 def test_a_kill_after_a_row_has_left_changes_nothing(tmp_path: Path) -> None:
@@ -65,11 +69,9 @@ def test_a_kill_after_a_row_has_left_changes_nothing(tmp_path: Path) -> None:
         session.run(trials(), on_epoch=stop)
     session.journal.close()
     again = run(tmp_path / "cut")
-    assert [r.summary["epochs"] for r in again] == [5, 1, 5, 5]
+    assert [r.outcome.epochs for r in again] == [5, 1, 5, 5]
     for before, after in zip(whole, again, strict=True):
-        for key in before.summary:
-            if key.startswith(("test", "best")):
-                assert before.summary[key] == after.summary[key]
+        assert dataclasses.replace(before.outcome, seconds=0.0) == dataclasses.replace(after.outcome, seconds=0.0)
     records = Records(tmp_path / "cut")
     records.update()
     assert len(records.trials) == 4
@@ -89,9 +91,9 @@ def test_taking_rows_takes_all_that_they_have_come_to() -> None:
 def test_a_trial_that_falls_back_to_a_constant_answer_is_stuck() -> None:
     fit = Fit([trials()[0]], trials()[0].dataset())
     list(fit.epochs())
-    assert not fit.finish()[0]["stuck"]
+    assert not fit.finish()[0].stuck
     fit.state.params.zero_()
     fit.trainer = fit.trainer.__class__(epochs=6)
     fit.lifts[0]._rates = [0.0] * 10_000
     list(fit.epochs())
-    assert fit.finish()[0]["stuck"], "its best epoch was good, its last is not"
+    assert fit.finish()[0].stuck, "its best epoch was good, its last is not"

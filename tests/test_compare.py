@@ -46,12 +46,12 @@ def test_a_comparison_keeps_its_protocol(run: Run, here: Path) -> None:
         assert len([t for t in mine if t.config["optimizer"]["lr"] in (0.03, 0.3)]) == 4
         assert len([t for t in final if t.tags["loss"] == loss]) == 4
     # The test set is read by final trials only.
-    assert not [key for t in tuning for key in t.summary if key.startswith("test")]
-    assert all("test/error" in t.summary for t in final)
+    assert not any(t.outcome.test or t.outcome.test_at_best for t in tuning)
+    assert all("error" in t.outcome.test for t in final)
     (record,) = verdicts(here)
     rows = {row["loss"]: row for row in record["metrics"][0]["rows"]}
     for loss, row in rows.items():
-        reached = {t.tags["seed"]: t.summary["test/error"] for t in final if t.tags["loss"] == loss}
+        reached = {t.tags["seed"]: t.outcome.test["error"] for t in final if t.tags["loss"] == loss}
         assert row["values"] == reached
         assert row["mean"] == pytest.approx(sum(reached.values()) / 4)
     differences = [rows["mse"]["values"][s] - rows["ce"]["values"][s] for s in rows["ce"]["values"]]

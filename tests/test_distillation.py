@@ -292,7 +292,7 @@ def test_an_experiment_that_was_interrupted_among_its_students_goes_on(here: Pat
     for label, records in whole.records.items():
         for one, other in zip(records, cut.records[label], strict=True):
             assert one.signature == other.signature
-            assert one.summary["test/nll"] == other.summary["test/nll"]
+            assert one.outcome.test["nll"] == other.outcome.test["nll"]
 
 
 def test_a_teacher_that_diverged_teaches_nobody(here: Path) -> None:

@@ -81,8 +81,8 @@ def test_a_batch_ends_with_the_numbers_of_one_process(executor: Processes, tmp_p
     assert session.trained == 6
     owners = {session.records.trials[r.id].session for r in found}
     facts = [session.records.sessions[name] for name in owners]
-    assert all(f["command"] == "worker" and f["driver"] == session.journal.session for f in facts)
-    assert {f["pid"] for f in facts} <= {w.pid for w in executor._crew}
+    assert all(f.command == "worker" and f.driver == session.journal.session for f in facts)
+    assert {f.pid for f in facts} <= {w.pid for w in executor._crew}
     assert session.run(batch())[0].id == found[0].id, "recorded trials are not trained again"
 
 

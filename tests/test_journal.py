@@ -10,9 +10,21 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import an_outcome
 
 from xentlab.errors import UserError
-from xentlab.journal import Journal, Records, new_id, writer_lives
+from xentlab.journal import (
+    EndEvent,
+    EpochEvent,
+    GroupEvent,
+    Journal,
+    MemberEvent,
+    Records,
+    TrialEvent,
+    new_id,
+    writer_lives,
+)
+from xentlab.journal.events import Ended
 
 
 def begin(root: Path) -> Journal:
@@ -21,11 +33,11 @@ def begin(root: Path) -> Journal:
 
 def trial(journal: Journal, name: str, *, resumed: int = 0) -> None:
     config = {"loss": {"_target_": "xentlab.losses.ce"}}
-    journal.append("trial", trial=name, signature="s", label=name, config=config, tags={}, resumed=resumed)
+    journal.append(TrialEvent(name, "s", name, config, {}, resumed))
 
 
 def epoch(journal: Journal, names: list[str], number: int, **metrics: list[float | None]) -> None:
-    journal.append("epoch", trials=names, epoch=number, metrics=metrics)
+    journal.append(EpochEvent(names, number, metrics))
 
 
 def read(root: Path) -> Records:
@@ -38,13 +50,13 @@ def read(root: Path) -> Records:
 WRITER = """
 import sys, time
 from pathlib import Path
-from xentlab.journal import Journal
+from xentlab.journal import EpochEvent, GroupEvent, Journal, MemberEvent, TrialEvent
 journal = Journal(Path(sys.argv[1]), {}, "xentlab train")
-journal.append("group", group="g", kind="sweep", name="g", parent=None, params={}, tags={})
-journal.append("trial", trial="t", signature="s", label="t", config={}, tags={}, resumed=0)
-journal.append("member", group="g", trial="t")
+journal.append(GroupEvent("g", "sweep", "g", None, {}, {}))
+journal.append(TrialEvent("t", "s", "t", {}, {}, resumed=0))
+journal.append(MemberEvent("g", "t"))
 for epoch in range(1, 4):
-    journal.append("epoch", trials=["t"], epoch=epoch, metrics={"val/error": [1 / epoch]})
+    journal.append(EpochEvent(["t"], epoch, {"val/error": [1 / epoch]}))
 print(journal.session, flush=True)
 time.sleep(60)
 """
@@ -61,12 +73,12 @@ def test_an_event_is_read_as_it_was_written(tmp_path: Path) -> None:
     trial(journal, "b")
     epoch(journal, ["a", "b"], 1, error=[0.5, None])
     epoch(journal, ["a"], 2, error=[0.25])
-    journal.append("end", trial="a", status="finished", reason="", summary={"test/error": 0.3}, artifacts="a")
+    journal.append(EndEvent("a", "finished", "", an_outcome().to_json(), "a"))
     records = read(tmp_path)
     a, b = records.trials["a"], records.trials["b"]
     assert [(e, v) for e, _, v in a.curves["error"]] == [(1, 0.5), (2, 0.25)]
     assert [(e, v) for e, _, v in b.curves["error"]] == [(1, None)]
-    assert (a.status, a.summary, a.artifacts, a.epochs) == ("finished", {"test/error": 0.3}, "a", 2)
+    assert (a.status, a.outcome, a.artifacts, a.epochs) == ("finished", an_outcome(), "a", 2)
     assert b.status == "running"  # its writer lives
     assert records.finished("s") is a
     journal.close()
@@ -185,11 +197,11 @@ def test_a_trial_is_filed_under_a_group_of_a_later_session_and_only_once(tmp_pat
     trial(first, "a")
     first.close()
     second = begin(tmp_path)
-    second.append("member", group="g", trial="a")
+    second.append(MemberEvent("g", "a"))
     records = read(tmp_path)
     assert records.groups == {}
-    second.append("group", group="g", kind="sweep", name="g", parent=None, params={}, tags={})
-    second.append("member", group="g", trial="a")
+    second.append(GroupEvent("g", "sweep", "g", None, {}, {}))
+    second.append(MemberEvent("g", "a"))
     assert records.update() == {"a", "g"}
     assert records.groups["g"].members == ["a"]
     second.close()
@@ -197,9 +209,11 @@ def test_a_trial_is_filed_under_a_group_of_a_later_session_and_only_once(tmp_pat
 
 def test_the_latest_finished_trial_of_a_signature_is_found(tmp_path: Path) -> None:
     journal = begin(tmp_path)
-    for name, status in (("a", "finished"), ("b", "finished"), ("c", "failed")):
+    ends: dict[str, Ended] = {"a": "finished", "b": "finished", "c": "failed"}
+    for name, status in ends.items():
         trial(journal, name)
-        journal.append("end", trial=name, status=status, reason="", summary={}, artifacts=None)
+        summary = an_outcome().to_json() if status == "finished" else {}
+        journal.append(EndEvent(name, status, "", summary, None))
     path = journal.path
     journal.close()
     lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -221,8 +235,10 @@ def test_a_root_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
 
 def test_an_event_of_a_later_version_is_refused_by_name(tmp_path: Path) -> None:
     journal = begin(tmp_path)
-    journal.append("teleport", trial="a")
+    trial(journal, "a")
     journal.close()
+    with open(journal.path, "a", encoding="utf-8") as file:
+        file.write('{"event": "teleport", "time": 1, "trial": "a"}\n')
     with pytest.raises(UserError, match="'teleport'"):
         read(tmp_path)
 

@@ -83,11 +83,11 @@ def test_a_stack_beyond_the_limit_is_split_finished_and_said(tmp_path: Path) -> 
     records = Records(tmp_path / "out")
     records.update()
     assert [t.status for t in records.trials.values()] == ["finished"] * 6
-    assert {t.summary["stack"] for t in records.trials.values()} < {1, 2, 3, 4, 5}
+    assert {t.outcome.stack for t in records.trials.values()} < {1, 2, 3, 4, 5}
     whole = Fit(trials(6), trials(1)[0].dataset())
     list(whole.epochs())
-    errors = sorted(end["test/nll"] for end in whole.finish())
-    found = sorted(t.summary["test/nll"] for t in records.trials.values())
+    errors = sorted(end.test["nll"] for end in whole.finish())
+    found = sorted(t.outcome.test["nll"] for t in records.trials.values())
     assert found == pytest.approx(errors, rel=1e-4)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from xentlab import metrics
 from xentlab.data import multilabel_synthetic
 from xentlab.metrics import posterior_metrics
+from xentlab.outcome import Outcome
 from xentlab.train import Fit, prepare
 
 
@@ -81,7 +82,7 @@ def test_rows_do_not_touch_each_other() -> None:
         assert torch.isnan(together["excess_risk"][0])
 
 
-def _end(dataset: Any, *overrides: str, test: bool = True) -> tuple[Fit, dict[str, Any]]:
+def _end(dataset: Any, *overrides: str, test: bool = True) -> tuple[Fit, Outcome]:
     config = compose_train("model.hidden=[8]", "trainer.epochs=1", "trainer.precision=float64", *overrides)
     fit = Fit([prepare(config, test=test)], dataset)
     list(fit.epochs())
@@ -98,20 +99,22 @@ def test_a_trial_on_known_posteriors_reports_them_on_its_own_test_examples() -> 
     assert dataset.posterior is not None
     expected = posterior_metrics(probs, dataset.posterior[places])
     for name in metrics.POSTERIOR_METRICS:
-        assert end[f"test/{name}"] == pytest.approx(float(expected[name]), rel=1e-9)
-        assert f"test_at_best/{name}" in end
+        assert end.test[name] == pytest.approx(float(expected[name]), rel=1e-9)
+        assert name in end.test_at_best
     _, tuning = _end(dataset, "dataset=multilabel_synthetic", "loss=bce", test=False)
-    assert not [key for key in tuning if "posterior" in key or "reliability" in key]
+    assert (tuning.test, tuning.test_at_best, tuning.reliability) == ({}, {}, None)
 
 
 @pytest.mark.parametrize(("dataset", "loss"), [("digits", "ce"), ("multilabel_synthetic", "bce")])
 def test_reliability_bins_hold_every_statement_and_give_the_ece(dataset: str, loss: str) -> None:
     source = small_digits() if dataset == "digits" else multilabel_synthetic(samples=200)
     fit, end = _end(source, f"dataset={dataset}", f"loss={loss}")
-    count, correct, confidence = (np.array(end["reliability"][k]) for k in ("count", "correct", "confidence"))
+    assert end.reliability is not None
+    bins = (end.reliability.count, end.reliability.correct, end.reliability.confidence)
+    count, correct, confidence = map(np.array, bins)
     statements = fit.batches.size["test"] * (1 if dataset == "digits" else source.num_classes)
     assert (len(count), count.sum()) == (metrics.bins.NUM_BINS + 1, statements)
-    assert np.abs(correct - confidence).sum() / statements == pytest.approx(end["test/ece"], rel=1e-9)
+    assert np.abs(correct - confidence).sum() / statements == pytest.approx(end.test["ece"], rel=1e-9)
     means = confidence[count > 0] / count[count > 0]
     edges = np.linspace(0, 1, 16)[np.flatnonzero(count)]
     assert ((means >= edges - 1e-12) & (means <= edges + 1 / 15 + 1e-12)).all()

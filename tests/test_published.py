@@ -120,7 +120,7 @@ def test_every_experiment_runs_at_its_smoke_size(run: Run, here: Path, name: str
     assert_differences(found, block["claims"])
     if "test/accuracy" in found.metrics:
         shown = sorted(v for arm in found.arms for v in arm.values["test/accuracy"].values() if v is not None)
-        errors = [t.summary["test/error"] for t in records.trials.values() if not t.summary["diverged"]]
+        errors = [t.outcome.test["error"] for t in records.trials.values() if not t.outcome.diverged]
         assert shown == pytest.approx(sorted(100 * (1 - error) for error in errors))
     if name != "nielsen_mnist":
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from reproduce_lab import SMALL, Run, folder_of, read, rewrite, trials
+from support import an_outcome
 
 from xentlab.journal import TrialRecord
 from xentlab.report import Record
@@ -29,8 +31,8 @@ def test_a_final_trial_is_reproduced_bit_by_bit(run: Run, copy: Path) -> None:
     assert len(new) == 1
     assert new[0].id != trial.id
     timed = ("seconds",)
-    assert {k: v for k, v in new[0].summary.items() if k not in timed} == {
-        k: v for k, v in trial.summary.items() if k not in timed
+    assert {k: v for k, v in new[0].outcome.to_json().items() if k not in timed} == {
+        k: v for k, v in trial.outcome.to_json().items() if k not in timed
     }
     for name, points in trial.curves.items():
         if not name.startswith("speed/"):
@@ -43,12 +45,12 @@ def test_a_tuning_trial_is_reproduced_without_its_test_set(run: Run, copy: Path)
     assert code == 0
     assert "within" not in out
     (new,) = [t for t in read(copy).trials.values() if t.tags.get("reproduces") == trial.id]
-    assert not [key for key in new.summary if key.startswith("test")]
+    assert not new.outcome.test
 
 
 def test_a_trial_without_its_stack_is_trained_alone_by_the_same_lift(run: Run, copy: Path) -> None:
     trial, mate = trials(copy, "tune")[:2]
-    assert trial.summary["lift"] == "vectorised"
+    assert trial.outcome.lift == "vectorised"
 
     def change(event: dict[str, Any]) -> None:
         if event["event"] == "end" and event["trial"] == mate.id:
@@ -60,7 +62,7 @@ def test_a_trial_without_its_stack_is_trained_alone_by_the_same_lift(run: Run, c
     (line,) = [line for line in out.splitlines() if "trials in its stack" in line]
     assert line.split()[-4:-1:2] == ["6", "1"]
     (new,) = [t for t in read(copy).trials.values() if "reproduces" in t.tags]
-    assert new.summary["lift"] == "vectorised"
+    assert new.outcome.lift == "vectorised"
 
 
 def test_a_tampered_number_differs(run: Run, copy: Path) -> None:
@@ -102,8 +104,8 @@ def test_what_changed_since_is_shown(run: Run, copy: Path) -> None:
 def test_judgements_name_the_first_class_that_holds() -> None:
     def trial(value: float, curve: float) -> TrialRecord:
         points = [(1, 0, 0.5), (2, 0, curve)]
-        summary = {"test/error": value, "diverged": False, "seconds": value}
-        return TrialRecord("1", "s", "ce", {}, {}, "s", 0, summary=summary, curves={"val/nll": points})
+        ended = dataclasses.replace(an_outcome(), test={"error": value}, seconds=value)
+        return TrialRecord("1", "s", "ce", {}, {}, "s", 0, ended=ended, curves={"val/nll": points})
 
     old, peers = trial(0.2, 0.3), [trial(0.2, 0.3), trial(0.21, 0.32), trial(0.22, 0.28)]
     for value, curve, level in (
@@ -113,11 +115,12 @@ def test_judgements_name_the_first_class_that_holds() -> None:
         (0.25, 0.9, "differs"),
     ):
         judged = {row.what: row.level for row in judge_trial(old, trial(value, curve), peers)}
-        assert judged == {"test/error": level, "diverged": "bit-identical", "val/nll, 2 epochs": level}
+        marks = dict.fromkeys(("diverged", "stuck", "epochs", "best_epoch", "epochs_to_target"), "bit-identical")
+        assert judged == marks | {"test/error": level, "val/nll, 2 epochs": level}
     # Without peers nothing is known of seed noise, and a mark has none.
-    assert judge_trial(old, trial(0.21, 0.3), [])[0].level == "differs"
+    assert {row.what: row.level for row in judge_trial(old, trial(0.21, 0.3), [])}["test/error"] == "differs"
     flipped = trial(0.2, 0.3)
-    flipped.summary["diverged"] = True
+    flipped.ended = dataclasses.replace(flipped.outcome, diverged=True)
     assert {row.what: row.level for row in judge_trial(old, flipped, peers)}["diverged"] == "differs"
 
 
@@ -166,7 +169,7 @@ def test_export_import_reproduce_in_an_empty_directory(run: Run, made: Path, her
     there, records = read(made / "xentlab-runs"), read(root)
     for name, trial in there.trials.items():
         brought = records.trials[name]
-        assert (brought.summary, brought.curves, brought.config) == (trial.summary, trial.curves, trial.config)
+        assert (brought.outcome, brought.curves, brought.config) == (trial.outcome, trial.curves, trial.config)
         assert brought.artifacts is None
     again = [t for t in records.trials.values() if "reproduces" in t.tags]
     assert len(again) == len(there.trials)

@@ -146,14 +146,14 @@ def test_a_bomb_is_not_unpacked(run: Run, here: Path) -> None:
 
 UNSOUND: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
     "an unknown event": (first("member", event="rm"), "must be an event of session, group"),
-    "an id that is a path": (first("trial", trial="../../x"), "must be a trial with a sound trial"),
-    "a session that is a path": (first("session", session="../x"), "must be a session with a sound session"),
+    "an id that is a path": (first("trial", trial="../../x"), "trial.trial must be an identifier of 8 to 40"),
+    "a session that is a path": (first("session", session="../x"), "session.session must be an identifier of 8 to 40"),
     "a trial from nowhere": (first("end", trial="ffffffffff"), "speaks of ffffffffff, which was not opened before."),
     "a row too few": (first("epoch", metrics={"val/nll": []}), "must hold one number or null for each trial"),
     "a number that is none": (first("epoch", metrics={"val/nll": [float("nan")]}), "must be JSON: NaN is no number."),
-    "an end without a summary": (first("end", summary={}), "must have a summary with a sound diverged."),
+    "an end without a summary": (first("end", summary={}), "summary.diverged is missing."),
     "a config without a model": (first("trial", config={"seed": 0}), "must be a trial with a sound config"),
-    "tags that are no words": (first("trial", tags={"a": 1}), "must be a trial with a sound tags"),
+    "tags that are no words": (first("trial", tags={"a": 1}), "trial.tags.a must be a text, got 1."),
     "no journal": (lambda m: m.pop("journal.jsonl") and None, "must hold journal.jsonl"),
     "no protocol": (lambda m: m.pop("comparison/protocol.yaml") and None, "must hold comparison/protocol.yaml"),
     "a protocol of aliases": (

@@ -64,7 +64,7 @@ def kill_after_epoch(here: Path, process: subprocess.Popen[str], epoch: int) -> 
 def numbers(trial: TrialRecord) -> dict[str, Any]:
     """Everything that must not depend on having been interrupted."""
     curves = {k: [(e, v) for e, _, v in p] for k, p in trial.curves.items() if not k.startswith("speed/")}
-    return {"curves": curves, "summary": {k: v for k, v in trial.summary.items() if k != "seconds"}}
+    return {"curves": curves, "summary": {k: v for k, v in trial.outcome.to_json().items() if k != "seconds"}}
 
 
 def test_a_training_killed_twice_resumes_and_ends_as_if_never_interrupted(tmp_path: Path) -> None:

@@ -51,14 +51,14 @@ def test_every_cell_trains(cell: str, loss: str) -> None:
     epochs = list(fit.epochs())
     (end,) = fit.finish()
     assert len(epochs) == trial.trainer.epochs
-    assert not end["diverged"]
-    assert not end["stuck"]
+    assert not end.diverged
+    assert not end.stuck
     first, last = (e.metrics["train/objective"][0] for e in (epochs[0], epochs[-1]))
     assert first is not None
     assert last is not None
     assert last < first
     constant = constant_value(fit, 0)
-    reached = end[f"test/{trial.monitor}"]
+    reached = end.test[trial.monitor]
     if metrics.DIRECTIONS[trial.monitor] == "min":
         assert reached < 0.5 * constant
     else:

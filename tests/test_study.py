@@ -100,7 +100,7 @@ def test_a_loss_on_seeds_of_its_own(run: Run, here: Path) -> None:
     (folder,) = (here / "xentlab-runs" / "comparisons").iterdir()
     record = json.loads((folder / "verdicts.json").read_text())
     rows: dict[str, Any] = {r["loss"]: r for r in record["metrics"][0]["rows"]}
-    reached = {t.config["seed"]: t.summary["test/error"] for t in finals}
+    reached = {t.config["seed"]: t.outcome.test["error"] for t in finals}
     assert rows["again"]["values"] == {str(s): reached[s + 50] for s in range(3)}
 
 

@@ -17,7 +17,7 @@ def ends(root: Path) -> dict[str, dict[str, float]]:
     records = Records(root)
     records.update()
     return {
-        t.label: {k: v for k, v in t.summary.items() if k.startswith(("test/", "best/"))}
+        t.label: {k: v for k, v in t.outcome.to_json().items() if k.startswith(("test/", "best/"))}
         for t in records.trials.values()
     }
 
@@ -36,7 +36,7 @@ def test_a_stacked_sweep_equals_one_job_after_another(
         found[launcher] = ends(root)
         records = Records(root)
         records.update()
-        assert {t.summary["stack"] for t in records.trials.values()} == {4 if launcher == "stack" else 1}
+        assert {t.outcome.stack for t in records.trials.values()} == {4 if launcher == "stack" else 1}
         (group,) = records.groups.values()
         assert (group.kind, group.status, len(group.members)) == ("sweep", "finished", 8)
     assert found["stack"].keys() == found["basic"].keys()

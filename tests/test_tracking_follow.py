@@ -12,7 +12,7 @@ import pytest
 from tracking_lab import Lab, artifacts, assert_mirrors, runs
 
 from xentlab import tracking
-from xentlab.journal import Records, TrialRecord
+from xentlab.journal import MemberEvent, Records, TrialRecord
 from xentlab.tracking import content
 from xentlab.tracking.passes import Scope
 from xentlab.tracking.sender import PICTURES, Sender
@@ -103,7 +103,7 @@ def test_what_was_touched_is_what_all_keys_say(tmp_path: Path) -> None:
     look()
     assert scope.touched(scope.records.update()) == []
     second = lab.group(kind="loss", parent=comparison)
-    lab.journal.append("member", group=second, trial=filed[0])
+    lab.journal.append(MemberEvent(second, filed[0]))
     alone = lab.trial()
     look()
     lab.epochs([alone], 1, 1)

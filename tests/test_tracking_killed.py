@@ -112,11 +112,11 @@ def test_senders_at_once_make_no_double_even_of_the_database(tmp_path: Path) -> 
 TRAINER = """
 import sys, time
 from pathlib import Path
-from xentlab.journal import Journal
+from xentlab.journal import EpochEvent, Journal, TrialEvent
 journal = Journal(Path(sys.argv[1]), {}, "xentlab train")
-journal.append("trial", trial="t", signature="s", label="t", config={"seed": 1}, tags={}, resumed=0)
+journal.append(TrialEvent("t", "s", "t", {"seed": 1}, {}, resumed=0))
 for epoch in range(1, 10_000):
-    journal.append("epoch", trials=["t"], epoch=epoch, metrics={"val/error": [1 / epoch]})
+    journal.append(EpochEvent(["t"], epoch, {"val/error": [1 / epoch]}))
     print(journal.session, epoch, flush=True)
     time.sleep(0.02)
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import sys
 import urllib.parse
@@ -17,7 +18,7 @@ from tracking_lab import Lab, a_small_lab, runs
 from xentlab import tracking
 from xentlab.cli import service
 from xentlab.errors import UserError
-from xentlab.journal import Records, TrialRecord, new_id
+from xentlab.journal import GroupEndEvent, GroupEvent, MemberEvent, Records, TrialRecord, new_id
 from xentlab.report.conclusions import in_one_line
 from xentlab.report.record import Record
 from xentlab.report.runs import loss_run, places, shown_tag
@@ -38,16 +39,16 @@ def a_comparison(root: Path, *, name: str = "quickstart", cells: tuple[str, ...]
         for loss in RECORD.losses:
             group, trial = new_id(), lab.trial(phase="final")
             tags = {"comparison": name, "cell": cell} if cell else {"comparison": name}
-            lab.journal.append("group", group=group, kind="loss", name=loss.name, parent=top, params={}, tags=tags)
-            lab.journal.append("member", group=group, trial=trial)
+            lab.journal.append(GroupEvent(group, "loss", loss.name, top, {}, tags))
+            lab.journal.append(MemberEvent(group, trial))
             lab.epochs([trial], 1, 5)
             lab.end(trial)
             shown = loss_run(RECORD, loss.name, place=place[loss.name])
-            facts = {"tags": shown.tags, "metrics": shown.metrics, "curves": shown.curves, "artifacts": None}
-            lab.journal.append("group_end", group=group, status="finished", **facts)
+            curves = {name: [list(point) for point in points] for name, points in shown.curves.items()}
+            lab.journal.append(GroupEndEvent(group, "finished", shown.tags, shown.metrics, None, curves))
     labelled = [(cell, RECORD) for cell in cells]
     tags = {"verdict": in_one_line(labelled), **shown_tag(labelled)}
-    lab.journal.append("group_end", group=top, status="finished", tags=tags, metrics={}, artifacts=None)
+    lab.journal.append(GroupEndEvent(top, "finished", tags, {}, None))
     lab.journal.close()
     return top
 
@@ -251,7 +252,7 @@ def test_a_trial_says_how_it_ended_and_how_to_run_it_again(destination: tracking
     records = Records(destination.root)
     records.update()
     trial = next(iter(records.trials.values()))
-    trial.summary |= {"best/val/error": 0.25, "best_epoch": 2, "diverged": False, "stuck": True}
+    trial.ended = dataclasses.replace(trial.outcome, monitor="error", best=0.25, best_epoch=2, stuck=True)
     first, _, rest = content.description(trial).partition("\n\n")
     assert first == (
         "test error 0.125, best validation error 0.25 in epoch 2 of 5, stuck: no better than a constant answer"

@@ -13,7 +13,7 @@ from tracking_lab import FINGERPRINT, Lab, artifacts, assert_mirrors, history, r
 
 from xentlab import tracking
 from xentlab.errors import UserError
-from xentlab.journal import Records, TrialRecord
+from xentlab.journal import MemberEvent, Records, TrialRecord
 from xentlab.tracking import content, store, tables
 from xentlab.tracking.passes import refresh
 from xentlab.tracking.sender import Sender
@@ -83,7 +83,7 @@ def test_a_run_carries_its_facts(destination: tracking.Destination) -> None:
     assert run.info.run_name == "focal, seed 3"
     assert run.data.params["loss"] == "focal"
     assert history(destination, run, "test/error") == [(0, 0.125, run.info.end_time)]
-    assert set(run.data.metrics) == {"val/error", "train/loss", "test/error", "best epoch"}
+    assert set(run.data.metrics) == {"val/error", "train/loss", "test/error", "best_epoch", "epochs", "seconds"}
     (given,) = run.inputs.dataset_inputs
     assert (given.dataset.name, given.dataset.digest) == ("digits", FINGERPRINT.removeprefix("sha256:")[:36])
     assert drawn == [trial]
@@ -113,7 +113,7 @@ def test_groups_nest_and_a_reused_trial_is_filed_under_both(destination: trackin
     ce = lab.group(kind="loss", name="ce", parent=comparison)
     mse = lab.group(kind="loss", name="mse", parent=comparison)
     shared, alone = lab.trial(ce), lab.trial(mse)
-    lab.journal.append("member", group=mse, trial=shared)
+    lab.journal.append(MemberEvent(mse, shared))
     lab.epochs([shared, alone], 1, 2)
     for trial in (shared, alone):
         lab.end(trial)
@@ -141,7 +141,7 @@ def test_a_trial_reused_later_gets_a_second_run_and_keeps_its_first(destination:
     lab.end(trial)
     tracking.sync(destination)
     group = lab.group()
-    lab.journal.append("member", group=group, trial=trial)
+    lab.journal.append(MemberEvent(group, trial))
     lab.group_end(group)
     lab.journal.close()
     tracking.sync(destination)

@@ -12,7 +12,7 @@ import pytest
 from tracking_lab import Lab, a_small_lab, assert_mirrors, history, runs
 
 from xentlab import tracking
-from xentlab.journal import Records
+from xentlab.journal import MemberEvent, Records
 from xentlab.tracking import content, store, tables
 from xentlab.tracking.backend import Change
 from xentlab.tracking.client import Client
@@ -62,7 +62,7 @@ def changed_later(root: Path) -> None:
     second.epochs([trial], 7, 7, value=None)
     second.end(trial)
     group = second.group(kind="loss", name="ce")
-    second.journal.append("member", group=group, trial=other)
+    second.journal.append(MemberEvent(group, other))
     second.group_end(group)
     second.journal.close()
 

@@ -8,8 +8,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from support import an_outcome
+
 from xentlab import tracking
-from xentlab.journal import Journal, Records, TrialRecord, new_id
+from xentlab.journal import (
+    EndEvent,
+    EpochEvent,
+    GroupEndEvent,
+    GroupEvent,
+    Journal,
+    MemberEvent,
+    Records,
+    TrialEvent,
+    TrialRecord,
+    new_id,
+)
+from xentlab.journal.events import Ended
 from xentlab.tracking import content
 from xentlab.tracking.settings import load
 
@@ -38,7 +52,7 @@ class Lab:
 
     def group(self, *, kind: str = "sweep", parent: str | None = None, name: str = "a sweep") -> str:
         group = new_id()
-        self.journal.append("group", group=group, kind=kind, name=name, parent=parent, params={"budget": 3}, tags={})
+        self.journal.append(GroupEvent(group, kind, name, parent, {"budget": 3}, {}))
         return group
 
     def trial(
@@ -54,25 +68,23 @@ class Lab:
         tags |= {"phase": phase} if phase else {}
         loss = {"_target_": "xentlab.losses.focal", "_partial_": True, "gamma": 2.0}
         config = config or {"loss": loss, "model": {"_target_": "torch.nn.Linear", "hidden": [100, 50]}, "seed": 3}
-        self.journal.append(
-            "trial", trial=trial, signature="f00", label="focal, seed 3", config=config, tags=tags, resumed=0
-        )
+        self.journal.append(TrialEvent(trial, "f00", "focal, seed 3", config, tags, resumed=0))
         if group is not None:
-            self.journal.append("member", group=group, trial=trial)
+            self.journal.append(MemberEvent(group, trial))
         return trial
 
     def epochs(self, trials: list[str], first: int, last: int, *, value: float | None = 0.5) -> None:
         for epoch in range(first, last + 1):
             rows = [None if value is None else value / epoch + row for row in range(len(trials))]
-            self.journal.append("epoch", trials=trials, epoch=epoch, metrics={"val/error": rows, "train/loss": rows})
+            self.journal.append(EpochEvent(trials, epoch, {"val/error": rows, "train/loss": rows}))
 
-    def end(self, trial: str, *, status: str = "finished", reason: str = "", artifacts: str | None = None) -> None:
-        summary = {"test/error": 0.125, "diverged": False, "best epoch": 2, "curve": [1, 2], "nothing": None}
-        self.journal.append("end", trial=trial, status=status, reason=reason, summary=summary, artifacts=artifacts)
+    def end(self, trial: str, *, status: Ended = "finished", reason: str = "", artifacts: str | None = None) -> None:
+        summary = an_outcome().to_json() if status == "finished" else {}
+        self.journal.append(EndEvent(trial, status, reason, summary, artifacts))
 
-    def group_end(self, group: str, *, status: str = "finished") -> None:
+    def group_end(self, group: str, *, status: Ended = "finished") -> None:
         tags = {"mlflow.note.content": "## Verdict"}
-        self.journal.append("group_end", group=group, status=status, tags=tags, metrics={"p": 0.01}, artifacts=None)
+        self.journal.append(GroupEndEvent(group, status, tags, {"p": 0.01}, None))
 
 
 def runs(destination: tracking.Destination) -> dict[content.Key, Any]:

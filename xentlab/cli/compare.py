@@ -18,6 +18,7 @@ from xentlab.cli.session import opened
 from xentlab.comparison import Study, first_trial, make_overview, make_record, read_study, run_comparison
 from xentlab.comparison.folder import Composed, list_trials, remember, write_folder
 from xentlab.config.compose import compose_group, run_composed
+from xentlab.journal import GroupEndEvent
 from xentlab.report import Record, headlines, print_verdict, sentences, write, write_study
 from xentlab.report.conclusions import in_one_line
 from xentlab.report.runs import loss_run, places, shown_tag
@@ -95,7 +96,7 @@ def _file_study(session: Session, study: Study, records: list[tuple[str, Record]
     verdict = in_one_line(records)
     note = "\n\n".join([verdict, *heads, study.question, *lines, f"`{records[0][1].command}`"])
     tags = {"mlflow.note.content": note, "verdict": verdict, **shown_tag(records)}
-    session.journal.append("group_end", group=group, status="finished", tags=tags, metrics={}, artifacts=folder)
+    session.journal.append(GroupEndEvent(group, "finished", tags, {}, folder))
 
 
 def own_command() -> str:
@@ -113,9 +114,10 @@ def _file(
     ends = []
     for label, child in loss_groups.items():
         shown = loss_run(record, label, place=place[label])
-        ends.append((child, {"tags": shown.tags, "metrics": shown.metrics, "curves": shown.curves, "artifacts": None}))
+        curves = {name: [list(point) for point in points] for name, points in shown.curves.items()}
+        ends.append(GroupEndEvent(child, "finished", shown.tags, shown.metrics, None, curves))
     verdict = in_one_line([("", record)])
     note = "\n\n".join([verdict, *sentences(record), f"`{record.command}`"])
     tags = {"mlflow.note.content": note, "verdict": verdict, **shown_tag([("", record)])}
-    ends.append((group, {"tags": tags, "metrics": {}, "artifacts": folder}))
-    session.journal.extend([("group_end", {"group": name, "status": "finished", **facts}) for name, facts in ends])
+    ends.append(GroupEndEvent(group, "finished", tags, {}, folder))
+    session.journal.append(*ends)

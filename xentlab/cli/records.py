@@ -35,7 +35,7 @@ from xentlab.comparison.folder import (
 )
 from xentlab.config.compose import config_dir
 from xentlab.errors import UserError, unknown
-from xentlab.journal import Records, TrialRecord
+from xentlab.journal import Records, TrialEvent, TrialRecord
 from xentlab.report import Record, Study, html, latex, markdown, print_verdict
 from xentlab.reproduce.archive import Imported, export_comparison, import_archive, read_archive
 from xentlab.run.session import Session
@@ -179,14 +179,16 @@ def _reproduce_trial(record: TrialRecord, records: Records, own: Mapping[str, An
     if not trust:
         for mate in stack:
             again.check_targets(mate.config)
-    environment = records.sessions[record.session]["environment"]
+    environment = records.sessions[record.session].environment
     trials = [again.trial_of(mate, own) for mate in stack]
     with _opened(own, environment) as session:
         found = again.differences(session, [record], environment, own)
-        found.append(again.Difference("trials in its stack", str(record.summary.get("stack")), str(len(stack))))
+        found.append(again.Difference("trials in its stack", str(record.outcome.stack), str(len(stack))))
         _print_differences(found)
         originals = {session.signature(trial): mate.id for trial, mate in zip(trials, stack, strict=True)}
-        session.journal.tags = lambda fields: {"reproduces": originals[fields["signature"]]}
+        session.journal.tags = lambda event: (
+            {"reproduces": originals[event.signature]} if isinstance(event, TrialEvent) else {}
+        )
         with progress_bar(record.label, sum(t.trainer.epochs for t in trials)) as on_epoch:
             here = session.run(trials, on_epoch=on_epoch)[stack.index(record)]
     judged = again.judge_trial(record, here, again.peers_of(records, record))
@@ -218,7 +220,7 @@ def _reproduce_comparison(folder: Path, records: Records, own: Mapping[str, Any]
     study = read_study(config, remember(group_node, composed))
     command = shlex.join(["xentlab", "reproduce", group])
     with _opened(own, environment) as session:
-        session.journal.tags = lambda fields: {"reproduces": group}  # noqa: ARG005
+        session.journal.tags = lambda event: {"reproduces": group}  # noqa: ARG005
         _print_differences(again.differences(session, examples, environment, own))
         new = run_study(study, session, command, config, composed)
         here = _cells(load(new))

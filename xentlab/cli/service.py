@@ -23,9 +23,9 @@ def render(record: TrialRecord, folder: Path) -> None:
 
     The trials of a comparison are many, and its report draws their curves together: they get no picture of their own.
     """
-    monitor = next((k.removeprefix("best/") for k in record.summary if k.startswith("best/val/")), None)
-    if "comparison" not in record.tags and monitor is not None and not (folder / "curves.png").exists():
-        keys = ("train/objective", monitor.replace("val/", "train/"), monitor)
+    monitor = record.ended.monitor if record.ended is not None else ""
+    if "comparison" not in record.tags and monitor and not (folder / "curves.png").exists():
+        keys = ("train/objective", f"train/{monitor}", f"val/{monitor}")
         history = {key: [v for _, _, v in record.curves[key]] for key in keys}
         report.save_curves(history, folder / "curves.png", title=record.label)
     examples = folder / "examples.npz"

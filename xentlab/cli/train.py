@@ -16,7 +16,8 @@ from xentlab.cli.session import opened
 from xentlab.config.compose import run_composed
 from xentlab.config.promise import Deferred
 from xentlab.errors import UserError
-from xentlab.journal import TrialRecord, new_id
+from xentlab.journal import GroupEndEvent, GroupEvent, TrialRecord, new_id
+from xentlab.journal.events import Ended
 from xentlab.metrics import LABELS
 from xentlab.run.order import TrainingError
 from xentlab.run.session import Session
@@ -96,9 +97,7 @@ class _Sweep:
         session, trials = self._session, [trial for _, trial in pending]
         if not self._opened:
             tags = {"overrides": self._name}
-            session.journal.append(
-                "group", group=self._group, kind="sweep", name=f"sweep {self._name}", parent=None, params={}, tags=tags
-            )
+            session.journal.append(GroupEvent(self._group, "sweep", f"sweep {self._name}", None, {}, tags))
             self._opened = True
         missing = session.missing(trials)
         with progress_bar(f"{len(trials)} trials", sum(t.trainer.epochs for t in missing)) as on_epoch:
@@ -108,7 +107,7 @@ class _Sweep:
                 self._fail(line, outcome)
             else:
                 self._count += 1
-                self._values[trial] = outcome.summary.get(f"best/val/{trial.monitor}")
+                self._values[trial] = outcome.outcome.best
                 print(f"{self._count:>4}  {line}: {headline(outcome)}")
 
     def _fail(self, line: str, error: Exception) -> None:
@@ -121,17 +120,11 @@ class _Sweep:
 
     def end(self) -> int:
         if self._session is not None and self._opened:
-            status = "failed" if self._failures else "finished"
+            status: Ended = "failed" if self._failures else "finished"
             failed = f", {len(self._failures)} failed" if self._failures else ""
             note = f"{self._count} trainings{failed}\n\nAgain: `{self._command}`"
-            self._session.journal.append(
-                "group_end",
-                group=self._group,
-                status=status,
-                tags={"mlflow.note.content": note},
-                metrics={"trials": self._count},
-                artifacts=None,
-            )
+            tags = {"mlflow.note.content": note}
+            self._session.journal.append(GroupEndEvent(self._group, status, tags, {"trials": self._count}, None))
         for line, message, _ in self._failures:
             print(f"xentlab: failed: {line}: {message}", file=sys.stderr)
         if not self._failures:
@@ -148,32 +141,32 @@ def run_one(session: Session, trial: Trial) -> TrialRecord:
 
 def headline(record: TrialRecord) -> str:
     """A trial's end in a few words."""
-    summary = record.summary
-    if summary["diverged"]:
-        return f"diverged in epoch {summary['epochs']}"
-    monitor = next((k.removeprefix("best/val/") for k in summary if k.startswith("best/val/")), "")
-    words = f"test {monitor} {summary[f'test/{monitor}']:.4f}, {summary['seconds']:.1f} s"
-    return words + (" (stuck)" if summary["stuck"] else "")
+    end = record.outcome
+    if end.diverged:
+        return f"diverged in epoch {end.epochs}"
+    words = f"test {end.monitor} {end.test[end.monitor]:.4f}, {end.seconds:.1f} s"
+    return words + (" (stuck)" if end.stuck else "")
 
 
 def print_trial(record: TrialRecord) -> None:
     """The metrics of one trial as a table: validation and test at the final and at the best epoch."""
-    page, summary = console(), record.summary
+    page, end = console(), record.outcome
     title = f"{record.label} · {record.tags['model']} on {record.tags['dataset']}"
-    if summary["diverged"]:
-        page.print(f"{title}: diverged in epoch {summary['epochs']}; its last finite numbers are in the journal.")
+    if end.diverged:
+        page.print(f"{title}: diverged in epoch {end.epochs}; its last finite numbers are in the journal.")
     table = Table(title=title, title_justify="left")
-    for column in ("metric", "validation", "test", f"test at best epoch ({summary['best_epoch']})"):
+    for column in ("metric", "validation", "test", f"test at best epoch ({end.best_epoch})"):
         table.add_column(column, justify="left" if column == "metric" else "right")
     validation = {k.removeprefix("val/"): points[-1][2] for k, points in record.curves.items() if k.startswith("val/")}
-    tested = [key.removeprefix("test/") for key in summary if key.startswith("test/")]
-    for name in dict.fromkeys((*validation, *tested)):  # what is known of the truth alone is measured on test data only
-        cells = (validation.get(name), summary.get(f"test/{name}"), summary.get(f"test_at_best/{name}"))
+    for name in dict.fromkeys(
+        (*validation, *end.test)
+    ):  # what is known of the truth alone is measured on test data only
+        cells = (validation.get(name), end.test.get(name), end.test_at_best.get(name))
         table.add_row(LABELS[name], *("–" if c is None else f"{c:.4f}" for c in cells))
     page.print(table)
-    marks = [f"{summary['epochs']} epochs in {summary['seconds']:.1f} s"]
-    if summary["epochs_to_target"] is not None:
-        marks.append(f"target reached in epoch {summary['epochs_to_target']}")
-    if summary["stuck"]:
+    marks = [f"{end.epochs} epochs in {end.seconds:.1f} s"]
+    if end.epochs_to_target is not None:
+        marks.append(f"target reached in epoch {end.epochs_to_target}")
+    if end.stuck:
         marks.append("stuck: never clearly better than a constant answer")
     page.print(" · ".join(marks) + f" · trial {record.id}")

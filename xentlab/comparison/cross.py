@@ -85,7 +85,7 @@ def _of_one_loss(
 
 def _kept(root: Path, record: TrialRecord) -> bool:
     """Whether the trial ended well and its final weights are still there."""
-    return not record.summary["diverged"] and (root / str(record.artifacts) / _FINAL).is_file()
+    return not record.outcome.diverged and (root / str(record.artifacts) / _FINAL).is_file()
 
 
 class _Memory:

@@ -23,11 +23,12 @@ def reliability(result: Result) -> list[dict[str, Any]]:
     """
     entries = []
     for label, records in result.finals.items():
-        found = [r.summary["reliability"] for r in records if "reliability" in r.summary]
+        found = [bins for r in records if (bins := r.outcome.reliability) is not None]
         if not found:
             continue
         count, correct, confidence = (
-            np.sum([bins[name] for bins in found], axis=0, dtype=float) for name in ("count", "correct", "confidence")
+            np.sum([getattr(bins, name) for bins in found], axis=0, dtype=float)
+            for name in ("count", "correct", "confidence")
         )
         for column in (count, correct, confidence):
             column[-2] += column[-1]
@@ -57,7 +58,7 @@ def examples(result: Result, root: Path) -> dict[str, Any] | None:
     truth: NDArray[Any] | None = None
     for label, records in result.finals.items():
         path = root / (records[0].artifacts or "") / "examples.npz"
-        if records[0].summary["diverged"] or not path.is_file():
+        if records[0].outcome.diverged or not path.is_file():
             continue
         with np.load(path, allow_pickle=False) as kept:
             mask = kept["truth"][:_EXAMPLES]

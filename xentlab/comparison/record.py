@@ -32,8 +32,8 @@ def make_record(result: Result, session: Session, command: str) -> dict[str, Any
     protocol, monitor = result.protocol, result.monitor
     first = next(iter(result.finals.values()))[0]
     metrics = METRICS[first.tags["task"]]  # type: ignore[index]
-    known = [r.summary for records in result.finals.values() for r in records]
-    metrics += tuple(name for name in POSTERIOR_METRICS if any(f"test/{name}" in summary for summary in known))
+    known = {name for records in result.finals.values() for r in records for name in r.outcome.test}
+    metrics += tuple(name for name in POSTERIOR_METRICS if name in known)
     ordered = [monitor, *(m for m in metrics if m != monitor)]
     curves = [monitor, *(m for m in _CURVES if m != monitor)]
     trainer = protocol.base["trainer"]
@@ -91,7 +91,7 @@ def _loss(result: Result, label: str) -> dict[str, Any]:
         "label": label,
         "knobs": knobs | chosen,
         "on_edge": bool(tuning.on_edge),
-        "stuck": sum(bool(r.summary["stuck"]) for r in result.finals[label]),
+        "stuck": sum(r.outcome.stuck for r in result.finals[label]),
         "note": "; ".join(notes),
         "tuning": _sensitivity(result, label),
     }
@@ -116,9 +116,7 @@ def _sensitivity(result: Result, label: str) -> list[dict[str, Any]]:
 
 def _metric(result: Result, name: str, primary: bool) -> dict[str, Any]:
     table = {
-        label: {
-            seed: r.summary.get(f"test/{name}") for seed, r in zip(result.protocol.final_seeds, records, strict=True)
-        }
+        label: {seed: r.outcome.test.get(name) for seed, r in zip(result.protocol.final_seeds, records, strict=True)}
         for label, records in result.finals.items()
     }
     margin = result.protocol.margin if primary else None
@@ -154,9 +152,7 @@ def _finite(value: float) -> float | None:
 
 def _target(result: Result, target: float, horizon: int) -> dict[str, Any]:
     table = {
-        label: {
-            seed: r.summary["epochs_to_target"] for seed, r in zip(result.protocol.final_seeds, records, strict=True)
-        }
+        label: {seed: r.outcome.epochs_to_target for seed, r in zip(result.protocol.final_seeds, records, strict=True)}
         for label, records in result.finals.items()
     }
     rows = analysis.time_to_target(table, horizon)
@@ -177,7 +173,7 @@ def _cost(label: str, records: Sequence[TrialRecord]) -> dict[str, Any]:
     return {
         "loss": label,
         "ms_per_step": statistics.median(steps) if steps else None,
-        "seconds": statistics.median(r.summary["seconds"] for r in records),
+        "seconds": statistics.median(r.outcome.seconds for r in records),
     }
 
 
@@ -185,8 +181,8 @@ def _protocol(result: Result, first: TrialRecord) -> dict[str, str]:
     protocol, trainer = result.protocol, result.protocol.base["trainer"]
     trials = ", ".join(f"{label} {count}" for label, count in result.tuning_trials.items())
     epochs = ", ".join(f"{label} {count}" for label, count in result.tuning_epochs.items())
-    stuck = {label: sum(bool(r.summary["stuck"]) for r in records) for label, records in result.finals.items()}
-    diverged = {label: sum(bool(r.summary["diverged"]) for r in records) for label, records in result.finals.items()}
+    stuck = {label: sum(r.outcome.stuck for r in records) for label, records in result.finals.items()}
+    diverged = {label: sum(r.outcome.diverged for r in records) for label, records in result.finals.items()}
     return {
         "dataset": first.tags["dataset"],
         "model": first.tags["model"],

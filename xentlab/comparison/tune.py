@@ -101,7 +101,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def final_value(record: TrialRecord, key: str) -> float | None:
     """A trial's value at its last epoch, None where it diverged."""
     points = record.curves.get(key)
-    return points[-1][2] if points and not record.summary["diverged"] else None
+    return points[-1][2] if points and not record.outcome.diverged else None
 
 
 def _share(protocol: Protocol, tunings: Mapping[str, Tuning], monitor: str) -> None:

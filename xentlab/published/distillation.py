@@ -48,7 +48,7 @@ def taught(
     for student, trial, record in zip(plan.every[label], trials[teacher.arm], records[teacher.arm], strict=True):
         file = targets_file(session, record, teacher.temperature)
         if not file.is_file():
-            if record.summary["diverged"]:
+            if record.outcome.diverged:
                 raise UserError(f"{trial.label} diverged, so there is nothing that '{label}' could learn from it.")
             dataset, weights = session.dataset(trial), final_weights(session, record)
             write_soft_targets(file, dataset, *soft_answers(trial, dataset, weights, teacher.temperature))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xentlab.journal import GroupEndEvent
 from xentlab.published import neuron, verdicts
 from xentlab.published.plan import Plan
 from xentlab.published.trainings import Phase, Ran, run_arms, seconds, values_of, ways
@@ -99,7 +100,7 @@ def _arms(plan: Plan, ran: Ran, metrics: Sequence[str]) -> list[Arm]:
     found = []
     for label, records in ran.records.items():  # of the open choices made another way too
         values = {m: {str(i): v for i, v in enumerate(column[label])} for m, column in columns.items()}
-        diverged = sum(bool(r.summary["diverged"]) for r in records)
+        diverged = sum(r.outcome.diverged for r in records)
         found.append(Arm(label, values, len(stuck[label]) if stuck else None, diverged))
     return found
 
@@ -117,9 +118,7 @@ def _cost(ran: Ran, trained: int, alone: Alone | None) -> dict[str, str]:
         own = seconds(ran) if not each else 0.0
         for label, arm in ran.trials.items():
             records = ran.records[label]
-            own += (
-                len(arm) * each[label] if label in each else (sum(r.summary["seconds"] for r in records) if each else 0)
-            )
+            own += len(arm) * each[label] if label in each else (sum(r.outcome.seconds for r in records) if each else 0)
         told["one after another"] = f"about {own:.0f} s" + (", from timed steps of one trial each" if each else "")
     return told
 
@@ -140,12 +139,12 @@ def _file(session: Session, ran: Ran, found: Reproduction) -> None:
     for label, group in ran.groups.items():
         mine = [f"{f.about}: {f.verdict}" for f in found.findings if f.arm == label]
         tags = {"verdict": "; ".join(mine)} if mine else {}
-        session.journal.append("group_end", group=group, status="finished", tags=tags, metrics={}, artifacts=None)
+        session.journal.append(GroupEndEvent(group, "finished", tags, {}, None))
     lines = [f"{f.verdict}: {f.about} ({f.arm}): published {f.published}, ours {f.ours}" for f in found.findings]
     note = "\n\n".join([tally(found), found.question, *lines, f"`{found.command}`"])
     tags = {"mlflow.note.content": note, "verdict": tally(found)}
     folder = f"{FOLDER}/{found.name}-{found.size}"
-    session.journal.append("group_end", group=ran.group, status="finished", tags=tags, metrics={}, artifacts=folder)
+    session.journal.append(GroupEndEvent(ran.group, "finished", tags, {}, folder))
 
 
 def save(found: Reproduction, root: Path) -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from xentlab.losses import bce, quadratic_sigmoid
-from xentlab.report.border import load
+from xentlab.typed import load
 
 COSTS = {"quadratic": quadratic_sigmoid, "cross-entropy": bce}
 

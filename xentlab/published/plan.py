@@ -30,8 +30,8 @@ from xentlab.comparison.protocol import leaves
 from xentlab.errors import UserError, unknown
 from xentlab.published.claims import Claim, Kind
 from xentlab.published.teachers import Teacher, check_teachers, in_rounds, read_teacher
-from xentlab.report.border import load
 from xentlab.train import COMPONENTS, Trial, prepare
+from xentlab.typed import load
 
 GroupNode = Callable[[str, str], dict[str, Any]]
 """Composes `configs/GROUP/NAME.yaml`."""

@@ -89,9 +89,7 @@ def _temperatures(
     """What temperature scaling makes of every trial that ended well; an empty mapping for the others."""
     told: dict[str, list[dict[str, float]]] = {label: [{} for _ in arm] for label, arm in trials.items()}
     places = {t: (label, i) for label, arm in trials.items() for i, t in enumerate(arm)}
-    ended = [
-        t for t in (t for arm in trials.values() for t in arm) if not _record(records, places, t).summary["diverged"]
-    ]
+    ended = [t for t in (t for arm in trials.values() for t in arm) if not _record(records, places, t).outcome.diverged]
     for stack in stacks(ended):
         kept = [final_weights(session, _record(records, places, t)) for t in stack]
         for trial, values in zip(stack, temperature_scaled(stack, session.dataset(stack[0]), kept), strict=True):
@@ -122,8 +120,8 @@ def values_of(ran: Ran, metric: str) -> dict[str, list[float | None]]:
     key = f"{part}/error" if name == "accuracy" else metric
     factor = 100.0 if is_percent(metric) else 1.0
 
-    def of(summary: Mapping[str, object], extra: Mapping[str, float]) -> float | None:
-        value = extra.get(name) if part in ("scaled", "serving") and name != "accuracy" else summary.get(key)
+    def of(told: Mapping[str, object], extra: Mapping[str, float]) -> float | None:
+        value = extra.get(name) if part in ("scaled", "serving") and name != "accuracy" else told.get(key)
         if part == "scaled" and name == "accuracy":
             value = extra.get("error")
         if not isinstance(value, (int, float)):
@@ -133,10 +131,10 @@ def values_of(ran: Ran, metric: str) -> dict[str, list[float | None]]:
     found: dict[str, list[float | None]] = {}
     for label, records in ran.records.items():
         extras = ran.extra.get(label, [{} for _ in records])
-        found[label] = [of(r.summary, e) for r, e in zip(records, extras, strict=True)]
-    ended = any(not r.summary["diverged"] for records in ran.records.values() for r in records)
+        found[label] = [of(r.outcome.to_json(), e) for r, e in zip(records, extras, strict=True)]
+    ended = any(not r.outcome.diverged for records in ran.records.values() for r in records)
     if ended and all(v is None for column in found.values() for v in column):
-        keys = {k for records in ran.records.values() for r in records for k in r.summary}
+        keys = {k for records in ran.records.values() for r in records for k in r.outcome.to_json()}
         raise unknown("metric of a claim", metric, keys)
     return found
 
@@ -149,13 +147,13 @@ def is_percent(metric: str) -> bool:
 
 def seconds(ran: Ran) -> float:
     """What the trials took to train, in their stacks."""
-    return sum(float(r.summary["seconds"]) for records in ran.records.values() for r in records)
+    return sum(r.outcome.seconds for records in ran.records.values() for r in records)
 
 
 def ways(ran: Ran) -> dict[str, tuple[int, str]]:
     """Arm -> how many trials trained together (median), and by which lift."""
     found = {}
     for label, records in ran.records.items():
-        stack = round(statistics.median(r.summary["stack"] for r in records))
-        found[label] = (stack, str(records[0].summary["lift"]))
+        stack = round(statistics.median(r.outcome.stack or 1 for r in records))
+        found[label] = (stack, str(records[0].outcome.lift))
     return found

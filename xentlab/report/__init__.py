@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from xentlab.report import outline, tables
 from xentlab.report.blocks import Document
-from xentlab.report.border import load
 from xentlab.report.conclusions import sentences, study_sentences
 from xentlab.report.record import Record
 from xentlab.report.render import latex as to_latex
@@ -25,6 +24,7 @@ from xentlab.report.render import page as to_page
 from xentlab.report.render import terminal
 from xentlab.report.study import Overview, Study, StudyCell
 from xentlab.report.trial_pictures import masks, save_curves, training_curves
+from xentlab.typed import load
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -30,11 +30,11 @@ from xentlab.report.blocks import (
     cells,
     fold,
 )
-from xentlab.report.border import load
 from xentlab.report.numbers import MISSING, short
 from xentlab.report.render import markdown
 from xentlab.report.render import page as html
 from xentlab.report.tables import facts
+from xentlab.typed import load
 
 Verdict = Literal["agrees", "disagrees", "not decidable"]
 # The verdict of a comparison whose colour each one takes.

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from xentlab.errors import UserError, unknown
-from xentlab.report.border import load
 from xentlab.report.evidence import Cross, Examples, Reliability, check_examples
+from xentlab.typed import load
 
 VERSION = 1
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xentlab.errors import UserError, unknown
-from xentlab.report.border import load
 from xentlab.report.record import Record
+from xentlab.typed import load
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import torch
 
 from xentlab.comparison.folder import phase
 from xentlab.errors import UserError
-from xentlab.journal import Records, TrialRecord
+from xentlab.journal import EpochEvent, Records, TrialRecord
+from xentlab.journal.events import from_json
 from xentlab.run.executors import present_name
 from xentlab.run.session import Session
 from xentlab.schema import refused
@@ -107,8 +108,8 @@ def trial_of(record: TrialRecord, own: Mapping[str, Any]) -> Trial:
     if record.status != "finished":
         raise UserError(f"Trial {record.id} must have finished to be reproduced, but it is {record.status}.")
     config = localised(record.config, own, record.tags["device"])
-    if record.summary.get("lift") in ("looped", "vectorised"):
-        config["trainer"] = {**config["trainer"], "lift": record.summary["lift"]}
+    if record.outcome.lift is not None:
+        config["trainer"] = {**config["trainer"], "lift": record.outcome.lift}
     name = record.label.partition(" · ")[0]
     return prepare(config, test=phase(record.tags) != "tune", name=name)
 
@@ -119,19 +120,19 @@ def stack_of(records: Records, record: TrialRecord) -> list[TrialRecord]:
     Rates that differ inside a stack are float32 tensors, a single one is a Python float: the last bits may differ, and
     so a stack is trained again whole. A trial whose stack is not recorded whole is trained alone.
     """
-    size = record.summary.get("stack")
-    if record.summary.get("lift") != "vectorised" or size == 1:
+    end = record.ended
+    if end is None or end.lift != "vectorised" or end.stack == 1:
         return [record]
     for path in sorted((records.root / "journal").glob("*.jsonl")):
         with open(path, encoding="utf-8") as file:
             for line in file:
                 if record.id not in line or not line.endswith("\n"):
                     continue
-                event = json.loads(line)
-                if event["event"] == "epoch":
-                    mates = [records.trials[name] for name in event["trials"]]
-                    sound = all(m.status == "finished" and m.summary.get("lift") == "vectorised" for m in mates)
-                    return mates if sound and len(mates) == size else [record]
+                event, _ = from_json(json.loads(line))
+                if isinstance(event, EpochEvent):
+                    mates = [records.trials[name] for name in event.trials]
+                    sound = all(m.status == "finished" and m.outcome.lift == "vectorised" for m in mates)
+                    return mates if sound and len(mates) == end.stack else [record]
     return [record]
 
 

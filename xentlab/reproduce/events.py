@@ -1,23 +1,24 @@
 """Journal events on their way out and in: which belong to a comparison, and which a journal may take from elsewhere.
 
 A journal that holds one event it cannot read is a journal that cannot be read. So every event of an archive is held to
-the shape that `xentlab.journal` and its readers rely on, before the first is written.
+its shape in `xentlab.journal.events`, and to what its readers ask for, before the first is written.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xentlab import journal
 from xentlab.errors import UserError
-from xentlab.journal import Records
+from xentlab.journal import Records, SessionEvent, TrialEvent
+from xentlab.journal.events import ID, load_event
 from xentlab.train import COMPONENTS
 
-_ID = re.compile(r"[0-9a-f]{8,40}")
 Event = dict[str, Any]
 
 
@@ -31,7 +32,7 @@ class Session:
 
 def is_id(value: Any) -> bool:
     """Whether the value is an identifier, which may name a file."""
-    return isinstance(value, str) and _ID.fullmatch(value) is not None
+    return isinstance(value, str) and re.fullmatch(ID.regex, value) is not None
 
 
 def select(root: Path, groups: set[str], trials: set[str]) -> bytes:
@@ -69,80 +70,8 @@ def _concerns(event: Event, groups: set[str], trials: set[str]) -> Event | None:
             return event if event["trial"] in trials else None
 
 
-Rule = Callable[[Any], bool]
-
-
-def _is(*kinds: type) -> Rule:
-    return lambda value: isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
-
-
-def _words(*needed: str) -> Rule:
-    """A mapping of words to words that has the `needed` ones."""
-
-    def rule(value: Any) -> bool:
-        return isinstance(value, dict) and all(isinstance(v, str) for v in value.values()) and value.keys() >= {*needed}
-
-    return rule
-
-
-def _numbers(value: Any) -> bool:
-    return isinstance(value, dict) and all(_is(int, float)(v) for v in value.values())
-
-
-def _environment(value: Any) -> bool:
-    git = value.get("git") if isinstance(value, dict) else None
-    return isinstance(git, dict) and (not git or isinstance(git.get("commit"), str))
-
-
-def _or_none(rule: Rule) -> Rule:
-    return lambda value: value is None or rule(value)
-
-
-def _curves(value: Any) -> bool:
-    """Whether this is name -> [[step, number] ...]."""
-    step, number = _is(int), _is(int, float)
-    return isinstance(value, dict) and all(
-        isinstance(curve, list)
-        and all(isinstance(p, list) and len(p) == 2 and step(p[0]) and number(p[1]) for p in curve)
-        for curve in value.values()
-    )
-
-
-def _config(value: Any) -> bool:
-    nodes = (*COMPONENTS, "trainer")
-    return isinstance(value, dict) and "seed" in value and all(isinstance(value.get(key), dict) for key in nodes)
-
-
-_STATUS = ("finished", "failed", "interrupted")
-_TAGS = _words("task", "loss", "link", "model", "dataset", "optimizer", "seed", "fingerprint", "device")
-_SHAPES: dict[str, dict[str, Rule]] = {
-    "session": {"session": is_id, "host": _is(str), "pid": _is(int), "command": _is(str), "environment": _environment},
-    "group": {
-        "group": is_id, "kind": _is(str), "name": _is(str), "parent": _or_none(is_id), "params": _is(dict),
-        "tags": _words(),
-    },
-    "trial": {
-        "trial": is_id, "signature": _is(str), "label": _is(str), "config": _config, "tags": _TAGS, "resumed": _is(int),
-    },
-    "member": {"group": is_id, "trial": is_id},
-    "epoch": {
-        "trials": lambda value: isinstance(value, list) and all(map(is_id, value)), "epoch": _is(int),
-        "metrics": _is(dict),
-    },
-    "end": {
-        "trial": is_id, "status": lambda value: value in _STATUS, "reason": _is(str), "summary": _is(dict),
-        "artifacts": _or_none(_is(str)),
-    },
-    "group_end": {
-        "group": is_id, "status": lambda value: value in _STATUS, "tags": _words(), "metrics": _numbers,
-        "artifacts": _or_none(_is(str)),
-    },
-}  # fmt: skip
-# What every reader of a finished trial's summary asks for.
-_SUMMARY: dict[str, Rule] = {
-    "diverged": _is(bool), "stuck": _is(bool), "epochs": _is(int), "best_epoch": _is(int), "seconds": _is(int, float),
-    "epochs_to_target": _or_none(_is(int)),
-}  # fmt: skip
+# What a trial's tags must say to be filed and judged here.
+_TAGS = ("task", "loss", "link", "model", "dataset", "optimizer", "seed", "fingerprint", "device")
 
 
 def read(text: str) -> list[Session]:
@@ -159,7 +88,8 @@ def read(text: str) -> list[Session]:
             event = json.loads(line, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
             raise UserError(f"Line {number} of journal.jsonl must be JSON: {error}.") from error
-        _check(event, number)
+        where = f"Line {number} of journal.jsonl"
+        _check_use(load_event(event, where), where)
         if event["event"] == "session":
             current = sessions.setdefault(event["session"], Session(event))
             continue
@@ -174,25 +104,19 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
 
-def _check(event: Any, number: int) -> None:
-    where = f"Line {number} of journal.jsonl"
-    shape = _SHAPES.get(str(event.get("event"))) if isinstance(event, dict) else None
-    if shape is None:
-        raise UserError(f"{where} must be an event of {', '.join(_SHAPES)}.")
-    for key, rule in {"time": _is(int), **shape}.items():
-        if key not in event or not rule(event[key]):
-            raise UserError(f"{where} must be a {event['event']} with a sound {key}, got {event.get(key)!r:.80}.")
-    if event["event"] == "epoch":
-        for name, values in event["metrics"].items():
-            sound = isinstance(values, list) and all(v is None or _is(int, float)(v) for v in values)
-            if not sound or len(values) != len(event["trials"]):
-                raise UserError(f"{where} must hold one number or null for each trial in {name:.80}.")
-    if event["event"] == "group_end" and not _curves(event.get("curves", {})):
-        raise UserError(f"{where} must hold curves of [step, number], got {event['curves']!r:.80}.")
-    if event["event"] == "end" and event["status"] == "finished":
-        for key, rule in _SUMMARY.items():
-            if key not in event["summary"] or not rule(event["summary"][key]):
-                raise UserError(f"{where} must have a summary with a sound {key}.")
+def _check_use(event: journal.Event, where: str) -> None:
+    """Refuse what has a sound shape, but lacks what its readers here ask for."""
+    if isinstance(event, TrialEvent):
+        config = event.config
+        if "seed" not in config or not all(isinstance(config.get(key), dict) for key in (*COMPONENTS, "trainer")):
+            raise UserError(f"{where} must be a trial with a sound config, got {config!r:.80}.")
+        missing = [tag for tag in _TAGS if tag not in event.tags]
+        if missing:
+            raise UserError(f"{where} must be a trial with the tag {missing[0]}.")
+    if isinstance(event, SessionEvent):
+        git = event.environment.get("git")
+        if not isinstance(git, dict) or (git and not isinstance(git.get("commit"), str)):
+            raise UserError(f"{where} must be a session with a sound environment, got {event.environment!r:.80}.")
 
 
 def _check_names(event: Event, opened: set[str], number: int) -> None:

@@ -59,14 +59,15 @@ def judge_trial(recorded: TrialRecord, here: TrialRecord, peers: Sequence[TrialR
         peers: trials that differ from it in the seed alone; their standard deviation is the seed noise.
     """
     rows = []
-    for key, value in recorded.summary.items():
+    made, others = here.outcome.to_json(), [peer.outcome.to_json() for peer in peers]
+    for key, value in recorded.outcome.to_json().items():
         if key not in _HOW and (value is None or isinstance(value, (bool, int, float))):
-            noise = _noise([p.summary.get(key) for p in peers], 1)
-            rows.append(Judged(key, value, here.summary.get(key), _level(value, here.summary.get(key), noise)))
+            noise = _noise([other.get(key) for other in others], 1)
+            rows.append(Judged(key, value, made.get(key), _level(value, made.get(key), noise)))
     for name, points in recorded.curves.items():
         if not name.startswith("speed/"):
-            others = [_by_epoch(p.curves.get(name, [])) for p in peers]
-            rows.append(_judge_curve(name, _by_epoch(points), _by_epoch(here.curves.get(name, [])), others))
+            drawn = [_by_epoch(p.curves.get(name, [])) for p in peers]
+            rows.append(_judge_curve(name, _by_epoch(points), _by_epoch(here.curves.get(name, [])), drawn))
     return rows
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xentlab.data import Dataset
-from xentlab.journal import Journal, Records, TrialRecord, new_id
+from xentlab.journal import GroupEvent, Journal, MemberEvent, Records, TrialRecord, new_id
 from xentlab.run.checkpoint import Checkpoint
 from xentlab.run.datasets import Datasets
 from xentlab.run.order import Executor, Order
@@ -79,17 +79,14 @@ class Session:
             Their ids.
         """
         ids: list[str] = []
+        events: list[GroupEvent] = []
         for facts in groups:
             parent = ids[facts["parent"]] if isinstance(facts["parent"], int) else facts["parent"]
             ids.append(self._killed_group({**facts, "parent": parent}) or new_id())
-        events = [
-            (
-                "group",
-                {**facts, "group": name, "parent": ids[above] if isinstance(above := facts["parent"], int) else above},
-            )
-            for name, facts in zip(ids, groups, strict=True)
-        ]
-        self.journal.extend(events)
+        for name, facts in zip(ids, groups, strict=True):
+            parent = ids[facts["parent"]] if isinstance(facts["parent"], int) else facts["parent"]
+            events.append(GroupEvent(**{**facts, "group": name, "parent": parent}))
+        self.journal.append(*events)
         return ids
 
     def _killed_group(self, facts: Mapping[str, Any]) -> str | None:
@@ -161,9 +158,9 @@ class Session:
 
     def _file(self, trials: Sequence[Trial], groups: Mapping[Trial, str], ids: Mapping[str, str]) -> None:
         """Write down that trials which other trials stand for belong to their groups too."""
-        events = [("member", {"group": groups[t], "trial": ids[self.signature(t)]}) for t in trials if t in groups]
+        events = [MemberEvent(groups[t], ids[self.signature(t)]) for t in trials if t in groups]
         if events:
-            self.journal.extend(events)
+            self.journal.append(*events)
 
     def _train_here(
         self, planned: Sequence[Sequence[Trial]], orders: Sequence[Order], on_epoch: EpochCallback, *, stop: bool

@@ -8,13 +8,13 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from xentlab.data import Dataset
 from xentlab.errors import UserError
-from xentlab.journal import Journal
+from xentlab.journal import EndEvent, EpochEvent, Event, Journal, MemberEvent, TrialEvent
 from xentlab.run.artifacts import write_artifacts
 from xentlab.run.checkpoint import Checkpoint
 from xentlab.run.order import Order
@@ -111,7 +111,7 @@ class _Training:
         """Train to the last epoch, or to the first in which a trial diverges."""
         trainer = self.fit.trials[0].trainer
         for epoch in self.fit.epochs():
-            self.journal.append("epoch", trials=self.order.ids, epoch=epoch.number, metrics=epoch.metrics)
+            self.journal.append(EpochEvent(self.order.ids, epoch.number, epoch.metrics))
             on_epoch(self.fit.trials, epoch)
             if bool(self.fit.diverged.any()):
                 return
@@ -134,14 +134,14 @@ class _Training:
 
     def _open(self) -> None:
         """Write down that the trials begin, or go on."""
-        events: list[tuple[str, Mapping[str, Any]]] = []
+        events: list[Event] = []
         for entry, trial in zip(self.order.trials, self.fit.trials, strict=True):
             facts = self._facts(trial, entry["signature"]) | dict(self.order.tags)
-            events.append(("trial", {"trial": entry["id"], "signature": entry["signature"], "label": trial.label,
-                                     "config": trial.config, "tags": facts, "resumed": self.fit.done}))  # fmt: skip
+            key, config = entry["signature"], dict(trial.config)
+            events.append(TrialEvent(entry["id"], key, trial.label, config, facts, resumed=self.fit.done))
             if entry["group"] is not None:
-                events.append(("member", {"group": entry["group"], "trial": entry["id"]}))
-        self.journal.extend(events)
+                events.append(MemberEvent(entry["group"], entry["id"]))
+        self.journal.append(*events)
 
     def _facts(self, trial: Trial, signature: str) -> dict[str, str]:
         names, git = trial.names, self.environment["git"]
@@ -162,17 +162,15 @@ class _Training:
 
     def _end(self, fit: Fit, order: Order) -> None:
         """Evaluate trained trials on test data where they may, and write down how they ended."""
-        events: list[tuple[str, Mapping[str, Any]]] = []
-        for row, (name, end) in enumerate(zip(order.ids, fit.finish(), strict=True)):
+        events = []
+        for row, (name, outcome) in enumerate(zip(order.ids, fit.finish(), strict=True)):
             folder = self.root / "trials" / name
             write_artifacts(folder, fit, row, self.environment, weights=order.weights)
-            events.append(("end", {"trial": name, "status": "finished", "reason": "", "summary": end,
-                                   "artifacts": str(folder.relative_to(self.root))}))  # fmt: skip
-        self.journal.extend(events)
+            events.append(EndEvent(name, "finished", "", outcome.to_json(), str(folder.relative_to(self.root))))
+        self.journal.append(*events)
 
-    def _close(self, status: str, reason: str) -> None:
-        end: dict[str, Any] = {"status": status, "reason": reason, "summary": {}, "artifacts": None}
-        self.journal.extend([("end", {"trial": name, **end}) for name in self.order.ids])
+    def _close(self, status: Literal["failed", "interrupted"], reason: str) -> None:
+        self.journal.append(*(EndEvent(name, status, reason, {}, None) for name in self.order.ids))
 
 
 def _rows(order: Order, rows: Sequence[int]) -> Order:

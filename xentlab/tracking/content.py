@@ -82,19 +82,19 @@ def config_of(record: TrialRecord | GroupRecord) -> Mapping[str, Any]:
 def opening_tags(record: TrialRecord | GroupRecord, key: Key, records: Records) -> dict[str, str]:
     """The tags that a run gets when it is created, its identity among them."""
     session = records.sessions[record.session]
-    facts = session["environment"]
+    facts = session.environment
     tags = {
         **record.tags,
         **filing_tags(key, records),
-        "host": session["host"],
+        "host": session.host,
         "status": record.status,
         "xentlab.session": record.session,
     }
     if facts.get("git"):
         commit = facts["git"]["commit"]
         tags |= {"git_commit": commit, "mlflow.source.git.commit": commit}
-    driver = records.sessions.get(session.get("driver") or "", session)  # a worker was called by no one else
-    tags |= {"mlflow.source.name": driver["command"], "mlflow.source.type": "LOCAL"}
+    driver = records.sessions.get(session.driver or "", session)  # a worker was called by no one else
+    tags |= {"mlflow.source.name": driver.command, "mlflow.source.type": "LOCAL"}
     if facts.get("user"):
         tags["mlflow.user"] = facts["user"]
     if isinstance(record, TrialRecord):
@@ -138,8 +138,10 @@ def closing_tags(record: TrialRecord | GroupRecord, key: Key, records: Records) 
     tags = {**record.tags, **filing_tags(key, records), "status": record.status, "xentlab.session": record.session}
     if isinstance(record, TrialRecord):
         tags["mlflow.note.content"] = description(record)
-        tags |= {name: value for name, value in record.summary.items() if isinstance(value, str)}
-        tags |= {name: json.dumps(value) for name, value in record.summary.items() if isinstance(value, bool)}
+        if record.ended is not None:
+            marks = record.ended.to_json()
+            tags |= {name: value for name, value in marks.items() if isinstance(value, str)}
+            tags |= {name: json.dumps(value) for name, value in marks.items() if isinstance(value, bool)}
         tags["epochs"] = str(record.epochs)
         if record.reason:
             tags["reason"] = record.reason
@@ -148,17 +150,15 @@ def closing_tags(record: TrialRecord | GroupRecord, key: Key, records: Records) 
 
 def description(trial: TrialRecord) -> str:
     """How a trial ended and the command that runs it again, as Markdown; collapsed, a page shows the first line."""
-    summary = trial.summary
-    monitor = next((name.removeprefix("best/val/") for name in summary if name.startswith("best/val/")), None)
+    end = trial.ended
     words = [] if trial.status == "finished" else [f"{trial.status} after {trial.epochs} epochs"]
-    if summary.get("diverged"):
-        words.append(f"diverged in epoch {summary['epochs']}")
-    elif monitor is not None:
-        tested = summary.get(f"test/{monitor}")
-        words += [f"test {monitor} {tested:.4g}"] if isinstance(tested, float) else []
-        best = summary[f"best/val/{monitor}"]
-        words.append(f"best validation {monitor} {best:.4g} in epoch {summary['best_epoch']} of {trial.epochs}")
-    if summary.get("stuck"):
+    if end is not None and end.diverged:
+        words.append(f"diverged in epoch {end.epochs}")
+    elif end is not None and end.best is not None:
+        tested = end.test.get(end.monitor)
+        words += [f"test {end.monitor} {tested:.4g}"] if tested is not None else []
+        words.append(f"best validation {end.monitor} {end.best:.4g} in epoch {end.best_epoch} of {trial.epochs}")
+    if end is not None and end.stuck:
         words.append("stuck: no better than a constant answer")
     return f"{', '.join(words) or trial.label}\n\nAgain: `xentlab reproduce {trial.id}`"
 
@@ -202,7 +202,8 @@ def stride(length: int) -> int:
 def final_points(record: TrialRecord | GroupRecord, end: int) -> list[Point]:
     """The summary's numbers as points at step 0, which MLflow draws as bars; a name that has a curve keeps it."""
     if isinstance(record, TrialRecord):
-        values: Mapping[str, Any] = {k: v for k, v in record.summary.items() if k not in record.curves}
+        told = record.ended.to_json() if record.ended is not None else {}
+        values: Mapping[str, Any] = {k: v for k, v in told.items() if k not in record.curves}
     else:
         values = record.metrics
     found = [(key_name(k), float(v), end, 0) for k, v in values.items() if _is_number(v)]

@@ -186,7 +186,8 @@ class Scope:
         name: str | None = owner
         while name is not None and name != self.session and name not in seen:
             seen.add(name)
-            name = self.records.sessions.get(name, {}).get("driver")
+            session = self.records.sessions.get(name)
+            name = session.driver if session is not None else None
         return name == self.session
 
     def _segment(self, session: str) -> Path:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from xentlab import metrics
 from xentlab.data import Dataset, generator, split
 from xentlab.models import has_dropout, initial
+from xentlab.outcome import Outcome
 from xentlab.step import Lift, Looped, State, row_norms, state_dict
 from xentlab.train.batches import Batches
 from xentlab.train.evaluate import evaluate
@@ -189,7 +190,7 @@ class Fit:
         for name, tensor in self.best.items():
             tensor.copy_(snapshot["best"][name])
 
-    def finish(self) -> list[dict[str, Any]]:
+    def finish(self) -> list[Outcome]:
         """How each trial ended, see `outcome.ends`; the test set is read here and nowhere else."""
         return ends(self)
 

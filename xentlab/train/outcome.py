@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from xentlab.outcome import Outcome, ReliabilityBins
 from xentlab.train.evaluate import constant_predictor, is_stuck
 
 if TYPE_CHECKING:
     from xentlab.train.fit import Fit
 
 
-def ends(fit: Fit) -> list[dict[str, Any]]:
+def ends(fit: Fit) -> list[Outcome]:
     """How each trial ended: its marks, and its test metrics at the final and the best epoch.
 
-    The test set is read here and nowhere else. `test/...` is of the final weights, `test_at_best/...` of those with
-    the best validation value; both stay away where the trial diverged before. `stuck` is a trial whose last validation
-    value is hardly better than a constant answer's, whether it never left it or fell back. `reliability` holds the bins
-    of the final weights' test predictions, see `metrics.reliability`.
+    The test set is read here and nowhere else. `stuck` is a trial whose last validation value is hardly better than a
+    constant answer's, whether it never left it or fell back.
     """
     test = fit.trials[0].test
     final, bins = fit.evaluate("test") if test else ({}, {})
@@ -31,29 +31,35 @@ def ends(fit: Fit) -> list[dict[str, Any]]:
     else:
         at_best = _at_best(fit) if test else {}
     constants: dict[int, float] = {}
-    told: list[dict[str, Any]] = []
+    told: list[Outcome] = []
     for row, trial in enumerate(fit.trials):
         if trial.seed not in constants:
             constants[trial.seed] = constant_value(fit, row)
-        end: dict[str, Any] = {
-            "diverged": bool(fit.diverged[row]),
-            "stuck": _stuck(fit, row, constants[trial.seed]),
-            "epochs": fit.done,
-            "best_epoch": fit.best_epoch[row],
-            "epochs_to_target": fit.reached[row],
-            "seconds": fit.seconds / len(fit.trials),
-            "stack": len(fit.trials),
-            "lift": fit.lift,
-        }
-        if fit.best_value[row] is not None:
-            end[f"best/val/{trial.monitor}"] = fit.best_value[row]
-            end |= {f"test_at_best/{k}": float(v[row]) for k, v in at_best.items() if math.isfinite(v[row])}
-        if not fit.diverged[row]:
-            end |= {f"test/{k}": float(v[row]) for k, v in final.items() if math.isfinite(v[row])}
-            if bins and bool(torch.isfinite(bins["confidence"][row]).all()):
-                end["reliability"] = {k: v[row].tolist() for k, v in bins.items()}
-        told.append(end)
+        ended = not fit.diverged[row]
+        sound = ended and bool(bins) and bool(torch.isfinite(bins["confidence"][row]).all())
+        best = fit.best_value[row]
+        told.append(
+            Outcome(
+                diverged=bool(fit.diverged[row]),
+                stuck=_stuck(fit, row, constants[trial.seed]),
+                epochs=fit.done,
+                best_epoch=fit.best_epoch[row],
+                epochs_to_target=fit.reached[row],
+                seconds=fit.seconds / len(fit.trials),
+                stack=len(fit.trials),
+                lift=fit.lift,
+                monitor=trial.monitor if best is not None else "",
+                best=best,
+                test=_finite(final, row) if ended else {},
+                test_at_best=_finite(at_best, row) if best is not None else {},
+                reliability=ReliabilityBins(**{k: v[row].tolist() for k, v in bins.items()}) if sound else None,
+            )
+        )
     return told
+
+
+def _finite(values: Mapping[str, Tensor], row: int) -> dict[str, float]:
+    return {name: float(column[row]) for name, column in values.items() if math.isfinite(column[row])}
 
 
 def _at_best(fit: Fit) -> dict[str, Tensor]:

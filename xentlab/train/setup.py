@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ def class_facts_of(trials: Sequence[Trial], dataset: Dataset, batches: Batches) 
 
 def lifts_of(
     trials: Sequence[Trial], dataset: Dataset, module: nn.Module, state: State, batches: Batches
-) -> tuple[str, list[Lift]]:
+) -> tuple[Literal["looped", "vectorised"], list[Lift]]:
     """The name of the chosen lift, and the lifts that together hold all rows; fills the state's optimizer slots."""
     first, trainer = trials[0], trials[0].trainer
     objective = Objective(

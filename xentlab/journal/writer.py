@@ -1,0 +1,101 @@
+"""The writer of one segment of a journal."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from xentlab.errors import UserError
+from xentlab.journal.events import Event, GroupEvent, SessionEvent, TrialEvent, to_json
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def new_id() -> str:
+    """A fresh identifier: sortable by time, unique without asking anyone."""
+    return f"{now_ms():011x}{secrets.token_hex(4)}"
+
+
+class Journal:
+    """The writer of one segment. Opens the file with its first event, so that a refused command leaves nothing.
+
+    `on_open` is called once, when the segment is there to be read. `tags` says what to put on each trial and group that
+    opens.
+    """
+
+    def __init__(self, root: Path, environment: Mapping[str, Any], command: str, *, driver: str | None = None) -> None:
+        self.root = root
+        self.session = new_id()
+        self._opening = SessionEvent(self.session, os.uname().nodename, os.getpid(), command, dict(environment), driver)
+        self._file: IO[str] | None = None
+        self.on_open: Callable[[], None] = lambda: None
+        self.tags: Callable[[TrialEvent | GroupEvent], dict[str, str]] = lambda event: {}  # noqa: ARG005
+
+    @property
+    def path(self) -> Path:
+        return self.root / "journal" / f"{self.session}.jsonl"
+
+    def append(self, *events: Event) -> None:
+        """Write events and sync them to disk at once.
+
+        Raises:
+            UserError: the output directory cannot be written.
+        """
+        self.open()
+        for event in events:
+            self._write(event)
+        self._sync()
+
+    def open(self) -> None:
+        """Begin the segment, if it has not begun."""
+        if self._file is not None:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115  it stays open as long as the process
+        except OSError as error:
+            message = f"output.root must be a directory that can be written, got {self.root}: {error.strerror}."
+            raise UserError(message) from error
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        self._write(self._opening)
+        self._sync()
+        self.on_open()
+
+    def _write(self, event: Event) -> None:
+        assert self._file is not None
+        if isinstance(event, (TrialEvent, GroupEvent)):
+            event = dataclasses.replace(event, tags={**event.tags, **self.tags(event)})
+        self._file.write(json.dumps(to_json(event, now_ms()), allow_nan=False) + "\n")
+
+    def _sync(self) -> None:
+        assert self._file is not None
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Release the segment; a trial that has not ended by now counts as killed."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def writer_lives(path: Path) -> bool:
+    """Whether the process that writes this segment is alive: it holds the lock until it ends, however it ends."""
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
