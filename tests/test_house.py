@@ -1,4 +1,4 @@
-"""The house: floors and doors of the design, configs equal to signatures, comparisons that say their command."""
+"""The house: floors and doors of the design, no circles, pages of one size, no draw without a seed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-import yaml
-
-from xentlab.cli.catalogue import first_comments
-from xentlab.config.compose import config_dir
-from xentlab.data import soften, split
-from xentlab.schema import knobs, locate
-from xentlab.train import Trainer
 
 CHECKOUT = Path(__file__).parent.parent
 PACKAGE = CHECKOUT / "xentlab"
@@ -27,7 +20,6 @@ def module_name(file: Path) -> str:
 
 
 MODULES = {module_name(file): file for file in FILES}
-
 # What a module may import lies on a lower floor, or in its own room.
 FLOORS = {
     "errors": 0, "schema": 0, "typed": 0, "step": 0, "environment": 0, "information": 1, "outcome": 1,
@@ -55,6 +47,8 @@ DOORS = {
     "ray": {"run.executors"},
     "submitit": {"run.executors"},
 }
+
+
 # numpy and scipy only: a table in, numbers out.
 WITHOUT_TORCH = {"analysis", "information", "journal", "errors", "schema", "report", "tracking"}
 
@@ -172,6 +166,42 @@ def test_no_file_outgrows_a_page(folder: str) -> None:
     assert {name for name, count in lines.items() if count > 300} <= LONG
 
 
+DRAWS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "rand_like", "randn_like"}
+DRAWN_IN_PLACE = {"normal_", "uniform_", "random_", "bernoulli_", "exponential_"}
+
+
+def unseeded(tree: ast.Module) -> list[str]:
+    """The draws of a test module that no generator and no seed of their own function decides; seeds set at import."""
+    inside = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for n in ast.walk(f)}
+    seeded: set[int] = set()
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef):
+            nodes = list(ast.walk(function))
+            if any(isinstance(n, ast.Call) and ast.unparse(n.func) == "torch.manual_seed" for n in nodes):
+                seeded |= set(map(id, nodes))
+    found = []
+    for call in ast.walk(tree):
+        if not isinstance(call, ast.Call) or id(call) in seeded:
+            continue
+        room, _, name = ast.unparse(call.func).rpartition(".")
+        owned = any(keyword.arg == "generator" for keyword in call.keywords)
+        drawn = (room == "torch" and name in DRAWS) or name in DRAWN_IN_PLACE
+        foreign = room in ("np.random", "random") and not (name in ("default_rng", "Random") and call.args)
+        at_import = name in ("manual_seed", "seed") and room in ("torch", "np.random", "random")
+        if (drawn and not owned) or foreign or (at_import and id(call) not in inside):
+            found.append(ast.unparse(call))
+    return found
+
+
+def test_no_test_draws_without_a_seed() -> None:
+    wrong = "torch.manual_seed(0)\nx = torch.rand(2)\ndef f():\n    return np.random.rand(3), torch.zeros(2).normal_()"
+    assert len(unseeded(ast.parse(wrong))) == 4
+    right = "def f(g):\n    torch.manual_seed(0)\n    return torch.rand(2), np.random.default_rng(0)"
+    assert unseeded(ast.parse(right)) == []
+    files = [*(CHECKOUT / "tests").rglob("*.py")]
+    assert {str(file): draws for file in files if (draws := unseeded(ast.parse(file.read_text())))} == {}
+
+
 def run_python(code: str) -> set[str]:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(done.stdout.split())
@@ -209,56 +239,3 @@ def test_training_a_stack_never_imports_the_compiler(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert "torch._" not in done.stdout
-
-
-CONFIGS = config_dir()
-COMPONENTS = sorted(
-    f
-    for g in ("dataset", "model", "loss", "regularizer", "optimizer", "schedule")
-    for f in (CONFIGS / g).glob("*.yaml")
-)
-# A preset chooses values of its own; its keys must still be knobs.
-PRESETS = {"camvid", "scenes_small", "compound"}
-
-
-@pytest.mark.parametrize("file", COMPONENTS, ids=lambda f: f"{f.parent.name}/{f.stem}")
-def test_a_config_lists_the_knobs_of_its_signature_with_their_defaults(file: Path) -> None:
-    node = yaml.safe_load(file.read_text())
-    assert node["_partial_"] is True
-    assert first_comments(file)[0], "the first line says what it is"
-    function = locate("_target_", node["_target_"])
-    if node["_target_"].startswith("torchvision."):
-        return
-    schema = knobs(function)
-    given = {k: v for k, v in node.items() if not k.startswith("_") and k != "defaults"}
-    assert given.keys() == schema.keys()
-    if file.stem in PRESETS or node["_target_"].endswith(".compound"):
-        return
-    for name, knob in schema.items():
-        wanted = None if knob.required else list(knob.default) if isinstance(knob.default, tuple) else knob.default
-        if knob.required:
-            assert given[name] in ("???", None)
-        else:
-            assert given[name] == wanted, name
-
-
-def test_the_root_config_lists_the_trainers_knobs() -> None:
-    node = yaml.safe_load((CONFIGS / "train.yaml").read_text())
-    assert node["trainer"] == {k.name: k.default for k in knobs(Trainer).values()}
-    sampling = yaml.safe_load((CONFIGS / "sampling" / "default.yaml").read_text())
-    assert sampling == {k.name: k.default for function in (split, soften) for k in knobs(function).values()}
-
-
-def test_every_comparison_begins_with_its_command() -> None:
-    files = sorted((CONFIGS / "comparison").rglob("*.yaml"))
-    assert files
-    for file in files:
-        name = file.relative_to(CONFIGS / "comparison").with_suffix("")
-        assert first_comments(file)[0] == f"xentlab compare comparison={name}"
-
-
-def test_scalars_say_what_they_are() -> None:
-    body = (CONFIGS / "train.yaml").read_text().partition("\nseed:")[2].partition("\nhydra:")[0]
-    lines = [line for line in body.splitlines()[1:] if line.startswith("  ")]
-    assert len(lines) > 15
-    assert all("#" in line for line in lines)

@@ -16,20 +16,27 @@ from xentlab.losses.adapters import bind, class_facts, objective_weights
 from xentlab.losses.links import probabilities, simplex_projection
 from xentlab.schema import build
 
-torch.manual_seed(0)
 RTOL = 1e-9
 
 
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
 def flat(classes: int = 5, count: int = 7) -> tuple[Tensor, Tensor]:
-    return torch.randn(count, classes, dtype=torch.float64) * 3, torch.randint(0, classes, (count,))
+    draws = seeded()
+    logits = torch.randn(count, classes, generator=draws, dtype=torch.float64) * 3
+    return logits, torch.randint(0, classes, (count,), generator=draws)
 
 
 def maps() -> tuple[Tensor, Tensor]:
-    return torch.randn(2, 4, 3, 5, dtype=torch.float64), torch.randint(0, 4, (2, 3, 5))
+    draws = seeded()
+    logits = torch.randn(2, 4, 3, 5, generator=draws, dtype=torch.float64)
+    return logits, torch.randint(0, 4, (2, 3, 5), generator=draws)
 
 
 def soft(logits: Tensor) -> Tensor:
-    return torch.softmax(torch.randn_like(logits), 1)
+    return torch.softmax(torch.randn(logits.shape, generator=seeded(1), dtype=logits.dtype), 1)
 
 
 def same(ours: Callable[[Tensor], Tensor], theirs: Callable[[Tensor], Tensor], logits: Tensor) -> None:
@@ -98,7 +105,7 @@ def test_custom_ce_is_finite_at_certainty(gamma: float) -> None:
 @pytest.mark.parametrize("pos_weight", [1.0, 2.5])
 def test_bce_is_torch_bce_summed_over_classes(pos_weight: float) -> None:
     logits, _ = flat()
-    n_hot = torch.randint(0, 2, logits.shape).double()
+    n_hot = torch.randint(0, 2, logits.shape, generator=seeded(1)).double()
     weight = torch.full((5,), pos_weight, dtype=torch.float64)
 
     def theirs(z: Tensor) -> Tensor:
@@ -140,7 +147,7 @@ def data_term(name: str, task: str, ignore_index: int | None = None, **knobs: An
 @pytest.mark.parametrize("with_ignored", [False, True])
 def test_the_mean_equals_torch_with_weight_and_ignore_index(with_weight: bool, with_ignored: bool) -> None:
     logits, index = maps()
-    weight = torch.rand(4, dtype=torch.float64) + 0.1
+    weight = torch.rand(4, generator=seeded(1), dtype=torch.float64) + 0.1
     if with_ignored:
         index[0, 1] = 255
     facts = {"class_weights": weight} if with_weight else {}
@@ -216,7 +223,7 @@ def test_an_n_hot_example_weighs_the_mean_weight_of_its_labels() -> None:
 @pytest.mark.parametrize("shape", [(6, 5), (2, 4, 3, 3)])
 @pytest.mark.parametrize("link", ["softmax", "sigmoid", "identity"])
 def test_links_give_probabilities(shape: tuple[int, ...], link: Any) -> None:
-    logits = torch.randn(shape, dtype=torch.float64) * 4
+    logits = torch.randn(shape, generator=seeded(), dtype=torch.float64) * 4
     exclusive = probabilities(logits, link, exclusive=True)
     torch.testing.assert_close(exclusive.sum(1), torch.ones_like(exclusive.sum(1)))
     assert (exclusive >= 0).all()
@@ -238,7 +245,7 @@ def test_sigmoid_probabilities_are_normalised_without_underflow() -> None:
 def test_the_simplex_projection_is_the_nearest_distribution() -> None:
     from scipy.optimize import minimize
 
-    for point in torch.randn(5, 4, dtype=torch.float64) * 2:
+    for point in torch.randn(5, 4, generator=seeded(), dtype=torch.float64) * 2:
         z = point.numpy()
         nearest = minimize(
             lambda p, z=z: ((p - z) ** 2).sum(),

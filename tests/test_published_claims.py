@@ -112,7 +112,7 @@ def test_orders_margins_bounds_and_ranges_are_decided_by_their_intervals() -> No
 def test_the_temperature_is_where_the_likelihoods_slope_is_zero() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(500, 4, generator=generator, dtype=torch.float64)
-    target = torch.distributions.Categorical(logits=logits / 2.5).sample()
+    target = torch.multinomial(torch.softmax(logits / 2.5, 1), 1, generator=generator)[:, 0]
 
     def slope(inverse: float) -> float:
         # Of the mean negative log-likelihood in 1 / T: what the probabilities expect of the logits, less the truth's.

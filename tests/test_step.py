@@ -160,9 +160,8 @@ def test_compound_losses_stack_over_their_factors() -> None:
 
 
 def test_weighted_mean_is_torch_mean_without_weights_and_zero_without_any() -> None:
-    values = torch.rand(3, 4, dtype=torch.float64)
+    values, weight = torch.rand(2, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     torch.testing.assert_close(weighted_mean(values, None), values.mean())
-    weight = torch.rand(3, 4, dtype=torch.float64)
     torch.testing.assert_close(weighted_mean(values, weight), (values * weight).sum() / weight.sum())
     assert weighted_mean(values, torch.zeros(3, 4)) == 0
 
