@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mutants.contract import NonNegative, breaks, softmax_loss, true_prob
 from xentlab.losses import ce
-from xentlab.losses.contract import as_distribution, loss
+from xentlab.losses.contract import as_distribution, bounded, loss
 from xentlab.schema import Range
 
 NOISE = torch.Generator().manual_seed(0)
@@ -84,10 +84,70 @@ def cut_from_the_graph(logits: Tensor, target: Tensor) -> Tensor:
     return ce(logits.detach(), target)
 
 
+@breaks("finite")
+@loss(family="mutants", link="softmax", shift_invariant=True)
+def share_of_nothing(logits: Tensor, target: Tensor) -> Tensor:
+    return ce(logits, target) / ce(logits, torch.full_like(logits, 1.0 / logits.shape[1]))
+
+
+@breaks("nan")
+@loss(family="mutants", link="softmax", shift_invariant=True)
+def nothing_wrong_where_nothing_is_known(logits: Tensor, target: Tensor) -> Tensor:
+    values = ce(logits, target)
+    return torch.where(values > 0, values.clamp_min(1e-9) ** 0.75, 0.0)
+
+
+@breaks("masked")
+@softmax_loss
+def one_hot_times_minus_infinity(logits: Tensor, target: Tensor) -> Tensor:
+    return -(as_distribution(target, logits) * torch.log_softmax(logits, 1)).sum(1)
+
+
+@breaks("masked")
+@loss(family="mutants", link="softmax", shift_invariant=True)
+def masked_class_smoothed(logits: Tensor, target: Tensor) -> Tensor:
+    return F.cross_entropy(
+        logits, target.to(logits.dtype) if target.is_floating_point() else target, reduction="none", label_smoothing=0.1
+    )
+
+
+@breaks("shape")
+@softmax_loss
+def promoted_by_its_target(logits: Tensor, target: Tensor) -> Tensor:
+    truth = target if target.shape == logits.shape else as_distribution(target, logits)
+    return torch.logsumexp(logits, 1) * truth.sum(1) - (truth * logits).sum(1)
+
+
+@breaks("finite")
+@softmax_loss
+def fails_on_an_empty_batch(logits: Tensor, target: Tensor) -> Tensor:
+    return ce(logits - logits.detach().max(), target)
+
+
+@breaks("refusal")
+@softmax_loss
+def minus_100_is_worth_nothing(logits: Tensor, target: Tensor) -> Tensor:
+    return ce(logits, target) if target.is_floating_point() else F.cross_entropy(logits, target, reduction="none")
+
+
+@breaks("refusal", "multiclass")
+@softmax_loss
+def whole_numbers_are_shares(logits: Tensor, target: Tensor) -> Tensor:
+    return ce(logits, target.to(logits.dtype) if target.shape == logits.shape else target)
+
+
+@breaks("knob ranges")
+@loss(family="mutants", link="softmax", shift_invariant=True)
+def one_minus_a_number_near_one(
+    logits: Tensor, target: Tensor, *, beta: Annotated[float, Range(0, 1, open_high=True)] = 0.5
+) -> Tensor:
+    return ce(logits, target) / (1.0 - torch.as_tensor(beta, dtype=logits.dtype)) ** 2
+
+
 @breaks("autocast")
 @softmax_loss
 def focal_cut_just_below_one(logits: Tensor, target: Tensor, *, gamma: NonNegative = 0.0) -> Tensor:
-    log_q = logits - torch.logsumexp(logits, 1, keepdim=True)
+    log_q = bounded(logits - torch.logsumexp(logits, 1, keepdim=True))
     log_rest = torch.log1p(-torch.exp(log_q).clamp(max=1 - 1e-6))  # which is 1 in bfloat16
     return -(as_distribution(target, logits) * torch.exp(gamma * log_rest) * log_q).sum(1)
 
@@ -122,15 +182,15 @@ def noise_in_the_value(logits: Tensor, target: Tensor) -> Tensor:
 @breaks("refusal")
 @softmax_loss
 def target_broadcast(logits: Tensor, target: Tensor) -> Tensor:
-    truth = target if target.is_floating_point() else as_distribution(target, logits)
-    return -(truth * torch.log_softmax(logits, 1)).sum(1)
+    truth = target.to(logits.dtype) if target.is_floating_point() else as_distribution(target, logits)
+    return -(truth * bounded(torch.log_softmax(logits, 1))).sum(1)
 
 
 @breaks("refusal", "segmentation")
 @loss(family="mutants", link="softmax", shift_invariant=True, proper=True, soft=False)
 def zero_for_a_class_that_does_not_exist(logits: Tensor, target: Tensor) -> Tensor:
     classes = torch.arange(logits.shape[1]).reshape(1, -1, 1, 1)
-    return -((classes == target.unsqueeze(1)) * torch.log_softmax(logits, 1)).sum(1)
+    return -((classes == target.unsqueeze(1)) * bounded(torch.log_softmax(logits, 1))).sum(1)
 
 
 @breaks("knob ranges")

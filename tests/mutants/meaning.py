@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mutants.contract import NonNegative, breaks, softmax_loss, true_prob
 from xentlab.losses import ce
-from xentlab.losses.contract import Limit, as_distribution, loss
+from xentlab.losses.contract import Limit, as_distribution, bounded, loss
 
 
 @breaks("independence")
@@ -148,14 +148,15 @@ def linear_called_proper(logits: Tensor, target: Tensor) -> Tensor:
 @breaks("proper", "multilabel")
 @loss(family="mutants", link="sigmoid", proper=True)
 def positives_counted_twice(logits: Tensor, target: Tensor) -> Tensor:
-    truth = as_distribution(target, logits)
+    truth, logits = as_distribution(target, logits), bounded(logits)
     return (2.0 * truth * F.softplus(-logits) + (1.0 - truth) * F.softplus(logits)).sum(1)
 
 
 @breaks("proper")
 @softmax_loss
 def slightly_smoothed(logits: Tensor, target: Tensor) -> Tensor:
-    return ce(logits, 0.99 * as_distribution(target, logits) + 0.01 / logits.shape[1])
+    present = (logits > -torch.inf).to(logits.dtype)
+    return ce(logits, 0.99 * as_distribution(target, logits) + 0.01 * present / logits.shape[1])
 
 
 @breaks("proper")

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xentlab.losses.contract import Limit, as_distribution, loss
+from xentlab.losses.contract import Limit, as_distribution, loss, of_truth
 from xentlab.losses.cross_entropy import ce
 from xentlab.losses.robust import linear
 from xentlab.schema import Range
@@ -116,7 +116,10 @@ def nce(logits: Tensor, target: Tensor) -> Tensor:
     Reference: Ma et al., Normalized loss functions for deep learning with noisy labels, 2020.
     """
     log_p = F.log_softmax(logits, dim=1)
-    return (as_distribution(target, logits) * log_p).sum(1) / log_p.sum(1)
+    truth, log_true = of_truth(target, logits, log_p)
+    total = log_p.masked_fill(log_p == -torch.inf, 0.0).sum(1)
+    # Where one class alone is left, nothing can be wrong.
+    return (truth * log_true).sum(1) / torch.where(total < 0.0, total, -1.0)
 
 
 @loss(

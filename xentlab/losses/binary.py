@@ -10,7 +10,7 @@ from typing import Annotated
 import torch.nn.functional as F
 from torch import Tensor
 
-from xentlab.losses.contract import as_distribution, loss
+from xentlab.losses.contract import as_distribution, bounded, loss
 from xentlab.schema import Range
 
 
@@ -33,6 +33,6 @@ def bce(
     Returns:
         [N] or [N, H, W], in nats, >= 0.
     """
-    truth = as_distribution(target, logits)
+    truth, logits = as_distribution(target, logits), bounded(logits)
     positive = pos_weight * truth * F.softplus(-logits)
     return (positive + (1.0 - truth) * F.softplus(logits)).sum(1)

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xentlab.losses.contract import Limit, as_distribution, loss
-from xentlab.losses.cross_entropy import log_complement
+from xentlab.losses.contract import Limit, as_distribution, bounded, fitting, loss, of_truth
+from xentlab.losses.likelihood import focal_terms, log_complement, log_sum_of_others
 from xentlab.schema import Range
 
 
@@ -76,11 +76,10 @@ def flsd53(
 
     Reference: Mukhoti et al., Calibrating deep neural networks using focal loss, 2020.
     """
-    log_q = F.log_softmax(logits, dim=1)
-    log_rest = log_complement(logits, log_q)
+    truth, log_q, log_rest = focal_terms(logits, target)
     unlikely = torch.exp(log_q.detach()) < threshold
     focus = torch.exp(torch.where(unlikely, gamma_unlikely * log_rest, gamma_likely * log_rest))
-    return -(as_distribution(target, logits) * focus * log_q).sum(1)
+    return -(truth * focus * log_q).sum(1)
 
 
 @loss(
@@ -108,8 +107,16 @@ def dual_focal(logits: Tensor, target: Tensor, *, gamma: Annotated[float, Range(
     Reference: Tao, Dong & Xu, Dual focal loss for calibration, 2023.
     """
     log_q = F.log_softmax(logits, dim=1)
-    log_base = torch.logaddexp(log_complement(logits, log_q), _next_lower(log_q))
-    return -(as_distribution(target, logits) * torch.exp(gamma * log_base) * log_q).sum(1)
+    if target.is_floating_point():
+        truth, log_q, log_rest, log_next = of_truth(
+            target, logits, log_q, log_complement(logits, log_q), _next_lower(log_q)
+        )
+    else:
+        truth, own = of_truth(target, logits, log_q)
+        log_next = bounded(torch.where(log_q < own, log_q, -torch.inf).max(1, keepdim=True).values)
+        log_q, log_rest = own, log_sum_of_others(log_q, fitting(target, logits).unsqueeze(1))
+    log_base = torch.logaddexp(log_rest, log_next)
+    return -(truth * torch.exp(gamma * log_base) * log_q).sum(1)
 
 
 def _next_lower(values: Tensor) -> Tensor:

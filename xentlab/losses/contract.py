@@ -8,7 +8,9 @@ Lovasz) returns [N], and takes `weight` [N, H, W] or None after the target: the 
 ignored. A loss that depends on how often classes occur takes `class_counts` [C], from the training set.
 
 No Python branch on a float knob, no `.item()`, no boolean-mask indexing: a loss must `torch.vmap` over its knobs. It is
-finite, value and gradient, at logits of +-1e4 in float32.
+finite, value and gradient, at logits of +-1e4 in float32. NaN in the logits of an element is NaN in its value. Where
+logits imply probabilities, one of -inf masks its class: while it is never true, value and gradient stay finite. What is
+to be ignored is no class of its own, such as PyTorch's -100: it is a weight of 0 in the mean, and a loss refuses it.
 """
 
 from __future__ import annotations
@@ -48,9 +50,9 @@ class Limit:
     rtol: float = 1e-9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LossSpec:
-    """What a loss declares beside its formula; the laws hold it to every word.
+    """What a loss declares beside its formula; the laws hold it to every word. As a decorator it enters itself.
 
     Attributes:
         family: the module's theme, for lists.
@@ -81,36 +83,18 @@ class LossSpec:
     coupled: bool = False
     limits: tuple[Limit, ...] = ()
 
+    def __call__(self, function: LossFunction) -> LossFunction:
+        """`function` itself, which from now on declares this."""
+        function.spec = self  # type: ignore[attr-defined]
+        return function
+
 
 # A loss that declares nothing, such as a user's own, follows the task and is held to what every loss must do.
 UNDECLARED = LossSpec(family="own", link="task", minimum=None)
 
 
-def loss(
-    *,
-    family: str,
-    link: Literal["softmax", "sigmoid", "identity", "task"],
-    tasks: tuple[str, ...] = ("multiclass", "multilabel", "segmentation"),
-    reference: str = "",
-    soft: bool = True,
-    symmetric: bool = True,
-    shift_invariant: bool = False,
-    minimum: float | None = 0.0,
-    proper: bool = False,
-    raises_truth: bool = True,
-    coupled: bool = False,
-    limits: tuple[Limit, ...] = (),
-) -> Callable[[LossFunction], LossFunction]:
-    """Declare what a loss is (see `LossSpec`); a decorator that returns the function itself."""
-    spec = LossSpec(
-        family, link, tasks, reference, soft, symmetric, shift_invariant, minimum, proper, raises_truth, coupled, limits
-    )
-
-    def declare(function: LossFunction) -> LossFunction:
-        function.spec = spec  # type: ignore[attr-defined]
-        return function
-
-    return declare
+# As a decorator: `@loss(family=..., link=...)`.
+loss = LossSpec
 
 
 def spec_of(function: Callable[..., Any]) -> LossSpec:
@@ -121,18 +105,51 @@ def spec_of(function: Callable[..., Any]) -> LossSpec:
     return found
 
 
+def fitting(target: Tensor, logits: Tensor) -> Tensor:
+    """The target in the logits' precision, or as int64 class indices.
+
+    Raises:
+        ValueError: its shape does not belong to these logits; broadcasting and gathering would make numbers of it.
+            Whole numbers are indices, so that n-hot labels must be floats.
+    """
+    wanted = logits.shape if target.is_floating_point() else logits.shape[:1] + logits.shape[2:]
+    if target.shape != wanted:
+        raise ValueError(f"the target of logits {list(logits.shape)} must be {list(wanted)}, got {list(target.shape)}.")
+    return target.to(logits.dtype) if target.is_floating_point() else target.long()
+
+
 def as_distribution(target: Tensor, logits: Tensor) -> Tensor:
     """The target as floats shaped like `logits`: class indices become one-hot along axis 1, floats stay as they are.
 
     Raises:
-        ValueError: the target's shape does not belong to these logits; broadcasting would hide it.
+        ValueError: see `fitting`.
     """
-    wanted = logits.shape if target.is_floating_point() else logits.shape[:1] + logits.shape[2:]
-    if target.shape != wanted:
-        raise ValueError(
-            f"target must have shape {tuple(wanted)} for logits {tuple(logits.shape)}, got {tuple(target.shape)}."
-        )
+    target = fitting(target, logits)
     if target.is_floating_point():
-        return target.to(logits.dtype)
+        return target
     # A scatter and no one_hot: that one fails where only the gradient is vmapped. A class that does not exist raises.
-    return torch.zeros_like(logits).scatter(1, target.long().unsqueeze(1), 1.0)
+    return torch.zeros_like(logits).scatter(1, target.unsqueeze(1), 1.0)
+
+
+def of_truth(target: Tensor, logits: Tensor, *maps: Tensor) -> tuple[Tensor, ...]:
+    """Each class's share of the truth, and `maps` [N, C, ...] there: `sum(1)` of a product is the mean over the truth.
+
+    Of a class index that is the class alone, share 1 and maps gathered to [N, 1, ...]. Of a distribution it is all
+    classes, with the maps `bounded`.
+
+    Raises:
+        ValueError: see `fitting`.
+    """
+    target = fitting(target, logits)
+    if target.is_floating_point():
+        return target, *map(bounded, maps)
+    index = target.unsqueeze(1)
+    return logits.new_ones(()), *(values.gather(1, index) for values in maps)
+
+
+def bounded(values: Tensor) -> Tensor:
+    """`values` with a large negative number for -inf, so that 0 times it is 0: a masked class without a share costs 0.
+
+    The number leaves room for sums, products and a third power in float32. No gradient passes there.
+    """
+    return values.clamp_min(max(-1e12, torch.finfo(values.dtype).min))

@@ -12,9 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xentlab.losses.contract import Limit, as_distribution, loss
-from xentlab.losses.likelihood import log_likelihood, log_odds
+from xentlab.losses.contract import Limit, as_distribution, loss, of_truth
+from xentlab.losses.likelihood import focal_terms, log_likelihood
 from xentlab.schema import Range
+
+# PyTorch counts its -100 as a value of 0 in every mean of ours; with this in its place it is refused like any other.
+_NO_CLASS = -(2**40)
 
 
 @loss(family="cross_entropy", link="softmax", reference="Shannon 1948", shift_invariant=True, proper=True)
@@ -28,7 +31,9 @@ def ce(logits: Tensor, target: Tensor) -> Tensor:
     Returns:
         [N] or [N, H, W], in nats, >= 0.
     """
-    return F.cross_entropy(logits, target if target.is_floating_point() else target.long(), reduction="none")
+    if target.is_floating_point():
+        return -log_likelihood(logits, target)[0]
+    return F.cross_entropy(logits, target.long(), reduction="none", ignore_index=_NO_CLASS)
 
 
 @loss(
@@ -74,19 +79,19 @@ def custom_ce(
     """
     # A number that is neutral costs nothing; a tensor (knobs of a stack) is always computed. Equal by law.
     scaled = logits if _is(temperature, 1.0) else logits / temperature
-    log_base = torch.log(base) if isinstance(base, Tensor) else math.log(base)
+    # In a stack, a base that became 1 stands for the smallest number above.
+    log_base = torch.log(base).clamp_min(torch.finfo(base.dtype).eps) if isinstance(base, Tensor) else math.log(base)
     if _is(gamma, 0.0) and _is(epsilon, 0.0):
         log_true, log_q = log_likelihood(scaled, target)
         if not _is(smoothing, 0.0):
-            log_true = (1.0 - smoothing) * log_true + smoothing * log_q.mean(1)
+            # A masked class has no share.
+            log_true = (1.0 - smoothing) * log_true + smoothing * log_q.masked_fill(log_q == -torch.inf, 0.0).mean(1)
         values = -log_true / log_base
-    elif _is(smoothing, 0.0) and not target.is_floating_point():
-        odds = log_odds(scaled, target)
-        values = _focal_term(F.logsigmoid(odds), F.logsigmoid(-odds), gamma, epsilon, log_base)
     else:
-        log_q = torch.log_softmax(scaled, dim=1)
-        truth = (1.0 - smoothing) * as_distribution(target, logits) + smoothing / logits.shape[1]
-        values = (truth * _focal_term(log_q, log_complement(scaled, log_q), gamma, epsilon, log_base)).sum(1)
+        if not _is(smoothing, 0.0):
+            target = (1.0 - smoothing) * as_distribution(target, logits) + smoothing / logits.shape[1]
+        truth, log_q, log_rest = focal_terms(scaled, target)
+        values = (truth * _focal_term(log_q, log_rest, gamma, epsilon, log_base)).sum(1)
     if _is(z_weight, 0.0):
         return values
     return values + z_weight * torch.logsumexp(scaled, dim=1).square()
@@ -116,9 +121,7 @@ def label_smoothing(
 
     Reference: Szegedy et al., Rethinking the inception architecture for computer vision, 2016.
     """
-    log_q = F.log_softmax(logits, dim=1)
-    truth = as_distribution(target, logits)
-    return -(1.0 - smoothing) * (truth * log_q).sum(1) - smoothing * log_q.mean(1)
+    return custom_ce(logits, target, smoothing=smoothing)
 
 
 @loss(
@@ -170,8 +173,8 @@ def poly1(logits: Tensor, target: Tensor, *, epsilon: Annotated[float, Range(-1,
 
     Reference: Leng et al., PolyLoss: a polynomial expansion perspective of classification loss functions, 2022.
     """
-    log_q = F.log_softmax(logits, dim=1)
-    return (as_distribution(target, logits) * (-log_q - epsilon * torch.expm1(log_q))).sum(1)
+    truth, log_q = of_truth(target, logits, F.log_softmax(logits, dim=1))
+    return (truth * (-log_q - epsilon * torch.expm1(log_q))).sum(1)
 
 
 @loss(
@@ -196,11 +199,12 @@ def taylor_ce(logits: Tensor, target: Tensor, *, order: Annotated[int, Range(1, 
 
     Reference: Feng et al., Can cross entropy loss be robust to label noise?, 2020.
     """
-    rest = -torch.expm1(F.log_softmax(logits, dim=1))
+    truth, log_q = of_truth(target, logits, F.log_softmax(logits, dim=1))
+    rest = -torch.expm1(log_q)
     series = torch.full_like(rest, 1.0 / order)
     for k in range(order - 1, 0, -1):
         series = 1.0 / k + rest * series
-    return (as_distribution(target, logits) * rest * series).sum(1)
+    return (truth * rest * series).sum(1)
 
 
 @loss(
@@ -251,8 +255,10 @@ def logit_norm(
 
     Reference: Wei et al., Mitigating neural network overconfidence with logit normalization, 2022.
     """
-    length = torch.linalg.vector_norm(logits, dim=1, keepdim=True)
-    return ce(logits / (temperature * (length + 1e-7)), target)
+    masked = logits == -torch.inf
+    present = logits.masked_fill(masked, 0.0)
+    length = torch.linalg.vector_norm(present, dim=1, keepdim=True)
+    return ce((present / (temperature * (length + 1e-7))).masked_fill(masked, -torch.inf), target)
 
 
 def _focal_term(
@@ -265,16 +271,3 @@ def _focal_term(
 def _is(knob: float | Tensor, neutral: float) -> bool:
     """Whether a knob is a plain number equal to `neutral`; a tensor never is, whatever it holds."""
     return not isinstance(knob, Tensor) and knob == neutral
-
-
-def log_complement(logits: Tensor, log_probs: Tensor) -> Tensor:
-    """`log(1 - softmax(z)_c)` for every class, shaped like `logits` [N, C, ...], exact where a probability rounds to 1.
-
-    Only the largest class can come close to certainty; its complement is the log-sum-exp of the others. For the rest
-    `log1p(-p)` is safe. The naive form has NaN gradients at certainty.
-    """
-    largest = torch.zeros_like(logits, dtype=torch.bool).scatter(1, logits.max(1, keepdim=True).indices, True)
-    others = torch.logsumexp(log_probs.masked_fill(largest, -torch.inf), dim=1, keepdim=True)
-    # No second probability passes 1/2; bfloat16 alone could round one to 1, whose complement has no logarithm.
-    probs = torch.exp(log_probs.masked_fill(largest, -torch.inf)).clamp_max(0.75)
-    return torch.where(largest, others, torch.log1p(-probs))

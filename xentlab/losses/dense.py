@@ -178,15 +178,14 @@ def overlap(logits: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tens
 
 def maps(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Probabilities and truth, each [N, C, pixels]."""
-    shape = (*logits.shape[:2], -1)
-    return torch.softmax(logits, dim=1).reshape(shape), as_distribution(target, logits).reshape(shape)
+    return torch.softmax(logits, dim=1).flatten(2), as_distribution(target, logits).flatten(2)
 
 
 def weighed_area(values: Tensor, weight: Tensor | None) -> Tensor:
     """The weighted sum over pixels [N, C] of `values` [N, C, pixels]."""
     if weight is None:
         return values.sum(2)
-    return (values * weight.to(values.dtype).reshape(len(values), 1, -1)).sum(2)
+    return (values * weight.to(values.dtype).flatten(1).unsqueeze(1)).sum(2)
 
 
 def ratio(part: Tensor, whole: Tensor) -> Tensor:

@@ -188,7 +188,7 @@ def cauchy_schwarz(logits: Tensor, target: Tensor) -> Tensor:
     log_overlap = torch.logsumexp(log_p + torch.log(truth), dim=1)
     log_norms = 0.5 * (torch.logsumexp(2.0 * log_p, dim=1) + torch.log(truth.square().sum(1)))
     divergence = log_norms - log_overlap
-    return torch.where(has_mass.squeeze(1), divergence, torch.zeros_like(divergence))
+    return torch.where(has_mass.squeeze(1), divergence, 0.0 * divergence)
 
 
 @loss(

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xentlab.losses.contract import Limit, as_distribution, loss
+from xentlab.losses.contract import Limit, as_distribution, bounded, fitting, loss, of_truth
+from xentlab.losses.likelihood import log_sum_of_others
 from xentlab.schema import Range
 
 
@@ -40,8 +41,8 @@ def kl(logits: Tensor, target: Tensor) -> Tensor:
 
     Reference: Kullback & Leibler, On information and sufficiency, 1951.
     """
-    truth = as_distribution(target, logits)
-    return (truth * (_safe_log(truth) - F.log_softmax(logits, dim=1))).sum(1)
+    truth, log_q = of_truth(target, logits, F.log_softmax(logits, dim=1))
+    return (truth * (_safe_log(truth) - log_q)).sum(1)
 
 
 @loss(
@@ -73,12 +74,26 @@ def js(
 
     Reference: Englesson & Azizpour, Generalized Jensen-Shannon divergence loss for learning with noisy labels, 2021.
     """
-    q = torch.softmax(logits, dim=1)
-    truth = as_distribution(target, logits)
-    weight = torch.as_tensor(pi, dtype=logits.dtype, device=logits.device)
-    from_truth = _divergence(truth, (1.0 - weight) * (q - truth))
-    from_prediction = _divergence(q, weight * (truth - q))
-    return -(weight * from_truth / (1.0 - weight) + from_prediction) / torch.log1p(-weight)
+    # float16 has no number near 0, and float32 none near 1: what pi leaves of it is formed in float64.
+    log_q = F.log_softmax(logits, dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))
+    exact = torch.as_tensor(pi, dtype=torch.float64, device=logits.device)
+    if isinstance(pi, Tensor):
+        # In a stack, 1 stands for the largest number below.
+        exact = exact.clamp_max(1.0 - torch.finfo(log_q.dtype).eps / 2.0)
+    weight, rest, log_rest = (x.to(log_q.dtype) for x in (exact, 1.0 - exact, torch.log1p(-exact)))
+    if target.is_floating_point():
+        q, truth = torch.exp(log_q), as_distribution(target, log_q)
+        from_truth = _divergence(truth, q, rest, torch.log(weight))
+        from_prediction = _divergence(q, truth, weight, log_rest)
+    else:
+        # All classes but the true one share one ratio of q and m.
+        _, log_true = of_truth(target, log_q, log_q)
+        q, others = torch.exp(log_true.squeeze(1)), -torch.expm1(log_true.squeeze(1))
+        likely = torch.log1p(-rest * others.clamp_max(0.5))
+        from_truth = -torch.where(others < 0.5, likely, torch.log(weight + rest * q))
+        excess = (exact + torch.log1p(-exact)).to(log_q.dtype)
+        from_prediction = _terms(q, weight * others) - others * excess
+    return (-(weight * from_truth / rest + from_prediction) / log_rest).to(logits.dtype)
 
 
 @loss(
@@ -114,6 +129,9 @@ def tsallis(
     estimation by minimising a density power divergence, 1998.
     """
     beta = alpha - 1.0
+    if isinstance(beta, Tensor):
+        # In a stack, 1 stands for the smallest number above.
+        beta = beta.clamp_min(torch.finfo(beta.dtype).eps)
     log_q = F.log_softmax(logits, dim=1)
     truth = as_distribution(target, logits)
     gained = (torch.expm1(beta * _safe_log(truth)) - torch.expm1(beta * log_q)) / beta
@@ -146,13 +164,21 @@ def topk_ce(logits: Tensor, target: Tensor, *, k: Annotated[int, Range(1, None)]
 
     Reference: Lapin, Hein & Schiele, Loss functions for top-k error: analysis and insights, 2016.
     """
-    k = min(k, logits.shape[1] - 1)
+    k = max(min(k, logits.shape[1] - 1), 1)
+    if not target.is_floating_point():
+        # The strongest rivals are forgiven; among the others the true class competes as in `ce`.
+        true = fitting(target, logits).unsqueeze(1)
+        forgiven = logits.scatter(1, true, -torch.inf).topk(k - 1, dim=1)
+        odds = logits.gather(1, true) - log_sum_of_others(logits, torch.cat([true, forgiven.indices], 1))
+        # NaN counts as the largest number, and is not forgiven.
+        return -F.logsigmoid(odds.masked_fill(forgiven.values.isnan().any(1, keepdim=True), torch.nan)).squeeze(1)
+    logits = bounded(logits)
     strongest = logits.topk(k, dim=1).indices
     nothing = torch.zeros_like(logits, dtype=torch.bool)
     first = nothing.scatter(1, strongest, True)
     before = nothing.scatter(1, strongest[:, : k - 1], True)
     # A class among the first k competes with those behind them; any other with all from rank k on, itself included.
-    behind = torch.logsumexp(logits.masked_fill(first, -torch.inf), dim=1, keepdim=True)
+    behind = log_sum_of_others(logits, strongest)
     from_k = torch.logsumexp(logits.masked_fill(before, -torch.inf), dim=1, keepdim=True)
     values = torch.where(first, -F.logsigmoid(logits - behind), from_k - logits)
     return (as_distribution(target, logits) * values).sum(1)
@@ -163,13 +189,20 @@ def _safe_log(probs: Tensor) -> Tensor:
     return torch.log(torch.where(probs > 0, probs, 1.0))
 
 
-def _divergence(probs: Tensor, step: Tensor) -> Tensor:
-    """`KL(p || p + step)` over axis 1 for a `step` that sums to 0; each class's term is >= 0 in rounding, too.
+def _divergence(probs: Tensor, other: Tensor, share: Tensor, log_own: Tensor) -> Tensor:
+    """`KL(p || m)` over axis 1 for the mixture `m = p + share (other - p)`, with `log_own = log(1 - share)`."""
+    step = share * (other - probs)
+    # Where the other is 0 the ratio is known; what is left of 1 would round.
+    return torch.where((other == 0) & (probs > 0), -probs * (share + log_own), _terms(probs, step)).sum(1)
 
-    The terms are `p (u - log(1 + u))` with `u = step / p`: exact for small steps, and `step` itself where p is 0.
+
+def _terms(probs: Tensor, step: Tensor) -> Tensor:
+    """`p (u - log(1 + u))` with `u = step / p`, each class's term of `KL(p || p + step)` for steps that sum to 0: >= 0.
+
+    Exact for small steps, and `step` itself where p is 0.
     """
     # Below the floor p log p vanishes beside any value; a smaller one would overflow in the gradient. The ratio can
     # only round to -1, where a mixture's weight rounds to 1.
     floor, eps = torch.finfo(probs.dtype).tiny ** 0.4, torch.finfo(probs.dtype).eps
     ratio = (step / probs.clamp_min(floor)).clamp_min(eps - 1.0)
-    return torch.where(probs > floor, probs * (ratio - torch.log1p(ratio)), step).sum(1)
+    return torch.where(probs > floor, probs * (ratio - torch.log1p(ratio)), step)

@@ -10,7 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from xentlab.losses.contract import bounded, fitting, of_truth
 
 
 def log_likelihood(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -26,16 +29,17 @@ def log_likelihood(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: the target does not fit the logits.
     """
-    return _LogLikelihood.apply(logits, _fitting(logits, target))
+    return _LogLikelihood.apply(logits, fitting(target, logits))
 
 
 def log_odds(logits: Tensor, target: Tensor) -> Tensor:
     """`log(q_y / (1 - q_y))` of each element's true class y, with `q = softmax(z)`: `z_y - log sum_{c != y} exp(z_c)`.
 
     Its log-sigmoid is `log q_y`, and that of its negative `log(1 - q_y)`, exact where a probability rounds to 0 or 1.
+    Where no other class is left, it is a large number.
 
     Args:
-        logits: [N, C] or [N, C, ...], C >= 2.
+        logits: [N, C] or [N, C, ...].
         target: int64 class indices [N] or [N, ...].
 
     Returns:
@@ -44,17 +48,37 @@ def log_odds(logits: Tensor, target: Tensor) -> Tensor:
     Raises:
         ValueError: the target does not fit the logits.
     """
-    true = _fitting(logits, target).unsqueeze(1)
-    others = torch.logsumexp(logits.scatter(1, true, -torch.inf), dim=1)
-    return logits.gather(1, true).squeeze(1) - others
+    true = fitting(target, logits).unsqueeze(1)
+    return logits.gather(1, true).squeeze(1) - log_sum_of_others(logits, true).squeeze(1)
 
 
-def _fitting(logits: Tensor, target: Tensor) -> Tensor:
-    """The target, refused where it does not fit: gathering and broadcasting would make numbers of it."""
-    wanted = logits.shape if target.is_floating_point() else (len(logits), *logits.shape[2:])
-    if target.shape != wanted:
-        raise ValueError(f"the target of logits {list(logits.shape)} must be {list(wanted)}, got {list(target.shape)}.")
-    return target if target.is_floating_point() else target.long()
+def log_sum_of_others(logits: Tensor, index: Tensor) -> Tensor:
+    """`log sum_c exp(z_c)` over all classes but those of `index` [N, K, ...]: [N, 1, ...]."""
+    # Over no class a large negative number: -inf has a NaN gradient where it is all there is.
+    return torch.logsumexp(logits.scatter(1, index, max(-1e12, torch.finfo(logits.dtype).min)), dim=1, keepdim=True)
+
+
+def focal_terms(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Each class's share of the truth, and there `log q_c` and `log(1 - q_c)` with `q = softmax(z)`: see `of_truth`."""
+    if not target.is_floating_point():
+        odds = log_odds(logits, target).unsqueeze(1)
+        return logits.new_ones(()), F.logsigmoid(odds), F.logsigmoid(-odds)
+    log_q = F.log_softmax(logits, dim=1)
+    return of_truth(target, logits, log_q, log_complement(logits, log_q))  # type: ignore[return-value]
+
+
+def log_complement(logits: Tensor, log_probs: Tensor) -> Tensor:
+    """`log(1 - softmax(z)_c)` for every class, shaped like `logits` [N, C, ...], exact where a probability rounds to 1.
+
+    Only the largest class can come close to certainty; its complement is the log-sum-exp of the others. For the rest
+    `log1p(-p)` is safe. The naive form has NaN gradients at certainty.
+    """
+    top = logits.max(1, keepdim=True).indices
+    largest = torch.zeros_like(logits, dtype=torch.bool).scatter(1, top, True)
+    others = log_sum_of_others(log_probs, top)
+    # No second probability passes 1/2; bfloat16 alone could round one to 1, whose complement has no logarithm.
+    probs = torch.exp(log_probs.masked_fill(largest, -torch.inf)).clamp_max(0.75)
+    return torch.where(largest, others, torch.log1p(-probs))
 
 
 class _LogLikelihood(torch.autograd.Function):
@@ -62,7 +86,7 @@ class _LogLikelihood(torch.autograd.Function):
     def forward(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         log_q = torch.log_softmax(logits, dim=1)
         if target.is_floating_point():
-            return (log_q * target).sum(1), log_q
+            return (bounded(log_q) * target).sum(1), log_q
         return log_q.gather(1, target.unsqueeze(1)).squeeze(1), log_q
 
     @staticmethod

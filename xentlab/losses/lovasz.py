@@ -38,7 +38,7 @@ def lovasz_softmax(
     """
     probs, truth = maps(logits, target)
     errors = (truth - probs).abs()
-    pixels = torch.ones_like(errors[:, :1]) if weight is None else weight.to(errors.dtype).reshape(len(errors), 1, -1)
+    pixels = torch.ones_like(errors[:, :1]) if weight is None else weight.to(errors.dtype).flatten(1).unsqueeze(1)
     slopes = _jaccard_slopes(errors.detach(), truth, pixels.expand_as(truth))
     return class_mean((errors * slopes).sum(2), weighed_area(truth, weight), classes)
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xentlab.losses.contract import Limit, as_distribution, loss
+from xentlab.losses.contract import Limit, as_distribution, bounded, fitting, loss
 from xentlab.losses.cross_entropy import ce
 from xentlab.schema import Range
 
@@ -47,6 +47,11 @@ def hinge(logits: Tensor, target: Tensor, *, margin: Margin = 1.0) -> Tensor:
 
     Reference: Crammer & Singer, On the algorithmic implementation of multiclass kernel-based vector machines, 2001.
     """
+    if not target.is_floating_point():
+        true = fitting(target, logits).unsqueeze(1)
+        rival = logits.scatter(1, true, -torch.inf).amax(1, keepdim=True)
+        return F.relu(margin + rival - logits.gather(1, true)).squeeze(1)
+    logits = bounded(logits)
     best, at = logits.max(1, keepdim=True)
     leads = torch.zeros_like(logits, dtype=torch.bool).scatter(1, at, True)
     second = logits.masked_fill(leads, -torch.inf).amax(1, keepdim=True)
@@ -86,6 +91,7 @@ def multi_margin(logits: Tensor, target: Tensor, *, margin: Margin = 1.0) -> Ten
         return ((1.0 - truth) * F.relu(margin + (logits - leader))).sum(1)
     size = logits.shape[1]
     itself = torch.eye(size, dtype=torch.bool, device=logits.device).reshape(size, size, *[1] * (logits.ndim - 2))
+    logits = bounded(logits)
     pairs = F.relu(margin + (logits.unsqueeze(1) - logits.unsqueeze(2))).masked_fill(itself, 0.0)
     return (truth * pairs.sum(2)).sum(1)
 
@@ -149,7 +155,7 @@ def cubed_hinge(logits: Tensor, target: Tensor, *, margin: Margin = 0.5) -> Tens
 
 def _one_vs_rest(logits: Tensor, target: Tensor, margin: float, power: int) -> Tensor:
     """The hinge of every class's yes-or-no question to a power, summed over classes: [N] or [N, H, W]."""
-    truth = as_distribution(target, logits)
+    truth, logits = as_distribution(target, logits), bounded(logits)
     labels, others = F.relu(margin - logits) ** power, F.relu(margin + logits) ** power
     return (truth * labels + (1.0 - truth) * others).sum(1)
 
@@ -187,5 +193,5 @@ def margin_smoothing(
     Reference: Liu, Ben Ayed, Galdran & Dolz, The devil is in the margin: Margin-based label smoothing for network
     calibration, 2022.
     """
-    excess = F.relu(logits.amax(1, keepdim=True) - logits - margin)
+    excess = F.relu(logits.amax(1, keepdim=True) - logits - margin).masked_fill(logits == -torch.inf, 0.0)
     return ce(logits, target) + penalty * excess.sum(1)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xentlab.losses.binary import bce
-from xentlab.losses.contract import Limit, as_distribution, loss
+from xentlab.losses.contract import Limit, as_distribution, bounded, loss
 from xentlab.schema import Range
 
 
@@ -49,7 +49,7 @@ def focal_bce(
 
     Reference: Lin, Goyal, Girshick, He & Dollar, Focal loss for dense object detection, 2017.
     """
-    truth = as_distribution(target, logits)
+    truth, logits = as_distribution(target, logits), bounded(logits)
     log_yes, log_no = F.logsigmoid(logits), F.logsigmoid(-logits)
     positive = -alpha * truth * torch.exp(gamma * log_no) * log_yes
     negative = -(1.0 - alpha) * (1.0 - truth) * torch.exp(gamma * log_yes) * log_no
@@ -93,7 +93,7 @@ def asl(
     Reference: Ridnik, Ben-Baruch, Zamir, Noy, Friedman, Protter & Zelnik-Manor, Asymmetric loss for multi-label
     classification, 2021.
     """
-    truth = as_distribution(target, logits)
+    truth, logits = as_distribution(target, logits), bounded(logits)
     log_yes, log_no = F.logsigmoid(logits), F.logsigmoid(-logits)
     positive = -torch.exp(gamma_pos * log_no) * log_yes
     shifted = torch.exp(log_yes) - clip
@@ -124,7 +124,7 @@ def zlpr(logits: Tensor, target: Tensor) -> Tensor:
 
     Reference: Su, Zhu, Murtadha, Pan, Wen & Liu, ZLPR: A novel loss for multi-label classification, 2022.
     """
-    truth = as_distribution(target, logits)
+    truth, logits = as_distribution(target, logits), bounded(logits)
     zero = torch.zeros_like(logits[:, :1])
     labels = torch.cat([zero, torch.log(truth) - logits], dim=1)
     others = torch.cat([zero, torch.log(1.0 - truth) + logits], dim=1)
@@ -186,7 +186,7 @@ def hill(
     Reference: Zhang, Cheng, Huang, Wen, Feng, Li & Guo, Simple and robust loss design for multi-label learning with
     missing labels, 2021.
     """
-    truth = as_distribution(target, logits)
+    truth, logits = as_distribution(target, logits), bounded(logits)
     probs = torch.sigmoid(logits)
     positive = -torch.exp(gamma * F.logsigmoid(margin - logits)) * F.logsigmoid(logits - margin)
     negative = (lam - probs) * probs.square()
@@ -253,4 +253,5 @@ def sigmoid_f1(
     labels = truth.sum(1)
     labelled = labels > 0
     total = torch.where(labelled, labels + chosen.sum(1), torch.ones_like(labels))
-    return torch.where(labelled, wrong / total, torch.ones_like(labels))
+    # 0 times what is wrong keeps its NaN.
+    return torch.where(labelled, wrong / total, 1.0 + 0.0 * wrong)

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xentlab.losses.contract import Limit, as_distribution, loss
-from xentlab.losses.cross_entropy import ce, log_complement
+from xentlab.losses.contract import Limit, loss, of_truth
+from xentlab.losses.cross_entropy import ce
+from xentlab.losses.likelihood import focal_terms, log_odds
 from xentlab.schema import Range
 
 
@@ -87,10 +88,14 @@ def ldam(
     counts = _per_class(class_counts, logits)
     margins = (max_margin * torch.exp(0.25 * (counts.amin().log() - counts.log()))).to(logits.dtype)
     scaled = scale * logits
-    log_q = F.log_softmax(scaled, dim=1)
-    # log sum_{j != c} exp(scale (z_j - z_c)) is log(1 - q_c) - log q_c: the normaliser cancels.
-    against = log_complement(scaled, log_q) - log_q + scale * margins
-    return -(as_distribution(target, logits) * F.logsigmoid(-against)).sum(1)
+    if target.is_floating_point():
+        # log sum_{j != c} exp(scale (z_j - z_c)) is log(1 - q_c) - log q_c: the normaliser cancels.
+        truth, log_q, log_rest = focal_terms(scaled, target)
+        odds = log_q - log_rest
+    else:
+        truth, margins = of_truth(target, logits, margins.expand_as(logits))
+        odds = log_odds(scaled, target).unsqueeze(1)
+    return -(truth * F.logsigmoid(odds - scale * margins)).sum(1)
 
 
 @loss(
@@ -127,11 +132,15 @@ def class_balanced(
     Reference: Cui et al., Class-balanced loss based on effective number of samples, 2019.
     """
     counts = _per_class(class_counts, logits)
-    log_beta = torch.log(torch.as_tensor(beta, dtype=counts.dtype, device=counts.device))
-    weights = -1.0 / torch.expm1(counts * log_beta)
+    # In float64: float32 has no number between 1 - 6e-8 and 1. A stack's beta that became 1 weighs by 1 / n, the limit.
+    log_beta = torch.log(torch.as_tensor(beta, dtype=torch.float64, device=counts.device))
+    exponent = torch.where(log_beta < 0.0, counts * log_beta, -1.0)
+    weights = torch.where(log_beta < 0.0, -1.0 / torch.expm1(exponent), 1.0 / counts).to(counts.dtype)
     occurs = (class_counts > 0).reshape(counts.shape).to(counts.dtype)
     weights = weights * occurs.sum() / (weights * occurs).sum()
-    return -(as_distribution(target, logits) * weights.to(logits.dtype) * F.log_softmax(logits, dim=1)).sum(1)
+    every = weights.to(logits.dtype).expand_as(logits)
+    truth, weight, log_q = of_truth(target, logits, every, F.log_softmax(logits, dim=1))
+    return -(truth * weight * log_q).sum(1)
 
 
 def _per_class(class_counts: Tensor, logits: Tensor) -> Tensor:

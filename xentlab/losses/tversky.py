@@ -137,7 +137,7 @@ def focal_tversky(
     """
     terms, area = _tversky(logits, target, weight, alpha, beta, smooth)
     # At a perfect class the power's slope is infinite where the loss has reached its minimum: none is wanted there.
-    wrong = terms > 0
+    wrong = ~(terms <= 0)  # NaN is
     focused = torch.where(wrong, torch.where(wrong, terms, 1.0).pow(1.0 / gamma), 0.0)
     return class_mean(focused, area, classes)
 

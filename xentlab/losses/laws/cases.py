@@ -88,7 +88,7 @@ def spread(subject: Subject, rows: Tensor) -> Tensor:
 
 def extremes(subject: Subject, dtype: torch.dtype, *, largest: float) -> Iterator[Case]:
     """Logits at ties, at certainty and at +-`largest`, each under every true class, in batches of one class count."""
-    for classes in (2, 3):
+    for classes in (1, 2, 3):
         eye = torch.eye(classes, dtype=torch.float64)
         rows = [torch.zeros(classes, dtype=torch.float64)]
         for size in (30.0, 200.0, largest):

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from xentlab.losses.laws.cases import Case, cases, draw_knob, extremes, float_knobs, kinds, one_true, space, spread
 from xentlab.losses.laws.contract import Counterexample, Finding, LossError, Skipped, Subject, sentence
+from xentlab.schema import Knob
 
 _LARGEST = 1e4
+_CLOSE = 1e-9
 
 
 def shape(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
@@ -30,15 +32,67 @@ def shape(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> F
             return Counterexample(message, logits, target)
         if values.dtype != dtype:
             return Counterexample(f"values in {_word(values.dtype)} for logits in {_word(dtype)}", logits, target)
+        if target.is_floating_point() and subject.declared:
+            found = subject.values(logits, target.double()).dtype
+            if found != dtype:
+                message = f"values in {_word(found)} for logits in {_word(dtype)} and a target in float64"
+                return Counterexample(message, logits, target)
     return None
 
 
-def finite(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:  # noqa: ARG001
-    """Value and gradient are finite at ties, at certainty and at logits of +-1e4."""
+def finite(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+    """Value and gradient are finite at ties, at certainty and at logits of +-1e4; of one class and none too."""
     for case in extremes(subject, dtype, largest=_LARGEST):
         found = _first_infinite(subject, case)
         if found is not None:
             return found
+    for case in cases(subject, dtype, generator, sizes=((2, 3),)):
+        values, _ = subject.gradient(case.logits[:0], case.target[:0])
+        if len(values):
+            return Counterexample(f"an empty batch has values of shape {list(values.shape)}")
+    return None
+
+
+def nan(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+    """NaN in the logits of an element (of an image, for a loss of images) is NaN in its value, whichever is true."""
+    for case in cases(subject, dtype, generator):
+        classes = case.logits.shape[1]
+        alike = torch.zeros_like(case.logits[:, 0], dtype=torch.int64)
+        targets = [case.target, *(one_true(subject, alike + c, classes, dtype) for c in range(classes))]
+        for at in range(classes):
+            logits = case.logits.clone()
+            logits[:, at] = torch.nan
+            for target in targets:
+                values = subject.values(logits, target)
+                if not bool(values.isnan().all()):
+                    number = float(values[~values.isnan()][0])
+                    return Counterexample(f"value {number:g}, not nan,", logits, target)
+    return None
+
+
+def masked(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+    """A class masked by -inf that is never the true one leaves value and gradient finite, and gets no gradient."""
+    if subject.link == "identity":
+        return Skipped("its outputs are no logits, among which -inf could mask a class")
+    for case in cases(subject, dtype, generator, sizes=((1, 2), (2, 3), (3, 5))):
+        classes = case.logits.shape[1]
+        for at in range(classes):
+            logits = case.logits.clone()
+            logits[:, at] = -torch.inf
+            if case.target.is_floating_point():
+                target = case.target.clone()
+                target[:, at] = 0.0
+                if subject.task != "multilabel" or subject.bound.as_distribution:
+                    left = target.sum(1, keepdim=True)
+                    target = torch.where(left > 0, target / left.clamp_min(1e-9), 1.0 / (classes - 1))
+                    target[:, at] = 0.0
+            else:
+                target = torch.where(case.target == at, (at + 1) % classes, case.target)
+            found = _first_infinite(subject, Case(logits, target))
+            if found is not None:
+                return found
+            if bool((subject.gradient(logits, target)[1][:, at] != 0).any()):
+                return Counterexample("a masked class got a gradient", logits, target)
     return None
 
 
@@ -87,7 +141,10 @@ def pure(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Fi
 
 
 def knob_ranges(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
-    """Value and gradient are finite for knobs anywhere in their declared ranges, each alone and all at once."""
+    """Value and gradient are finite for knobs anywhere in their declared ranges, each alone and all at once.
+
+    Just inside a bound that is itself forbidden, too; there as a tensor as well, as in a stack, which may round to it.
+    """
     if not subject.schema:
         return Skipped("it has no knobs")
     batches = []
@@ -96,7 +153,7 @@ def knob_ranges(subject: Subject, dtype: torch.dtype, generator: torch.Generator
     certain = spread(subject, torch.cat([20.0 * torch.eye(2), torch.zeros(1, 2)]).repeat_interleave(2, 0)).to(dtype)
     truth = spread(subject, torch.arange(2).repeat(3))
     batches += [Case(certain, one_true(subject, truth, 2, dtype))]
-    for given in _settings(subject, generator):
+    for given in _settings(subject, generator, dtype):
         for case in batches:
             found = _first_infinite(subject, case, given)
             if found is not None:
@@ -121,6 +178,8 @@ def refusal(subject: Subject, dtype: torch.dtype, generator: torch.Generator) ->
             "two samples in the target": torch.zeros(2, *pixels, dtype=torch.int64),
             "one sample in the target": torch.zeros(1, *pixels, dtype=torch.int64),
             "a class that does not exist": torch.full((3, *pixels), classes),
+            "PyTorch's -100 for nothing": torch.full((3, *pixels), -100),
+            "n-hot labels as whole numbers": torch.ones(3, classes, *pixels, dtype=torch.int64),
         }
         if pixels:
             wrong["one row of pixels in the target"] = torch.zeros(3, 1, pixels[1], dtype=torch.int64)
@@ -145,7 +204,7 @@ def _with_absent_classes(subject: Subject, dtype: torch.dtype, generator: torch.
             yield from (Case(case.logits, torch.full_like(case.target, c)) for c in (0, 1))
 
 
-def _settings(subject: Subject, generator: torch.Generator) -> Iterator[Mapping[str, Any]]:
+def _settings(subject: Subject, generator: torch.Generator, dtype: torch.dtype) -> Iterator[Mapping[str, Any]]:
     """Settings of the knobs: every choice, the bounds that are allowed, random values, and random values together."""
     for name, knob in subject.schema.items():
         options: tuple[Any, ...] = knob.choices or ((False, True) if knob.kind is bool else ())
@@ -155,8 +214,18 @@ def _settings(subject: Subject, generator: torch.Generator) -> Iterator[Mapping[
         bounds = (knob.range.low, knob.range.high) if knob.range is not None else ()
         yield from ({name: float(b)} for b in bounds if b is not None and knob.range is not None and b in knob.range)
         yield from ({name: draw_knob(knob, generator, reach=2.0)} for _ in range(4))
+        for inside in _just_inside(knob):
+            yield from ({name: inside}, {name: torch.tensor(inside, dtype=dtype)})
     if len(ranged) > 1:
         yield from ({n: draw_knob(k, generator, reach=2.0) for n, k in ranged.items()} for _ in range(4))
+
+
+def _just_inside(knob: Knob) -> Iterator[float]:
+    """The numbers next to the bounds that are not allowed themselves."""
+    if knob.range is not None:
+        for bound, step in ((knob.range.low, _CLOSE), (knob.range.high, -_CLOSE)):
+            if bound is not None and bound not in knob.range:
+                yield bound + step
 
 
 def _first_infinite(subject: Subject, case: Case, given: Mapping[str, Any] | None = None) -> Counterexample | None:

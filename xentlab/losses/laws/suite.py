@@ -33,6 +33,8 @@ LAWS: tuple[Law, ...] = tuple(
     for name, function, dtypes in (
         ("shape", numerics.shape, _SINGLE + _DOUBLE),
         ("finite", numerics.finite, _SINGLE + _DOUBLE),
+        ("nan", numerics.nan, _SINGLE),
+        ("masked", numerics.masked, _SINGLE),
         ("autocast", numerics.autocast, _SINGLE),
         ("gradient", numerics.gradient, _DOUBLE),
         ("pure", numerics.pure, _SINGLE + _DOUBLE),
