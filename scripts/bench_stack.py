@@ -115,8 +115,8 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
 def validate(fits: Sequence[Fit]) -> None:
     """What follows each epoch of a trial."""
     for fit in fits:
-        for part, limit in (("train", fit.trials[0].train_sample), ("val", None)):
-            fit.evaluate(part, limit)
+        for part, limit in (("train", fit.rig.trials[0].train_sample), ("val", None)):
+            fit.rig.evaluate(part, limit)
 
 
 class ByHand:
@@ -179,7 +179,7 @@ def measure(row: Row, dataset: Dataset, options: argparse.Namespace, expected: f
         stack = Fit(trials, dataset)
         synchronise(device)
         row.setup = time.perf_counter() - began
-        stack._train(1)  # warm-up
+        stack.train(1)  # warm-up
         validate([stack])
         if device.type == "cuda":
             row.memory_mib = (torch.cuda.max_memory_allocated(device) - before) / MIB
@@ -209,17 +209,17 @@ def alternate(row: Row, stack: Fit, sample: Sequence[Trial], dataset: Dataset, o
     alone = [Fit([trial], dataset) for trial in sample]
     hands = [ByHand(trial, dataset) for trial in sample]
     for fit in alone:
-        fit._train(1)
+        fit.train(1)
     validate(alone)
     train_by_hand(hands)
-    whole, part = steps_of(dataset, options, 1.0), stack.steps_per_epoch
+    whole, part = steps_of(dataset, options, 1.0), stack.rig.steps_per_epoch
     scale = {"stacked": whole / part, "one by one": whole / part * row.trials / len(sample)}
     scale |= {"by hand": scale["one by one"], "stacked validation": 1.0, "validation": row.trials / len(sample)}
     row.seconds = {name: [] for name in scale}
     for turn in range(options.repeats):
         work: dict[str, Callable[[], object]] = {
-            "stacked": lambda epoch=turn + 2: stack._train(epoch),  # type: ignore[misc]
-            "one by one": lambda epoch=turn + 2: [fit._train(epoch) for fit in alone],  # type: ignore[misc]
+            "stacked": lambda epoch=turn + 2: stack.train(epoch),  # type: ignore[misc]
+            "one by one": lambda epoch=turn + 2: [fit.train(epoch) for fit in alone],  # type: ignore[misc]
             "by hand": lambda: train_by_hand(hands),
             "stacked validation": lambda: validate([stack]),
             "validation": lambda: validate(alone),

@@ -88,7 +88,7 @@ def main() -> None:
     data = dataset()
     trial = prepare(config(options.model, options.batch_size, options.device))
     fit = Fit([trial], data)
-    train = fit.batches._index["train"][0].cpu()
+    train = fit.rig.batches._index["train"][0].cpu()
     seed = generator(0, "weights").initial_seed()
 
     def model_and_optimizer() -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -122,7 +122,7 @@ def main() -> None:
             total += loss.item()
 
     epochs = iter(range(1, 1000))
-    runs: dict[str, Callable[[], None]] = {"xentlab": lambda: fit._train(next(epochs)), "by hand": by_hand}  # type: ignore[dict-item]
+    runs: dict[str, Callable[[], None]] = {"xentlab": lambda: fit.train(next(epochs)), "by hand": by_hand}  # type: ignore[dict-item]
     if not options.without_loader:
         loader = torch.utils.data.DataLoader(as_torchvision(data, train), batch_size=options.batch_size, shuffle=True)
         runs["DataLoader"] = with_loader

@@ -82,18 +82,18 @@ def test_taking_rows_takes_all_that_they_have_come_to() -> None:
     fit = Fit(trials(), trials()[0].dataset())
     next(iter(fit.epochs()))
     part = fit.take([0, 3])
-    assert [t.optimizer.keywords["lr"] for t in part.trials] == [0.02, 0.1]
-    assert torch.equal(part.state.params, fit.state.params[[0, 3]])
-    assert part.best_value == [fit.best_value[0], fit.best_value[3]]
-    assert part.done == 1
+    assert [t.optimizer.keywords["lr"] for t in part.rig.trials] == [0.02, 0.1]
+    assert torch.equal(part.rig.state.params, fit.rig.state.params[[0, 3]])
+    assert part.history.best == [fit.history.best[0], fit.history.best[3]]
+    assert part.history.done == 1
 
 
 def test_a_trial_that_falls_back_to_a_constant_answer_is_stuck() -> None:
     fit = Fit([trials()[0]], trials()[0].dataset())
     list(fit.epochs())
     assert not fit.finish()[0].stuck
-    fit.state.params.zero_()
-    fit.trainer = fit.trainer.__class__(epochs=6)
-    fit.lifts[0]._rates = [0.0] * 10_000
+    fit.rig.state.params.zero_()
+    fit.rig.trainer = fit.rig.trainer.__class__(epochs=6)
+    fit.rig.lifts[0]._rates = [0.0] * 10_000
     list(fit.epochs())
     assert fit.finish()[0].stuck, "its best epoch was good, its last is not"

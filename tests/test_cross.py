@@ -12,7 +12,7 @@ import torch
 from support import compose_train, small_digits
 
 from xentlab.data import multilabel_synthetic
-from xentlab.train import Fit, Trial, prepare, under_losses
+from xentlab.train import Fit, Rig, Trial, prepare, under_losses
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -38,7 +38,7 @@ def test_values_are_those_of_the_losses_on_the_test_logits(lift: str) -> None:
     found = under_losses(trials, dataset, weights, yardsticks)
     inputs, target = dataset.inputs[400:440].double() * dataset.scale, dataset.targets[400:440].long()
     for row, kept in enumerate(weights):
-        module = Fit(trials[:1], dataset).module
+        module = Rig(trials[:1], dataset).module
         module.load_state_dict(kept)
         with torch.no_grad():
             logits = module.eval()(inputs)
@@ -58,10 +58,10 @@ def test_examples_without_labels_weigh_nothing_under_cross_entropy() -> None:
     found = under_losses(trials, dataset, weights, {"ce": _trials("ce", *options)})
     for row, kept in enumerate(weights):
         fit = Fit(trials[row : row + 1], dataset)
-        fit.module.load_state_dict(kept)
-        places = fit.batches.examples(slice(0, 1), "test")
+        fit.rig.module.load_state_dict(kept)
+        places = fit.rig.batches.examples(slice(0, 1), "test")
         with torch.no_grad():
-            logits = fit.module.eval()(dataset.inputs[places].double())
+            logits = fit.rig.module.eval()(dataset.inputs[places].double())
         target = dataset.targets[places].double()
         labelled = target.sum(1) > 0
         assert not labelled.all()

@@ -68,12 +68,12 @@ def test_one_hot_soft_targets_are_the_labels(tmp_path: Path, lift: str, options:
     soft = softened(file, hard, torch.nn.functional.one_hot(hard.targets[TRAIN].long(), 10))
     fits = [fit_of(d, f, f"trainer.lift={lift}", *options) for d, f in ((hard, None), (soft, file))]
     told = [[epoch.metrics for epoch in fit.epochs()] for fit in fits]
-    assert fits[0].lift == fits[1].lift == lift
+    assert fits[0].rig.lift == fits[1].rig.lift == lift
     for labels, answers in zip(*told, strict=True):
         for name in labels:
             if not name.startswith("speed/"):
                 np.testing.assert_allclose(answers[name], labels[name], rtol=1e-9, err_msg=name)  # type: ignore[arg-type]
-    torch.testing.assert_close(fits[1].state.params, fits[0].state.params, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(fits[1].rig.state.params, fits[0].rig.state.params, rtol=1e-9, atol=1e-12)
 
 
 def test_a_batch_has_the_targets_of_its_own_examples_and_the_metrics_keep_the_labels(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_batch_has_the_targets_of_its_own_examples_and_the_metrics_keep_the_la
     targets = 0.9 * wrong + 0.1 * drawn(320)
     fit = fit_of(softened(file, hard, targets), file, "trainer.epochs=20")
     known = {tuple(row.tolist()): place for place, row in enumerate(hard.inputs[TRAIN].flatten(1))}
-    inputs, target = next(fit.batches.training(slice(0, 2), 1, 16))
+    inputs, target = next(fit.rig.batches.training(slice(0, 2), 1, 16))
     places = [known[tuple(x.mul(1 / hard.scale).round().int().tolist())] for x in inputs.flatten(0, 1).flatten(1)]
     assert len(set(places)) > 16
     torch.testing.assert_close(target.flatten(0, 1), targets[places].float().double(), rtol=0, atol=0)

@@ -92,9 +92,9 @@ def _end(dataset: Any, *overrides: str, test: bool = True) -> tuple[Fit, Outcome
 def test_a_trial_on_known_posteriors_reports_them_on_its_own_test_examples() -> None:
     dataset = multilabel_synthetic(samples=200)
     fit, end = _end(dataset, "dataset=multilabel_synthetic", "loss=bce")
-    (lift,) = fit.lifts
+    (lift,) = fit.rig.lifts
     lift.enter()
-    places = fit.batches.examples(lift.rows, "test")
+    places = fit.rig.batches.examples(lift.rows, "test")
     probs = torch.sigmoid(lift.predict(dataset.inputs[places].double()))
     assert dataset.posterior is not None
     expected = posterior_metrics(probs, dataset.posterior[places])
@@ -112,7 +112,7 @@ def test_reliability_bins_hold_every_statement_and_give_the_ece(dataset: str, lo
     assert end.reliability is not None
     bins = (end.reliability.count, end.reliability.correct, end.reliability.confidence)
     count, correct, confidence = map(np.array, bins)
-    statements = fit.batches.size["test"] * (1 if dataset == "digits" else source.num_classes)
+    statements = fit.rig.batches.size["test"] * (1 if dataset == "digits" else source.num_classes)
     assert (len(count), count.sum()) == (metrics.bins.NUM_BINS + 1, statements)
     assert np.abs(correct - confidence).sum() / statements == pytest.approx(end.test["ece"], rel=1e-9)
     means = confidence[count > 0] / count[count > 0]

@@ -133,12 +133,12 @@ def test_scaled_metrics_are_those_of_each_trials_own_logits_over_its_temperature
     weights = [fit.weights(row, "final") for row in range(2)]
     for row, found in enumerate(temperature_scaled(trials, dataset, weights)):
         alone = Fit(trials[row : row + 1], dataset)
-        alone.module.load_state_dict(weights[row])
+        alone.rig.module.load_state_dict(weights[row])
         sides = {}
         for part in ("val", "test"):
-            places = alone.batches.examples(slice(0, 1), part)
+            places = alone.rig.batches.examples(slice(0, 1), part)
             with torch.no_grad():
-                logits = alone.module.eval()(dataset.inputs[places].double() * dataset.scale)
+                logits = alone.rig.module.eval()(dataset.inputs[places].double() * dataset.scale)
             sides[part] = (logits, dataset.targets[places].long())
         temperature = fit_temperature(*sides["val"])
         assert found["temperature"] == pytest.approx(temperature, rel=1e-5)

@@ -57,7 +57,7 @@ def test_every_cell_trains(cell: str, loss: str) -> None:
     assert first is not None
     assert last is not None
     assert last < first
-    constant = constant_value(fit, 0)
+    constant = constant_value(fit.rig, 0)
     reached = end.test[trial.monitor]
     if metrics.DIRECTIONS[trial.monitor] == "min":
         assert reached < 0.5 * constant

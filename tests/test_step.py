@@ -46,7 +46,7 @@ def trials(model: str, loss: str, optimizer: str, lift: str, seeds: tuple[int, .
 
 def trained(stack: list[Trial], dataset: Dataset) -> Fit:
     fit = Fit(stack, dataset)
-    assert fit.steps_per_epoch == 20
+    assert fit.rig.steps_per_epoch == 20
     list(fit.epochs())
     return fit
 
@@ -57,15 +57,15 @@ def trained(stack: list[Trial], dataset: Dataset) -> Fit:
 def test_a_stack_is_each_of_its_trials_alone(loss: str, model: str, optimizer: str) -> None:
     data = small_digits()
     together = trained(trials(model, loss, optimizer, "vectorised"), data)
-    assert together.lift == "vectorised"
+    assert together.rig.lift == "vectorised"
     for row, trial in enumerate(trials(model, loss, optimizer, "looped")):
         alone = trained([trial], data)
-        assert alone.lift == "looped"
-        torch.testing.assert_close(together.state.params[row], alone.state.params[0], rtol=1e-9, atol=1e-10)
-        for name, buffer in alone.state.buffers.items():
-            torch.testing.assert_close(together.state.buffers[name][row], buffer[0], rtol=1e-9, atol=1e-10)
-        assert together.best_epoch[row] == alone.best_epoch[0] == 1
-        assert math.isclose(together.best_value[row], alone.best_value[0], rel_tol=1e-9)
+        assert alone.rig.lift == "looped"
+        torch.testing.assert_close(together.rig.state.params[row], alone.rig.state.params[0], rtol=1e-9, atol=1e-10)
+        for name, buffer in alone.rig.state.buffers.items():
+            torch.testing.assert_close(together.rig.state.buffers[name][row], buffer[0], rtol=1e-9, atol=1e-10)
+        assert together.history.best_epoch[row] == alone.history.best_epoch[0] == 1
+        assert math.isclose(together.history.best[row], alone.history.best[0], rel_tol=1e-9)
 
 
 def test_looped_rows_of_a_stack_are_their_trials_alone() -> None:
@@ -73,7 +73,7 @@ def test_looped_rows_of_a_stack_are_their_trials_alone() -> None:
     together = trained(trials("convnet", "custom_ce", "sgd", "looped"), data)
     for row, trial in enumerate(trials("convnet", "custom_ce", "sgd", "looped")):
         alone = trained([trial], data)
-        assert torch.equal(together.state.params[row], alone.state.params[0])
+        assert torch.equal(together.rig.state.params[row], alone.rig.state.params[0])
 
 
 def plain_pytorch(trial: Trial, dataset: Dataset) -> nn.Module:
@@ -121,14 +121,14 @@ def test_a_diverging_row_leaves_its_neighbours_untouched(lift: str) -> None:
     (epoch,) = list(fit.epochs())
     ends = fit.finish()
     assert [end.diverged for end in ends] == [False, True, False]
-    assert not torch.isfinite(fit.state.params[1]).all()
+    assert not torch.isfinite(fit.rig.state.params[1]).all()
     assert epoch.metrics["val/error"][1] is None
     assert epoch.metrics["train/objective"][1] is None
     assert ends[1].test == {}
     assert ends[1].stuck
     for row in (0, 2):
         alone = trained([trials("mlp", "mse_logits", "sgd", "looped")[row]], data)
-        torch.testing.assert_close(fit.state.params[row], alone.state.params[0], rtol=1e-9, atol=1e-10)
+        torch.testing.assert_close(fit.rig.state.params[row], alone.rig.state.params[0], rtol=1e-9, atol=1e-10)
 
 
 @pytest.mark.parametrize("lift", ["looped", "vectorised"])
@@ -143,7 +143,7 @@ def test_clipping_weights_and_penalties_are_each_rows_own(lift: str) -> None:
     together = trained(rows, data)
     for row, trial in enumerate(rows):
         alone = trained([trial], data)
-        torch.testing.assert_close(together.state.params[row], alone.state.params[0], rtol=1e-9, atol=1e-10)
+        torch.testing.assert_close(together.rig.state.params[row], alone.rig.state.params[0], rtol=1e-9, atol=1e-10)
 
 
 def test_compound_losses_stack_over_their_factors() -> None:
@@ -156,7 +156,7 @@ def test_compound_losses_stack_over_their_factors() -> None:
     together = trained(rows, data)
     for row, trial in enumerate(rows):
         alone = trained([trial], data)
-        torch.testing.assert_close(together.state.params[row], alone.state.params[0], rtol=1e-9, atol=1e-10)
+        torch.testing.assert_close(together.rig.state.params[row], alone.rig.state.params[0], rtol=1e-9, atol=1e-10)
 
 
 def test_weighted_mean_is_torch_mean_without_weights_and_zero_without_any() -> None:

@@ -62,9 +62,9 @@ def test_the_first_gradient_norm_is_that_of_plain_autograd() -> None:
     trial = prepare(compose_train("model.hidden=[8]", "trainer.precision=float64", "seed=5"))
     data = small_digits()
     fit = Fit([trial], data)
-    fit.lifts[0].enter()
-    inputs, target = next(fit.batches.training(slice(0, 1), 1, 16))
-    gradients = torch.autograd.grad(F.cross_entropy(fit.module(inputs), target), list(fit.module.parameters()))
+    fit.rig.lifts[0].enter()
+    inputs, target = next(fit.rig.batches.training(slice(0, 1), 1, 16))
+    gradients = torch.autograd.grad(F.cross_entropy(fit.rig.module(inputs), target), list(fit.rig.module.parameters()))
     reference = torch.cat([g.flatten() for g in gradients]).norm()
     assert first_gradient_norm(trial, data) == pytest.approx(float(reference), rel=1e-9)
 

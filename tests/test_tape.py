@@ -111,4 +111,4 @@ def test_a_replayed_stack_of_every_loss_is_each_of_its_trials_alone(name: str, t
     assert len(list(stack.epochs())) == 2
     alone = Fit([trial(name, task, seed, "looped") for seed in (0, 1)], data(task))
     list(alone.epochs())
-    torch.testing.assert_close(stack.state.params, alone.state.params, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(stack.rig.state.params, alone.rig.state.params, rtol=1e-9, atol=1e-11)

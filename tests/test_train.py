@@ -24,21 +24,21 @@ def fit_of(*overrides: str, test: bool = True, **changes: Any) -> Fit:
 
 def test_one_seed_gives_two_losses_the_same_split_weights_and_order() -> None:
     ce, mse = fit_of("loss=ce", "seed=3"), fit_of("loss=mse", "seed=3")
-    assert torch.equal(ce.state.params, mse.state.params)
+    assert torch.equal(ce.rig.state.params, mse.rig.state.params)
     for part in ("train", "val", "test"):
-        assert torch.equal(ce.batches._index[part], mse.batches._index[part])
+        assert torch.equal(ce.rig.batches._index[part], mse.rig.batches._index[part])
     rows = slice(0, 1)
     for epoch in (1, 2):
-        first, second = (list(f.batches.training(rows, epoch, 16)) for f in (ce, mse))
+        first, second = (list(f.rig.batches.training(rows, epoch, 16)) for f in (ce, mse))
         assert all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(first, second, strict=True))
     again = fit_of("loss=ce", "seed=4")
-    assert not torch.equal(ce.state.params, again.state.params)
+    assert not torch.equal(ce.rig.state.params, again.rig.state.params)
 
 
 def test_every_example_is_seen_once_an_epoch_and_in_another_order_in_the_next() -> None:
     fit = fit_of()
-    seen = [torch.cat([x for x, _ in fit.batches.training(slice(0, 1), epoch, 48)]) for epoch in (1, 2)]
-    reference = fit.dataset.inputs[:320].float() / 16
+    seen = [torch.cat([x for x, _ in fit.rig.batches.training(slice(0, 1), epoch, 48)]) for epoch in (1, 2)]
+    reference = fit.rig.dataset.inputs[:320].float() / 16
     for inputs in seen:
         assert torch.equal(inputs.flatten(1).sum(1).sort().values, reference.flatten(1).sum(1).sort().values)
     assert not torch.equal(seen[0], seen[1])
@@ -46,9 +46,9 @@ def test_every_example_is_seen_once_an_epoch_and_in_another_order_in_the_next() 
 
 def test_a_last_batch_of_one_is_left_out() -> None:
     fit = fit_of()
-    assert fit.batches.num_steps(319) == 1
-    assert fit.batches.num_steps(160) == 2
-    assert fit.batches.num_steps(318) == 2
+    assert fit.rig.batches.num_steps(319) == 1
+    assert fit.rig.batches.num_steps(160) == 2
+    assert fit.rig.batches.num_steps(318) == 2
 
 
 def test_tuning_trials_cannot_reach_test_data() -> None:
@@ -56,9 +56,9 @@ def test_tuning_trials_cannot_reach_test_data() -> None:
     list(fit.epochs())
     (end,) = fit.finish()
     assert (end.test, end.test_at_best, end.reliability) == ({}, {}, None)
-    assert fit.batches.size["test"] == 0
+    assert fit.rig.batches.size["test"] == 0
     with pytest.raises((IndexError, ValueError)):
-        fit.evaluate("test")
+        fit.rig.evaluate("test")
     split = Split(torch.arange(3), torch.arange(3, 5), torch.arange(5, 9), torch.zeros(3)).without_test()
     assert len(split.test) == 0
 
@@ -92,9 +92,9 @@ def test_dropout_is_looped_and_repeats() -> None:
     for _ in range(2):
         torch.manual_seed(torch.seed() % 1000)  # whatever the global generator held before
         fit = Fit([prepare({**config, "seed": s}) for s in (0, 1)], small_digits())
-        assert fit.lift == "looped"
+        assert fit.rig.lift == "looped"
         list(fit.epochs())
-        runs.append(fit.state.params.clone())
+        runs.append(fit.rig.state.params.clone())
     assert torch.equal(*runs)
 
 
@@ -133,7 +133,7 @@ def test_every_epoch_reports_what_the_design_asks_for() -> None:
 @pytest.mark.parametrize("precision", ["bfloat16", "float64"])
 def test_precisions_train(precision: str) -> None:
     fit = fit_of(f"trainer.precision={precision}", "trainer.epochs=6")
-    assert fit.state.params.dtype == (torch.float64 if precision == "float64" else torch.float32)
+    assert fit.rig.state.params.dtype == (torch.float64 if precision == "float64" else torch.float32)
     errors = [e.metrics["val/error"][0] for e in fit.epochs()]
     assert errors[-1] < 0.5
 

@@ -15,7 +15,7 @@ from xentlab.cli.console import console
 from xentlab.comparison import Protocol, Study
 from xentlab.comparison.search import describe_rungs, make_search, trial_epochs
 from xentlab.run.session import Session
-from xentlab.train import Fit, Trial
+from xentlab.train import Rig, Trial
 from xentlab.train.memory import footprint
 
 # Steps that are timed, after those that warm up: the second meeting of a batch shape records the step.
@@ -87,30 +87,27 @@ def _cost(planned: Sequence[Sequence[Trial]], session: Session) -> tuple[int, fl
     """Bytes of the largest stack, and seconds of all, from a few timed steps of each."""
     memory, seconds = 0, 0.0
     for stack in planned:
-        fit = Fit(stack, session.dataset(stack[0]))
-        looped = fit.lift == "looped"
-        memory = max(memory, footprint(stack[0], fit.dataset, looped=looped).stack(len(stack)))
-        seconds += stack[0].trainer.epochs * epoch_seconds(fit)
+        rig = Rig(stack, session.dataset(stack[0]))
+        looped = rig.lift == "looped"
+        memory = max(memory, footprint(stack[0], rig.dataset, looped=looped).stack(len(stack)))
+        seconds += stack[0].trainer.epochs * epoch_seconds(rig)
     return memory, seconds
 
 
-def epoch_seconds(fit: Fit) -> float:
+def epoch_seconds(rig: Rig) -> float:
     """One epoch of training and evaluation, from the first steps of each lift's first rows."""
-    lift = fit.lifts[0]
+    lift = rig.lifts[0]
     lift.enter()
-    facts = {k: v[lift.rows.start] if len(fit.lifts) > 1 or len(fit.trials) == 1 else v for k, v in fit.facts.items()}
-    if fit.lift == "vectorised":
-        facts = fit.facts
-    warm = min(_WARM, fit.steps_per_epoch - 1)
+    warm = min(_WARM, rig.steps_per_epoch - 1)
     steps, began = 0, 0.0
-    for number, (inputs, target) in enumerate(fit.batches.training(lift.rows, 1, fit.batch_size)):
+    for number, (inputs, target) in enumerate(rig.batches.training(lift.rows, 1, rig.batch_size)):
         if number == warm:
             began = time.perf_counter()
-        lift.step(number, inputs, target, facts)
+        lift.step(number, inputs, target)
         steps = number + 1 - warm
         if steps == _STEPS:
             break
     step = (time.perf_counter() - began) / steps
     evaluated = time.perf_counter()
-    fit.evaluate("val")
-    return step * fit.steps_per_epoch * len(fit.lifts) + (time.perf_counter() - evaluated)
+    rig.evaluate("val")
+    return step * rig.steps_per_epoch * len(rig.lifts) + (time.perf_counter() - evaluated)

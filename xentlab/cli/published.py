@@ -23,7 +23,7 @@ from xentlab.config.compose import compose_group, config_dir, run_composed
 from xentlab.errors import UserError, unknown
 from xentlab.report.published import Reproduction, tally, text
 from xentlab.run.session import Session
-from xentlab.train import Fit, Trial, find_device, lift_of
+from xentlab.train import Rig, Trial, find_device, lift_of
 
 _GROUP = "published"
 _STYLES = {"agrees": "green", "disagrees": "red", "not decidable": ""}
@@ -64,7 +64,7 @@ def estimate(plan: published.Plan, config: Mapping[str, Any]) -> tuple[int, floa
         rows = len(stack) if together else 1
         key = f"{rows} {_shape(stack[0])}"
         if key not in seen:
-            seen[key] = stack[0].trainer.epochs * epoch_seconds(Fit(stack[:rows], session.dataset(stack[0])))
+            seen[key] = stack[0].trainer.epochs * epoch_seconds(Rig(stack[:rows], session.dataset(stack[0])))
         seconds += seen[key] * (1 if together else len(stack))
     return len(missing), seconds
 
@@ -80,7 +80,7 @@ def _shape(trial: Trial) -> str:
 
 def _alone(trial: Trial, session: Session) -> float:
     """Seconds that one trial would take by itself."""
-    return trial.trainer.epochs * epoch_seconds(Fit([trial], session.dataset(trial)))
+    return trial.trainer.epochs * epoch_seconds(Rig([trial], session.dataset(trial)))
 
 
 def print_findings(found: Reproduction) -> None:

@@ -16,7 +16,7 @@ from xentlab.train import Fit, examples
 
 def write_artifacts(folder: Path, fit: Fit, row: int, environment: Mapping[str, Any], *, weights: bool) -> None:
     """Write them into a folder of the trial's own; weights and examples for trials that may see test data."""
-    trial = fit.trials[row]
+    trial = fit.rig.trials[row]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(trial.config, sort_keys=False, allow_unicode=True))
     (folder / "environment.json").write_text(json.dumps(environment, indent=2))
@@ -24,6 +24,6 @@ def write_artifacts(folder: Path, fit: Fit, row: int, environment: Mapping[str, 
         for which in ("final", "best"):
             torch.save(fit.weights(row, which), folder / f"{which}.pt")
     if trial.task == "segmentation" and trial.test:
-        ignored = -1 if fit.dataset.ignore_index is None else fit.dataset.ignore_index
-        facts = {"class_names": np.array(fit.dataset.class_names), "ignore_index": np.array(ignored)}
-        np.savez_compressed(folder / "examples.npz", allow_pickle=False, **examples(fit, row), **facts)
+        ignored = -1 if fit.rig.dataset.ignore_index is None else fit.rig.dataset.ignore_index
+        facts = {"class_names": np.array(fit.rig.dataset.class_names), "ignore_index": np.array(ignored)}
+        np.savez_compressed(folder / "examples.npz", allow_pickle=False, **examples(fit.rig, row), **facts)

@@ -89,13 +89,13 @@ class _Training:
 
     def train(self, on_epoch: EpochCallback) -> None:
         self._open()
-        trainer = self.fit.trials[0].trainer
+        trainer = self.fit.rig.trials[0].trainer
         try:
             with _deterministic(trainer.deterministic):
                 while True:
                     self._epochs(on_epoch)
-                    gone = [row for row in range(len(self.order.trials)) if bool(self.fit.diverged[row])]
-                    if not gone or len(gone) == len(self.order.trials) or self.fit.done == trainer.epochs:
+                    gone = [row for row, diverged in enumerate(self.fit.history.diverged) if diverged]
+                    if not gone or len(gone) == len(self.order.trials) or self.fit.history.done == trainer.epochs:
                         break
                     self._end_rows(gone)
                 self._end(self.fit, self.order)
@@ -109,11 +109,11 @@ class _Training:
 
     def _epochs(self, on_epoch: EpochCallback) -> None:
         """Train to the last epoch, or to the first in which a trial diverges."""
-        trainer = self.fit.trials[0].trainer
+        trainer = self.fit.rig.trials[0].trainer
         for epoch in self.fit.epochs():
             self.journal.append(EpochEvent(self.order.ids, epoch.number, epoch.metrics))
-            on_epoch(self.fit.trials, epoch)
-            if bool(self.fit.diverged.any()):
+            on_epoch(self.fit.rig.trials, epoch)
+            if any(self.fit.history.diverged):
                 return
             every = trainer.checkpoint_every
             if every and epoch.number % every == 0 and epoch.number < trainer.epochs:
@@ -135,10 +135,10 @@ class _Training:
     def _open(self) -> None:
         """Write down that the trials begin, or go on."""
         events: list[Event] = []
-        for entry, trial in zip(self.order.trials, self.fit.trials, strict=True):
+        for entry, trial in zip(self.order.trials, self.fit.rig.trials, strict=True):
             facts = self._facts(trial, entry["signature"]) | dict(self.order.tags)
             key, config = entry["signature"], dict(trial.config)
-            events.append(TrialEvent(entry["id"], key, trial.label, config, facts, resumed=self.fit.done))
+            events.append(TrialEvent(entry["id"], key, trial.label, config, facts, resumed=self.fit.history.done))
             if entry["group"] is not None:
                 events.append(MemberEvent(entry["group"], entry["id"]))
         self.journal.append(*events)

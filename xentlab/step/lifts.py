@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from xentlab.step.objective import Facts, Objective
+from xentlab.step.objective import Given, Objective
 from xentlab.step.state import State, row_norms
 from xentlab.step.tape import Tape, peak_bytes, record
 
@@ -73,7 +72,7 @@ class Lift(ABC):
         """Make the module ready for these rows; called before they are trained or evaluated."""
 
     @abstractmethod
-    def gradients(self, inputs: Tensor, target: Tensor, facts: Facts) -> tuple[Tensor, Tensor | None]:
+    def gradients(self, inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
         """The two terms of the objective, each [rows] or a scalar; leaves the gradients in `grads` [rows, P]."""
 
     @abstractmethod
@@ -88,7 +87,7 @@ class Lift(ABC):
         return self._example_bytes
 
     def step(
-        self, number: int, inputs: Tensor, target: Tensor, facts: Facts, *, measure: bool = False
+        self, number: int, inputs: Tensor, target: Tensor, *, measure: bool = False
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Step `number` (from 0 over the whole training) on one batch.
 
@@ -96,7 +95,7 @@ class Lift(ABC):
             The objective's data term and penalty (None without one), and where asked to `measure` the norm of each
             row's gradient before clipping [rows]; detached, on the device.
         """
-        data, penalty = self.gradients(inputs, target, facts)
+        data, penalty = self.gradients(inputs, target)
         norms = None
         if self._clip_norm is not None:
             norms = self._clip(self.grads, self._clip_norm)
@@ -110,14 +109,21 @@ class Looped(Lift):
     """One trial through the module itself: its parameters and buffers are views of the trial's row."""
 
     def __init__(
-        self, module: nn.Module, state: State, row: int, objective: Objective, update: Update, *, compiled: bool = False
+        self,
+        module: nn.Module,
+        state: State,
+        row: int,
+        objective: Objective,
+        given: Given,
+        update: Update,
+        *,
+        compiled: bool = False,
     ) -> None:
         super().__init__(module, state, slice(row, row + 1), objective, update)
         self._forward: Callable[[Tensor], Tensor] = torch.compile(module) if compiled else module
         self._leaves = list(module.parameters())
         self._weights = [p for p in self._leaves if p.ndim >= 2]
-        self._loss_knobs = {k: v[row] for k, v in objective.loss_knobs.items()}
-        self._penalty_knobs = {k: v[row] for k, v in objective.penalty_knobs.items()}
+        self._given = given.of(row)
 
     def enter(self) -> None:
         views = self.params[0].split([p.numel() for p in self._leaves])
@@ -127,10 +133,8 @@ class Looped(Lift):
             owner, _, leaf_name = name.rpartition(".")
             self.module.get_submodule(owner)._buffers[leaf_name] = value[0]
 
-    def gradients(self, inputs: Tensor, target: Tensor, facts: Facts) -> tuple[Tensor, Tensor | None]:
-        data, penalty = self.objective(
-            self._forward, self._weights, self._loss_knobs, self._penalty_knobs, inputs, target, facts
-        )
+    def gradients(self, inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
+        data, penalty = self.objective(self._forward, self._weights, self._given, inputs, target)
         grads = torch.autograd.grad(
             data if penalty is None else data + penalty, self._leaves, allow_unused=True, materialize_grads=True
         )
@@ -153,6 +157,7 @@ class Vectorised(Lift):
         module: nn.Module,
         state: State,
         objective: Objective,
+        given: Given,
         update: Update,
         *,
         shared: bool,
@@ -165,11 +170,10 @@ class Vectorised(Lift):
         self._leaves = [
             v.view(len(self.params), *s).detach().requires_grad_() for v, s in zip(views, shapes, strict=True)
         ]
-        self._loss_knobs = {k: self._knob(v) for k, v in objective.loss_knobs.items()}
-        self._penalty_knobs = {k: self._knob(v) for k, v in objective.penalty_knobs.items()}
+        self._given = Given(self._tensors(given.loss_knobs), self._tensors(given.penalty_knobs), given.facts)
         self.shared = shared
         batch = None if shared else 0
-        self._lifted = torch.vmap(self._one, in_dims=(0, 0, 0, 0, batch, batch, 0))
+        self._lifted = torch.vmap(self._one, in_dims=(0, 0, 0, batch, batch))
         self._compiled = compiled
         if compiled:
             self._lifted = torch.compile(self._lifted)
@@ -179,18 +183,16 @@ class Vectorised(Lift):
     def enter(self) -> None:
         self.module.train()
 
-    def _knob(self, values: list[float]) -> Tensor:
-        return torch.tensor(values, dtype=self.params.dtype, device=self.params.device)
+    def _tensors(self, knobs: dict[str, list[float]]) -> dict[str, Tensor]:
+        return {k: torch.tensor(v, dtype=self.params.dtype, device=self.params.device) for k, v in knobs.items()}
 
     def _one(
         self,
         params: list[Tensor],
         buffers: dict[str, Tensor],
-        loss_knobs: dict[str, Tensor],
-        penalty_knobs: dict[str, Tensor],
+        given: Given,
         inputs: Tensor,
         target: Tensor,
-        facts: Facts,
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         # BatchNorm writes its buffers in place: it gets copies, and the step returns them.
         buffers = {name: value.clone() for name, value in buffers.items()}
@@ -200,35 +202,25 @@ class Vectorised(Lift):
             return functional_call(self.module, named, (x,))
 
         weights = [p for p in params if p.ndim >= 2]
-        data, penalty = self.objective(forward, weights, loss_knobs, penalty_knobs, inputs, target, facts)
+        data, penalty = self.objective(forward, weights, given, inputs, target)
         return data, torch.zeros_like(data) if penalty is None else penalty, buffers
 
-    def gradients(self, inputs: Tensor, target: Tensor, facts: Facts) -> tuple[Tensor, Tensor | None]:
+    def gradients(self, inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
         if self._compiled:
-            return self._program(inputs, target, *facts.values(), names=tuple(facts))
-        given = (inputs, target, *facts.values())
-        key = (*facts, *((g.shape, g.stride(), g.dtype) for g in given))
+            return self._program(inputs, target)
+        key = tuple((g.shape, g.stride(), g.dtype) for g in (inputs, target))
         replay = self._programs.get(key)
         if replay is not None:
-            return replay(*given)
-        program = functools.partial(self._program, names=tuple(facts))
+            return replay(inputs, target)
         if key not in self._programs:
             self._programs[key] = None
-            return program(*given)
-        result, tape = record(program, given)
-        self._programs[key] = tape or program
+            return self._program(inputs, target)
+        result, tape = record(self._program, (inputs, target))
+        self._programs[key] = tape or self._program
         return result
 
-    def _program(self, inputs: Tensor, target: Tensor, *facts: Tensor, names: tuple[str, ...]) -> Any:
-        data, penalty, buffers = self._lifted(
-            self._leaves,
-            self.buffers,
-            self._loss_knobs,
-            self._penalty_knobs,
-            inputs,
-            target,
-            dict(zip(names, facts, strict=True)),
-        )
+    def _program(self, inputs: Tensor, target: Tensor) -> Any:
+        data, penalty, buffers = self._lifted(self._leaves, self.buffers, self._given, inputs, target)
         total = (data + penalty).sum()
         grads = torch.autograd.grad(total, self._leaves, allow_unused=True, materialize_grads=True)
         torch.cat([g.flatten(1) for g in grads], dim=1, out=self.grads)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,9 +14,21 @@ Facts = dict[str, Tensor]
 """What a trial's training set tells about its classes, by name: each [C] for one trial, [R, C] for a stack."""
 
 
+class Given(NamedTuple):
+    """What the objective is told of a trial beside its batch; of a stack, R values of each."""
+
+    loss_knobs: dict[str, Any]
+    penalty_knobs: dict[str, Any]
+    facts: Facts
+
+    def of(self, row: int) -> Given:
+        """What it is told of one trial of a stack."""
+        return Given(*({name: values[row] for name, values in part.items()} for part in self))
+
+
 @dataclass(frozen=True)
 class Objective:
-    """Weighted mean of the loss plus a penalty on the weights; knobs hold one value for each of the R trials.
+    """Weighted mean of the loss plus a penalty on the weights.
 
     Attributes:
         loss: `(logits, target, facts, knobs) -> scalar`, the data term of one trial; `facts` are what its training set
@@ -27,25 +39,21 @@ class Objective:
 
     loss: Callable[[Tensor, Tensor, Facts, dict[str, Any]], Tensor]
     penalty: Callable[..., Tensor] | None
-    loss_knobs: dict[str, list[float]]
-    penalty_knobs: dict[str, list[float]]
     autocast: bool = False
 
     def __call__(
         self,
         forward: Callable[[Tensor], Tensor],
         weights: Sequence[Tensor],
-        loss_knobs: dict[str, Any],
-        penalty_knobs: dict[str, Any],
+        given: Given,
         inputs: Tensor,
         target: Tensor,
-        facts: Facts,
     ) -> tuple[Tensor, Tensor | None]:
         """The two terms of one trial on one batch: (data term, penalty or None), scalars."""
         with torch.autocast(inputs.device.type, torch.bfloat16) if self.autocast else contextlib.nullcontext():
             logits = forward(inputs)
-        data = self.loss(logits.to(inputs.dtype), target, facts, loss_knobs)
-        return data, self.penalty(weights, **penalty_knobs) if self.penalty else None
+        data = self.loss(logits.to(inputs.dtype), target, given.facts, given.loss_knobs)
+        return data, self.penalty(weights, **given.penalty_knobs) if self.penalty else None
 
 
 def weighted_mean(values: Tensor, weight: Tensor | None) -> Tensor:

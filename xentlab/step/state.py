@@ -41,10 +41,15 @@ class State:
         named |= {f"buffers/{k}": v for k, v in self.buffers.items()}
         return named | {f"slots/{k}": v for k, v in self.slots.items()}
 
+    def weights(self) -> State:
+        """A copy of what the models are made of; the optimizer's memory stays behind."""
+        return State(self.params.clone(), {k: v.clone() for k, v in self.buffers.items()})
+
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Copy the values of `tensors` (see `tensors`) into this state, in place."""
-        for name, tensor in self.tensors().items():
-            tensor.copy_(tensors[name])
+        """Copy `tensors`, some or all of those that `tensors` names, into this state, in place."""
+        own = self.tensors()
+        for name, tensor in tensors.items():
+            own[name].copy_(tensor)
 
 
 def state_dict(module: nn.Module, params: Tensor, buffers: dict[str, Tensor]) -> dict[str, Tensor]:

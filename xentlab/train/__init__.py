@@ -1,8 +1,9 @@
 """Training: from a config to a checked `Trial`, from trials to stacks, from a stack to epochs of metrics."""
 
-from xentlab.train.fit import Epoch, Fit, first_gradient_norm
+from xentlab.train.fit import Epoch, Fit
 from xentlab.train.outcome import examples
 from xentlab.train.plan import choose_lift, lift_of, stacks, structure
+from xentlab.train.rig import Rig, first_gradient_norm
 from xentlab.train.trial import (
     COMPONENTS,
     Trainer,
@@ -19,6 +20,7 @@ __all__ = [
     "COMPONENTS",
     "Epoch",
     "Fit",
+    "Rig",
     "Trainer",
     "Trial",
     "check_teachable",

@@ -1,4 +1,4 @@
-"""How much memory a stack takes, from one measured step of one of its trials, and how many trials fit."""
+"""How much memory a stack takes, from one measured step of one of its trials, and how many trials rig."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from xentlab.data import Dataset
-from xentlab.step import Facts, peak_bytes
-from xentlab.train.fit import Fit
+from xentlab.step import peak_bytes
+from xentlab.train.rig import Rig
 from xentlab.train.trial import Trial
 
 # Of what is free when a stack is planned: the rest is for evaluation, for what frees late, and for others.
@@ -43,15 +43,14 @@ def footprint(trial: Trial, dataset: Dataset, *, looped: bool) -> Footprint:
         dataset: what it trains on; its tensors count once.
         looped: whether its trials train one after another; then their steps' tensors never live at the same time.
     """
-    fit = Fit([trial], dataset)
-    (lift,) = fit.lifts
+    rig = Rig([trial], dataset)
+    (lift,) = rig.lifts
     lift.enter()
-    inputs, target = next(fit.batches.training(lift.rows, 1, fit.batch_size))
-    facts: Facts = {k: v[0] for k, v in fit.facts.items()}
-    step = peak_bytes(lambda x: lift.gradients(x, target, facts), [inputs]) + inputs.nbytes
-    slots = sum(t.nbytes for t in fit.state.slots.values())
-    buffers = 3 * sum(t.nbytes for t in fit.state.buffers.values())
-    state = _COPIES * fit.state.params.nbytes + slots + buffers + fit.batches.index_bytes()
+    inputs, target = next(rig.batches.training(lift.rows, 1, rig.batch_size))
+    step = peak_bytes(lambda x: lift.gradients(x, target), [inputs]) + inputs.nbytes
+    slots = sum(t.nbytes for t in rig.state.slots.values())
+    buffers = 3 * sum(t.nbytes for t in rig.state.buffers.values())
+    state = _COPIES * rig.state.params.nbytes + slots + buffers + rig.batches.index_bytes()
     soft = 0 if dataset.soft_targets is None else dataset.soft_targets.nbytes
     shared = dataset.inputs.nbytes + dataset.targets.nbytes + soft
     return Footprint(shared + step, state) if looped else Footprint(shared, state + step)

@@ -4,50 +4,53 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from xentlab.outcome import Outcome, ReliabilityBins
+from xentlab.step import State
 from xentlab.train.evaluate import constant_predictor, is_stuck
+from xentlab.train.history import History
+from xentlab.train.rig import Rig
 
-if TYPE_CHECKING:
-    from xentlab.train.fit import Fit
 
-
-def ends(fit: Fit) -> list[Outcome]:
+def ends(rig: Rig, history: History, weights_at_best: State) -> list[Outcome]:
     """How each trial ended: its marks, and its test metrics at the final and the best epoch.
 
     The test set is read here and nowhere else. `stuck` is a trial whose last validation value is hardly better than a
     constant answer's, whether it never left it or fell back.
+
+    Args:
+        rig: with the final weights in its state.
+        history: how its trials have fared.
+        weights_at_best: of each trial's best epoch.
     """
-    test = fit.trials[0].test
-    final, bins = fit.evaluate("test") if test else ({}, {})
-    fit.final = {"params": fit.state.params.clone()} | {k: v.clone() for k, v in fit.state.buffers.items()}
-    if all(best == fit.done for best in fit.best_epoch):
+    test = rig.trials[0].test
+    final, bins = rig.evaluate("test") if test else ({}, {})
+    if all(epoch == history.done for epoch in history.best_epoch):
         at_best = final
     else:
-        at_best = _at_best(fit) if test else {}
+        at_best = _evaluated_at(rig, weights_at_best) if test else {}
     constants: dict[int, float] = {}
     told: list[Outcome] = []
-    for row, trial in enumerate(fit.trials):
+    for row, trial in enumerate(rig.trials):
         if trial.seed not in constants:
-            constants[trial.seed] = constant_value(fit, row)
-        ended = not fit.diverged[row]
+            constants[trial.seed] = constant_value(rig, row)
+        ended = not history.diverged[row]
         sound = ended and bool(bins) and bool(torch.isfinite(bins["confidence"][row]).all())
-        best = fit.best_value[row]
+        best = history.best[row]
         told.append(
             Outcome(
-                diverged=bool(fit.diverged[row]),
-                stuck=_stuck(fit, row, constants[trial.seed]),
-                epochs=fit.done,
-                best_epoch=fit.best_epoch[row],
-                epochs_to_target=fit.reached[row],
-                seconds=fit.seconds / len(fit.trials),
-                stack=len(fit.trials),
-                lift=fit.lift,
+                diverged=history.diverged[row],
+                stuck=_stuck(history, row, constants[trial.seed]),
+                epochs=history.done,
+                best_epoch=history.best_epoch[row],
+                epochs_to_target=history.reached[row],
+                seconds=history.seconds / len(rig.trials),
+                stack=len(rig.trials),
+                lift=rig.lift,
                 monitor=trial.monitor if best is not None else "",
                 best=best,
                 test=_finite(final, row) if ended else {},
@@ -62,37 +65,38 @@ def _finite(values: Mapping[str, Tensor], row: int) -> dict[str, float]:
     return {name: float(column[row]) for name, column in values.items() if math.isfinite(column[row])}
 
 
-def _at_best(fit: Fit) -> dict[str, Tensor]:
-    fit.load(fit.best)
-    values, _ = fit.evaluate("test")
-    fit.load(fit.final)
+def _evaluated_at(rig: Rig, weights: State) -> dict[str, Tensor]:
+    final = rig.state.weights()
+    rig.state.load(weights.tensors())
+    values, _ = rig.evaluate("test")
+    rig.state.load(final.tensors())
     return values
 
 
-def constant_value(fit: Fit, row: int) -> float:
+def constant_value(rig: Rig, row: int) -> float:
     """The monitored metric of the constant predictor on a trial's validation set."""
-    train, val = fit.batches.targets(row, "train"), fit.batches.targets(row, "val")
-    return constant_predictor(fit.dataset, train, val)[fit.trials[row].monitor]
+    train, val = rig.batches.targets(row, "train"), rig.batches.targets(row, "val")
+    return constant_predictor(rig.dataset, train, val)[rig.trials[row].monitor]
 
 
-def _stuck(fit: Fit, row: int, constant: float) -> bool:
-    last = fit.last_value[row]
-    return fit.best_value[row] is None or (last is not None and is_stuck(fit.trials[row].monitor, last, constant))
+def _stuck(history: History, row: int, constant: float) -> bool:
+    last = history.last[row]
+    return history.best[row] is None or (last is not None and is_stuck(history.monitor, last, constant))
 
 
-def examples(fit: Fit, row: int, count: int = 4) -> dict[str, np.ndarray]:
+def examples(rig: Rig, row: int, count: int = 4) -> dict[str, np.ndarray]:
     """Inputs, truth and prediction of test (else validation) examples of one trial, evenly spaced over the part.
 
     Neighbours in a part may be neighbours in a film.
     """
-    part = "test" if fit.trials[row].test else "val"
-    lift = fit.lifts[row] if len(fit.lifts) > 1 else fit.lifts[0]
+    part = "test" if rig.trials[row].test else "val"
+    lift = rig.lifts[row] if len(rig.lifts) > 1 else rig.lifts[0]
     lift.enter()
-    places = torch.linspace(0, fit.batches.size[part] - 1, min(count, fit.batches.size[part])).long()
-    inputs, target = fit.batches.chosen(lift.rows, part, places)
+    places = torch.linspace(0, rig.batches.size[part] - 1, min(count, rig.batches.size[part])).long()
+    inputs, target = rig.batches.chosen(lift.rows, part, places)
     logits = lift.predict(inputs)
     place = 0 if len(logits) == 1 else row
-    if inputs.ndim == fit.dataset.inputs.ndim + 1:
+    if inputs.ndim == rig.dataset.inputs.ndim + 1:
         inputs, target = inputs[place], target[place]
     return {
         "inputs": inputs.float().cpu().numpy(),

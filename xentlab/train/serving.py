@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from xentlab.data import Dataset, as_torchvision
-from xentlab.train.fit import Fit
+from xentlab.train.rig import Rig
 from xentlab.train.trial import Trial
 
 
@@ -26,29 +26,28 @@ def resident_speedup(trial: Trial, dataset: Dataset, *, steps: int = 20, turns: 
         steps: of a turn, at most those of an epoch, >= 1.
         turns: of each, >= 1; the ratio is of their medians.
     """
-    fit = Fit([trial], dataset)
-    lift, rows = fit.lifts[0], slice(0, 1)
+    rig = Rig([trial], dataset)
+    lift, rows = rig.lifts[0], slice(0, 1)
     lift.enter()
-    facts = {name: value[0] for name, value in fit.facts.items()}
-    examples = fit.batches.examples(rows, "train").cpu()
+    examples = rig.batches.examples(rows, "train").cpu()
     loader = torch.utils.data.DataLoader(as_torchvision(dataset, examples), trial.batch_size, shuffle=True)
 
     def served() -> Iterator[tuple[Tensor, Tensor]]:
         for inputs, target in loader:
-            yield inputs.to(fit.device), target.to(fit.device)
+            yield inputs.to(rig.device), target.to(rig.device)
 
     def seconds(batches: Iterator[tuple[Tensor, Tensor]]) -> float:
-        _synchronise(fit.device)
+        _synchronise(rig.device)
         count, began = 0, time.perf_counter()
-        for inputs, target in itertools.islice(batches, min(steps, fit.steps_per_epoch)):
-            lift.step(count, inputs, target, facts)
+        for inputs, target in itertools.islice(batches, min(steps, rig.steps_per_epoch)):
+            lift.step(count, inputs, target)
             count += 1
-        _synchronise(fit.device)
+        _synchronise(rig.device)
         return (time.perf_counter() - began) / count
 
     resident, loaded = [], []
     for turn in range(turns + 1):
-        a = seconds(fit.batches.training(rows, turn + 1, fit.batch_size))
+        a = seconds(rig.batches.training(rows, turn + 1, rig.batch_size))
         b = seconds(served())
         if turn:  # the first one warms up
             resident.append(a)

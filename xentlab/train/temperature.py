@@ -18,8 +18,9 @@ from torch import Tensor
 from xentlab import metrics
 from xentlab.data import Dataset
 from xentlab.errors import UserError
+from xentlab.step import Lift
 from xentlab.train.evaluate import predictions
-from xentlab.train.fit import Fit
+from xentlab.train.rig import Rig
 from xentlab.train.trial import Trial
 
 # Temperatures that are searched, on a log scale.
@@ -56,7 +57,7 @@ def temperature_scaled(
     Args:
         trials: R trials of one structure that may see test data.
         dataset: what they were trained on; multiclass.
-        weights: each trial's trained weights, as `Fit.weights` gave them.
+        weights: each trial's trained weights, as `Rig.weights` gave them.
 
     Returns:
         R mappings: `temperature`, and every metric of the task.
@@ -68,13 +69,12 @@ def temperature_scaled(
         raise UserError(f"Temperature scaling needs a multiclass dataset, got the {dataset.task} '{dataset.name}'.")
     if trials[0].loss.link != "softmax":
         raise UserError(f"Temperature scaling needs a loss of softmax logits, got {trials[0].name}.")
-    fit = Fit(trials, dataset)
-    for row, kept in enumerate(weights):
-        fit.put_weights(row, kept)
+    rig = Rig(trials, dataset)
+    rig.put_weights(weights)
     found: list[dict[str, float]] = []
-    for lift in fit.lifts:
-        val_logits, val_target = _all(fit, lift, "val")
-        test_logits, test_target = _all(fit, lift, "test")
+    for lift in rig.lifts:
+        val_logits, val_target = _all(rig, lift, "val")
+        test_logits, test_target = _all(rig, lift, "test")
         for row in range(len(val_logits)):
             temperature = fit_temperature(val_logits[row], val_target[row])
             probs = torch.softmax(test_logits[row : row + 1] / temperature, dim=2)
@@ -92,21 +92,21 @@ def soft_answers(
     Args:
         trial: multiclass, with a loss of softmax logits.
         dataset: what it was trained on.
-        weights: its trained weights, as `Fit.weights` gave them.
+        weights: its trained weights, as `Rig.weights` gave them.
         temperature: divides the logits, > 0.
 
     Returns:
         Which examples of the dataset those are [n], and softmax(logits / temperature) of them [n, C], float64.
     """
-    fit = Fit([trial], dataset)
-    fit.put_weights(0, weights)
-    logits, _ = _all(fit, fit.lifts[0], "train")
-    return fit.batches.examples(slice(0, 1), "train"), torch.softmax(logits[0] / temperature, dim=1)
+    rig = Rig([trial], dataset)
+    rig.put_weights([weights])
+    logits, _ = _all(rig, rig.lifts[0], "train")
+    return rig.batches.examples(slice(0, 1), "train"), torch.softmax(logits[0] / temperature, dim=1)
 
 
-def _all(fit: Fit, lift: object, part: str) -> tuple[Tensor, Tensor]:
+def _all(rig: Rig, lift: Lift, part: str) -> tuple[Tensor, Tensor]:
     """Logits [rows, N, C], float64, and class indices [rows, N] of a whole part, on the host."""
-    chunks = list(predictions(lift, fit.batches, part, fit.trainer.eval_batch_size))  # type: ignore[arg-type]
+    chunks = list(predictions(lift, rig.batches, part, rig.trainer.eval_batch_size))
     logits = torch.cat([chunk.double().cpu() for chunk, _ in chunks], dim=1)
     targets = [target.cpu().expand(len(logits), -1) if target.ndim == 1 else target.cpu() for _, target in chunks]
     return logits, torch.cat(targets, dim=1)

@@ -14,8 +14,7 @@ from xentlab.data import Dataset
 from xentlab.losses.adapters import objective_weights
 from xentlab.step import Facts
 from xentlab.train.evaluate import predictions
-from xentlab.train.fit import Fit
-from xentlab.train.setup import class_facts_of
+from xentlab.train.rig import Rig, class_facts_of
 from xentlab.train.trial import Trial
 
 
@@ -30,24 +29,23 @@ def under_losses(
     Args:
         trials: R trials of one structure that may see test data.
         dataset: what they were trained on.
-        weights: each trial's trained weights, as `Fit.weights` gave them.
+        weights: each trial's trained weights, as `Rig.weights` gave them.
         yardsticks: name -> R trials with the same seeds as `trials` in turn, of which only the loss is asked.
 
     Returns:
         Name -> R values in the loss's own unit, averaged as in training (ignored pixels and class weights apply), in
         float64. A loss that looks at a whole batch sees evaluation batches.
     """
-    fit = Fit(trials, dataset)
-    for row, kept in enumerate(weights):
-        fit.put_weights(row, kept)
+    rig = Rig(trials, dataset)
+    rig.put_weights(weights)
     facts = {
-        name: {k: v.double() for k, v in class_facts_of(others, dataset, fit.batches).items()}
+        name: {k: v.double() for k, v in class_facts_of(others, dataset, rig.batches).items()}
         for name, others in yardsticks.items()
     }
     sums = {name: [0.0] * len(trials) for name in yardsticks}
     totals = {name: [0.0] * len(trials) for name in yardsticks}
-    for lift in fit.lifts:
-        chunks = predictions(lift, fit.batches, "test", fit.trainer.eval_batch_size)
+    for lift in rig.lifts:
+        chunks = predictions(lift, rig.batches, "test", rig.trainer.eval_batch_size)
         for logits, target in chunks:
             own_target = target.ndim == logits.ndim - (dataset.task != "multilabel")
             for place, row in enumerate(range(len(trials))[lift.rows]):

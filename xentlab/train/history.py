@@ -1,0 +1,77 @@
+"""How the trials of a stack have fared so far: one row each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xentlab import metrics
+
+
+@dataclass
+class History:
+    """What R trials have come to.
+
+    Attributes:
+        monitor: the metric that is looked at, on validation.
+        target: the value of it that counts as reached, or None.
+        diverged: whose loss or weights are not finite any more.
+        best: the best finite value so far.
+        best_epoch: when that was; 0 before any.
+        last: the latest value, None where it was not finite.
+        reached: the epoch in which the target was reached.
+        done: epochs that all of them have trained.
+        seconds: of training, of all of them together.
+    """
+
+    monitor: str
+    target: float | None
+    diverged: list[bool]
+    best: list[float | None]
+    best_epoch: list[int]
+    last: list[float | None]
+    reached: list[int | None]
+    done: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, trials: int, monitor: str, target: float | None) -> History:
+        """Before the first epoch of so many trials."""
+        nothing: list[Any] = [None] * trials
+        return cls(monitor, target, [False] * trials, nothing, [0] * trials, nothing[:], nothing[:])
+
+    def judge(self, values: dict[str, list[float]]) -> list[int]:
+        """Take in an epoch's metrics and empty those of diverged rows; returns the rows that are at their best."""
+        lower = metrics.DIRECTIONS[self.monitor] == "min"
+        better: list[int] = []
+        for row, value in enumerate(values[f"val/{self.monitor}"]):
+            if self.diverged[row]:
+                for name in values:
+                    if not name.startswith(("optim/lr", "speed/")):
+                        values[name][row] = math.nan
+                continue
+            best = self.best[row]
+            self.last[row] = value if math.isfinite(value) else None
+            if math.isfinite(value) and (best is None or (value < best if lower else value > best)):
+                self.best[row], self.best_epoch[row] = value, self.done
+                better.append(row)
+            if self.target is not None and self.reached[row] is None:
+                hit = value <= self.target if lower else value >= self.target
+                self.reached[row] = self.done if hit else None
+        return better
+
+    def snapshot(self) -> dict[str, Any]:
+        """All of it as plain data, of its own."""
+        return vars(self.take(range(len(self.best))))
+
+    @classmethod
+    def restored(cls, snapshot: Mapping[str, Any]) -> History:
+        """What `snapshot` was taken of."""
+        return cls(**snapshot).take(range(len(snapshot["best"])))
+
+    def take(self, rows: Sequence[int]) -> History:
+        """How these trials alone have fared."""
+        own: dict[str, Any] = {k: [v[r] for r in rows] if isinstance(v, list) else v for k, v in vars(self).items()}
+        return History(**own | {"seconds": self.seconds * len(rows) / len(self.best)})

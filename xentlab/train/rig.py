@@ -1,0 +1,145 @@
+"""A rig: a stack of trials set up on its data, ready to be trained, asked or measured; it trains nothing by itself.
+
+Everything random comes from each trial's own seed: its split, first weights and batch order. So a trial in a stack has
+what the same trial alone has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xentlab import regularizers
+from xentlab.data import Dataset, generator, split
+from xentlab.losses.adapters import FactKind, class_facts
+from xentlab.models import initial
+from xentlab.optim import clip_norm, optimizer_state
+from xentlab.step import Facts, Given, Lift, Looped, Objective, State, Update, Vectorised, row_norms, state_dict
+from xentlab.train.batches import Batches
+from xentlab.train.evaluate import evaluate
+from xentlab.train.plan import choose_lift
+from xentlab.train.trial import Trial
+
+
+class Rig:
+    """R trials of one structure on one dataset, at their first weights.
+
+    Args:
+        trials: of one structure (see `plan.stacks`).
+        dataset: what `trials[0].dataset()` returns, with the trials' soft targets where they have some.
+
+    Attributes:
+        batches: the data under each trial's split.
+        module: one model; its weights stand in `state`.
+        state: all numbers that training changes, one row for each trial.
+        lift: the name of the lift that trains them.
+        lifts: together they hold all rows, in order.
+        steps_per_epoch: of each trial.
+    """
+
+    def __init__(self, trials: Sequence[Trial], dataset: Dataset) -> None:
+        first = trials[0]
+        assert (first.soft_targets is None) == (dataset.soft_targets is None)
+        self.trials, self.dataset, self.trainer = list(trials), dataset, first.trainer
+        self.device, self.batch_size = first.device, first.batch_size
+        dtype = torch.float64 if self.trainer.precision == "float64" else torch.float32
+        seeds = [t.seed for t in trials]
+        splits = {s: split(dataset, s, **first.sampling) for s in dict.fromkeys(seeds)}
+        if not first.test:
+            splits = {s: part.without_test() for s, part in splits.items()}
+        self.batches = Batches(dataset, [splits[s] for s in seeds], seeds, self.device, dtype)
+        self.steps_per_epoch = self.batches.num_steps(self.batch_size)
+        modules = {s: self._initial(s) for s in splits}
+        self.state = State.of([modules[s] for s in seeds], self.device, dtype)
+        self.module: nn.Module = modules[seeds[0]].to(self.device, dtype)
+        self.lift: Literal["looped", "vectorised"] = choose_lift(trials, self.module, self.device.type)
+        self.lifts = self._lifts()
+
+    def _initial(self, seed: int) -> nn.Module:
+        weights_seed = generator(seed, "weights").initial_seed()
+        return initial(self.trials[0].model, self.dataset.input_shape, self.dataset.num_classes, weights_seed)
+
+    def _lifts(self) -> list[Lift]:
+        """The lifts over one state; fills its optimizer slots."""
+        trials, first, trainer = self.trials, self.trials[0], self.trainer
+        objective = Objective(
+            loss=first.loss.data_term(self.dataset.ignore_index),
+            penalty=first.regularizer.func if first.regularizer.func is not regularizers.none else None,
+            autocast=trainer.precision == "bfloat16",
+        )
+        given = Given(
+            loss_knobs={k: [t.loss.data[k] for t in trials] for k in first.loss.data},
+            penalty_knobs={k: [t.regularizer.keywords[k] for t in trials] for k in first.regularizer.keywords},
+            facts=class_facts_of(trials, self.dataset, self.batches),
+        )
+        update = _update(trials, self.steps_per_epoch * trainer.epochs)
+        knobs: dict[str, Any] = {
+            k: v[0] if all(x == v[0] for x in v) else torch.tensor(v) for k, v in update.knobs.items()
+        }
+        self.state.slots = optimizer_state(first.optimizer.func, self.state.params, knobs)
+        parts, compiled = (self.module, self.state), trainer.compile
+        if self.lift == "vectorised":
+            return [Vectorised(*parts, objective, given, update, shared=self.batches.shared, compiled=compiled)]
+        return [Looped(*parts, row, objective, given, update, compiled=compiled) for row in range(len(trials))]
+
+    def evaluate(self, part: str, limit: int | None = None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Every metric of the task on one part of the data, float64 [R], and its reliability [R, 16]; on the host."""
+        size = self.trainer.eval_batch_size
+        return evaluate(self.lifts, self.batches, self.dataset, self.trials[0].loss.link, part, size, limit)
+
+    def weights(self, row: int, state: State | None = None) -> dict[str, Tensor]:
+        """One trial's weights in `state` (None: those that it has now), as `load_state_dict` takes them."""
+        kept = state or self.state
+        return state_dict(self.module, kept.params[row], {k: v[row] for k, v in kept.buffers.items()})
+
+    def put_weights(self, weights: Sequence[Mapping[str, Tensor]]) -> None:
+        """Give each trial the weights that `weights` told of it."""
+        names = [name for name, _ in self.module.named_parameters()]
+        for row, kept in enumerate(weights):
+            self.state.params[row].copy_(torch.cat([kept[name].reshape(-1) for name in names]))
+            for name, buffer in self.state.buffers.items():
+                buffer[row].copy_(kept[name])
+
+
+def class_facts_of(trials: Sequence[Trial], dataset: Dataset, batches: Batches) -> Facts:
+    """What the loss asks to know about each trial's own training set: by name [R, C]."""
+    kinds: dict[str, FactKind] = dict.fromkeys(trials[0].loss.needs, "counts")
+    weighting = trials[0].trainer.class_weights
+    if weighting != "none":
+        kinds["class_weights"] = weighting
+    rows: dict[int, Facts] = {}
+    for row, trial in enumerate(trials):
+        if kinds and trial.seed not in rows:
+            targets = batches.targets(row, "train").cpu()
+            rows[trial.seed] = {
+                name: class_facts(kind, targets, dataset.num_classes, dataset.ignore_index)
+                for name, kind in kinds.items()
+            }
+    return {name: torch.stack([rows[t.seed][name] for t in trials]).to(batches.device, batches.dtype) for name in kinds}
+
+
+def first_gradient_norm(trial: Trial, dataset: Dataset) -> float:
+    """The norm of the objective's gradient on a trial's first batch at its first weights; nothing is trained."""
+    rig = Rig([trial], dataset)
+    (lift,) = rig.lifts
+    lift.enter()
+    lift.gradients(*next(rig.batches.training(lift.rows, 1, rig.batch_size)))
+    return float(row_norms(lift.grads))
+
+
+def _update(trials: Sequence[Trial], total: int) -> Update:
+    """How the parameters move over `total` steps, one value of every knob for each trial."""
+    first, steps = trials[0], np.arange(total)
+    rates = np.stack([t.optimizer.keywords["lr"] * t.schedule(steps, total) for t in trials], axis=1)
+    clips = [t.trainer.clip_norm for t in trials]
+    return Update(
+        optimizer=first.optimizer.func,
+        knobs={k: [t.optimizer.keywords[k] for t in trials] for k in first.optimizer.keywords if k != "lr"},
+        rates=torch.from_numpy(rates),
+        clip=clip_norm,
+        clip_norm=None if clips[0] is None else [float(c) for c in clips if c is not None],
+    )
