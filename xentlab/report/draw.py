@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xentlab.report.render.plain import visible
+from xentlab.plain import visible
 from xentlab.report.theme import GRID, INK, themed
 
 if TYPE_CHECKING:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from xentlab.plain import one_line
 from xentlab.report import study_tables, tables
 from xentlab.report.blocks import Table
 from xentlab.report.numbers import SYMBOLS, row_of, scale_of
 from xentlab.report.record import Record
-from xentlab.report.render.plain import one_line
 from xentlab.report.study import Study
 
 _SPELLED = {

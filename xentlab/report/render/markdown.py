@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from xentlab.plain import one_line, visible
 from xentlab.report.blocks import Block, Chapter, Command, Document, Fold, Items, Section, Sentences, Table, Text
-from xentlab.report.render.plain import one_line, visible
 
 
 def document(given: Document) -> str:
@@ -66,4 +66,6 @@ def command(text: str) -> str:
 def escape(text: str) -> str:
     """The text with everything that Markdown or HTML would act on made harmless, on one line."""
     escaped = re.sub(r"([\\`*_\[\]|#~])", r"\\\1", one_line(text))
+    # What would begin a list where the text begins a line.
+    escaped = re.sub(r"^(\d*)([-+.)])(?=\s|$)", r"\1\\\2", escaped)
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xentlab.plain import visible
 from xentlab.report import theme
 from xentlab.report.blocks import Document
 from xentlab.report.evidence import png_data
-from xentlab.report.render.plain import visible
 
 if TYPE_CHECKING:
     from jinja2 import Template

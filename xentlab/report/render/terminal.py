@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from xentlab.plain import one_line
 from xentlab.report.blocks import Table
-from xentlab.report.render.plain import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
