@@ -7,7 +7,6 @@ import math
 
 import numpy as np
 import pytest
-import scipy.stats
 from analysis_lab import allowed, table
 
 from xentlab import analysis
@@ -16,8 +15,8 @@ from xentlab.errors import UserError
 BASE = [0.10, 0.12, 0.11, 0.13, 0.09, 0.10, 0.12, 0.11, 0.14, 0.08]
 
 
-def judged(ours, *, baseline=BASE, direction="min", margin=None):
-    rows = analysis.judge(table(baseline, ours), baseline="a", direction=direction, margin=margin)
+def judged(ours, *, baseline=BASE, direction="min", margin=None, trivial=None):
+    rows = analysis.judge(table(baseline, ours), baseline="a", direction=direction, margin=margin, trivial=trivial)
     assert [row.loss for row in rows] == ["a", "b"]
     assert rows[0].verdict == "baseline"
     return rows[1]
@@ -42,9 +41,17 @@ def test_each_verdict_has_its_table():
     assert (same.verdict, same.note, same.difference) == ("inconclusive", "the same on every seed", 0.0)
 
 
+def test_fewer_than_six_seeds_decide_nothing():
+    for margin in (None, 0.5):
+        row = judged(shifted(0.0001)[:5], baseline=BASE[:5], margin=margin)
+        assert row.verdict == "inconclusive"
+        assert "5 differing seeds cannot reach p < 0.05 in a family of 1 comparison; at least 6 are needed" in row.note
+        assert math.isnan(row.diff_low)
+
+
 def test_the_smallest_table_that_can_decide_is_named():
-    rows = analysis.judge(table(*[[v + k for v in BASE[:5]] for k in range(4)]), baseline="a", direction="min")
-    note = "5 differing seeds cannot reach p < 0.05 with 3 losses compared; at least 7 are needed"
+    rows = analysis.judge(table(*[[v + k for v in BASE[:6]] for k in range(4)]), baseline="a", direction="min")
+    note = "6 differing seeds cannot reach p < 0.05 in a family of 3 comparisons; at least 7 are needed"
     for row in rows[1:]:
         assert row.verdict == "inconclusive"
         assert note in row.note
@@ -63,27 +70,29 @@ def test_the_order_of_losses_and_seeds_changes_no_digit():
     assert other[1].diff_low != one["b"]["diff_low"]
 
 
-def test_failures_are_counted_and_bound_the_verdict():
-    better = [None, *shifted(-0.02)[1:]]
-    row = judged(better)
-    assert (row.n, row.failed, row.pairs, row.values[0]) == (9, 1, 9, None)
-    assert row.p_holm < 0.05
+def test_a_failed_trial_scores_the_trivial_predictor_and_keeps_its_pair():
+    row = judged([None, *shifted(-0.02)[1:]], trivial=0.9)
+    assert (row.n, row.failed, row.pairs, row.values[0], row.failure_score) == (9, 1, 10, None, 0.9)
+    assert row.mean == pytest.approx((0.9 + sum(shifted(-0.02)[1:])) / 10)
+    assert row.difference == pytest.approx(row.mean - sum(BASE) / 10)
     assert row.verdict == "inconclusive"
-    assert row.note == "1 failed, 0 of the baseline; the finished seeds alone cannot decide"
-    assert judged([None, *shifted(0.02)[1:]]).verdict == "worse"
-    assert judged([math.nan, *shifted(0.0)[1:]], margin=0.01).verdict == "inconclusive"
-    assert judged(shifted(0.02), baseline=[math.inf, *BASE[1:]]).verdict == "inconclusive"
-    assert judged(shifted(-0.02), baseline=[math.inf, *BASE[1:]]).verdict == "better"
-    assert judged(better, baseline=[*BASE[:9], None]).verdict == "better"  # as many failures on either side
+    assert row.note.startswith("1 failed, 0 of the baseline: each scores 0.9, as the trivial predictor does")
+    assert "strongly skewed" in row.note
+    assert judged([None, *shifted(0.02)[1:]], trivial=0.9).verdict == "worse"
+    assert judged([math.nan, *shifted(0.0)[1:]], margin=0.01, trivial=0.9).verdict == "inconclusive"
+    assert judged(shifted(-0.02), baseline=[math.inf, *BASE[1:]], trivial=0.9).verdict == "better"
+    # Where both fail there is nothing between them.
+    assert judged([None, *shifted(-0.02)[1:]], baseline=[None, *BASE[1:]], trivial=0.9).values[0] is None
+    assert judged([None, *shifted(-0.02)[1:]], baseline=[None, *BASE[1:]], trivial=0.9).verdict == "better"
 
 
-def test_failing_everywhere_is_worse_even_without_a_value():
+def test_without_a_trivial_predictor_failures_score_the_worst_value_of_the_table():
     row = judged([None] * 10)
-    assert (row.verdict, row.pairs, row.n, row.failed) == ("worse", 0, 0, 10)
-    assert row.p_failed == pytest.approx(2**-9)
-    assert row.p_holm == pytest.approx(2 * 2**-9)
+    assert (row.verdict, row.pairs, row.n, row.failed, row.failure_score) == ("worse", 10, 0, 10, max(BASE))
+    assert "each scores 0.14, the worst value of all" in row.note
     assert judged(BASE, baseline=[None] * 10).verdict == "better"
-    assert judged([None] * 5, baseline=BASE[:5]).verdict == "inconclusive"
+    nothing = judged([None] * 10, baseline=[None] * 10)
+    assert (nothing.verdict, nothing.pairs) == ("inconclusive", 0)
 
 
 def test_seeds_that_were_not_run_are_no_failures():
@@ -91,18 +100,85 @@ def test_seeds_that_were_not_run_are_no_failures():
     assert (row.n, row.failed, row.pairs, row.verdict) == (8, 0, 8, "worse")
 
 
-def test_the_best_are_all_that_the_test_does_not_separate():
+def test_seeds_are_planned_for_the_margin_alone_and_only_while_undecided():
+    wide = [b + w for b, w in zip(BASE, [0.03, -0.05, 0.04, 0.0, -0.02, 0.05, -0.04, 0.02, -0.03, 0.0], strict=True)]
+    row = judged(wide, margin=0.01)
+    spread = np.std(np.subtract(wide, BASE), ddof=1)
+    assert row.seeds_needed == analysis.seeds_needed(0.01 / spread)
+    assert judged(wide).seeds_needed is None
+    assert judged(shifted(0.02), margin=0.01).seeds_needed is None
+
+
+def test_the_first_place_is_by_all_pairs():
     tied, behind = shifted(0.0005), shifted(0.03)
     assert analysis.best(table(BASE, tied, behind), direction="min") == {"a", "b"}
     assert analysis.best(table(BASE, tied, behind), direction="max") == {"c"}
-    assert analysis.best(table(BASE, [None, *tied[1:]]), direction="min") == {"a"}
     assert analysis.best(table([None], [None]), direction="min") == set()
+    assert analysis.best(table(BASE, [None] * 10), direction="min", trivial=0.9) == {"a"}
     rows = analysis.judge(table(BASE, tied, behind), baseline="c", direction="min")
     assert [row.best for row in rows] == [True, True, False]
 
 
+def many(losses, n, *, behind, seed=0):
+    drawn = np.random.default_rng(seed).normal(size=(losses, n))
+    drawn[-1] += behind
+    return {f"loss{i}": dict(enumerate(row.tolist())) for i, row in enumerate(drawn)}
+
+
+def test_of_fifty_four_losses_the_one_that_is_far_behind_does_not_share_the_first_place():
+    rows = analysis.judge(many(54, analysis.seeds_for(53), behind=10.0), baseline="loss0", direction="min")
+    assert rows[-1].verdict == "worse"
+    assert [row.best for row in rows] == [True] * 53 + [False]
+    # What ten seeds could not do, and say.
+    rows = analysis.judge(many(54, 10, behind=10.0), baseline="loss0", direction="min")
+    assert rows[-1].verdict == "inconclusive"
+    assert "in a family of 53 comparisons; at least 12 are needed" in rows[-1].note
+
+
+def test_metrics_together_are_one_family():
+    tables = {name: table(BASE, shifted(0.004), shifted(0.0)) for name in ("nll", "brier", "ece")}
+    questions = {name: analysis.Question(found, "min") for name, found in tables.items()}
+    together = analysis.judge_family(questions, baseline="a")
+    alone = {name: analysis.judge(found, baseline="a", direction="min") for name, found in tables.items()}
+    for name, rows in together.items():
+        assert [row.family for row in rows] == [6] * 3
+        assert rows[1].p == alone[name][1].p
+        assert rows[1].p_holm > alone[name][1].p_holm
+        assert rows[1].diff_low <= alone[name][1].diff_low
+    lone = analysis.judge_family({"nll": questions["nll"]}, baseline="a")["nll"]
+    assert [row.to_json() for row in lone] == [row.to_json() for row in alone["nll"]]
+
+
+def test_intervals_agree_with_the_verdicts():
+    generator, seen = np.random.default_rng(3), set()
+    for _ in range(150):
+        drawn = generator.standard_normal((5, 10)) + np.array([0, 0, 0.9, 1.2, 3.0])[:, None] * generator.choice([0, 1])
+        for row in analysis.judge(table(*drawn.tolist()), baseline="a", direction="min", margin=2.0)[1:]:
+            low, high = row.diff_low, row.diff_high
+            if row.p_holm < 0.05:
+                assert low >= 0 or high <= 0
+                seen.add("Holm alone" if 0 in (low, high) else "differs")
+            else:
+                assert low <= 0 <= high
+            if row.verdict == "equivalent":
+                assert -2.0 <= low <= high <= 2.0
+                seen.add("equivalent")
+            elif row.verdict == "inconclusive":
+                assert not (low > -2.0 and high < 2.0)
+    assert seen == {"Holm alone", "differs", "equivalent"}
+
+
+def test_intervals_of_a_family_hold_together():
+    generator, missed, tables = np.random.default_rng(5), 0, 400
+    for _ in range(tables):
+        drawn = generator.standard_normal((6, 11)) + generator.standard_normal(11)
+        rows = analysis.judge(table(*drawn.tolist()), baseline="a", direction="min")[1:]
+        missed += any(not row.diff_low <= 0 <= row.diff_high for row in rows)
+    assert missed / tables <= allowed(0.05, tables)
+
+
 def test_a_judgement_is_plain_json():
-    row = judged([None] * 10).to_json()
+    row = judged([None] * 10, baseline=[None] * 10).to_json()
     assert json.loads(json.dumps(row, allow_nan=False)) == row
     assert row["difference"] is None
     assert row["values"] == {str(s): None for s in range(10)}
@@ -115,35 +191,12 @@ def test_a_judgement_is_plain_json():
         ({"direction": "down"}, "direction must be one of min, max, got 'down'"),
         ({"alpha": 1.0}, r"alpha must be in \(0, 1\), got 1.0"),
         ({"margin": 0.0}, "margin must be a number > 0 or null, got 0.0"),
+        ({"trivial": math.nan}, "trivial must be a finite number or null, got nan"),
     ],
 )
 def test_judge_says_what_is_wrong(wrong, sentence):
     with pytest.raises(UserError, match=sentence):
         analysis.judge(table(BASE, BASE), **{"baseline": "a", "direction": "min", **wrong})
-
-
-@pytest.mark.parametrize(
-    "epochs", [[3, 5, None, 2], [3, None, None], [1, 2, 3, 4, 5], [None, None], [4, 4, None, None]]
-)
-def test_the_median_is_kaplan_and_meiers(epochs):
-    [row] = analysis.time_to_target({"a": dict(enumerate(epochs))}, horizon=10)
-    data = scipy.stats.CensoredData.right_censored([e or 10 for e in epochs], [e is None for e in epochs])
-    survival = scipy.stats.ecdf(data).sf
-    reached = [t for t, s in zip(survival.quantiles, survival.probabilities, strict=True) if s <= 0.5]
-    assert row.reached == sum(e is not None for e in epochs)
-    assert (math.isnan(row.median) and not reached) or row.median == min(reached)
-    assert row.mean == pytest.approx(np.mean([e or 10 for e in epochs]))
-    interval = scipy.stats.binomtest(row.reached, row.n).proportion_ci(method="exact")
-    assert [row.low, row.high] == pytest.approx([interval.low, interval.high], rel=1e-9)
-    assert not row.mean_high > 10
-
-
-def test_time_to_target_refuses_times_beyond_the_horizon_and_takes_empty_rows():
-    with pytest.raises(UserError, match=r"The time of a at seed 4 must be in \(0, 10\], got 11"):
-        analysis.time_to_target({"a": {4: 11.0}}, horizon=10)
-    [row] = analysis.time_to_target({"a": {}}, horizon=10)
-    assert row.n == 0
-    assert math.isnan(row.fraction)
 
 
 def test_a_family_of_losses_and_failures_keeps_its_level_through_judge():

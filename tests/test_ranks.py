@@ -44,8 +44,6 @@ def test_the_published_example():
     assert ranks == pytest.approx([3.143, 2.000, 2.893, 1.964], abs=5e-4)
     # The book-keeping of the paper has no correction for ties.
     assert 12 * 14 / (4 * 5) * (sum(r * r for r in ranks) - 4 * 25 / 4) == pytest.approx(9.28, abs=0.005)
-    assert analysis.critical_difference(4, 14) == pytest.approx(1.25, abs=0.005)
-    assert analysis.critical_difference(4, 14, alpha=0.10) == pytest.approx(1.12, abs=0.005)
 
 
 def test_the_statistic_is_scipys():
@@ -56,17 +54,6 @@ def test_the_statistic_is_scipys():
     table = {str(i): {str(j): float(v) for j, v in enumerate(row)} for i, row in enumerate(drawn)}
     reference = scipy.stats.friedmanchisquare(*drawn.T)
     assert analysis.friedman(table).statistic == pytest.approx(reference.statistic, rel=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("k", "alpha", "quantile"),
-    [(2, 0.05, 1.960), (3, 0.05, 2.343), (5, 0.05, 2.728), (10, 0.05, 3.164), (2, 0.1, 1.645), (6, 0.1, 2.589)],
-)
-def test_the_critical_values_of_table_5(k, alpha, quantile):
-    n = 7
-    assert analysis.critical_difference(k, n, alpha=alpha) / math.sqrt(k * (k + 1) / (6 * n)) == pytest.approx(
-        quantile, abs=1e-3
-    )
 
 
 def test_a_failure_comes_last_and_failures_share_the_last_place():
@@ -89,19 +76,67 @@ def test_ranks_sum_to_the_same_and_turn_with_the_direction(rows):
     assert [down.ranks[n] + up.ranks[n] for n in "abc"] == pytest.approx([4, 4, 4])
 
 
+def blocks_of(*columns) -> dict[str, dict[str, float | None]]:
+    rows = zip(*columns, strict=True)
+    return {f"block {i}": dict(zip("abcdef", row, strict=False)) for i, row in enumerate(rows)}
+
+
+def test_pairs_are_told_apart_by_scipys_exact_signed_ranks_with_holm():
+    drawn = np.random.default_rng(3).normal(size=(4, 12)) + np.array([0.0, 0.9, 1.1, 4.0])[:, None]
+    table = blocks_of(*drawn.tolist())
+    mean = analysis.friedman(table).ranks
+    order = sorted(mean, key=lambda name: mean[name])
+    pairs = [(i, j) for i in range(4) for j in range(i + 1, 4)]
+    place = {name: "abcd".index(name) for name in order}
+    tests = [
+        scipy.stats.wilcoxon(drawn[place[order[i]]], drawn[place[order[j]]], method="exact").pvalue for i, j in pairs
+    ]
+    apart = {pair for pair, p in zip(pairs, analysis.holm(tests), strict=True) if p < 0.05}
+    groups = analysis.inseparable(table)
+    assert apart
+    assert groups
+    for i, j in apart:
+        assert not any({order[i], order[j]} <= set(group) for group in groups)
+
+
 def test_groups_are_maximal_and_may_overlap():
-    ranks = {"d": 3.6, "a": 1.0, "b": 1.5, "c": 2.4}
-    assert analysis.inseparable(ranks, 1.5) == [["a", "b", "c"], ["c", "d"]]
-    assert analysis.inseparable(ranks, 0.4) == []
-    assert analysis.inseparable(ranks, 9.0) == [["a", "b", "c", "d"]]
+    # b is a little behind a on every block, c a little behind b: neighbours of no consistent order are not told apart.
+    steps = np.array([1, -1, 1, -1, 1, -1, 1, -1, 1, 1])
+    a = np.zeros(10)
+    table = blocks_of(a, a + 0.1 * steps + 0.01, a + 0.1 * steps[::-1] + 0.02, a + 5.0)
+    assert analysis.inseparable(table) == [["a", "b", "c"]]
+    assert analysis.inseparable(blocks_of(a, a + 1.0, a + 2.0)) == []
+    assert analysis.inseparable(blocks_of(a, a + 1.0, a + 2.0), direction="max") == []
+
+
+def test_whether_two_losses_are_told_apart_does_not_depend_on_the_others():
+    drawn = np.random.default_rng(5).normal(size=(2, 9)) * 0.01
+    behind, ahead = drawn[0], drawn[1] - 1.0
+    alone = analysis.inseparable(blocks_of(behind, ahead))
+    # Nemenyi's mean ranks would need a difference that grows with each further loss.
+    between = analysis.inseparable(blocks_of(behind, ahead, behind + 9.0))
+    assert alone == []
+    assert not any({"a", "b"} <= set(group) for group in between)
+
+
+def test_below_five_blocks_nothing_is_tested():
+    drawn = np.random.default_rng(0).normal(size=(3, 5))
+    assert analysis.inseparable(blocks_of(*drawn[:, :4].tolist())) is None
+    assert analysis.inseparable(blocks_of(*drawn.tolist())) is not None
+
+
+def test_the_family_of_pairs_keeps_its_level():
+    generator, apart, tables = np.random.default_rng(1), 0, 300
+    for _ in range(tables):
+        groups = analysis.inseparable(blocks_of(*generator.normal(size=(4, 12)).tolist()))
+        apart += groups != [sorted(groups[0], key="abcd".index)] and len(groups[0]) < 4
+    assert apart / tables <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / tables)
 
 
 @pytest.mark.parametrize("table", [{}, {"a": {"x": 1.0}}, {"a": {"x": 1.0, "y": 2.0}, "b": {"x": 1.0, "z": 2.0}}])
 def test_ranks_refuse_what_is_no_table(table):
     with pytest.raises(UserError, match="table must"):
         analysis.friedman(table)
-    with pytest.raises(UserError, match="needs k >= 2"):
-        analysis.critical_difference(1, 3)
 
 
 def test_a_profile_by_hand():

@@ -33,7 +33,7 @@ def test_the_sentences_say_the_verdicts(record):
     assert focal.startswith("focal is equivalent to ce on test error: difference ")
     assert "within ±0.3 points, n = 10" in bce
     assert unstable.endswith("its tuned value lies on the edge of the search space.")
-    assert "n = 6, 4 failed" in unstable
+    assert "n = 10, 4 failed" in unstable
 
 
 def test_a_better_loss_is_better_by_a_positive_number():
@@ -51,7 +51,7 @@ def test_a_loss_that_never_finishes_has_a_sentence():
     data["metrics"][0]["rows"] = [r.to_json() for r in analysis.judge(table, baseline="ce", direction="min")]
     broken = Record.from_json(data)
     assert report.sentences(broken)[0].startswith(
-        "mse is worse than ce on test error: no seed on which both finished (n = 0, 10 failed, p = 0.004)"
+        "mse is worse than ce on test error by 5.0 points [2.5, 7.5], n = 10, 10 failed, p = 0.004"
     )
     Outline(report.html(broken))
 

@@ -4,42 +4,56 @@ A table is `loss -> seed -> value`; the values of one seed are paired across los
 stated seed, so that the same table gives the same verdict to the last digit. `scripts/simulate_truth.py` holds the
 procedures to what they promise: false positives, coverage and power on tables whose truth is known.
 
-To add a statistic: one pure function here, its law in `tests/test_analysis.py`, its column in `Judgement`.
+To add a statistic: one pure function here, its law in `tests/test_analysis_*.py`, its column in `Judgement`.
 """
 
+from xentlab.analysis.agreement import Agreement, Sample, welch
+from xentlab.analysis.first import best
 from xentlab.analysis.interval import Band, Summary, band, summarise
-from xentlab.analysis.paired import Direction, Paired, equivalence, holm, paired, seeds_needed
-from xentlab.analysis.permutation import flip_interval, sign_flip, sign_test
+from xentlab.analysis.judgement import Judgement, Question, Verdict
+from xentlab.analysis.looks import Looked, Looks, judge_looks
+from xentlab.analysis.paired import Direction, Paired, equivalence, holm, paired
+from xentlab.analysis.permutation import flip_below, flip_interval, sign_flip
+from xentlab.analysis.planning import detectable, power, seeds_for, seeds_needed
 from xentlab.analysis.profile import Profile, performance_profiles
-from xentlab.analysis.ranks import Friedman, critical_difference, friedman, inseparable
+from xentlab.analysis.ranks import Friedman, friedman, inseparable
 from xentlab.analysis.survival import TimeToTarget, time_to_target
-from xentlab.analysis.verdict import Judgement, Table, Verdict, best, judge
+from xentlab.analysis.verdict import judge, judge_family
 
 __all__ = [
+    "Agreement",
     "Band",
     "Direction",
     "Friedman",
     "Judgement",
+    "Looked",
+    "Looks",
     "Paired",
     "Profile",
+    "Question",
+    "Sample",
     "Summary",
-    "Table",
     "TimeToTarget",
     "Verdict",
     "band",
     "best",
-    "critical_difference",
+    "detectable",
     "equivalence",
+    "flip_below",
     "flip_interval",
     "friedman",
     "holm",
     "inseparable",
     "judge",
+    "judge_family",
+    "judge_looks",
     "paired",
     "performance_profiles",
+    "power",
+    "seeds_for",
     "seeds_needed",
     "sign_flip",
-    "sign_test",
     "summarise",
     "time_to_target",
+    "welch",
 ]

@@ -1,8 +1,9 @@
-"""Two losses over the same seeds: the paired difference, its tests, and the seeds that a question needs.
+"""Two losses over the same seeds: the paired difference, its tests and its interval.
 
-Everything works on differences `loss - baseline` [n], one per seed that both finished. The test of "no difference" is
-the sign-flip permutation test and the interval is its inversion (see `permutation`): both hold whatever the law of the
-differences, as long as it is symmetric, which it is wherever there is no difference.
+Everything works on differences `loss - baseline` [n], one per seed that both ran. The test of "no difference" is the
+sign-flip permutation test and the interval is its inversion (see `permutation`): both are exact where the two losses of
+a seed are exchangeable, which they are wherever there is no difference at all. Differences that are skewed around a
+mean of zero are not of that kind; `skew` says how far a sample is from it.
 
 References:
     Holm, A simple sequentially rejective multiple test procedure, 1979.
@@ -18,54 +19,55 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from xentlab.analysis.interval import Array, Method, finite_vector, is_constant, summarise, t_quantile
-from xentlab.analysis.permutation import flip_interval, sign_flip, smallest_conclusive
+from xentlab.analysis.interval import LEVEL, Array, finite_vector, is_constant
+from xentlab.analysis.permutation import flip_below, flip_interval, sign_flip
 from xentlab.errors import UserError
 
 Direction = Literal["min", "max"]
 
-MOST_SEEDS = 10_000
+# So many standard errors of a normal sample's skewness are a strong skew: 1 in 100 normal samples shows it.
+_STRONG = 2.58
 
 
 @dataclass(frozen=True)
 class Paired:
-    """How `values` differ from `baseline` over the seeds that both finished.
+    """How `values` differ from `baseline` over the seeds that both ran.
 
     Attributes:
         n: the number of pairs.
         difference: mean of `values - baseline`, in the metric's unit.
-        low: lower end of its 95 % interval.
+        sd: standard deviation of the differences; nan below two pairs.
+        low: lower end of the inverted sign-flip test's interval; nan where n is too small for its level.
         high: upper end.
-        method: how the interval was made: `flip` (inverted sign-flip test), or as in `Summary` below six pairs and
-            for constant differences.
         p: two-sided sign-flip permutation test of no difference, in (0, 1]; nan without pairs.
         effect: mean difference / standard deviation of the differences; inf where they are constant and not 0.
         improvement: share of the seeds on which `values` is on the better side, ties counted half, in [0, 1].
-        seeds_needed: how many seeds find the difference in question with 80 % power, or None where no number
-            up to 10,000 does.
         distinct: the number of pairs that differ at all: ties cannot speak for either side.
+        skew: sample skewness of the differences; nan below three pairs and for constant ones.
     """
 
     n: int
     difference: float
+    sd: float
     low: float
     high: float
-    method: Method
     p: float
     effect: float
     improvement: float
-    seeds_needed: int | None
     distinct: int
+    skew: float
+
+    @property
+    def strongly_skewed(self) -> bool:
+        """Whether the skewness is larger than 99 in 100 normal samples of this size show."""
+        n = self.n
+        if n < 3 or math.isnan(self.skew):
+            return False
+        return abs(self.skew) > _STRONG * math.sqrt(6 * n * (n - 1) / ((n - 2) * (n + 1) * (n + 3)))
 
 
 def paired(
-    values: ArrayLike,
-    baseline: ArrayLike,
-    *,
-    direction: Direction = "min",
-    alpha: float = 0.05,
-    smallest: float | None = None,
-    seed: int = 0,
+    values: ArrayLike, baseline: ArrayLike, *, direction: Direction = "min", level: float = LEVEL, seed: int = 0
 ) -> Paired:
     """Difference, interval, test and effect size of `values` [n] against `baseline` [n], paired by position.
 
@@ -73,12 +75,40 @@ def paired(
         values: one finite number per seed, [n].
         baseline: the baseline's numbers on the same seeds, [n].
         direction: whether smaller (`min`) or larger (`max`) is better.
-        alpha: level of the test that `seeds_needed` plans for, in (0, 1).
-        smallest: the difference that `seeds_needed` should find, > 0; None takes the one observed.
-        seed: decides the bootstrap, and the sign draws beyond 32 seeds.
+        level: confidence of the interval, in (0, 1); 1 - alpha / m where m intervals shall hold together.
+        seed: decides the sign draws beyond 32 seeds and the interval's beyond 16.
 
     Returns:
         The comparison; its numbers are nan where there are too few pairs.
+
+    Raises:
+        UserError: the two differ in length or a value is not finite.
+    """
+    differences = paired_differences(values, baseline)
+    n = differences.size
+    if n == 0:
+        return Paired(0, *(math.nan,) * 7, 0, math.nan)
+    mean, sd = float(differences.mean()), float(differences.std(ddof=1)) if n > 1 else math.nan
+    if is_constant(differences):
+        mean, sd = float(differences[0]), 0.0 if n > 1 else math.nan
+    low, high = flip_interval(differences, level=level, seed=seed)
+    gain = np.sign(differences) * (1 if direction == "max" else -1)
+    return Paired(
+        n=n,
+        difference=mean,
+        sd=sd,
+        low=low,
+        high=high,
+        p=sign_flip(differences, seed=seed),
+        effect=standardised(mean, sd),
+        improvement=float((gain + 1).mean() / 2),
+        distinct=int(np.count_nonzero(differences)),
+        skew=_skewness(differences),
+    )
+
+
+def paired_differences(values: ArrayLike, baseline: ArrayLike) -> Array:
+    """`values - baseline` [n], exactly 0 where the two agree to the last bits: rounding is no evidence.
 
     Raises:
         UserError: the two differ in length or a value is not finite.
@@ -87,37 +117,19 @@ def paired(
     if ours.size != theirs.size:
         raise UserError(f"values and baseline must have one number per seed each, got {ours.size} and {theirs.size}.")
     differences = ours - theirs
-    # Losses that agree to the last bits of their values do not differ: rounding is no evidence.
     differences[np.abs(differences) <= 1e-12 * np.maximum(np.abs(ours), np.abs(theirs))] = 0.0
-    summary = summarise(differences, seed=seed)
-    if summary.n == 0:
-        return Paired(0, math.nan, math.nan, math.nan, "none", math.nan, math.nan, math.nan, None, 0)
-    low, high, method = summary.low, summary.high, summary.method
-    if method == "bca":
-        (low, high), method = flip_interval(differences, seed=seed), "flip"
-    gain = np.sign(differences) * (1 if direction == "max" else -1)
-    wanted = abs(summary.mean) if smallest is None else smallest
-    return Paired(
-        n=summary.n,
-        difference=summary.mean,
-        low=low,
-        high=high,
-        method=method,
-        p=sign_flip(differences, seed=seed),
-        effect=_standardised(summary.mean, summary.sd),
-        improvement=float((gain + 1).mean() / 2),
-        seeds_needed=seeds_needed(_standardised(wanted, summary.sd), alpha=alpha),
-        distinct=int(np.count_nonzero(differences)),
-    )
+    return differences
 
 
-def holm(p_values: ArrayLike) -> Array:
+def holm(p_values: ArrayLike, weights: ArrayLike | None = None) -> Array:
     """Holm-adjusted p-values [m]: comparing them with alpha keeps the chance of any false claim at most alpha.
 
-    adjusted_(i) = max over j <= i of min(1, (m - j + 1) p_(j)), with p in ascending order.
+    In ascending order of p / weight, adjusted_(i) = max over j <= i of min(1, (w_(j) + ... + w_(m)) p_(j) / w_(j));
+    with equal weights the factor is m - j + 1.
 
     Args:
         p_values: one per claim, [m]; nan marks a claim that could not be tested and counts as p = 1.
+        weights: how alpha is shared among the claims, > 0, [m]; None shares it equally.
 
     Returns:
         Adjusted p-values in the given order, [m].
@@ -126,25 +138,28 @@ def holm(p_values: ArrayLike) -> Array:
         Holm, A simple sequentially rejective multiple test procedure, 1979.
     """
     p = np.nan_to_num(np.asarray(p_values, dtype=np.float64), nan=1.0)
-    order = np.argsort(p, kind="stable")
-    steps = np.minimum(1.0, p[order] * np.arange(p.size, 0, -1))
+    share = np.ones_like(p) if weights is None else np.asarray(weights, dtype=np.float64)
+    order = np.argsort(p / share, kind="stable")
+    left = share[order][::-1].cumsum()[::-1]
+    steps = np.minimum(1.0, p[order] * (left / share[order]))
     adjusted = np.empty_like(p)
     adjusted[order] = np.maximum.accumulate(steps)
     return adjusted
 
 
-def equivalence(differences: ArrayLike, margin: float) -> float:
-    """p-value of two one-sided t-tests that the mean of `differences` [n] lies within (-margin, margin).
+def equivalence(differences: ArrayLike, margin: float, *, seed: int = 0) -> float:
+    """p-value of two one-sided sign-flip tests that the mean of `differences` [n] lies within (-margin, margin).
 
-    Small p means equivalent: both "at most -margin" and "at least margin" are rejected.
+    Small p means equivalent: both "at most -margin" and "at least margin" are rejected. At the margin itself the chance
+    of p < alpha is at most alpha wherever the differences are symmetric around their mean.
 
     Args:
         differences: one per seed, [n], finite.
         margin: the largest difference that would not matter, > 0, in the metric's unit.
+        seed: decides the random assignments beyond 32 seeds.
 
     Returns:
-        The larger of the two one-sided p-values; nan for n < 3, where a spread cannot be told. Constant differences
-        give 0 inside the margin and 1 outside.
+        The larger of the two one-sided p-values; nan for n = 0.
 
     Raises:
         UserError: the margin is not positive and finite.
@@ -152,60 +167,28 @@ def equivalence(differences: ArrayLike, margin: float) -> float:
     Reference:
         Schuirmann, A comparison of the two one-sided tests procedure and the power approach, 1987.
     """
-    from scipy.special import stdtr
-
     if not (math.isfinite(margin) and margin > 0):
         raise UserError(f"margin must be a number > 0, got {margin}.")
     sample = finite_vector("differences", differences)
-    if sample.size < 3:
+    if sample.size == 0:
         return math.nan
-    slack = margin - abs(float(sample.mean()))
-    if is_constant(sample):
-        return 0.0 if slack > 0 else 1.0
-    error = float(sample.std(ddof=1)) / math.sqrt(sample.size)
-    return float(stdtr(sample.size - 1, -slack / error))
+    return max(flip_below(sample, margin, seed=seed), flip_below(-sample, margin, seed=seed))
 
 
-def seeds_needed(effect: float, *, alpha: float = 0.05, power: float = 0.8) -> int | None:
-    """The smallest number of seeds with which a paired test at `alpha` finds a true `effect` with `power`.
-
-    Planned with the two-sided paired t-test, whose power the sign-flip test shares closely, but never below the
-    number of seeds at which 2^(1-n) < alpha, where the sign-flip test can first reject.
-
-    Args:
-        effect: mean difference / standard deviation of the differences; its sign does not matter.
-        alpha: level of the test, in (0, 1); divide by the number of losses to plan for Holm's first step.
-        power: chance of finding the effect, in (0, 1).
-
-    Returns:
-        The number of seeds, or None where 10,000 would not do.
-    """
-    floor = smallest_conclusive(alpha)
-    if math.isnan(effect) or _power(abs(effect), MOST_SEEDS, alpha) < power:
-        return None
-    below, enough = floor - 1, MOST_SEEDS
-    while enough - below > 1:
-        middle = (below + enough) // 2
-        below, enough = (below, middle) if _power(abs(effect), middle, alpha) >= power else (middle, enough)
-    return enough
-
-
-def _power(effect: float, n: int, alpha: float) -> float:
-    """Chance that the two-sided test rejects on the side of the effect; a rejection on the other side finds nothing."""
-    from scipy.special import nctdtr, ndtr
-
-    critical = float(t_quantile(n - 1, 1 - alpha / 2))
-    shift = effect * math.sqrt(n)
-    if shift - critical > 8:
-        return 1.0
-    if n > 1_000:  # the noncentral t is normal by then, and its series slow
-        return float(ndtr(shift - critical))
-    return float(1 - nctdtr(n - 1, shift, critical))
-
-
-def _standardised(difference: float, sd: float) -> float:
+def standardised(difference: float, sd: float) -> float:
+    """`difference / sd`: inf where there is no spread and a difference, 0 where there is neither."""
     if math.isnan(sd):
         return math.nan
     if sd == 0:
         return math.copysign(math.inf, difference) if difference else 0.0
     return difference / sd
+
+
+def _skewness(sample: Array) -> float:
+    """The adjusted Fisher-Pearson skewness, as most packages print it."""
+    n = sample.size
+    if n < 3 or is_constant(sample):
+        return math.nan
+    deviation = sample - sample.mean()
+    plain = float((deviation**3).mean() / (deviation**2).mean() ** 1.5)
+    return plain * math.sqrt(n * (n - 1)) / (n - 2)

@@ -1,9 +1,9 @@
 """Tests and intervals that assume nothing but exchangeable signs.
 
 If two losses were exchangeable within a seed, every paired difference could as well have had the other sign.
-`sign_flip` turns that into a p-value, `flip_interval` into the interval of all shifts that the test does not reject, so
-that the two agree, and `sign_test` asks the same of counts. Small samples are enumerated; large ones draw from a stated
-seed.
+`sign_flip` turns that into a p-value, `flip_below` into a one-sided one against any bound, and `flip_interval` into the
+interval of all shifts that the test does not reject, so that the three agree. Small samples are enumerated; large ones
+draw from a stated seed.
 
 References:
     Pitman, Significance tests which may be applied to samples from any populations, 1937.
@@ -22,16 +22,14 @@ from xentlab.analysis.interval import LEVEL, Array, finite_vector
 
 LARGEST_EXACT = 32
 LARGEST_ENUMERATED = 16
-SIGN_DRAWS = 99_999
-SUBSET_DRAWS = 19_999
+DRAWS = 99_999
 
 
-def sign_flip(differences: ArrayLike, *, seed: int = 0, draws: int = SIGN_DRAWS) -> float:
+def sign_flip(differences: ArrayLike, *, seed: int = 0, draws: int = DRAWS) -> float:
     """Two-sided permutation p-value of mean 0 for paired `differences` [n], over all 2^n assignments of signs.
 
-    p is the share of assignments whose absolute sum is at least that observed. Up to 32 seeds the share is exact:
-    every sum is one sum of the first half plus one of the second, so that sorting the second half counts all 2^n of
-    them in 2^(n/2) steps. Beyond, `draws` random assignments and the observed one are counted.
+    p is the share of assignments whose absolute sum is at least that observed. Up to 32 seeds the share is exact;
+    beyond, `draws` random assignments and the observed one are counted.
 
     Args:
         differences: one per seed, [n], finite.
@@ -41,28 +39,51 @@ def sign_flip(differences: ArrayLike, *, seed: int = 0, draws: int = SIGN_DRAWS)
     Returns:
         p in (0, 1]; nan for n = 0. Its smallest value is 2^(1-k), k the number of differences that are not 0.
     """
-    flipped = finite_vector("differences", differences)
-    if flipped.size == 0:
+    sample = finite_vector("differences", differences)
+    if sample.size == 0:
         return math.nan
-    flipped = np.abs(flipped)
-    scale = flipped.sum()
-    observed = abs(float(np.asarray(differences, dtype=np.float64).sum()))
+    return min(1.0, 2 * _upper_tail(sample, abs(float(sample.sum())), seed, draws))
+
+
+def flip_below(differences: ArrayLike, bound: float, *, seed: int = 0, draws: int = DRAWS) -> float:
+    """One-sided permutation p-value of "the mean is at least `bound`": a small one says that it lies below.
+
+    p is the share of sign assignments under which the sum of `differences - bound` is at most that observed.
+
+    Args:
+        differences: one per seed, [n], finite.
+        bound: what the mean is compared with, in the unit of the differences.
+        seed: decides the random assignments beyond 32 seeds.
+        draws: how many random assignments, >= 1.
+
+    Returns:
+        p in (0, 1]; nan for n = 0. Its smallest value is 2^-k, k the number of differences that are not `bound`.
+    """
+    sample = bound - finite_vector("differences", differences)
+    return math.nan if sample.size == 0 else _upper_tail(sample, float(sample.sum()), seed, draws)
+
+
+def _upper_tail(sample: Array, observed: float, seed: int, draws: int) -> float:
+    """The share of sign assignments under which the sum of `sample` is at least `observed`.
+
+    Every sum is one sum of the first half plus one of the second, so that sorting the second half counts all 2^n of
+    them in 2^(n/2) steps.
+    """
+    sizes = np.abs(sample)
     # Sums of one set of numbers in another order differ by rounding; equal ones must count as equal.
-    threshold = observed - 1e-12 * scale
-    if threshold <= 0:
-        return 1.0
-    flipped = flipped[flipped > 0]
-    n = flipped.size
+    threshold = observed - 1e-12 * float(sizes.sum())
+    sizes = sizes[sizes > 0]
+    n = sizes.size
     if n <= LARGEST_EXACT:
-        first, second = _signed_sums(flipped[: n // 2]), _signed_sums(flipped[n // 2 :])
+        first, second = _signed_sums(sizes[: n // 2]), _signed_sums(sizes[n // 2 :])
         second.sort()
         reached = second.size - np.searchsorted(second, threshold - np.sort(first)[::-1])
-        return float(min(1.0, 2.0 * int(reached.sum()) / 2.0**n))
+        return int(reached.sum()) / 2.0**n
     generator = np.random.default_rng(seed)
     count = 1
     for start in range(0, draws, 8192):
         signs = generator.integers(0, 2, (min(8192, draws - start), n)) * 2.0 - 1.0
-        count += int((np.abs(signs @ flipped) >= threshold).sum())
+        count += int((signs @ sizes >= threshold).sum())
     return count / (draws + 1)
 
 
@@ -72,13 +93,6 @@ def _signed_sums(values: Array) -> Array:
     for value in values:
         sums = np.concatenate([sums - value, sums + value])
     return sums
-
-
-def sign_test(wins: int, losses: int) -> float:
-    """Exact two-sided sign test: the chance of a split at least as uneven as `wins` to `losses` under fair coins."""
-    total = wins + losses
-    tail = sum(math.comb(total, k) for k in range(min(wins, losses) + 1)) / 2**total
-    return min(1.0, 2 * tail)
 
 
 def smallest_conclusive(alpha: float) -> int:
@@ -96,34 +110,56 @@ def flip_interval(differences: ArrayLike, *, level: float = LEVEL, seed: int = 0
 
     Args:
         differences: one per seed, [n], finite.
-        level: confidence, in (0, 1).
+        level: confidence, in (0, 1); the test rejects where p < 1 - level.
         seed: decides the subsets drawn beyond 16 seeds.
 
     Returns:
-        Its two ends; nan where 2^(1-n) > 1 - level, because no bounded interval has that level there.
+        Its two ends; nan where 2^(1-n) >= 1 - level, because no bounded interval has that level there.
 
     Reference:
         Hartigan, Using subsample values as typical values, 1969.
     """
     sample = finite_vector("differences", differences)
     n = sample.size
-    if n == 0 or 2.0 ** (1 - n) > 1 - level:
+    if n == 0 or n < smallest_conclusive(1 - level):
         return math.nan, math.nan
-    centre = sample.mean()
-    means = centre + (sample - centre) @ _subsets(n, seed)
-    rank = int((1 - level) / 2 * (means.size + 1))
+    centre = float(sample.mean())
+    means = centre + _subset_means(sample - centre, seed)
+    rank = max(1, math.ceil((1 - level) / 2 * (means.size + 1)) - 1)
     ends = np.partition(means, [rank - 1, means.size - rank])
     return float(ends[rank - 1]), float(ends[means.size - rank])
 
 
-@functools.lru_cache(maxsize=8)
-def _subsets(n: int, seed: int) -> Array:
-    """Column k holds 1 / size for the members of the k-th non-empty subset of n, [n, K]."""
+def _subset_means(values: Array, seed: int) -> Array:
+    """The mean of every non-empty subset of `values` [n], or of many drawn ones, [K]."""
+    n = values.size
     if n <= LARGEST_ENUMERATED:
-        members = np.arange(1, 2**n) >> np.arange(n)[:, None] & 1
-    else:
-        members = np.random.default_rng(seed).integers(0, 2, (n, SUBSET_DRAWS))
-        members[0, ~members.any(axis=0)] = 1
-    shares = members / members.sum(axis=0)
+        return _subset_sums(values)[1:] / _subset_sizes(n)
+    means: Array = values @ _drawn_subsets(n, seed)
+    return means
+
+
+def _subset_sums(values: Array) -> Array:
+    """The sum of every subset, the empty one first, [2^n]."""
+    sums = np.zeros(1)
+    for value in values:
+        sums = np.concatenate([sums, sums + value])
+    return sums
+
+
+@functools.lru_cache(maxsize=4)
+def _subset_sizes(n: int) -> Array:
+    """How many members each non-empty subset has, in the order of `_subset_sums`, [2^n - 1]."""
+    sizes = _subset_sums(np.ones(n))[1:]
+    sizes.setflags(write=False)
+    return sizes
+
+
+@functools.lru_cache(maxsize=2)
+def _drawn_subsets(n: int, seed: int) -> Array:
+    """Column k holds 1 / size for the members of the k-th drawn subset of n, [n, K]."""
+    members = np.random.default_rng(seed).integers(0, 2, (n, DRAWS))
+    members[0, ~members.any(axis=0)] = 1
+    shares: Array = members / members.sum(axis=0)
     shares.setflags(write=False)
     return shares

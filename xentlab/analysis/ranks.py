@@ -1,4 +1,4 @@
-"""Ranks over several datasets: does one loss tend to come before another, and by how much must mean ranks differ?
+"""Ranks over several datasets: does one loss tend to come before another, and which can be told apart?
 
 A table here is `block -> loss -> value`: a block is a dataset (or a dataset with a model), its values are one figure
 for each loss, such as the mean over seeds. A loss without a figure in a block comes last there.
@@ -7,14 +7,18 @@ for each loss, such as the mean over seeds. A loss without a figure in a block c
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
-from xentlab.analysis.paired import Direction
+from xentlab.analysis.paired import Direction, holm
+from xentlab.analysis.permutation import sign_flip
 from xentlab.errors import UserError
+
+FEWEST_BLOCKS = 5
+"""Ranks over fewer blocks are described and not tested."""
 
 
 @dataclass(frozen=True)
@@ -73,51 +77,46 @@ def friedman(table: Mapping[str, Mapping[str, float | None]], *, direction: Dire
     return Friedman(dict(zip(names, mean.tolist(), strict=True)), n, k, statistic, p)
 
 
-def critical_difference(k: int, n: int, *, alpha: float = 0.05) -> float:
-    """By how much the mean ranks of two among k losses over n blocks must differ to be told apart (Nemenyi's test).
+def inseparable(
+    table: Mapping[str, Mapping[str, float | None]], *, direction: Direction = "min", alpha: float = 0.05
+) -> list[list[str]] | None:
+    """The longest runs of losses, in the order of their mean ranks, of which no two are told apart over the blocks.
 
-    `q sqrt(k (k + 1) / (6 n))`, with `q` the upper alpha quantile of the studentized range of k, over sqrt 2.
+    Two losses are told apart by Wilcoxon's signed-rank test over the blocks, exact by sign flips, with Holm over all
+    pairs. A test on mean ranks is not made: whether two losses differ would depend on which others stand beside them.
 
     Args:
-        k: number of losses, >= 2.
-        n: number of blocks, >= 1.
+        table: as `friedman` takes it.
+        direction: whether smaller (`min`) or larger (`max`) is better.
         alpha: family-wise level over all pairs, in (0, 1).
 
-    Raises:
-        UserError: k < 2 or n < 1.
+    Returns:
+        Groups of two or more names, the best first; a loss may be in several, or in none. None below five blocks, where
+        nothing is tested.
 
     Reference:
-        Demsar, Statistical comparisons of classifiers over multiple data sets, 2006.
+        Benavoli, Corani, Mangili, Should we really use post-hoc tests based on mean-ranks?, 2016.
     """
+    mean = friedman(table, direction=direction).ranks
+    if len(table) < FEWEST_BLOCKS:
+        return None
+    names = sorted(mean, key=lambda name: mean[name])
+    pairs = list(combinations(range(len(names)), 2))
+    adjusted = holm([_signed_rank(table, names[i], names[j], 1.0 if direction == "min" else -1.0) for i, j in pairs])
+    apart = {pair for pair, p in zip(pairs, adjusted, strict=True) if p < alpha}
+    joined = [(i, j) for i, j in pairs if not any(i <= a and b <= j for a, b in apart)]
+    longest = [(i, j) for i, j in joined if (i - 1, j) not in joined and (i, j + 1) not in joined]
+    return [names[i : j + 1] for i, j in longest]
+
+
+def _signed_rank(table: Mapping[str, Mapping[str, float | None]], ours: str, theirs: str, sign: float) -> float:
+    """Wilcoxon's exact two-sided signed-rank p of two losses over the blocks; ties share ranks, zeros are dropped."""
     from scipy import stats
 
-    if k < 2 or n < 1:
-        raise UserError(f"a critical difference needs k >= 2 losses and n >= 1 blocks, got {k} and {n}.")
-    quantile = float(stats.studentized_range.ppf(1 - alpha, k, math.inf)) / math.sqrt(2)
-    return quantile * math.sqrt(k * (k + 1) / (6 * n))
-
-
-def inseparable(ranks: Mapping[str, float], difference: float) -> list[list[str]]:
-    """The largest groups of losses whose mean ranks all lie within `difference` of each other, the best group first.
-
-    Args:
-        ranks: loss -> mean rank.
-        difference: what `critical_difference` gave.
-
-    Returns:
-        Groups of two or more names in the order of their ranks; a loss may be in several, or in none.
-    """
-    names = sorted(ranks, key=lambda name: ranks[name])
-    spans: list[Sequence[str]] = []
-    for start, end in combinations(range(len(names)), 2):
-        wide = ranks[names[end]] - ranks[names[start]] <= difference
-        grows = any(
-            a >= 0 and b < len(names) and ranks[names[b]] - ranks[names[a]] <= difference
-            for a, b in ((start - 1, end), (start, end + 1))
-        )
-        if wide and not grows:
-            spans.append(names[start : end + 1])
-    return [list(span) for span in spans]
+    pairs = [(_figure(row[ours], sign), _figure(row[theirs], sign)) for row in table.values()]
+    differences = np.array([0.0 if a == b else a - b for a, b in pairs])
+    kept = differences[differences != 0]
+    return sign_flip(np.sign(kept) * stats.rankdata(np.abs(kept))) if kept.size else 1.0
 
 
 def _figure(value: float | None, sign: float) -> float:

@@ -1,21 +1,23 @@
 """From a table of final values to one verdict per loss, with the rule that decides it.
 
-A table holds one metric: loss -> seed -> value, or None (nan, inf) for a trial that failed. The baseline is a row of
-its own. Every other loss is judged against it, in three steps that are fixed before any number is seen:
+A table holds one metric: loss -> seed -> value, or None (nan, inf) for a trial that failed; such a trial scores what
+its task's trivial predictor scores, so that no pair is lost. The baseline is a row of its own. Every other loss is
+judged against it, by rules that are fixed before any number is seen:
 
-1. *Difference.* Sign-flip permutation test over the seeds that both finished; Holm over all losses compared. The loss
-   differs where the adjusted p < alpha. Over the whole table, the chance of any false better or worse is <= alpha.
-2. *Equivalence.* Two one-sided t-tests against the margin over the same seeds; Holm over all losses. The loss is
-   equivalent where the adjusted p < alpha. A difference that is real *and* inside the margin reads "equivalent", with
-   the difference in the note: it exists and does not matter.
-3. *Failures.* Values exist only where a trial finished, so a loss that fails where the baseline trains is compared on
-   the seeds that suit it. A loss with more failures than the baseline is therefore never better nor equivalent, and one
-   with fewer never worse nor equivalent: such a verdict falls back to inconclusive. Failures also speak for
-   themselves: where the seeds on which exactly one of the two failed are many enough for a sign test to reject at all,
-   that test joins the first at half the level each. Its being able to reject depends on the number of such seeds, not
-   on who failed, so the level holds.
+1. *Difference.* Exact sign-flip permutation test over the seeds; Holm over the whole family of comparisons. The loss
+   differs where the adjusted p < alpha. The chance of any false better or worse in the family is <= alpha, whatever the
+   dependence, where the two losses of a seed are exchangeable.
+2. *Equivalence.* Sign flips at the two margins, each at alpha / 2; Holm over the family. The loss is equivalent where
+   the adjusted p < alpha. A difference that is real *and* inside the margin reads "equivalent", with the difference in
+   the note: it exists and does not matter.
+3. *Intervals* hold together: the inverted sign-flip test at 1 - alpha / family. So one that leaves out 0 belongs to a
+   loss that differs, and one inside the margin to a loss that is equivalent; where only Holm's further steps say so,
+   the end concerned is 0, or the margin.
 
-What is none of these is inconclusive, and the note says what would be needed.
+What is none of these is inconclusive, and the note says what would be needed. Fewer than six pairs decide nothing.
+
+One metric is primary: its losses are one family (`judge`). All the others are a second family together
+(`judge_family`), corrected over losses x metrics, and secondary in every sentence.
 """
 
 from __future__ import annotations
@@ -24,83 +26,15 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
 
-from xentlab.analysis.failures import FailureTest, combined, common, count_failed, failure_test, finished_or_none
+from xentlab.analysis.failures import Table, common, count_failed, finished_or_none, score_of_failures, scored
+from xentlab.analysis.first import best
 from xentlab.analysis.interval import Summary, summarise
-from xentlab.analysis.paired import (
-    Direction,
-    Paired,
-    equivalence,
-    holm,
-    paired,
-)
-from xentlab.analysis.permutation import sign_flip, smallest_conclusive
+from xentlab.analysis.judgement import Judgement, Question, Verdict
+from xentlab.analysis.paired import Direction, Paired, equivalence, holm, paired, paired_differences, standardised
+from xentlab.analysis.permutation import smallest_conclusive
+from xentlab.analysis.planning import SMALLEST_VERDICT, seeds_needed
 from xentlab.errors import UserError, unknown
-
-Verdict = Literal["better", "worse", "equivalent", "inconclusive", "baseline"]
-Table = Mapping[str, Mapping[int, float | None]]
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """One loss on one metric: what it reached, how it differs from the baseline, and what follows.
-
-    Attributes:
-        loss: its name.
-        values: seed -> value, None where the trial failed.
-        mean: mean over the finished seeds, with sd and 95 % interval `low`, `high` (see `Summary`).
-        sd: standard deviation over the finished seeds.
-        low: lower end of the mean's interval.
-        high: upper end.
-        n: how many seeds finished.
-        failed: how many did not.
-        pairs: how many seeds both this loss and the baseline finished; the fields below rest on these.
-        difference: mean of loss - baseline, in the metric's unit.
-        diff_low: lower end of its 95 % interval, which excludes 0 where p < 0.05.
-        diff_high: upper end.
-        p: sign-flip test of no difference, before any adjustment.
-        p_failed: sign test of equal failing, over the seeds on which exactly one failed; nan where there is none.
-        p_holm: Holm-adjusted p of step 1 (and of the failures, where they count): the one that decides.
-        p_equivalence: Holm-adjusted p of the equivalence test; nan without a margin.
-        effect: mean difference / standard deviation of the differences.
-        improvement: share of seeds on the better side, ties half.
-        seeds_needed: seeds that find a difference of the margin (without one: that observed) with 80 % power.
-        best: whether the paired test does not separate it from the best loss of the table.
-        verdict: better, worse, equivalent, inconclusive; baseline for the baseline itself.
-        note: what the verdict rests on or lacks, in words; empty where there is nothing to say.
-
-    Numbers that do not exist are nan (None in `to_json`).
-    """
-
-    loss: str
-    values: dict[int, float | None]
-    mean: float
-    sd: float
-    low: float
-    high: float
-    n: int
-    failed: int
-    pairs: int
-    difference: float = math.nan
-    diff_low: float = math.nan
-    diff_high: float = math.nan
-    p: float = math.nan
-    p_failed: float = math.nan
-    p_holm: float = math.nan
-    p_equivalence: float = math.nan
-    effect: float = math.nan
-    improvement: float = math.nan
-    seeds_needed: int | None = None
-    best: bool = False
-    verdict: Verdict = "baseline"
-    note: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as plain JSON values: seeds are strings, numbers that are not finite are None."""
-        row = {name: _plain(value) for name, value in dataclasses.asdict(self).items()}
-        row["values"] = {str(s): v for s, v in self.values.items()}
-        return row
 
 
 def judge(
@@ -109,17 +43,18 @@ def judge(
     baseline: str,
     direction: Direction,
     margin: float | None = None,
+    trivial: float | None = None,
     alpha: float = 0.05,
     seed: int = 0,
 ) -> list[Judgement]:
-    """One judgement per loss in the table's order, the baseline's row among them.
+    """One judgement per loss in the table's order, the baseline's row among them, on one metric (see `Question`).
 
     Args:
-        table: loss -> seed -> value on one metric; None, nan and inf are trials that failed, and a seed that a loss
-            does not name was not run.
+        table: loss -> seed -> value.
         baseline: the loss that the others are compared with.
         direction: whether smaller (`min`) or larger (`max`) is better.
         margin: the largest difference that would not matter, > 0, in the metric's unit; None tests no equivalence.
+        trivial: what a failed trial scores; None for the worst value of the table.
         alpha: chance of any false better or worse, and of any false equivalent, over the table, in (0, 1).
         seed: decides every resampling; the same table and seed give the same digits, whatever the order of the seeds.
 
@@ -129,171 +64,191 @@ def judge(
     Raises:
         UserError: the baseline is not in the table, or the direction, margin or alpha is out of range.
     """
-    if baseline not in table:
-        raise unknown("baseline", baseline, table)
-    if direction not in ("min", "max"):
-        raise UserError(f"direction must be one of min, max, got '{direction}'.")
+    question = Question(table, direction, margin, trivial)
+    return judge_family({"": question}, baseline=baseline, alpha=alpha, seed=seed)[""]
+
+
+def judge_family(
+    questions: Mapping[str, Question], *, baseline: str, alpha: float = 0.05, seed: int = 0
+) -> dict[str, list[Judgement]]:
+    """The judgements of several metrics as one family: alpha is shared by all losses on all of them.
+
+    Args:
+        questions: metric -> its table.
+        baseline: the loss that the others are compared with, in every table.
+        alpha: chance of any false better or worse, and of any false equivalent, over all tables, in (0, 1).
+        seed: decides every resampling.
+
+    Returns:
+        Metric -> one judgement per loss, in the order of its table.
+
+    Raises:
+        UserError: as `judge`.
+    """
     if not 0 < alpha < 1:
         raise UserError(f"alpha must be in (0, 1), got {alpha}.")
-    if margin is not None and not (math.isfinite(margin) and margin > 0):
-        raise UserError(f"margin must be a number > 0 or null, got {margin}.")
-    clean = {loss: finished_or_none(trials) for loss, trials in table.items()}
-    others = [loss for loss in clean if loss != baseline]
-    family = max(1, len(others))
-    pairs = {
-        loss: paired(
-            *common(clean[loss], clean[baseline]),
-            direction=direction,
-            alpha=alpha / family,
-            smallest=margin,
+    compared = {metric: _compare(question, baseline) for metric, question in questions.items()}
+    family = max(1, sum(len(metric.others) for metric in compared.values()))
+    level = 1 - alpha / family
+    keys = [(metric, loss) for metric, found in compared.items() for loss in found.others]
+    pairs = {key: compared[key[0]].paired(key[1], level, seed) for key in keys}
+    same = {key: compared[key[0]].equivalence(key[1], seed) for key in keys}
+    p_holm = dict(zip(keys, map(float, holm([pairs[key].p for key in keys])), strict=True))
+    p_same = dict(zip(keys, map(float, holm([same[key] for key in keys])), strict=True))
+    judged = {}
+    for metric, found in compared.items():
+        winners = best(
+            found.clean,
+            direction=found.direction,
+            baseline=baseline,
+            trivial=found.question.trivial,
+            alpha=alpha,
             seed=seed,
         )
-        for loss in others
-    }
-    failures = {loss: failure_test(clean[loss], clean[baseline], alpha / family) for loss in others}
-    adjusted = holm([combined(pairs[loss].p, failures[loss]) for loss in others])
-    similar = holm([_equivalence(clean[loss], clean[baseline], margin) for loss in others])
-    p_holm = dict(zip(others, map(float, adjusted), strict=True))
-    p_same = dict(zip(others, map(float, similar), strict=True))
-    winners = best(clean, direction=direction, alpha=alpha, seed=seed)
-    rows = []
-    for loss, trials in clean.items():
-        summary = summarise([v for v in trials.values() if v is not None], seed=seed)
-        row = Judgement(
+        rows = []
+        for loss in found.clean:
+            row = dataclasses.replace(found.row(loss, seed), family=family, best=loss in winners)
+            if loss != baseline:
+                key = (metric, loss)
+                row = found.verdict(row, pairs[key], p_holm[key], p_same[key], alpha)
+            rows.append(row)
+        judged[metric] = rows
+    return judged
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """A question with its failures scored."""
+
+    question: Question
+    baseline: str
+    clean: dict[str, dict[int, float | None]]
+    score: float | None
+
+    @property
+    def direction(self) -> Direction:
+        return self.question.direction
+
+    @property
+    def others(self) -> list[str]:
+        return [loss for loss in self.clean if loss != self.baseline]
+
+    def _pairs(self, loss: str) -> tuple[list[float], list[float]]:
+        return common(scored(self.clean[loss], self.score), scored(self.clean[self.baseline], self.score))
+
+    def paired(self, loss: str, level: float, seed: int) -> Paired:
+        return paired(*self._pairs(loss), direction=self.direction, level=level, seed=seed)
+
+    def equivalence(self, loss: str, seed: int) -> float:
+        """Twice the larger one-sided p: each side has half of alpha, as the two ends of an interval have."""
+        if self.question.margin is None:
+            return math.nan
+        return 2 * equivalence(paired_differences(*self._pairs(loss)), self.question.margin, seed=seed)
+
+    def row(self, loss: str, seed: int) -> Judgement:
+        """What the loss reached, not yet compared."""
+        trials = self.clean[loss]
+        summary = summarise(list(scored(trials, self.score).values()), seed=seed)
+        failed = count_failed(trials)
+        any_failed = any(map(count_failed, self.clean.values()))
+        return Judgement(
             loss=loss,
             values=trials,
             mean=summary.mean,
             sd=summary.sd,
             low=summary.low,
             high=summary.high,
-            n=summary.n,
-            failed=count_failed(trials),
+            n=len(trials) - failed,
+            failed=failed,
             pairs=summary.n,
-            best=loss in winners,
+            failure_score=math.nan if self.score is None or not any_failed else self.score,
             note=_sample_note(summary),
         )
-        if loss == baseline:
-            rows.append(row)
-            continue
-        pair, failure = pairs[loss], failures[loss]
-        fails = (count_failed(trials), count_failed(clean[baseline]))
-        verdict = _decide(pair, failure, p_holm[loss], p_same[loss], fails, direction=direction, alpha=alpha)
-        note = _note(pair, summary, verdict, p_holm[loss], fails, family=family, alpha=alpha)
-        rows.append(
-            dataclasses.replace(
-                row,
-                pairs=pair.n,
-                difference=pair.difference,
-                diff_low=pair.low,
-                diff_high=pair.high,
-                p=pair.p,
-                p_failed=failure.p,
-                p_holm=p_holm[loss],
-                p_equivalence=p_same[loss] if margin is not None else math.nan,
-                effect=pair.effect,
-                improvement=pair.improvement,
-                seeds_needed=pair.seeds_needed,
-                verdict=verdict,
-                note=note,
+
+    def verdict(self, row: Judgement, pair: Paired, p_holm: float, p_same: float, alpha: float) -> Judgement:
+        """The row with its comparison."""
+        margin, enough = self.question.margin, pair.n >= SMALLEST_VERDICT
+        differs, within = enough and p_holm < alpha, enough and p_same < alpha
+        decided: Verdict = "inconclusive"
+        if within:
+            decided = "equivalent"
+        elif differs:
+            decided = "better" if (pair.difference < 0) == (self.direction == "min") else "worse"
+        low, high = _agreeing(pair, differs, margin if within else None)
+        needed = None
+        if decided == "inconclusive" and margin is not None:
+            needed = seeds_needed(standardised(margin, pair.sd), alpha=alpha / row.family)
+        return dataclasses.replace(
+            row,
+            pairs=pair.n,
+            difference=pair.difference,
+            diff_low=low,
+            diff_high=high,
+            p=pair.p,
+            p_holm=p_holm,
+            p_equivalence=p_same if margin is not None else math.nan,
+            effect=pair.effect,
+            improvement=pair.improvement,
+            seeds_needed=needed,
+            skew=pair.skew,
+            verdict=decided,
+            note="; ".join(filter(None, [*self._notes(row, pair, decided, differs, alpha), row.note])),
+        )
+
+    def _notes(self, row: Judgement, pair: Paired, decided: Verdict, differs: bool, alpha: float) -> list[str]:
+        theirs, parts = count_failed(self.clean[self.baseline]), []
+        if row.failed or theirs:
+            score = "" if self.score is None else f": each scores {self.score:.4g}, {self._whose_score()}"
+            parts.append(f"{row.failed} failed, {theirs} of the baseline{score}")
+        if pair.n and not pair.distinct:
+            parts.append("the same on every seed")
+        elif decided == "equivalent" and differs:
+            parts.append("the difference is real, but within the margin")
+        elif decided == "inconclusive" and pair.distinct < (least := smallest_conclusive(alpha / row.family)):
+            compared = f"{row.family} comparison{'s' if row.family > 1 else ''}"
+            parts.append(
+                f"{pair.distinct} differing seed{'' if pair.distinct == 1 else 's'} cannot reach p < {alpha:g} "
+                f"in a family of {compared}; at least {least} are needed"
             )
-        )
-    return rows
+        if pair.strongly_skewed:
+            parts.append(
+                f"the differences are strongly skewed ({pair.skew:+.1f}): sign flips are exact for symmetric ones only"
+            )
+        return parts
+
+    def _whose_score(self) -> str:
+        return "the worst value of all" if self.question.trivial is None else "as the trivial predictor does"
 
 
-def best(table: Table, *, direction: Direction, alpha: float = 0.05, seed: int = 0) -> set[str]:
-    """The losses that share the first place: the leader, and all that the paired test does not separate from it.
-
-    The leader has the fewest failures and, among those, the best mean. Another loss shares its place if it failed no
-    more often and the Holm-adjusted sign-flip p against the leader is >= alpha (or there is no pair to compare).
-
-    Args:
-        table: loss -> seed -> value, or None where the trial failed.
-        direction: whether smaller (`min`) or larger (`max`) is better.
-        alpha: level of the tests against the leader, in (0, 1).
-        seed: decides the sign draws beyond 32 seeds.
-
-    Returns:
-        Their names; empty where no trial finished.
-    """
-    clean = {loss: finished_or_none(trials) for loss, trials in table.items()}
-    finished = {loss: [v for v in trials.values() if v is not None] for loss, trials in clean.items()}
-    sign = 1 if direction == "min" else -1
-    ranked = sorted((count_failed(clean[k]), sign * math.fsum(v) / len(v), k) for k, v in finished.items() if v)
-    if not ranked:
-        return set()
-    fewest, _, leader = ranked[0]
-    rivals = [loss for failed, _, loss in ranked[1:] if failed == fewest]
-    tests = []
-    for loss in rivals:
-        ours, theirs = common(clean[loss], clean[leader])
-        tests.append(sign_flip([a - b for a, b in zip(ours, theirs, strict=True)], seed=seed))
-    return {leader} | {loss for loss, p in zip(rivals, holm(tests), strict=True) if p >= alpha}
+def _compare(question: Question, baseline: str) -> _Compared:
+    """The question, checked, with what its failures score."""
+    if baseline not in question.table:
+        raise unknown("baseline", baseline, question.table)
+    if question.direction not in ("min", "max"):
+        raise UserError(f"direction must be one of min, max, got '{question.direction}'.")
+    margin, trivial = question.margin, question.trivial
+    if margin is not None and not (math.isfinite(margin) and margin > 0):
+        raise UserError(f"margin must be a number > 0 or null, got {margin}.")
+    if trivial is not None and not math.isfinite(trivial):
+        raise UserError(f"trivial must be a finite number or null, got {trivial}.")
+    clean = {loss: finished_or_none(trials) for loss, trials in question.table.items()}
+    score = score_of_failures(clean, direction=question.direction, trivial=trivial)
+    return _Compared(question, baseline, clean, score)
 
 
-def _equivalence(ours: Mapping[int, float | None], theirs: Mapping[int, float | None], margin: float | None) -> float:
-    if margin is None:
-        return math.nan
-    values, reference = common(ours, theirs)
-    return equivalence([a - b for a, b in zip(values, reference, strict=True)], margin)
-
-
-def _decide(
-    pair: Paired,
-    failure: FailureTest,
-    p_holm: float,
-    p_same: float,
-    fails: tuple[int, int],
-    *,
-    direction: Direction,
-    alpha: float,
-) -> Verdict:
-    ours, theirs = fails
-    if p_holm < alpha and failure.counts and not pair.p <= failure.p:
-        claim: Verdict = "worse" if failure.worse else "better"
-    elif p_same < alpha:
-        claim = "equivalent"
-    elif p_holm < alpha:
-        claim = "better" if (pair.difference < 0) == (direction == "min") else "worse"
-    else:
-        return "inconclusive"
-    contradicted = (ours > theirs and claim != "worse") or (ours < theirs and claim != "better")
-    return "inconclusive" if contradicted else claim
-
-
-def _note(
-    pair: Paired,
-    summary: Summary,
-    verdict: Verdict,
-    p_holm: float,
-    fails: tuple[int, int],
-    *,
-    family: int,
-    alpha: float,
-) -> str:
-    ours, theirs = fails
-    parts = []
-    if ours or theirs:
-        parts.append(f"{ours} failed, {theirs} of the baseline")
-        if ours != theirs and verdict == "inconclusive":
-            parts.append("the finished seeds alone cannot decide")
-    if pair.n and not pair.distinct:
-        parts.append("the same on every seed")
-    elif verdict == "equivalent" and p_holm < alpha:
-        parts.append("the difference is real, but within the margin")
-    elif verdict == "inconclusive" and pair.distinct < (least := smallest_conclusive(alpha / family)):
-        losses = f"{family} loss{'es' if family > 1 else ''} compared"
-        parts.append(
-            f"{pair.distinct} differing seed{'' if pair.distinct == 1 else 's'} cannot reach p < {alpha:g} "
-            f"with {losses}; at least {least} are needed"
-        )
-    return "; ".join([*parts, *filter(None, [_sample_note(summary)])])
+def _agreeing(pair: Paired, differs: bool, margin: float | None) -> tuple[float, float]:
+    """The interval with its ends moved to what Holm's further steps have shown, or subsets drawn too few have not."""
+    low, high = pair.low, pair.high
+    if differs and low < 0 < high:
+        low, high = (0.0, high) if pair.difference > 0 else (low, 0.0)
+    if not differs:
+        low, high = min(low, 0.0), max(high, 0.0)
+    if margin is not None:
+        low, high = max(low, -margin), min(high, margin)
+    return low, high
 
 
 def _sample_note(summary: Summary) -> str:
-    """How the interval was made, where it is not the bootstrap."""
+    """How the interval of the mean was made, where it is not the bootstrap."""
     words = {"t": "t-interval (fewer than 6 seeds)", "none": "no interval (fewer than 2 seeds)"}
     return words.get(summary.method, "")
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

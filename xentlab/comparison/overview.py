@@ -1,4 +1,4 @@
-"""What only several cells together can tell: mean ranks with their critical difference, and performance profiles.
+"""What only several cells together can tell: mean ranks, who is told apart over the cells, and performance profiles.
 
 Cells that differ in their fairness mode alone are one block of the tests: the same data and model cannot be counted
 twice. Such a block is represented by its first cell.
@@ -61,30 +61,21 @@ def _ranks(blocks: Sequence[tuple[str, Mapping[str, Any]]], losses: Sequence[str
         sign = 1.0 if metric["direction"] == "min" else -1.0
         means = {row["loss"]: row["mean"] for row in metric["rows"]}
         table[label] = {loss: None if means[loss] is None else sign * means[loss] for loss in losses}
-    test = analysis.friedman(table)
-    difference = analysis.critical_difference(test.k, test.n)
-    return {
-        "ranks": test.ranks,
-        "n": test.n,
-        "p": test.p,
-        "critical_difference": difference,
-        "groups": analysis.inseparable(test.ranks, difference),
-    }
+    test, groups = analysis.friedman(table), analysis.inseparable(table)
+    return {"ranks": test.ranks, "n": test.n, "p": None if groups is None else test.p, "groups": groups or []}
 
 
 def _profiles(
     blocks: Sequence[tuple[str, Mapping[str, Any]]], losses: Sequence[str], notes: list[str]
 ) -> list[dict[str, Any]]:
-    """Every seed of every block is one problem; none where a metric has no cost that could be divided."""
+    """Every block is one problem, by its means; none where a metric has no cost that could be divided."""
     problems: dict[str, dict[str, float | None]] = {}
     for label, record in blocks:
         metric = _primary(record)
         if metric["direction"] == "max" and not metric["percent"]:
             notes.append(f"No performance profile: {metric['label']} is no cost")
             return []
-        values = {row["loss"]: row["values"] for row in metric["rows"]}
-        for seed in values[losses[0]]:
-            of_seed = {loss: values[loss].get(seed) for loss in losses}
-            problems[f"{label}, seed {seed}"] = costs(of_seed, bounded=metric["percent"], direction=metric["direction"])
+        means = {row["loss"]: row["mean"] for row in metric["rows"] if row["loss"] in losses}
+        problems[label] = costs(means, bounded=metric["percent"], direction=metric["direction"])
     profiles = analysis.performance_profiles(problems)
     return [{"loss": p.loss, "n": p.n, "ratios": list(p.ratios)} for p in profiles]

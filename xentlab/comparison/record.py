@@ -44,7 +44,7 @@ def make_record(result: Result, session: Session, command: str) -> dict[str, Any
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "baseline": protocol.baseline,
         "losses": [_loss(result, label) for label in protocol.losses],
-        "metrics": [_metric(result, name, name == monitor) for name in ordered],
+        "metrics": _metrics(result, ordered),
         "protocol": _protocol(result, first),
         "environment": _environment(session.environment),
         "signature": _signature(result),
@@ -114,21 +114,36 @@ def _sensitivity(result: Result, label: str) -> list[dict[str, Any]]:
     ]
 
 
-def _metric(result: Result, name: str, primary: bool) -> dict[str, Any]:
-    table = {
-        label: {seed: r.outcome.test.get(name) for seed, r in zip(result.protocol.final_seeds, records, strict=True)}
-        for label, records in result.finals.items()
+def _metrics(result: Result, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Every metric with its rows: the first is the primary one, all others are one family of their own."""
+    protocol, primary = result.protocol, names[0]
+    questions = {
+        name: analysis.Question(_values(result, name), DIRECTIONS[name], protocol.margin if name == primary else None)
+        for name in names
     }
-    margin = result.protocol.margin if primary else None
-    rows = analysis.judge(table, baseline=result.protocol.baseline, direction=DIRECTIONS[name], margin=margin)
+    judged: dict[str, list[analysis.Judgement]] = {}
+    for family in (names[:1], names[1:]):
+        judged |= analysis.judge_family({name: questions[name] for name in family}, baseline=protocol.baseline)
+    return [
+        {
+            "key": f"test/{name}",
+            "label": f"test {_plain(name)}",
+            "direction": DIRECTIONS[name],
+            "primary": name == primary,
+            "percent": name in FRACTIONS,
+            "margin": questions[name].margin,
+            "rows": [row.to_json() for row in judged[name]],
+        }
+        for name in names
+    ]
+
+
+def _values(result: Result, name: str) -> dict[str, dict[int, float | None]]:
+    """Loss -> seed -> final test value of one metric."""
+    seeds = result.protocol.final_seeds
     return {
-        "key": f"test/{name}",
-        "label": f"test {_plain(name)}",
-        "direction": DIRECTIONS[name],
-        "primary": primary,
-        "percent": name in FRACTIONS,
-        "margin": margin,
-        "rows": [row.to_json() for row in rows],
+        label: {seed: r.outcome.test.get(name) for seed, r in zip(seeds, records, strict=True)}
+        for label, records in result.finals.items()
     }
 
 

@@ -55,7 +55,10 @@ def _headline(metric: Metric, row: Row, label: str, base: str) -> str:
     if row.verdict == "equivalent":
         margin = f"within ±{short((metric.margin or 0) * unit.factor)}{unit.points}" if metric.margin else ""
         return f"{label} is equivalent to {base} on {metric.label}: {change} {margin}".rstrip() + f", {seeds}"
-    more = f"; about {row.seeds_needed} seeds are needed for 80 % power" if (row.seeds_needed or 0) > row.pairs else ""
+    more = ""
+    if metric.margin is not None and (row.seeds_needed or 0) > row.pairs:
+        named = f"{short(metric.margin * unit.factor)}{unit.points}"
+        more = f"; {row.seeds_needed} seeds detect a difference of {named} with 80 % power"
     return f"{label} against {base} on {metric.label} is inconclusive: {change}, {seeds}, {p_clause(row.p_holm)}{more}"
 
 

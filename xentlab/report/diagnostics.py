@@ -92,7 +92,7 @@ def cross_table(record: Record) -> Table:
     header = ["trained with", *(f"under {record.labels[name]} ↓" for name in names)]
     note = (
         "Mean value of the column's loss on test data at the final weights. Compare within a column only: losses have "
-        "different scales. Marked: the lowest, and all that the paired test does not separate from it; the deeper "
+        "different scales. Marked: those that no other is shown to beat; the deeper "
         "the tint, the nearer to the column's highest."
     )
     return Table("Cross-loss matrix", header, rows, note)

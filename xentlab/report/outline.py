@@ -143,13 +143,11 @@ def _together(study: Study) -> Iterable[Block]:
     """Ranks and profiles over all cells, where there are any."""
     seen, pictures, shown = study.overview, [], []
     if seen.ranks is not None:
-        caption = (
-            "Mean rank over the cells, 1 the best. A bar joins losses that the critical difference does not separate."
-        )
-        pictures.append(Picture(partial(study_charts.critical_difference, study, seen.ranks), caption))
+        caption = "Mean rank over the cells, 1 the best. A bar joins losses that are not told apart over the cells."
+        pictures.append(Picture(partial(study_charts.mean_ranks, study, seen.ranks), caption))
         shown.append(study_tables.ranks(study))
     if seen.profiles:
-        caption = "Share of problems (every seed of every cell) within a factor of the best loss; higher is better."
+        caption = "Share of problems within a factor of the best loss; higher is better."
         pictures.append(Picture(partial(study_charts.performance_profile, study), caption))
         shown.append(study_tables.profiles(study))
     if pictures:

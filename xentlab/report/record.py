@@ -75,6 +75,9 @@ class Row:
     effect: float | None = None
     improvement: float | None = None
     seeds_needed: int | None = None
+    skew: float | None = None
+    family: int = 1
+    failure_score: float | None = None
     best: bool = False
     note: str = ""
 

@@ -19,14 +19,15 @@ from xentlab.typed import load
 class Ranks:
     """Mean ranks over `n` blocks by the primary metric, 1 the best: the fields of `xentlab.analysis.Friedman`.
 
-    `critical_difference` is Nemenyi's at 5 %; `groups` are the losses that it does not separate.
+    `groups` are runs of losses that pairwise tests do not tell apart; below five blocks nothing is tested, and `p` is
+    null. `critical_difference` is that of records before this rule: Nemenyi's at 5 %.
     """
 
     ranks: dict[str, float]
     n: int
-    p: float
-    critical_difference: float
+    p: float | None
     groups: list[list[str]]
+    critical_difference: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The pictures of a study: its cells beside each other, the critical-difference diagram, the performance profiles."""
+"""The pictures of a study: its cells beside each other, the mean ranks, the performance profiles."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from xentlab.report import draw, theme
 from xentlab.report.charts import clip
-from xentlab.report.numbers import number, row_of
+from xentlab.report.numbers import row_of
 from xentlab.report.study import Ranks, Study
 
 if TYPE_CHECKING:
@@ -91,8 +91,8 @@ def _numbers(study: Study) -> list[float] | None:
     return values if alone and len(values) > 1 else None
 
 
-def critical_difference(study: Study, found: Ranks, prefix: str) -> str:
-    """Losses at their mean ranks, the best above; bars join those that the critical difference does not separate."""
+def mean_ranks(study: Study, found: Ranks, prefix: str) -> str:
+    """Losses at their mean ranks, the best above; bars join those that are not told apart."""
     from matplotlib.figure import Figure
 
     labels = study.losses
@@ -118,13 +118,6 @@ def critical_difference(study: Study, found: Ranks, prefix: str) -> str:
             ends = [found.ranks[group[0]], found.ranks[group[-1]]]
             level = len(order) - 0.3 + 0.66 * k
             axes.plot(ends, [level, level], color=theme.INK, linewidth=4, solid_capstyle="round", zorder=2)
-        reach, wide = 1 + found.critical_difference, 1 + found.critical_difference > len(order)
-        level, words = -1.75, f"critical difference {number(found.critical_difference, 2)}"
-        axes.plot(
-            [1, min(reach, len(order))], [level, level], color=theme.INK, linewidth=1.2, marker="|", markersize=8,
-            clip_on=False,
-        )  # fmt: skip
-        axes.text(1, level - 0.25, words + wide * ", wider than the axis", fontsize=9, color=theme.INK)
         axes.set_yticks(range(len(order)), [clip(labels[loss]) for loss in order])
         axes.set_ylim(len(order) - 0.3 + 0.66 * groups, -0.5)
         axes.set_xlim(1, len(order))
@@ -133,7 +126,7 @@ def critical_difference(study: Study, found: Ranks, prefix: str) -> str:
         axes.tick_params(labelbottom=False, labeltop=True, top=False, bottom=False, pad=1)
         axes.grid(False, axis="y")
         axes.spines["bottom"].set_visible(False)
-        return draw.svg(figure, prefix, "mean ranks of the losses with the critical difference")
+        return draw.svg(figure, prefix, "mean ranks of the losses")
 
 
 def performance_profile(study: Study, prefix: str) -> str:

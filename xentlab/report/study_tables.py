@@ -48,7 +48,7 @@ def _mean(record: Record, loss: str) -> Cell:
 
 
 def ranks(study: Study) -> Table:
-    """Mean rank of every loss over the cells, the best first, and which the critical difference keeps apart."""
+    """Mean rank of every loss over the cells, the best first, and which are not told apart."""
     found = study.overview.ranks
     assert found is not None
     labels = study.losses
@@ -58,17 +58,19 @@ def ranks(study: Study) -> Table:
         near = {x for group in found.groups if loss in group for x in group} - {loss}
         same = ", ".join(labels[x] for x in order if x in near) or "none"
         rows.append(cells(labels[loss], number(found.ranks[loss], 2), same))
-    note = (
-        f"Friedman's test over {found.n} cells: {p_clause(found.p)}. Nemenyi's critical difference at 5 %: "
-        f"{number(found.critical_difference, 2)}."
-    )
-    if found.n < 10:
-        note += " Both lean on approximations for many cells: with so few, read the ranks as a description."
+    if found.p is None:
+        note = f"{found.n} cells: too few to test ranks, which describe these cells and no others."
+    else:
+        note = f"Friedman's test over {found.n} cells: {p_clause(found.p)}. "
+        if found.critical_difference is None:
+            note += "Pairs by Wilcoxon's exact signed-rank test with Holm."
+        else:
+            note += f"Nemenyi's critical difference at 5 %: {number(found.critical_difference, 2)}."
     return Table("Mean ranks", ["loss", "mean rank", "not told apart from"], rows, note)
 
 
 def profiles(study: Study) -> Table:
-    """How often each loss comes within a factor of the best, over every seed of every cell."""
+    """How often each loss comes within a factor of the best, over the problems."""
     header = ["loss", *(f"within {100 * (f - 1):.0f} %" if f > 1 else "the best" for f in _FACTORS)]
     rows = [
         cells(study.losses[p.loss], *(f"{100 * p.at(f):.0f} %" for f in _FACTORS), f"{100 * len(p.ratios) / p.n:.0f} %")
@@ -76,7 +78,7 @@ def profiles(study: Study) -> Table:
     ]
     n = study.overview.profiles[0].n
     note = (
-        f"Share of {n} problems (every seed of every cell) on which a loss is the best, or within so much of the best. "
+        f"Share of {n} problems on which a loss is the best, or within so much of the best. "
         "A metric that is better larger counts by what it lacks of 1."
     )
     return Table("Performance profile", [*header, "any value"], rows, note)
@@ -110,6 +112,6 @@ def _legend(metrics: Sequence[Metric | None]) -> str:
     points = any(m is not None and m.percent for m in metrics)
     return (
         f"Baseline (·): mean. Others: difference from it{' in points' if points else ''} with its 95 % interval; "
-        "▲ better, ▼ worse, ≈ equivalent, ? inconclusive. Marked: the best of the cell, and all that the paired test "
-        "does not separate from it."
+        "▲ better, ▼ worse, ≈ equivalent, ? inconclusive. Marked: those of the cell that "
+        "no other loss is shown to beat."
     )

@@ -36,7 +36,7 @@ def overview(record: Record) -> Table:
     base = record.labels[record.baseline]
     note = (
         f"Mean over the final seeds. Against {base}: ▲ better, ▼ worse, ≈ equivalent, ? inconclusive, · baseline. "
-        "Marked: the best, and all that the paired test does not separate from it."
+        "Marked: those that no other loss is shown to beat."
     )
     return Table("All metrics", header, rows, note)
 
@@ -77,11 +77,11 @@ def _notes(record: Record, metric: Metric) -> list[str]:
 def _rule(record: Record, metric: Metric) -> str:
     """How to read one metric's table."""
     unit = scale_of(metric)
-    words = f"Differences are loss − {record.labels[record.baseline]} over the seeds that both finished"
+    words = f"Differences are loss − {record.labels[record.baseline]} over the seeds"
     if metric.margin is not None:
         words += f"; equivalent means within ±{short(metric.margin * unit.factor)}{unit.points}"
     return (
-        f"{words}. p is the sign-flip permutation test, p (Holm) adjusts it for the number of losses and decides; "
+        f"{words}. p is the sign-flip permutation test, p (Holm) adjusts it for its family of comparisons and decides; "
         "effect is the mean difference in standard deviations of the differences; P(better) the share of seeds on the "
         "better side."
     )

@@ -1,0 +1,67 @@
+"""Who shares the first place: every loss against every other, corrected over all pairs.
+
+A comparison of all losses with the one that happens to lead would be made with the data that chose it, and is not made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+
+from xentlab.analysis.failures import Table, common, finished_or_none, score_of_failures, scored
+from xentlab.analysis.paired import Direction, holm, paired_differences
+from xentlab.analysis.permutation import sign_flip
+from xentlab.analysis.planning import SMALLEST_VERDICT
+from xentlab.errors import unknown
+
+
+def best(
+    table: Table,
+    *,
+    direction: Direction,
+    baseline: str | None = None,
+    trivial: float | None = None,
+    alpha: float = 0.05,
+    seed: int = 0,
+) -> set[str]:
+    """The losses that no other is shown to beat, by sign flips over all pairs with Holm.
+
+    The chance that a loss is left out which is as good as every other is at most alpha over the whole table. With a
+    baseline, half of alpha goes to the pairs that hold it: those were planned, and the pairs of fifty losses alone
+    would leave none room to be told apart.
+
+    Args:
+        table: loss -> seed -> value; None, nan and inf are trials that failed.
+        direction: whether smaller (`min`) or larger (`max`) is better.
+        baseline: the loss that the others are compared with, if there is one.
+        trivial: what a failed trial scores; None for the worst value of the table.
+        alpha: level over all pairs, in (0, 1).
+        seed: decides the sign draws beyond 32 seeds.
+
+    Returns:
+        Their names; empty where no trial finished.
+    """
+    if baseline is not None and baseline not in table:
+        raise unknown("baseline", baseline, table)
+    clean = {loss: finished_or_none(trials) for loss, trials in table.items()}
+    score = score_of_failures(clean, direction=direction, trivial=trivial)
+    if not any(v is not None for trials in clean.values() for v in trials.values()):
+        return set()
+    values = {loss: found for loss, trials in clean.items() if (found := scored(trials, score))}
+    pairs = list(combinations(values, 2))
+    differences = [paired_differences(*common(values[a], values[b])) for a, b in pairs]
+    tests = [sign_flip(d, seed=seed) if d.size >= SMALLEST_VERDICT else 1.0 for d in differences]
+    adjusted = holm(tests, _weights(pairs, baseline)) if pairs else ()
+    sign = 1 if direction == "min" else -1
+    beaten = {
+        a if sign * float(d.mean()) > 0 else b
+        for (a, b), d, p in zip(pairs, differences, adjusted, strict=True)
+        if p < alpha
+    }
+    return set(values) - beaten
+
+
+def _weights(pairs: list[tuple[str, str]], baseline: str | None) -> list[float]:
+    planned = [baseline in pair for pair in pairs]
+    counts: Mapping[bool, int] = {True: sum(planned), False: len(pairs) - sum(planned)}
+    return [1 / counts[is_planned] if all(counts.values()) else 1.0 for is_planned in planned]

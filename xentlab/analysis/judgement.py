@@ -1,0 +1,101 @@
+"""What is asked of one metric, and what is answered of one loss on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from xentlab.analysis.failures import Table
+from xentlab.analysis.paired import Direction
+
+Verdict = Literal["better", "worse", "equivalent", "inconclusive", "baseline"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One metric's table, and how it is to be read.
+
+    Attributes:
+        table: loss -> seed -> value on one metric; None, nan and inf are trials that failed, and a seed that a loss
+            does not name was not run.
+        direction: whether smaller (`min`) or larger (`max`) is better.
+        margin: the largest difference that would not matter, > 0, in the metric's unit; None tests no equivalence.
+        trivial: what the task's trivial predictor scores, and with it a failed trial; None for the worst of the table.
+    """
+
+    table: Table
+    direction: Direction
+    margin: float | None = None
+    trivial: float | None = None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One loss on one metric: what it reached, how it differs from the baseline, and what follows.
+
+    Attributes:
+        loss: its name.
+        values: seed -> value, None where the trial failed.
+        mean: mean over the seeds, failed ones at `failure_score`; sd and its own 95 % interval as in `Summary`.
+        sd: standard deviation over the seeds.
+        low: lower end of the mean's interval.
+        high: upper end.
+        n: how many seeds finished.
+        failed: how many did not.
+        pairs: how many seeds both this loss and the baseline ran; the fields below rest on these.
+        difference: mean of loss - baseline, in the metric's unit.
+        diff_low: lower end of its interval, which holds together with those of the whole family and agrees with the
+            verdict; nan where the seeds allow none.
+        diff_high: upper end.
+        p: sign-flip test of no difference, before any adjustment.
+        p_holm: Holm-adjusted over the family: the one that decides.
+        p_equivalence: Holm-adjusted p of the equivalence test, at alpha / 2 a side; nan without a margin.
+        effect: mean difference / standard deviation of the differences.
+        improvement: share of seeds on the better side, ties half.
+        seeds_needed: seeds that find a difference of the margin with 80 % power; None once decided or without a margin.
+        skew: skewness of the differences.
+        family: how many comparisons share alpha.
+        failure_score: what each failed trial of the table scored; nan where none failed.
+        best: whether no other loss of the table is shown to beat it (see `best`).
+        verdict: better, worse, equivalent, inconclusive; baseline for the baseline itself.
+        note: what the verdict rests on or lacks, in words; empty where there is nothing to say.
+
+    Numbers that do not exist are nan (None in `to_json`).
+    """
+
+    loss: str
+    values: dict[int, float | None]
+    mean: float
+    sd: float
+    low: float
+    high: float
+    n: int
+    failed: int
+    pairs: int
+    difference: float = math.nan
+    diff_low: float = math.nan
+    diff_high: float = math.nan
+    p: float = math.nan
+    p_holm: float = math.nan
+    p_equivalence: float = math.nan
+    effect: float = math.nan
+    improvement: float = math.nan
+    seeds_needed: int | None = None
+    skew: float = math.nan
+    family: int = 1
+    failure_score: float = math.nan
+    best: bool = False
+    verdict: Verdict = "baseline"
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON values: seeds are strings, numbers that are not finite are None."""
+        row = {name: _plain(value) for name, value in dataclasses.asdict(self).items()}
+        row["values"] = {str(s): v for s, v in self.values.items()}
+        return row
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
