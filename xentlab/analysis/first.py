@@ -39,14 +39,12 @@ def best(
         seed: decides the sign draws beyond 32 seeds.
 
     Returns:
-        Their names; empty where no trial finished.
+        Their names; a loss of which no trial finished is never among them.
     """
     if baseline is not None and baseline not in table:
         raise unknown("baseline", baseline, table)
     clean = {loss: finished_or_none(trials) for loss, trials in table.items()}
     score = score_of_failures(clean, direction=direction, trivial=trivial)
-    if not any(v is not None for trials in clean.values() for v in trials.values()):
-        return set()
     values = {loss: found for loss, trials in clean.items() if (found := scored(trials, score))}
     pairs = list(combinations(values, 2))
     differences = [paired_differences(*common(values[a], values[b])) for a, b in pairs]
@@ -58,7 +56,7 @@ def best(
         for (a, b), d, p in zip(pairs, differences, adjusted, strict=True)
         if p < alpha
     }
-    return set(values) - beaten
+    return {loss for loss in values if any(v is not None for v in clean[loss].values())} - beaten
 
 
 def _weights(pairs: list[tuple[str, str]], baseline: str | None) -> list[float]:
