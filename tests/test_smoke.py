@@ -1,8 +1,9 @@
-"""Every basic loss on every kind of task: it trains, and ends clearly better than a constant answer."""
+"""Every basic loss on every kind of task: it trains, and its median seed ends far better than a constant answer."""
 
 from __future__ import annotations
 
 import functools
+import statistics
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ CELLS = {
     ),
     "scenes": (
         "dataset=scenes", "dataset.samples=500", "dataset.canvas=10", "dataset.max_objects=1", "model=unet",
-        "model.width=8", "trainer.epochs=8", "trainer.batch_size=8", "trainer.class_weights=median_frequency",
+        "model.width=8", "trainer.epochs=12", "trainer.batch_size=8", "trainer.class_weights=median_frequency",
         "optimizer=adam",
     ),
     "scenes as multilabel": (
@@ -29,41 +30,42 @@ CELLS = {
     ),
 }  # fmt: skip
 LOSSES = ("ce", "bce", "mse", "mse_logits", "custom_ce")
-RATES = {"mse": 0.3, "mse_logits": 0.01, "bce": 0.03}  # of SGD; Adam's is 0.01 throughout
+RATES = {"mse": 0.3, "mse_logits": 0.01, "bce": 0.03}  # of SGD
+# Of Adam. On the maps mse_logits at 0.01 leaves one seed in six at a constant answer after 8 epochs, and at 0.03 three.
+ADAM = {"scenes": 0.003, "scenes as multilabel": 0.01}
+SEEDS = 3  # one training hangs on the rounding of its torch: what is judged is the median
 
 
 @functools.cache
 def data(cell: str) -> Dataset:
-    dataset: Dataset = cell_trial(cell, "ce").dataset()
+    dataset: Dataset = cell_trial(cell, "ce", 0).dataset()
     return dataset
 
 
-def cell_trial(cell: str, loss: str) -> Trial:
-    rate = 0.01 if "optimizer=adam" in CELLS[cell] else RATES.get(loss, 0.05)
-    return prepare(compose_train(*CELLS[cell], f"loss={loss}", f"optimizer.lr={rate}"))
+def cell_trial(cell: str, loss: str, seed: int) -> Trial:
+    rate = ADAM.get(cell, RATES.get(loss, 0.05))
+    return prepare(compose_train(*CELLS[cell], f"loss={loss}", f"optimizer.lr={rate}", f"seed={seed}"))
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("cell", list(CELLS))
 def test_every_cell_trains(cell: str, loss: str) -> None:
-    trial = cell_trial(cell, loss)
-    fit = Fit([trial], data(cell))
+    trials = [cell_trial(cell, loss, seed) for seed in range(SEEDS)]
+    monitor = trials[0].monitor
+    fit = Fit(trials, data(cell))
     epochs = list(fit.epochs())
-    (end,) = fit.finish()
-    assert len(epochs) == trial.trainer.epochs
-    assert not end.diverged
-    assert not end.stuck
-    first, last = (e.metrics["train/objective"][0] for e in (epochs[0], epochs[-1]))
-    assert first is not None
-    assert last is not None
+    ends = fit.finish()
+    assert len(epochs) == trials[0].trainer.epochs
+    assert not any(end.diverged for end in ends)
+    assert sum(end.stuck for end in ends) <= SEEDS // 2
+    first, last = (statistics.median(e.metrics["train/objective"]) for e in (epochs[0], epochs[-1]))
     assert last < first
-    constant = constant_value(fit.rig, 0)
-    reached = end.test[trial.monitor]
-    if metrics.DIRECTIONS[trial.monitor] == "min":
-        assert reached < 0.5 * constant
+    reached = statistics.median(end.test[monitor] / constant_value(fit.rig, row) for row, end in enumerate(ends))
+    if metrics.DIRECTIONS[monitor] == "min":
+        assert reached < 0.5
     else:
-        assert reached > 1.5 * constant
-    assert set(end) >= {f"test/{name}" for name in metrics.METRICS[trial.task]}
+        assert reached > 1.5
+    assert set(ends[0].test) >= set(metrics.METRICS[trials[0].task])
 
 
 def test_a_torchvision_classifier_trains_by_its_dotted_path() -> None:
