@@ -17,7 +17,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
 from xentlab.config.compose import config_dir
-from xentlab.config.promise import Deferred
+from xentlab.config.promise import Promise
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -36,9 +36,9 @@ class Work:
     runs: list[list[int]] = field(default_factory=list)
     squares: dict[int, int] = field(default_factory=dict)
 
-    def defer(self, number: int) -> Deferred:
+    def promise(self, number: int) -> Promise:
         self.pending.append(number)
-        return Deferred(lambda: self.square(number), self)
+        return Promise(lambda: self.square(number), self)
 
     def square(self, number: int) -> int:
         if number in self.refused:

@@ -15,13 +15,14 @@ from torch import Tensor
 
 from xentlab import environment
 from xentlab.cli.published import estimate
+from xentlab.comparison.arms import Progress
 from xentlab.config.compose import compose_group, run_composed
 from xentlab.data import Dataset, digits, generator, soften, split, write_soft_targets
 from xentlab.errors import UserError
 from xentlab.losses.contract import loss
 from xentlab.published import read_plan
 from xentlab.published.teachers import Teacher, in_rounds
-from xentlab.published.trainings import Phase, Ran, run_arms
+from xentlab.published.trainings import Ran, run_arms
 from xentlab.run.session import Session
 from xentlab.run.training import EpochCallback
 from xentlab.train import Epoch, Fit, Trial, prepare, signature
@@ -227,7 +228,7 @@ def until_a_student(title: str, total: int) -> Iterator[EpochCallback]:  # noqa:
     yield on_epoch
 
 
-def perform(root: Path, phase: Phase = silent, lr: float = 0.05) -> tuple[Ran, int, int]:
+def perform(root: Path, progress: Progress = silent, lr: float = 0.05) -> tuple[Ran, int, int]:
     """The smoke size with small networks: what it brought, how many trials were estimated, and how many trained."""
     told: list[tuple[Ran, int, int]] = []
 
@@ -236,11 +237,10 @@ def perform(root: Path, phase: Phase = silent, lr: float = 0.05) -> tuple[Ran, i
         config["model"]["hidden"], config["optimizer"]["lr"] = [32], lr
         for label, arm in config["published"]["arms"].items():
             arm |= {"model": {"hidden": [16]}} if label.startswith("student") else {}
-        plan = read_plan(config, compose_group)
-        expected, _ = estimate(plan, config)
+        expected, _ = estimate(plan := read_plan(config, compose_group), config)
         session = Session.open(root, environment.describe(), "compare", fresh=False, weights=True)
         try:
-            told.append((run_arms(plan, session, phase), expected, session.trained))
+            told.append((run_arms(plan, session, progress), expected, session.trained))
         finally:
             session.journal.close()
 

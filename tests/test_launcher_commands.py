@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from xentlab.config.compose import config_dir, run_composed
 from xentlab.config.loader import RememberingLoader
-from xentlab.config.promise import Deferred
+from xentlab.config.promise import Promise
 from xentlab.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("registered")
@@ -89,7 +89,7 @@ def test_a_job_of_a_command_may_defer_under_any_launcher(
     here: Path, arguments: list[str], runs: list[list[int]]
 ) -> None:
     work = Work()
-    run_composed("train", arguments, lambda config, _: work.defer(config["seed"]))
+    run_composed("train", arguments, lambda config, _: work.promise(config["seed"]))
     assert work.runs == runs
     assert not work.pending
     assert (here / "xentlab-runs" / "sweeps").exists() == ("-m" in arguments)
@@ -99,11 +99,11 @@ def test_a_job_of_a_command_may_defer_under_any_launcher(
 def test_a_jobs_failure_reaches_the_command_after_all_jobs(here: Path, name: str) -> None:  # noqa: ARG001
     called, work = [], Work()
 
-    def job(config: dict[str, Any], _: list[str]) -> Deferred:
+    def job(config: dict[str, Any], _: list[str]) -> Promise:
         called.append(config["seed"])
         if config["seed"] == 1:
             raise UserError("seed 1 is refused.")
-        return work.defer(config["seed"])
+        return work.promise(config["seed"])
 
     with pytest.raises(UserError, match=r"seed 1 is refused\."):
         run_composed("train", ["-m", f"hydra/launcher={name}", "seed=1,2,3"], job)

@@ -15,7 +15,7 @@ from hydra.core.utils import JobStatus
 from launcher_lab import Work, ends, launch
 from omegaconf import DictConfig
 
-from xentlab.config.promise import Deferred, run_batches, settled, waiting
+from xentlab.config.promise import Promise, run_batches, settled, waiting
 
 pytestmark = pytest.mark.usefixtures("registered")
 
@@ -31,10 +31,10 @@ def test_a_promise_needs_no_hydra() -> None:
 def test_jobs_that_wait_are_run_together_after_the_last_was_called(tmp_path: Path) -> None:
     work, called = Work(), []
 
-    def task(config: DictConfig) -> Deferred:
+    def task(config: DictConfig) -> Promise:
         called.append(config.a)
         assert not work.runs
-        return work.defer(config.a)
+        return work.promise(config.a)
 
     returns = launch(task, tmp_path)
     assert called == [0, 1, 2, 3]
@@ -45,16 +45,16 @@ def test_jobs_that_wait_are_run_together_after_the_last_was_called(tmp_path: Pat
 
 def test_plain_results_and_promises_keep_the_order_of_the_jobs(tmp_path: Path) -> None:
     work = Work()
-    returns = launch(lambda c: work.defer(c.a) if c.a % 2 else -c.a, tmp_path)
+    returns = launch(lambda c: work.promise(c.a) if c.a % 2 else -c.a, tmp_path)
     assert ends(returns) == [0, 1, -2, 9]
 
 
 def test_a_promise_without_a_batch_is_resolved_at_the_end(tmp_path: Path) -> None:
     called: list[int] = []
 
-    def task(config: DictConfig) -> Deferred:
+    def task(config: DictConfig) -> Promise:
         called.append(config.a)
-        return Deferred(lambda: (config.a, len(called)))
+        return Promise(lambda: (config.a, len(called)))
 
     assert ends(launch(task, tmp_path)) == [(0, 4), (1, 4), (2, 4), (3, 4)]
 
@@ -62,10 +62,10 @@ def test_a_promise_without_a_batch_is_resolved_at_the_end(tmp_path: Path) -> Non
 def test_a_job_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     work = Work(refused=(1,))
 
-    def task(config: DictConfig) -> Deferred:
+    def task(config: DictConfig) -> Promise:
         if config.a == 2:
             raise ValueError("2 cannot begin")
-        return work.defer(config.a)
+        return work.promise(config.a)
 
     returns = launch(task, tmp_path)
     assert ends(returns) == [0, "FAILED: 1 is refused", "FAILED: 2 cannot begin", 9]
@@ -74,7 +74,7 @@ def test_a_job_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
 
 def test_a_batch_that_fails_fails_its_own_jobs_only(tmp_path: Path) -> None:
     odd, even = Work(broken=True), Work()
-    returns = launch(lambda c: (odd if c.a % 2 else even).defer(c.a), tmp_path)
+    returns = launch(lambda c: (odd if c.a % 2 else even).promise(c.a), tmp_path)
     assert ends(returns) == [0, "FAILED: out of order", 4, "FAILED: out of order"]
     assert (odd.runs, even.runs) == ([[1, 3]], [[0, 2]])
 
@@ -86,8 +86,8 @@ def test_an_interrupt_ends_the_launch(tmp_path: Path) -> None:
 
     here, outside = Path.cwd(), HydraConfig.instance().cfg
     with pytest.raises(KeyboardInterrupt):
-        launch(lambda _: Deferred(lambda: 0, Stopped()), tmp_path)
-    assert settled(Deferred(lambda: 7)) == 7, "no launcher collects promises any more"
+        launch(lambda _: Promise(lambda: 0, Stopped()), tmp_path)
+    assert settled(Promise(lambda: 7)) == 7, "no launcher collects promises any more"
     assert Path.cwd() == here
     assert HydraConfig.instance().cfg is outside
 
@@ -99,9 +99,9 @@ def test_a_promise_is_resolved_where_its_job_was_called(tmp_path: Path) -> None:
         job = HydraConfig.get()
         return Path.cwd().name, job.job.num, job.runtime.output_dir, list(job.overrides.task), os.environ["XENTLAB_A"]
 
-    def task(_: DictConfig) -> Deferred:
+    def task(_: DictConfig) -> Promise:
         before = place()
-        return Deferred(lambda: (before, place()))
+        return Promise(lambda: (before, place()))
 
     returns = launch(task, tmp_path, "+hydra.job.env_set.XENTLAB_A=${hydra.job.num}")
     wanted = [(str(a), a, str(tmp_path / str(a)), [f"+a={a}"], str(a)) for a in range(4)]
@@ -114,7 +114,7 @@ def test_a_promise_is_resolved_where_its_job_was_called(tmp_path: Path) -> None:
 def test_callbacks_and_logs_hear_of_the_end_with_the_result(tmp_path: Path) -> None:
     work = Work(refused=(1,))
     launch(
-        lambda c: work.defer(c.a),
+        lambda c: work.promise(c.a),
         tmp_path,
         "+hydra.callbacks.kept._target_=hydra.experimental.callbacks.PickleJobInfoCallback",
         "+hydra.callbacks.said._target_=hydra.experimental.callbacks.LogJobReturnCallback",
@@ -130,13 +130,13 @@ def test_callbacks_and_logs_hear_of_the_end_with_the_result(tmp_path: Path) -> N
 def test_without_a_launcher_that_waits_a_promise_is_kept_at_once() -> None:
     work = Work(refused=(3,))
     assert settled("a plain result") == "a plain result"
-    assert settled(Deferred(lambda: 5)) == 5
-    assert settled(work.defer(2)) == 4
+    assert settled(Promise(lambda: 5)) == 5
+    assert settled(work.promise(2)) == 4
     with pytest.raises(ValueError, match="3 is refused"):
-        settled(work.defer(3))
+        settled(work.promise(3))
     with waiting():
-        promise = work.defer(4)
+        promise = work.promise(4)
         assert settled(promise) is promise
     assert work.runs == [[2], [3]]
-    assert run_batches([promise, promise, Deferred(lambda: 0)]) == {}
+    assert run_batches([promise, promise, Promise(lambda: 0)]) == {}
     assert work.runs == [[2], [3], [4]]

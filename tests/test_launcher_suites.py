@@ -93,7 +93,7 @@ def test_a_sweeper_in_batches_gets_values_and_a_batch_runs_once_per_launch(
     sweep = hydra_sweep_runner(
         calling_file=None,
         calling_module="hydra.test_utils.a_module",
-        task_function=lambda c: work.defer(c.a),
+        task_function=lambda c: work.promise(c.a),
         config_path="configs",
         config_name="compose",
         overrides=["hydra/launcher=stack", "hydra.sweeper.max_batch_size=2", "+a=0,1,2", *SUITE],

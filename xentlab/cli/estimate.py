@@ -78,8 +78,7 @@ def _phases(protocol: Protocol) -> dict[str, list[Trial]]:
             jobs = [(p, s) for p in points[: rung.points] for s in protocol.tuning_seeds]
             epochs = rung.epochs if len(rungs) > 1 else None  # a grid may tune them
             tuning[phase] += [protocol.trial(label, p, s, test=False, epochs=epochs) for p, s in jobs]
-        seeds = (protocol.final_seed(label, s) for s in protocol.final_seeds)
-        final += [protocol.trial(label, points[0], s, test=True) for s in seeds]
+        final += protocol.final_trials(label, points[0])
     return {**tuning, "final seeds": final}
 
 

@@ -13,14 +13,13 @@ from rich.table import Table
 from xentlab.cli.console import console
 from xentlab.cli.progress import progress_bar
 from xentlab.cli.session import opened
+from xentlab.comparison.sweep import Sweep
 from xentlab.config.compose import run_composed
-from xentlab.config.promise import Deferred
+from xentlab.config.promise import Promise
 from xentlab.errors import UserError
-from xentlab.journal import GroupEndEvent, GroupEvent, TrialRecord, new_id
-from xentlab.journal.events import Ended
+from xentlab.journal import TrialRecord
 from xentlab.metrics import LABELS
 from xentlab.run.order import TrainingError
-from xentlab.run.session import Session
 from xentlab.train import Trial, prepare
 
 _MULTIRUN = {"-m", "--multirun"}
@@ -31,7 +30,7 @@ def train(overrides: Sequence[str]) -> int:
     sweep = bool(_MULTIRUN & set(overrides))
     overrides = sorted(overrides, key=lambda o: o not in _MULTIRUN)  # Hydra wants its flags first
     with contextlib.ExitStack() as stack:
-        jobs = _Sweep(list(overrides), stack) if sweep else _Single(stack)
+        jobs = _Jobs(list(overrides), stack) if sweep else _Single(stack)
         run_composed("train", overrides, jobs)
         return jobs.end()
 
@@ -50,93 +49,69 @@ class _Single:
             print_trial(known)
             print("Already trained: this is its record. output.fresh=true trains it again.")
             return
-        print_trial(run_one(session, trial))
+        with progress_bar(trial.label, trial.trainer.epochs) as on_epoch:
+            print_trial(session.run([trial], on_epoch=on_epoch)[0])
 
     def end(self) -> int:
         return 0
 
 
-class _Sweep:
-    """The jobs of one multirun, filed under one parent. A failing job does not stop the others.
+class _Jobs:
+    """The jobs of one multirun, as one sweep.
 
     Each job is checked when Hydra calls it; all are trained together when the launcher has called the last one, or one
     by one under a launcher that does not wait.
     """
 
     def __init__(self, overrides: list[str], stack: contextlib.ExitStack) -> None:
-        given = [o for o in overrides if o not in _MULTIRUN]
-        self._name = " ".join(given)
-        self._command = shlex.join(["xentlab", "train", "-m", *given])
+        self._given = [o for o in overrides if o not in _MULTIRUN]
         self._stack = stack
-        self._session: Session | None = None
-        self._group = new_id()
-        self._opened = False
+        self._sweep: Sweep | None = None
         self._pending: list[tuple[str, Trial]] = []
         self._values: dict[Trial, float | None] = {}
-        self._count = 0
-        self._failures: list[tuple[str, str, bool]] = []
+        self._failures: list[tuple[str, Exception]] = []
 
-    def __call__(self, config: dict[str, Any], overrides: list[str]) -> Deferred | None:
+    def __call__(self, config: dict[str, Any], overrides: list[str]) -> Promise | None:
         line = " ".join(overrides)
         try:
             trial = prepare(config)
-            if self._session is None:
-                self._session = self._stack.enter_context(opened(config, self._command))
-            self._session.signature(trial)  # reads the data, so that a mistake there is this job's
+            if self._sweep is None:
+                command = shlex.join(["xentlab", "train", "-m", *self._given])
+                session = self._stack.enter_context(opened(config, command))
+                self._sweep = Sweep(session, progress_bar, " ".join(self._given), command)
+            self._sweep.session.signature(trial)  # reads the data, so that a mistake there is this job's
         except Exception as error:
-            self._fail(line, error)
+            self._failures.append((line, error))
             return None
         self._pending.append((line, trial))
-        return Deferred(lambda: self._values.get(trial), self)
+        return Promise(lambda: self._values.get(trial), self)
 
     def run(self) -> None:
         """Train the jobs that wait, in stacks."""
         pending, self._pending = self._pending, []
-        if not pending or self._session is None:
+        if not pending or self._sweep is None:
             return
-        session, trials = self._session, [trial for _, trial in pending]
-        if not self._opened:
-            tags = {"overrides": self._name}
-            session.journal.append(GroupEvent(self._group, "sweep", f"sweep {self._name}", None, {}, tags))
-            self._opened = True
-        missing = session.missing(trials)
-        with progress_bar(f"{len(trials)} trials", sum(t.trainer.epochs for t in missing)) as on_epoch:
-            outcomes = session.attempt(trials, groups=dict.fromkeys(trials, self._group), on_epoch=on_epoch)
+        number = self._sweep.finished
+        outcomes = self._sweep.run([trial for _, trial in pending])
         for (line, trial), outcome in zip(pending, outcomes, strict=True):
             if isinstance(outcome, Exception):
-                self._fail(line, outcome)
+                self._failures.append((line, outcome))
             else:
-                self._count += 1
+                number += 1
                 self._values[trial] = outcome.outcome.best
-                print(f"{self._count:>4}  {line}: {headline(outcome)}")
-
-    def _fail(self, line: str, error: Exception) -> None:
-        if isinstance(error, UserError):
-            self._failures.append((line, str(error), True))
-        elif isinstance(error, TrainingError):
-            self._failures.append((line, str(error), False))
-        else:
-            self._failures.append((line, f"{type(error).__name__}: {error}", False))
+                print(f"{number:>4}  {line}: {headline(outcome)}")
 
     def end(self) -> int:
-        if self._session is not None and self._opened:
-            status: Ended = "failed" if self._failures else "finished"
-            failed = f", {len(self._failures)} failed" if self._failures else ""
-            note = f"{self._count} trainings{failed}\n\nAgain: `{self._command}`"
-            tags = {"mlflow.note.content": note}
-            self._session.journal.append(GroupEndEvent(self._group, status, tags, {"trials": self._count}, None))
-        for line, message, _ in self._failures:
-            print(f"xentlab: failed: {line}: {message}", file=sys.stderr)
+        finished = 0
+        if self._sweep is not None:
+            self._sweep.close(len(self._failures))
+            finished = self._sweep.finished
+        for line, error in self._failures:
+            said = str(error) if isinstance(error, (UserError, TrainingError)) else f"{type(error).__name__}: {error}"
+            print(f"xentlab: failed: {line}: {said}", file=sys.stderr)
         if not self._failures:
             return 0
-        only_mistakes = not self._count and all(mistake for _, _, mistake in self._failures)
-        return 2 if only_mistakes else 1
-
-
-def run_one(session: Session, trial: Trial) -> TrialRecord:
-    """Run one trial with a progress bar."""
-    with progress_bar(trial.label, trial.trainer.epochs) as on_epoch:
-        return session.run([trial], on_epoch=on_epoch)[0]
+        return 2 if not finished and all(isinstance(error, UserError) for _, error in self._failures) else 1
 
 
 def headline(record: TrialRecord) -> str:

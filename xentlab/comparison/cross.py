@@ -32,7 +32,7 @@ def cross_matrix(result: Result, session: Session) -> list[dict[str, Any]]:
         paired test finds none below it in its column.
     """
     finals, seeds = result.finals, result.protocol.final_seeds
-    trials = {label: _final_trials(result, label) for label in finals}
+    trials = {label: result.protocol.final_trials(label, result.tunings[label].chosen) for label in finals}
     values = {label: _of_one_loss(trials[label], finals[label], finals, trials, session) for label in finals}
     if not any(v is not None for columns in values.values() for column in columns.values() for v in column):
         return []
@@ -45,11 +45,6 @@ def cross_matrix(result: Result, session: Session) -> list[dict[str, Any]]:
             mean = statistics.fmean(known) if known else None
             entries.append({"loss": label, "under": under, "mean": mean, "n": len(known), "best": label in winners})
     return entries
-
-
-def _final_trials(result: Result, label: str) -> list[Trial]:
-    protocol, point = result.protocol, result.tunings[label].chosen
-    return [protocol.trial(label, point, protocol.final_seed(label, s), test=True) for s in protocol.final_seeds]
 
 
 def _of_one_loss(

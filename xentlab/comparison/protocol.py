@@ -99,9 +99,10 @@ class Protocol:
             config["trainer"]["epochs"] = epochs
         return prepare(config, test=test, name=label)
 
-    def final_seed(self, label: str, seed: int) -> int:
-        """The seed that a loss uses for one of the paired final seeds."""
-        return seed + self.seed_offsets[label]
+    def final_trials(self, label: str, point: Point) -> list[Trial]:
+        """The trials that judge a loss at one point, one for each final seed."""
+        seeds = (seed + self.seed_offsets[label] for seed in self.final_seeds)
+        return [self.trial(label, point, seed, test=True) for seed in seeds]
 
 
 def read_settings(config: Mapping[str, Any]) -> Settings:

@@ -11,7 +11,9 @@ from xentlab.comparison.search import ON_GRIDS, Point, Score, best, make_search,
 from xentlab.journal import TrialRecord
 from xentlab.train import Trial
 
-RunTrials = Callable[[Sequence[tuple[str, Trial]]], list[TrialRecord]]
+RunArms = Callable[[Mapping[str, Sequence[Trial]]], dict[str, list[TrialRecord]]]
+"""Brings the trials of every loss to their end and returns their records."""
+
 MeasureNorm = Callable[[Trial], float]
 """The gradient norm of a trial's first batch at its first weights."""
 
@@ -37,13 +39,13 @@ class Tuning:
     note: str = ""
 
 
-def tune(protocol: Protocol, monitor: str, run: RunTrials, measure: MeasureNorm) -> dict[str, Tuning]:
+def tune(protocol: Protocol, monitor: str, run: RunArms, measure: MeasureNorm) -> dict[str, Tuning]:
     """Tune every loss at the protocol's budget and choose each loss's point by its fairness mode.
 
     Args:
         protocol: the comparison.
         monitor: the validation metric that selects.
-        run: runs (label, trial) pairs and returns their records in order.
+        run: runs trials by loss and returns their records.
         measure: tells a trial's first gradient norm; asked in the mode `matched` only.
     """
     tunings = {label: Tuning() for label in protocol.losses}
@@ -59,14 +61,17 @@ def tune(protocol: Protocol, monitor: str, run: RunTrials, measure: MeasureNorm)
         for label, space in protocol.spaces.items()
     }
     while wanted := {label: points for label, s in searches.items() if (points := s.ask(tunings[label].scores))}:
-        jobs = [(label, p, s) for label, points in wanted.items() for p in points for s in protocol.tuning_seeds]
-        epochs = {label: searches[label].epochs for label in wanted}
-        records = run([(label, protocol.trial(label, p, s, test=False, epochs=epochs[label])) for label, p, s in jobs])
-        grouped: dict[tuple[str, Point], list[TrialRecord]] = {}
-        for (label, point, _), record in zip(jobs, records, strict=True):
-            grouped.setdefault((label, point), []).append(record)
-        for (label, point), mine in grouped.items():
-            tunings[label].scores[point] = _score(mine, monitor, epochs[label])
+        epochs, seeds = {label: searches[label].epochs for label in wanted}, protocol.tuning_seeds
+        records = run(
+            {
+                label: [protocol.trial(label, p, s, test=False, epochs=epochs[label]) for p in points for s in seeds]
+                for label, points in wanted.items()
+            }
+        )
+        for label, points in wanted.items():
+            for place, point in enumerate(points):
+                of_point = records[label][place * len(seeds) : (place + 1) * len(seeds)]
+                tunings[label].scores[point] = _score(of_point, monitor, epochs[label])
     for label, tuning in tunings.items():
         tuning.chosen = best(tuning.scores, monitor)
         tuning.on_edge = tuple(searches[label].edges(tuning.scores))

@@ -22,7 +22,7 @@ def config_dir() -> Path:
 def run_composed(config_name: str, overrides: Sequence[str], job: Callable[[dict[str, Any], list[str]], Any]) -> None:
     """Compose `config_name` with Hydra's command line and call `job(config, overrides)` for each job of it.
 
-    What `job` returns is what a sweeper sees; it may be a promise, `xentlab.config.promise.Deferred`.
+    What `job` returns is what a sweeper sees; it may be a promise, `xentlab.config.promise.Promise`.
 
     Raises:
         UserError: Hydra could not make sense of the command line.

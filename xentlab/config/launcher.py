@@ -1,7 +1,7 @@
 """Hydra's launcher `stack`: all jobs are called first, then the work that they share runs together.
 
 Composition, job directories, HydraConfig, callbacks and returns are Hydra's own: each job goes through `run_job`, as
-with Hydra's basic launcher. What is added: a job whose function returns `promise.Deferred` is finished after the last
+with Hydra's basic launcher. What is added: a job whose function returns `promise.Promise` is finished after the last
 job has been called, back in its own directory and logging, with the value or the exception put in its JobReturn, and
 only then do its callbacks hear of its end.
 
@@ -37,7 +37,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from xentlab.config.loader import RememberingLoader
-from xentlab.config.promise import Deferred, run_batches, waiting
+from xentlab.config.promise import Promise, run_batches, waiting
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def _log_as_sweep(config: DictConfig) -> None:
 class _Unfinished:
     """A job that was called and whose result is a promise."""
 
-    promise: Deferred
+    promise: Promise
     config: DictConfig
     job_return: JobReturn
     callbacks: Any
@@ -133,7 +133,7 @@ class _Ends:
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn) -> None:
         promise = job_return.return_value if job_return.status is JobStatus.COMPLETED else None
-        if not isinstance(promise, Deferred):
+        if not isinstance(promise, Promise):
             self._callbacks.on_job_end(config=config, job_return=job_return)
             return
         # A callback may keep its job's directory from start to end, and other jobs start in between: so each job has

@@ -1,6 +1,6 @@
 """A job's result that comes when all jobs of the sweep are known.
 
-A job that had better not run alone returns a `Deferred` and leaves its work with a batch that it shares with the other
+A job that had better not run alone returns a `Promise` and leaves its work with a batch that it shares with the other
 jobs. A launcher that understands (`hydra/launcher=stack`) calls every job first, then `batch.run()` once, then each
 job's `resolve()`. Under any other launcher, and in a single run, `settled` does the same for the one job at once, so
 that a job need not know which launcher it has.
@@ -29,7 +29,7 @@ class Batch(Protocol):
 
 
 @dataclass(frozen=True)
-class Deferred:
+class Promise:
     """A promise of a job's result.
 
     Args:
@@ -63,14 +63,14 @@ def settled(result: Any) -> Any:
     Raises:
         Exception: what its batch or its `resolve()` raised.
     """
-    if not isinstance(result, Deferred) or _WAITING.get():
+    if not isinstance(result, Promise) or _WAITING.get():
         return result
     if result.batch is not None:
         result.batch.run()
     return result.resolve()
 
 
-def run_batches(promises: Iterable[Deferred]) -> dict[int, Exception]:
+def run_batches(promises: Iterable[Promise]) -> dict[int, Exception]:
     """Run each distinct batch of `promises` once, in the order of its first promise.
 
     A batch that fails does not stop the others.

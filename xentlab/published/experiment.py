@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xentlab.comparison.arms import Progress
 from xentlab.journal import GroupEndEvent
 from xentlab.published import neuron, verdicts
 from xentlab.published.plan import Plan
-from xentlab.published.trainings import Phase, Ran, run_arms, seconds, values_of, ways
+from xentlab.published.trainings import Ran, run_arms, seconds, values_of, ways
 from xentlab.report.published import Arm, Lines, Reproduction, page, tally, text
 from xentlab.run.session import Session
 from xentlab.train import Trial
@@ -29,14 +30,14 @@ def trains(plan: Plan) -> bool:
 
 
 def reproduce(
-    plan: Plan, session: Session, phase: Phase, command: str, *, alone: Alone | None = None
+    plan: Plan, session: Session, progress: Progress, command: str, *, alone: Alone | None = None
 ) -> tuple[Reproduction, Path]:
     """Run the experiment, judge its claims and write its page; what is recorded already is reused.
 
     Args:
         plan: what to run.
         session: where trials are looked up, trained and recorded; untouched by an exact experiment.
-        phase: opens the progress.
+        progress: opens the progress.
         command: what runs it again.
         alone: times one trial by itself, for what the run would have cost one after another; None leaves that out.
 
@@ -60,7 +61,7 @@ def reproduce(
         exact = Reproduction(**facts, **_exact(plan))
         return exact, save(exact, session.root)
     before = session.trained
-    ran = run_arms(plan, session, phase)
+    ran = run_arms(plan, session, progress)
     rows = verdicts.findings(plan, ran)
     metrics = {m: verdicts.metric_words(m) for m in verdicts.shown_metrics(plan)}
     found = Reproduction(

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from xentlab.comparison.arms import Progress, open_arms
 from xentlab.errors import unknown
 from xentlab.journal import TrialRecord
 from xentlab.metrics import LABELS
 from xentlab.published.distillation import final_weights, taught
 from xentlab.published.plan import Plan
 from xentlab.run.session import Session
-from xentlab.run.training import EpochCallback
 from xentlab.train import Trial, stacks
 from xentlab.train.serving import resident_speedup
 from xentlab.train.temperature import temperature_scaled
-
-Phase = Callable[[str, int], AbstractContextManager[EpochCallback]]
-"""Opens a phase's progress: (title, trial-epochs in all) -> a context that gives the callback."""
 
 Values = dict[str, dict[str, list[float | None]]]
 """Metric -> arm -> one value per seed in the unit that is shown; None where the trial diverged."""
@@ -36,7 +32,7 @@ class Ran:
     groups: dict[str, str]
 
 
-def run_arms(plan: Plan, session: Session, phase: Phase) -> Ran:
+def run_arms(plan: Plan, session: Session, progress: Progress) -> Ran:
     """Train every arm at every seed, reusing what is recorded; each round in as few stacks as it fits into."""
     first = next(iter(plan.every.values()))[0]
     session.signature(first)  # reads the data, so that a mistake there is found before anything is written
@@ -44,18 +40,14 @@ def run_arms(plan: Plan, session: Session, phase: Phase) -> Ran:
     tags = {"comparison": plan.name, "task": first.task, "dataset": names["dataset"], "model": names["model"]}
     tags |= {"published": plan.block.source, "size": plan.size}
     params = {"size": plan.size, "arms": len(plan.every), "seeds": plan.at.seeds}
-    own = {"kind": "comparison", "name": plan.name, "parent": None, "tags": tags, "params": params}
-    arms = [
-        {"kind": "loss", "name": label, "parent": 0, "params": {"arm": label}, "tags": tags | {"arm": label}}
-        for label in plan.every
-    ]
-    group, *children = session.open_groups([own, *arms])
-    groups = dict(zip(plan.every, children, strict=True))
+    whole = {"kind": "comparison", "name": plan.name, "parent": None, "tags": tags, "params": params}
+    arms = {label: ({"arm": label}, {"arm": label}) for label in plan.every}
+    opened = open_arms(session, progress, whole, arms, {"comparison": plan.name})
     trials: dict[str, list[Trial]] = {}
     records: dict[str, list[TrialRecord]] = {}
     for labels in plan.rounds:
         ready = {label: taught(plan, label, session, trials, records) for label in labels}
-        records |= _run_round(plan, session, phase, ready, groups)
+        records |= opened.run(plan.name, ready, {"phase": "final"})
         trials |= ready
     trials = {label: trials[label] for label in plan.every}
     records = {label: records[label] for label in plan.every}
@@ -64,45 +56,19 @@ def run_arms(plan: Plan, session: Session, phase: Phase) -> Ran:
         extra = {
             label: [{"speedup": resident_speedup(t, session.dataset(t))} for t in trials[label]] for label in plan.arms
         }
-    return Ran(trials, records, extra, group, groups)
-
-
-def _run_round(
-    plan: Plan, session: Session, phase: Phase, arms: Mapping[str, Sequence[Trial]], groups: Mapping[str, str]
-) -> dict[str, list[TrialRecord]]:
-    """Train arms that need nothing of each other; arm -> the records of its trials."""
-    trials = [trial for arm in arms.values() for trial in arm]
-    with phase(plan.name, sum(t.trainer.epochs for t in session.missing(trials))) as on_epoch:
-        found = session.run(
-            trials,
-            groups={trial: groups[label] for label, arm in arms.items() for trial in arm},
-            tags={"comparison": plan.name, "phase": "final"},
-            on_epoch=on_epoch,
-        )
-    rows = iter(found)
-    return {label: [next(rows) for _ in arm] for label, arm in arms.items()}
+    return Ran(trials, records, extra, opened.group, dict(opened.groups))
 
 
 def _temperatures(
     session: Session, trials: Mapping[str, Sequence[Trial]], records: Mapping[str, Sequence[TrialRecord]]
 ) -> dict[str, list[dict[str, float]]]:
     """What temperature scaling makes of every trial that ended well; an empty mapping for the others."""
-    told: dict[str, list[dict[str, float]]] = {label: [{} for _ in arm] for label, arm in trials.items()}
-    places = {t: (label, i) for label, arm in trials.items() for i, t in enumerate(arm)}
-    ended = [t for t in (t for arm in trials.values() for t in arm) if not _record(records, places, t).outcome.diverged]
-    for stack in stacks(ended):
-        kept = [final_weights(session, _record(records, places, t)) for t in stack]
-        for trial, values in zip(stack, temperature_scaled(stack, session.dataset(stack[0]), kept), strict=True):
-            label, i = places[trial]
-            told[label][i] = values
-    return told
-
-
-def _record(
-    records: Mapping[str, Sequence[TrialRecord]], places: Mapping[Trial, tuple[str, int]], trial: Trial
-) -> TrialRecord:
-    label, i = places[trial]
-    return records[label][i]
+    recorded = {t: r for label, arm in trials.items() for t, r in zip(arm, records[label], strict=True)}
+    scaled: dict[Trial, dict[str, float]] = {}
+    for stack in stacks([trial for trial, record in recorded.items() if not record.outcome.diverged]):
+        weights = [final_weights(session, recorded[trial]) for trial in stack]
+        scaled |= zip(stack, temperature_scaled(stack, session.dataset(stack[0]), weights), strict=True)
+    return {label: [scaled.get(trial, {}) for trial in arm] for label, arm in trials.items()}
 
 
 def values_of(ran: Ran, metric: str) -> dict[str, list[float | None]]:

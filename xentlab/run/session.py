@@ -83,9 +83,7 @@ class Session:
         for facts in groups:
             parent = ids[facts["parent"]] if isinstance(facts["parent"], int) else facts["parent"]
             ids.append(self._killed_group({**facts, "parent": parent}) or new_id())
-        for name, facts in zip(ids, groups, strict=True):
-            parent = ids[facts["parent"]] if isinstance(facts["parent"], int) else facts["parent"]
-            events.append(GroupEvent(**{**facts, "group": name, "parent": parent}))
+            events.append(GroupEvent(**{**facts, "group": ids[-1], "parent": parent}))
         self.journal.append(*events)
         return ids
 

@@ -1,0 +1,99 @@
+"""Arms: label -> trials, filed in the journal under a group of their own, run together, given back by label.
+
+Whatever trains more than one thing does it here: a comparison has an arm for each loss, a published experiment one for
+each of its rows, a sweep a single one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from xentlab.journal import TrialRecord
+from xentlab.run.session import Session
+from xentlab.run.training import EpochCallback
+from xentlab.train import Trial
+
+Progress = Callable[[str, int], AbstractContextManager[EpochCallback]]
+"""Opens the progress of what is about to train: (title, trial-epochs in all) -> a context that gives the callback."""
+
+
+@dataclass(frozen=True)
+class Arms:
+    """Arms that are open in the journal.
+
+    Attributes:
+        session: where trials are looked up, trained and recorded.
+        progress: opens the progress of each run.
+        group: the journal's group of them all.
+        groups: label -> the group of that arm; an arm without one is filed under `group`.
+        tags: what each new trial is tagged with beside what it is.
+    """
+
+    session: Session
+    progress: Progress
+    group: str
+    groups: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def run(
+        self, title: str, arms: Mapping[str, Sequence[Trial]], tags: Mapping[str, str]
+    ) -> dict[str, list[TrialRecord]]:
+        """Bring every trial of every arm to its end, reusing what is recorded; returns their records by arm.
+
+        Args:
+            title: of the progress.
+            arms: label -> trials.
+            tags: what each new trial is tagged with beside the tags of all.
+        """
+        records: dict[str, list[TrialRecord]] = {}
+        for label, outcomes in self._outcomes(title, arms, tags, stop=True).items():
+            records[label] = []
+            for outcome in outcomes:
+                if isinstance(outcome, Exception):
+                    raise outcome
+                records[label].append(outcome)
+        return records
+
+    def attempt(self, title: str, arms: Mapping[str, Sequence[Trial]]) -> dict[str, list[TrialRecord | Exception]]:
+        """As `run`, with the exception in the place of a trial that failed; the others go on."""
+        return self._outcomes(title, arms, {}, stop=False)
+
+    def _outcomes(
+        self, title: str, arms: Mapping[str, Sequence[Trial]], tags: Mapping[str, str], *, stop: bool
+    ) -> dict[str, list[TrialRecord | Exception]]:
+        trials = [trial for arm in arms.values() for trial in arm]
+        groups = {trial: self.groups.get(label, self.group) for label, arm in arms.items() for trial in arm}
+        total = sum(trial.trainer.epochs for trial in self.session.missing(trials))
+        with self.progress(title, total) as on_epoch:
+            ended = self.session.attempt(
+                trials, groups=groups, tags={**self.tags, **tags}, on_epoch=on_epoch, stop=stop
+            )
+        rows = iter(ended)
+        return {label: [next(rows) for _ in arm] for label, arm in arms.items()}
+
+
+def open_arms(
+    session: Session,
+    progress: Progress,
+    whole: Mapping[str, Any],
+    arms: Mapping[str, tuple[Mapping[str, Any], Mapping[str, str]]],
+    trial_tags: Mapping[str, str],
+) -> Arms:
+    """Open the groups of arms in the journal, or take up those that a killed session has left with just these facts.
+
+    Args:
+        session: whose journal they are opened in.
+        progress: see `Arms`.
+        whole: `kind`, `name`, `parent`, `params` and `tags` of the group of them all.
+        arms: label -> params of its group, and tags beside those of the whole.
+        trial_tags: see `Arms.tags`.
+    """
+    below = [
+        {"kind": "loss", "name": label, "parent": 0, "params": params, "tags": {**whole["tags"], **tags}}
+        for label, (params, tags) in arms.items()
+    ]
+    group, *groups = session.open_groups([whole, *below])
+    return Arms(session, progress, group, dict(zip(arms, groups, strict=True)), trial_tags)
