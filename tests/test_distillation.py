@@ -14,13 +14,13 @@ from support import compose_train, small_digits
 from torch import Tensor
 
 from xentlab import environment
-from xentlab.cli.published import estimate
+from xentlab.cli.session import looking
 from xentlab.comparison.arms import Progress
 from xentlab.config.compose import compose_group, run_composed
 from xentlab.data import Dataset, digits, generator, soften, split, write_soft_targets
 from xentlab.errors import UserError
 from xentlab.losses.contract import loss
-from xentlab.published import read_plan
+from xentlab.published import estimate_experiment, read_plan
 from xentlab.published.teachers import Teacher, in_rounds
 from xentlab.published.trainings import Ran, run_arms
 from xentlab.run.session import Session
@@ -237,7 +237,7 @@ def perform(root: Path, progress: Progress = silent, lr: float = 0.05) -> tuple[
         config["model"]["hidden"], config["optimizer"]["lr"] = [32], lr
         for label, arm in config["published"]["arms"].items():
             arm |= {"model": {"hidden": [16]}} if label.startswith("student") else {}
-        expected, _ = estimate(plan := read_plan(config, compose_group), config)
+        expected, _ = estimate_experiment(plan := read_plan(config, compose_group), looking(config))
         session = Session.open(root, environment.describe(), "compare", fresh=False, weights=True)
         try:
             told.append((run_arms(plan, session, progress), expected, session.trained))

@@ -26,8 +26,8 @@ FLOORS = {
     "losses": 1, "regularizers": 1, "metrics": 1, "models": 1, "optim": 1, "data": 1,
     "train": 2, "losses.laws": 2,
     "journal": 3, "analysis": 3,
-    "run": 4, "tracking": 4,
-    "run.executors": 5, "comparison": 5, "report": 5,
+    "run": 4, "tracking": 4, "report": 4,
+    "run.executors": 5, "comparison": 5,
     "reproduce": 6,
     "config": 7, "published": 7, "cli": 8, "__main__": 9, "__init__": 0,
 }  # fmt: skip

@@ -11,17 +11,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 from xentlab.cli.console import console
-from xentlab.cli.estimate import print_estimate
 from xentlab.cli.progress import progress_bar
-from xentlab.cli.session import opened
-from xentlab.comparison import Study, first_trial, make_overview, make_record, read_study, run_comparison
-from xentlab.comparison.folder import Composed, list_trials, remember, write_folder
+from xentlab.cli.session import looking, opened
+from xentlab.comparison import Study, read_study
+from xentlab.comparison.estimate import estimate_study
+from xentlab.comparison.execute import Executed, run_study
+from xentlab.comparison.folder import Composed, remember
+from xentlab.comparison.search import describe_rungs, trial_epochs
 from xentlab.config.compose import compose_group, run_composed
-from xentlab.journal import GroupEndEvent
-from xentlab.report import Record, headlines, print_verdict, sentences, write, write_study
-from xentlab.report.conclusions import in_one_line
-from xentlab.report.runs import loss_run, places, shown_tag
+from xentlab.report import Record, headlines, print_verdict
 from xentlab.run.session import Session
 
 
@@ -46,57 +47,56 @@ def compare(arguments: Sequence[str]) -> int:
                 return
             command = shlex.join(["xentlab", "compare", *given])
             session = stack.enter_context(opened(config, command))
-            run_study(study, session, command, config, composed)
+            run_and_print(study, session, command, config, composed)
 
         run_composed("compare", overrides, job)
     return 0
 
 
-def run_study(study: Study, session: Session, command: str, config: Mapping[str, Any], composed: Composed) -> Path:
-    """Run every cell, print and file each verdict, and write the report of the whole; returns its folder."""
+def run_and_print(
+    study: Study, session: Session, command: str, config: Mapping[str, Any], composed: Composed
+) -> Executed:
+    """Run a study, print each verdict as it comes, and where its report is."""
     began = time.monotonic()
-    parent: str | None = None
-    records: list[tuple[str, Record]] = []
-    trials = 0
-    for label, protocol in study.cells.items():
-        if len(study.cells) > 1 and parent is None:
-            session.signature(first_trial(protocol))  # a mistake in the data is found before anything is written
-            facts = {"kind": "comparison", "name": study.name, "parent": None, "params": {"cells": len(study.cells)}}
-            (parent,) = session.open_groups([{**facts, "tags": {"comparison": study.name}}])
-        result = run_comparison(protocol, session, progress_bar, parent=parent, cell=label)
-        trials += sum(result.tuning_trials.values()) + sum(map(len, result.finals.values()))
-        record = Record.from_json(make_record(result, session, command))
-        records.append((label, record))
+
+    def show(label: str, record: Record) -> None:
         if label:
             print(label)
         print_verdict(record, console())
-        folder = Path("comparisons") / f"{study.name}-{parent or result.group}"
-        if parent is None:
-            paths = write(record, session.root / folder)
-            write_folder(
-                session.root / folder, config, composed, session.environment, list_trials(session.records, result.group)
-            )
-        _file(session, record, result.group, result.loss_groups, None if parent else str(folder), len(records))
-    if parent is not None:
-        overview = make_overview([(label, record.to_json()) for label, record in records])
-        print("\n".join(headlines(records)))
-        paths = write_study(study.name, study.question, command, records, session.root / folder, overview)
-        write_folder(session.root / folder, config, composed, session.environment, list_trials(session.records, parent))
-        _file_study(session, study, records, parent, str(folder))
-    print(f"{trials} trials, {session.trained} of them trained now, in {time.monotonic() - began:.0f} s")
-    print(f"report: {paths['html']}")
+
+    done = run_study(study, session, command, config, composed, progress_bar, show)
+    if len(done.records) > 1:
+        print("\n".join(headlines(done.records)))
+    print(f"{done.trials} trials, {session.trained} of them trained now, in {time.monotonic() - began:.0f} s")
+    print(f"report: {done.folder / 'report.html'}")
     print(f"runs:   {own_command()} ui --root {shlex.quote(str(session.root))}")
-    return session.root / folder
+    return done
 
 
-def _file_study(session: Session, study: Study, records: list[tuple[str, Record]], group: str, folder: str) -> None:
-    """Write the verdicts of all cells into the journal."""
-    heads = headlines(records)
-    lines = [f"{label}: {sentence}" for label, record in records for sentence in sentences(record)]
-    verdict = in_one_line(records)
-    note = "\n\n".join([verdict, *heads, study.question, *lines, f"`{records[0][1].command}`"])
-    tags = {"mlflow.note.content": note, "verdict": verdict, **shown_tag(records)}
-    session.journal.append(GroupEndEvent(group, "finished", tags, {}, folder))
+def print_estimate(study: Study, config: Mapping[str, Any]) -> None:
+    """Print what the comparison would do; nothing is written."""
+    phases = estimate_study(study, looking(config))
+    table = Table(title=f"{study.name}: what would run", title_justify="left")
+    for column in ("cell", "phase", "trials", "trial-epochs", "reused", "stacks", "memory MB", "seconds"):
+        table.add_column(column, justify="left" if column in ("cell", "phase") else "right")
+    for p in phases:
+        counts = (p.trials, p.trial_epochs, p.reused, p.stacks)
+        table.add_row(p.cell or study.name, p.phase, *map(str, counts), f"{p.memory / 2**20:.1f}", f"{p.seconds:.0f}")
+    page = console()
+    page.print(table)
+    for label, protocol in study.cells.items():
+        if protocol.search == "halving":
+            whole = protocol.rungs[0].points * protocol.rungs[-1].epochs
+            page.print(
+                f"{label + ': ' if label else ''}every loss has {describe_rungs(protocol.rungs)}: "
+                f"{trial_epochs(protocol.rungs)} trial-epochs for each tuning seed, {whole} by comparison.search=grid.",
+                highlight=False,
+            )
+    page.print(
+        f"about {sum(p.seconds for p in phases):.0f} s on this machine; more where a winner sits on the edge of its "
+        f"grid and the grid is extended. Memory is the largest stack's, from one measured step.",
+        highlight=False,
+    )
 
 
 def own_command() -> str:
@@ -104,20 +104,3 @@ def own_command() -> str:
     if shutil.which("xentlab"):
         return "xentlab"
     return shlex.quote(str(Path(sys.executable).with_name("xentlab")))
-
-
-def _file(
-    session: Session, record: Record, group: str, loss_groups: dict[str, str], folder: str | None, cell: int
-) -> None:
-    """Write the verdicts into the journal, for the comparison and for each of its losses."""
-    place = places(record, cell)
-    ends = []
-    for label, child in loss_groups.items():
-        shown = loss_run(record, label, place=place[label])
-        curves = {name: [list(point) for point in points] for name, points in shown.curves.items()}
-        ends.append(GroupEndEvent(child, "finished", shown.tags, shown.metrics, None, curves))
-    verdict = in_one_line([("", record)])
-    note = "\n\n".join([verdict, *sentences(record), f"`{record.command}`"])
-    tags = {"mlflow.note.content": note, "verdict": verdict, **shown_tag([("", record)])}
-    ends.append(GroupEndEvent(group, "finished", tags, {}, folder))
-    session.journal.append(*ends)

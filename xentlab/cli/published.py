@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,14 @@ import yaml
 from rich.table import Table
 from rich.text import Text
 
-from xentlab import environment, published
+from xentlab import published
 from xentlab.cli.console import console
-from xentlab.cli.estimate import epoch_seconds
 from xentlab.cli.progress import progress_bar
-from xentlab.cli.session import opened
+from xentlab.cli.session import looking, opened
 from xentlab.config.compose import compose_group, config_dir, run_composed
 from xentlab.errors import UserError, unknown
 from xentlab.report.published import Reproduction, tally, text
-from xentlab.run.session import Session
-from xentlab.train import Rig, Trial, find_device, lift_of
+from xentlab.train import find_device
 
 _GROUP = "published"
 _STYLES = {"agrees": "green", "disagrees": "red", "not decidable": ""}
@@ -33,54 +31,17 @@ def compare_published(config: dict[str, Any], given: Sequence[str], *, dry_run: 
     """Run the published experiment of a composed config, print its verdicts and write its page."""
     plan = published.read_plan(config, compose_group, published.given_keys(given))
     if dry_run:
-        trials, seconds = estimate(plan, config)
+        trials, seconds = published.estimate_experiment(plan, looking(config))
         print(f"{plan.name} at size {plan.size}: {trials} trials to train, about {seconds:.0f} s on this machine")
         return None
     command = shlex.join(["xentlab", "compare", *given])
     with opened(config, command) as session:
         began = time.monotonic()
-        found, path = published.reproduce(
-            plan, session, progress_bar, command, alone=lambda trial: _alone(trial, session)
-        )
+        found, path = published.reproduce(plan, session, progress_bar, command)
         print_findings(found)
         print(f"{session.trained} trials trained now, in {time.monotonic() - began:.0f} s")
         print(f"report: {path}")
     return found
-
-
-def estimate(plan: published.Plan, config: Mapping[str, Any]) -> tuple[int, float]:
-    """How many trials are still to be trained, and about how many seconds that takes here; nothing is written."""
-    root = Path(config["output"]["root"]).absolute()
-    session = Session.open(root, environment.describe(), "compare", fresh=config["output"]["fresh"], weights=False)
-    trials = [(label, trial) for label, arm in published.foreseen(plan, session).items() for trial in arm]
-    missing = [(label, trial) for label, trial in trials if session.recorded(trial) is None]
-    # Students train one by one: each has targets of its own, whether they are there already or not.
-    students = [[trial] for label, trial in missing if label in plan.teachers]
-    stacks = [*session.plan([trial for label, trial in missing if label not in plan.teachers]), *students]
-    seen: dict[str, float] = {}
-    seconds = 0.0
-    for stack in stacks:
-        together = lift_of(stack, session.dataset(stack[0])) == "vectorised"
-        rows = len(stack) if together else 1
-        key = f"{rows} {_shape(stack[0])}"
-        if key not in seen:
-            seen[key] = stack[0].trainer.epochs * epoch_seconds(Rig(stack[:rows], session.dataset(stack[0])))
-        seconds += seen[key] * (1 if together else len(stack))
-    return len(missing), seconds
-
-
-def _shape(trial: Trial) -> str:
-    """What decides how long a trial takes: all but the loss and the numbers that leave its work as it is."""
-    config = {key: trial.config[key] for key in ("model", "trainer", "optimizer")}
-    aside = ("label_noise", "noise", "soft_targets")
-    data = {key: value for key, value in trial.config["dataset"].items() if key not in aside}
-    optimizer = {key: value for key, value in config["optimizer"].items() if key == "_target_"}
-    return json.dumps([config | {"optimizer": optimizer}, data], sort_keys=True, default=str)
-
-
-def _alone(trial: Trial, session: Session) -> float:
-    """Seconds that one trial would take by itself."""
-    return trial.trainer.epochs * epoch_seconds(Rig([trial], session.dataset(trial)))
 
 
 def print_findings(found: Reproduction) -> None:
@@ -176,7 +137,7 @@ def run_all(
 def _estimator(told: list[tuple[int, float]]) -> Any:
     def job(config: dict[str, Any], given: list[str]) -> None:
         plan = published.read_plan(config, compose_group, published.given_keys(given))
-        told.append(estimate(plan, config))
+        told.append(published.estimate_experiment(plan, looking(config)))
 
     return job
 

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from xentlab import reproduce as again
 from xentlab import schema
-from xentlab.cli.compare import run_study
+from xentlab.cli.compare import run_and_print
 from xentlab.cli.console import console
 from xentlab.cli.progress import progress_bar
 from xentlab.cli.session import opened
@@ -222,7 +222,7 @@ def _reproduce_comparison(folder: Path, records: Records, own: Mapping[str, Any]
     with _opened(own, environment) as session:
         session.journal.tags = lambda event: {"reproduces": group}  # noqa: ARG005
         _print_differences(again.differences(session, examples, environment, own))
-        new = run_study(study, session, command, config, composed)
+        new = run_and_print(study, session, command, config, composed).folder
         here = _cells(load(new))
         verdicts = []
         for cell, old in recorded.items():

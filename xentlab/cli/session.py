@@ -44,6 +44,12 @@ def opened(config: Mapping[str, Any], command: str) -> Iterator[Session]:
             _drain(tracker, float(tracking["wait"]))
 
 
+def looking(config: Mapping[str, Any]) -> Session:
+    """A session over `output.root` that is to look only: nothing is written unless something is trained."""
+    output = config["output"]
+    return Session.open(Path(output["root"]), environment.describe(), "look", fresh=output["fresh"], weights=False)
+
+
 def say(sentence: str) -> None:
     """Tell the user something on stderr."""
     print(f"xentlab: {sentence}", file=sys.stderr)

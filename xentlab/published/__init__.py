@@ -8,8 +8,17 @@ at fixed settings over paired seeds (`trainings`) or traces one neuron exactly (
 To add one: a file there. What its claims need beyond the metrics of a trial: an evaluation in `trainings`.
 """
 
-from xentlab.published.distillation import foreseen
-from xentlab.published.experiment import reproduce, save, saved, trains, write_pages
+from xentlab.published.experiment import estimate_experiment, reproduce, save, saved, trains, write_pages
 from xentlab.published.plan import Plan, given_keys, read_plan
 
-__all__ = ["Plan", "foreseen", "given_keys", "read_plan", "reproduce", "save", "saved", "trains", "write_pages"]
+__all__ = [
+    "Plan",
+    "estimate_experiment",
+    "given_keys",
+    "read_plan",
+    "reproduce",
+    "save",
+    "saved",
+    "trains",
+    "write_pages",
+]

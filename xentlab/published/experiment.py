@@ -5,21 +5,20 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from xentlab.comparison.arms import Progress
+from xentlab.comparison.estimate import alone_seconds, epoch_seconds
 from xentlab.journal import GroupEndEvent
 from xentlab.published import neuron, verdicts
+from xentlab.published.distillation import foreseen
 from xentlab.published.plan import Plan
-from xentlab.published.trainings import Ran, run_arms, seconds, values_of, ways
+from xentlab.published.trainings import Ran, run_arms, values_of, ways
 from xentlab.report.published import Arm, Lines, Reproduction, page, tally, text
 from xentlab.run.session import Session
-from xentlab.train import Trial
-
-Alone = Callable[[Trial], float]
-"""Seconds that one trial would take by itself, from a few timed steps."""
+from xentlab.train import Rig, Trial, lift_of
 
 FOLDER = "published"
 
@@ -29,9 +28,35 @@ def trains(plan: Plan) -> bool:
     return plan.block.neuron is None
 
 
-def reproduce(
-    plan: Plan, session: Session, progress: Progress, command: str, *, alone: Alone | None = None
-) -> tuple[Reproduction, Path]:
+def estimate_experiment(plan: Plan, session: Session) -> tuple[int, float]:
+    """How many trials are still to be trained, and about how many seconds that takes here; nothing is written."""
+    trials = [(label, trial) for label, arm in foreseen(plan, session).items() for trial in arm]
+    missing = [(label, trial) for label, trial in trials if session.recorded(trial) is None]
+    # Students train one by one: each has targets of its own, whether they are there already or not.
+    students = [[trial] for label, trial in missing if label in plan.teachers]
+    stacks = [*session.plan([trial for label, trial in missing if label not in plan.teachers]), *students]
+    seen: dict[str, float] = {}
+    seconds = 0.0
+    for stack in stacks:
+        together = lift_of(stack, session.dataset(stack[0])) == "vectorised"
+        rows = len(stack) if together else 1
+        key = f"{rows} {_shape(stack[0])}"
+        if key not in seen:
+            seen[key] = stack[0].trainer.epochs * epoch_seconds(Rig(stack[:rows], session.dataset(stack[0])))
+        seconds += seen[key] * (1 if together else len(stack))
+    return len(missing), seconds
+
+
+def _shape(trial: Trial) -> str:
+    """What decides how long a trial takes: all but the loss and the numbers that leave its work as it is."""
+    config = {key: trial.config[key] for key in ("model", "trainer", "optimizer")}
+    aside = ("label_noise", "noise", "soft_targets")
+    data = {key: value for key, value in trial.config["dataset"].items() if key not in aside}
+    optimizer = {key: value for key, value in config["optimizer"].items() if key == "_target_"}
+    return json.dumps([config | {"optimizer": optimizer}, data], sort_keys=True, default=str)
+
+
+def reproduce(plan: Plan, session: Session, progress: Progress, command: str) -> tuple[Reproduction, Path]:
     """Run the experiment, judge its claims and write its page; what is recorded already is reused.
 
     Args:
@@ -39,7 +64,6 @@ def reproduce(
         session: where trials are looked up, trained and recorded; untouched by an exact experiment.
         progress: opens the progress.
         command: what runs it again.
-        alone: times one trial by itself, for what the run would have cost one after another; None leaves that out.
 
     Returns:
         The record, and where its page is.
@@ -70,7 +94,7 @@ def reproduce(
         choices_tried=verdicts.choices_tried(plan, ran),
         arms=_arms(plan, ran, list(metrics)),
         metrics=metrics,
-        cost=_cost(ran, session.trained - before, alone),
+        cost=_cost(ran, session.trained - before, session),
     )
     path = save(found, session.root)
     _file(session, ran, found)  # last, for it sends the folder to MLflow
@@ -106,22 +130,19 @@ def _arms(plan: Plan, ran: Ran, metrics: Sequence[str]) -> list[Arm]:
     return found
 
 
-def _cost(ran: Ran, trained: int, alone: Alone | None) -> dict[str, str]:
+def _cost(ran: Ran, trained: int, session: Session) -> dict[str, str]:
     """What the trials took, and what they would have taken one after another."""
     trials = sum(map(len, ran.records.values()))
-    told = {
+    together = [label for label, (n, _) in ways(ran).items() if n > 1]
+    each = {label: alone_seconds(ran.trials[label][0], session) for label in together}
+    taken = {label: sum(r.outcome.seconds for r in records) for label, records in ran.records.items()}
+    own = sum(len(arm) * each[label] if label in each else taken[label] for label, arm in ran.trials.items())
+    return {
         "trials": f"{trials}, {trained} of them trained now",
-        "seconds": f"{seconds(ran):.0f} in all, as they were trained",
+        "seconds": f"{sum(taken.values()):.0f} in all, as they were trained",
         "trained": ", ".join(sorted({f"{n} at once ({lift})" for n, lift in ways(ran).values()})),
+        "one after another": f"about {own:.0f} s" + (", from timed steps of one trial each" if each else ""),
     }
-    if alone is not None:
-        each = {label: alone(arm[0]) for label, arm in ran.trials.items() if ways(ran)[label][0] > 1}
-        own = seconds(ran) if not each else 0.0
-        for label, arm in ran.trials.items():
-            records = ran.records[label]
-            own += len(arm) * each[label] if label in each else (sum(r.outcome.seconds for r in records) if each else 0)
-        told["one after another"] = f"about {own:.0f} s" + (", from timed steps of one trial each" if each else "")
-    return told
 
 
 def _environment(environment: Mapping[str, Any]) -> dict[str, str]:

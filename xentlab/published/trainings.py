@@ -111,11 +111,6 @@ def is_percent(metric: str) -> bool:
     return name == "accuracy" or "fraction" in LABELS.get(name, "")
 
 
-def seconds(ran: Ran) -> float:
-    """What the trials took to train, in their stacks."""
-    return sum(r.outcome.seconds for records in ran.records.values() for r in records)
-
-
 def ways(ran: Ran) -> dict[str, tuple[int, str]]:
     """Arm -> how many trials trained together (median), and by which lift."""
     found = {}

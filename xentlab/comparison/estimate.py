@@ -1,19 +1,14 @@
-"""`xentlab compare --dry-run`: the trials, stacks, memory and time of a comparison, before anything runs."""
+"""What a comparison would take before anything runs: its trials, stacks, memory and time, by cell and phase."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from rich.console import Console
-from rich.table import Table
-
-from xentlab import environment
-from xentlab.cli.console import console
-from xentlab.comparison import Protocol, Study
-from xentlab.comparison.search import describe_rungs, make_search, trial_epochs
+from xentlab.comparison.protocol import Protocol
+from xentlab.comparison.search import make_search
+from xentlab.comparison.study import Study
 from xentlab.run.session import Session
 from xentlab.train import Rig, Trial
 from xentlab.train.memory import footprint
@@ -22,14 +17,33 @@ from xentlab.train.memory import footprint
 _STEPS, _WARM = 30, 3
 
 
-def print_estimate(study: Study, config: Mapping[str, Any]) -> None:
-    """Print what the comparison would do; times a few steps of each kind of stack, writes nothing."""
-    root = Path(config["output"]["root"]).absolute()
-    session = Session.open(root, environment.describe(), "compare", fresh=config["output"]["fresh"], weights=False)
-    table = Table(title=f"{study.name}: what would run", title_justify="left")
-    for column in ("cell", "phase", "trials", "trial-epochs", "reused", "stacks", "memory MB", "seconds"):
-        table.add_column(column, justify="left" if column in ("cell", "phase") else "right")
-    total, seen = 0.0, set[str]()
+@dataclass(frozen=True)
+class PhaseEstimate:
+    """One phase of one cell.
+
+    Attributes:
+        cell: its label, empty for the only one.
+        phase: its title.
+        trials: of the phase, with `trial_epochs` in all.
+        reused: how many of them are recorded already.
+        stacks: in which the others train.
+        memory: bytes of the largest stack, from one measured step.
+        seconds: of all stacks, from a few timed steps of each.
+    """
+
+    cell: str
+    phase: str
+    trials: int
+    trial_epochs: int
+    reused: int
+    stacks: int
+    memory: int
+    seconds: float
+
+
+def estimate_study(study: Study, session: Session) -> list[PhaseEstimate]:
+    """Every phase of every cell; times a few steps of each kind of stack, writes nothing."""
+    found, seen = [], set[str]()
     for label, protocol in study.cells.items():
         for phase, trials in _phases(protocol).items():
             keys = [session.signature(t) for t in trials]
@@ -37,31 +51,9 @@ def print_estimate(study: Study, config: Mapping[str, Any]) -> None:
             seen |= set(keys)  # a fairness mode reuses the tuning of another
             planned = session.plan(missing)
             memory, seconds = _cost(planned, session)
-            total += seconds
-            counts = (len(trials), sum(t.trainer.epochs for t in trials), len(trials) - len(missing), len(planned))
-            cost = (f"{memory / 2**20:.1f}", f"{seconds:.0f}")
-            table.add_row(label or study.name, phase, *map(str, counts), *cost)
-    page = console()
-    page.print(table)
-    for label, protocol in study.cells.items():
-        if protocol.search == "halving":
-            _print_rungs(label, protocol, page)
-    page.print(
-        f"about {total:.0f} s on this machine; more where a winner sits on the edge of its grid and the grid is "
-        f"extended. Memory is the largest stack's, from one measured step.",
-        highlight=False,
-    )
-
-
-def _print_rungs(label: str, protocol: Protocol, page: Console) -> None:
-    """Say what every loss is given on each rung, and what the whole grid would take."""
-    climbed = trial_epochs(protocol.rungs)
-    whole = protocol.rungs[0].points * protocol.rungs[-1].epochs
-    page.print(
-        f"{label + ': ' if label else ''}every loss has {describe_rungs(protocol.rungs)}: {climbed} trial-epochs for "
-        f"each tuning seed, {whole} by comparison.search=grid.",
-        highlight=False,
-    )
+            epochs, reused = sum(t.trainer.epochs for t in trials), len(trials) - len(missing)
+            found.append(PhaseEstimate(label, phase, len(trials), epochs, reused, len(planned), memory, seconds))
+    return found
 
 
 def _phases(protocol: Protocol) -> dict[str, list[Trial]]:
@@ -91,6 +83,11 @@ def _cost(planned: Sequence[Sequence[Trial]], session: Session) -> tuple[int, fl
         memory = max(memory, footprint(stack[0], rig.dataset, looped=looped).stack(len(stack)))
         seconds += stack[0].trainer.epochs * epoch_seconds(rig)
     return memory, seconds
+
+
+def alone_seconds(trial: Trial, session: Session) -> float:
+    """Seconds that one trial would take by itself, from a few timed steps."""
+    return trial.trainer.epochs * epoch_seconds(Rig([trial], session.dataset(trial)))
 
 
 def epoch_seconds(rig: Rig) -> float:

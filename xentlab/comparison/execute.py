@@ -1,0 +1,87 @@
+"""A study from its protocols to its report: every cell run, judged and filed, and the report of the whole written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xentlab.comparison.arms import Progress
+from xentlab.comparison.filing import file_comparison, file_study
+from xentlab.comparison.folder import Composed, list_trials, write_folder
+from xentlab.comparison.overview import make_overview
+from xentlab.comparison.record import make_record
+from xentlab.comparison.runner import first_trial, run_comparison
+from xentlab.comparison.study import Study
+from xentlab.report import Record, write, write_study
+from xentlab.run.session import Session
+
+
+@dataclass(frozen=True)
+class Executed:
+    """What a study brought.
+
+    Attributes:
+        records: label (empty for the only one) and record of every cell.
+        folder: of its report.
+        trials: how many it took, reused ones included.
+    """
+
+    records: list[tuple[str, Record]]
+    folder: Path
+    trials: int
+
+
+def run_study(
+    study: Study,
+    session: Session,
+    command: str,
+    config: Mapping[str, Any],
+    composed: Composed,
+    progress: Progress,
+    on_verdict: Callable[[str, Record], None],
+) -> Executed:
+    """Run every cell, reusing what is recorded; file each verdict, and write the report of the whole.
+
+    Args:
+        study: what to run.
+        session: where trials are looked up, trained and recorded.
+        command: what runs it again.
+        config: that the study was read from, and `composed` what it names: kept beside the report.
+        composed: see `config`.
+        progress: opens the progress of each phase.
+        on_verdict: called with each cell's label and record as soon as it is judged.
+    """
+    parent: str | None = None
+    records: list[tuple[str, Record]] = []
+    trials = 0
+    if len(study.cells) > 1:
+        session.signature(first_trial(next(iter(study.cells.values()))))  # a mistake in the data is found here
+        facts = {"kind": "comparison", "name": study.name, "parent": None, "params": {"cells": len(study.cells)}}
+        (parent,) = session.open_groups([{**facts, "tags": {"comparison": study.name}}])
+    for number, (label, protocol) in enumerate(study.cells.items(), start=1):
+        result = run_comparison(protocol, session, progress, parent=parent, cell=label)
+        trials += sum(result.tuning_trials.values()) + sum(map(len, result.finals.values()))
+        record = Record.from_json(make_record(result, session, command))
+        records.append((label, record))
+        on_verdict(label, record)
+        group = parent or result.group
+        folder = Path("comparisons") / f"{study.name}-{group}"
+        if parent is None:
+            write(record, session.root / folder)
+            _keep(session, folder, config, composed, group)
+        own = None if parent else str(folder)
+        file_comparison(session.journal, record, result.group, result.loss_groups, own, number)
+    if parent is not None:
+        overview = make_overview([(label, record.to_json()) for label, record in records])
+        write_study(study.name, study.question, command, records, session.root / folder, overview)
+        _keep(session, folder, config, composed, parent)
+        file_study(session.journal, study.question, records, parent, str(folder))
+    return Executed(records, session.root / folder, trials)
+
+
+def _keep(session: Session, folder: Path, config: Mapping[str, Any], composed: Composed, group: str) -> None:
+    """Keep beside the report what runs the study again."""
+    trials = list_trials(session.records, group)
+    write_folder(session.root / folder, config, composed, session.environment, trials)

@@ -1,0 +1,47 @@
+"""What a comparison's runs say in MLflow when it is over: notes, verdicts and curves, written into the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from xentlab.journal import GroupEndEvent, Journal
+from xentlab.report import Record, headlines, sentences
+from xentlab.report.conclusions import in_one_line
+from xentlab.report.runs import loss_run, places, shown_tag
+
+
+def file_comparison(
+    journal: Journal, record: Record, group: str, loss_groups: Mapping[str, str], folder: str | None, cell: int
+) -> None:
+    """End the group of a comparison, or of one cell, and those of its losses.
+
+    Args:
+        journal: that they are written into.
+        record: of the comparison.
+        group: of the comparison.
+        loss_groups: loss -> its group.
+        folder: of its report, relative to the root; None for a cell, whose study has one.
+        cell: its number among the cells, from 1.
+    """
+    place = places(record, cell)
+    ends = []
+    for label, child in loss_groups.items():
+        shown = loss_run(record, label, place=place[label])
+        curves = {name: [list(point) for point in points] for name, points in shown.curves.items()}
+        ends.append(GroupEndEvent(child, "finished", shown.tags, shown.metrics, None, curves))
+    journal.append(*ends, _verdict(group, [("", record)], sentences(record), folder))
+
+
+def file_study(journal: Journal, question: str, records: Sequence[tuple[str, Record]], group: str, folder: str) -> None:
+    """End the group of a study of several cells, with the verdicts of all."""
+    lines = [f"{label}: {sentence}" for label, record in records for sentence in sentences(record)]
+    journal.append(_verdict(group, records, [*headlines(records), question, *lines], folder))
+
+
+def _verdict(
+    group: str, records: Sequence[tuple[str, Record]], lines: Sequence[str], folder: str | None
+) -> GroupEndEvent:
+    verdict = in_one_line(records)
+    note = "\n\n".join([verdict, *lines, f"`{records[0][1].command}`"])
+    tags = {"mlflow.note.content": note, "verdict": verdict, **shown_tag(records)}
+    return GroupEndEvent(group, "finished", tags, {}, folder)
