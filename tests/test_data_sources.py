@@ -201,20 +201,3 @@ def test_the_scenes_of_two_splits_are_laid_out_apart() -> None:
     dataset = data.scenes(samples=500)
     val, test = (dataset.targets[dataset.source_splits[part]] > 0 for part in ("val", "test"))
     assert float((val & test).double().mean()) < 2 * float(val.double().mean()) * float(test.double().mean())
-
-
-# --- describe -------------------------------------------------------------------------------------------------------
-
-
-def test_describe_counts_what_is_there() -> None:
-    import json
-
-    facts = data.describe(data.digits())
-    assert json.loads(json.dumps(facts)) == facts
-    assert facts["class_counts"] == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
-    assert facts["fingerprint"] == DIGITS
-    scenes = data.describe(data.scenes(samples=100))
-    assert scenes["splits"] == {"train": 60, "val": 20, "test": 20}
-    assert sum(scenes["class_counts"]) == 100 * 32 * 32
-    labels = data.multilabel_synthetic(samples=100)
-    assert data.describe(labels)["class_counts"] == labels.targets.long().sum(0).tolist()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xentlab import losses
-from xentlab.losses.links import simplex_projection
+from xentlab.tasks import simplex_projection
 
 Vector = NDArray[np.float64]
 RTOL = 1e-9

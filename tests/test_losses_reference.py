@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xentlab import losses
-from xentlab.losses.adapters import bind, class_facts, objective_weights
-from xentlab.losses.links import probabilities, simplex_projection
+from xentlab.losses.adapters import bind
 from xentlab.schema import build
+from xentlab.tasks import classes, find, probabilities, simplex_projection
 
 RTOL = 1e-9
 
@@ -189,33 +190,37 @@ def test_links_follow_the_task() -> None:
     assert bind(build("loss", {"_target_": "xentlab.losses.mse"}), "multilabel").link == "sigmoid"
     chosen = bind(build("loss", {"_target_": "xentlab.losses.mse", "link": "softmax"}), "multilabel")
     assert chosen.link == "softmax"
-    assert chosen.as_distribution
+    assert chosen.task.exclusive(chosen.link)
     assert bind(build("loss", {"_target_": "xentlab.losses.mse_logits"}), "multiclass").link == "identity"
 
 
 def test_class_facts_are_their_formulas() -> None:
-    targets = torch.tensor([0, 0, 0, 1, 1, 3])
-    assert class_facts("counts", targets, 4, None).tolist() == [3, 2, 0, 1]
+    targets, four = torch.tensor([0, 0, 0, 1, 1, 3]), SimpleNamespace(num_classes=4, ignore_index=None)
+    assert classes.counts(targets, four).tolist() == [3, 2, 0, 1]
     torch.testing.assert_close(
-        class_facts("inverse", targets, 4, None), torch.tensor([6 / 12, 6 / 8, 0, 6 / 4], dtype=torch.float64)
+        classes.class_weights("inverse", targets, four), torch.tensor([6 / 12, 6 / 8, 0, 6 / 4], dtype=torch.float64)
     )
     frequency = torch.tensor([3 / 6, 2 / 6, 1 / 6], dtype=torch.float64)
     expected = (2 / 6) / frequency
-    found = class_facts("median_frequency", targets, 4, None)
+    found = classes.class_weights("median_frequency", targets, four)
     torch.testing.assert_close(found[[0, 1, 3]], expected)
     assert found[2] == 0
     masks = torch.tensor([[[0, 0], [1, 9]], [[0, 0], [0, 0]]])
     # Class 0: 6 of the 7 valid pixels of both images; class 1: 1 of the 3 valid pixels of the first.
     shares = torch.tensor([6 / 7, 1 / 3], dtype=torch.float64)
-    torch.testing.assert_close(class_facts("median_frequency", masks, 2, 9), torch.quantile(shares, 0.5) / shares)
+    found = classes.class_weights("median_frequency", masks, SimpleNamespace(num_classes=2, ignore_index=9))
+    torch.testing.assert_close(found, torch.quantile(shares, 0.5) / shares)
 
 
 def test_an_n_hot_example_weighs_the_mean_weight_of_its_labels() -> None:
     n_hot = torch.tensor([[1.0, 0, 1], [0, 0, 0], [0, 1, 0]])
-    weights = torch.tensor([1.0, 2.0, 4.0])
-    _, weight = objective_weights(n_hot, weights=weights, ignore_index=None, as_distribution=False)
+    facts = {"class_weights": torch.tensor([1.0, 2.0, 4.0])}
+    weigh = find("multilabel").weigh
+    _, weight = weigh(n_hot, facts, None, "sigmoid")
+    assert weight is not None
     assert weight.tolist() == [2.5, 1.0, 2.0]
-    target, weight = objective_weights(n_hot, weights=weights, ignore_index=None, as_distribution=True)
+    target, weight = weigh(n_hot, facts, None, "softmax")
+    assert weight is not None
     assert weight.tolist() == [2.5, 0.0, 2.0]
     assert target[0].tolist() == [0.5, 0, 0.5]
 

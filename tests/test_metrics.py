@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor
 
 from xentlab.information import cross_entropy, entropy
-from xentlab.metrics import (
-    DIRECTIONS,
-    LABELS,
-    METRICS,
-    POSTERIOR_METRICS,
-    PRIMARY,
-    combine,
-    finish,
-    multilabel_metrics,
-    statistics,
-    trivial,
-)
+from xentlab.metrics import constant_counts, multiclass_metrics, multilabel_metrics
+from xentlab.tasks import TASKS, find, metric
 
-TASKS = ("multiclass", "multilabel", "segmentation")
+METRICS = {task.name: [entry.name for entry in task.metrics] for task in TASKS.values()}
 RTOL = 1e-9
 IGNORED = 11
 
@@ -43,7 +35,7 @@ def _maps(channels_last: Tensor) -> Tensor:
 
 
 def _measure(task: str, probs: Tensor, target: Tensor, ignore_index: int | None = None) -> dict[str, Tensor]:
-    return finish(task, statistics(task, probs, target, ignore_index=ignore_index))
+    return find(task).finish(find(task).statistics(probs, target, ignore_index))
 
 
 def _batch(task: str, R: int, N: int, *, seed: int = 60) -> tuple[Tensor, Tensor, int | None]:
@@ -72,11 +64,10 @@ def test_rows_equal_single_calls(task: str, own_target: bool) -> None:
 def test_chunks_equal_the_whole(task: str) -> None:
     probs, target, ignore = _batch(task, 3, 31)
     whole = _measure(task, probs, target, ignore)
-    parts = [
-        statistics(task, p, t, ignore_index=ignore) for p, t in zip(probs.split(8, dim=1), target.split(8), strict=True)
-    ]
+    on = find(task)
+    parts = [on.statistics(p, t, ignore) for p, t in zip(probs.split(8, dim=1), target.split(8), strict=True)]
     assert len(parts) == 4
-    chunked = finish(task, combine(task, parts))
+    chunked = on.finish(on.combine(parts))
     for name in METRICS[task]:
         torch.testing.assert_close(chunked[name], whole[name], rtol=1e-12, atol=0)
 
@@ -120,7 +111,7 @@ def test_perfect_predictor(task: str) -> None:
         target = target % C
     hot = target.double() if task == "multilabel" else _hot(target, C)
     values = _measure(task, (_maps(hot) if task == "segmentation" else hot)[None], target)
-    assert {n: v.item() for n, v in values.items()} == {n: float(DIRECTIONS[n] == "max") for n in METRICS[task]}
+    assert {n: v.item() for n, v in values.items()} == {entry.name: entry.perfect for entry in find(task).metrics}
 
 
 def test_sure_mistake_costs_the_floor() -> None:
@@ -137,7 +128,7 @@ def test_sure_mistake_costs_the_floor() -> None:
 def test_ignored_elements_count_nowhere(task: str) -> None:
     if task == "multilabel":
         with pytest.raises(AssertionError):
-            statistics(task, *_batch(task, 1, 4)[:2], ignore_index=3)
+            find(task).statistics(*_batch(task, 1, 4)[:2], 3)
         return
     probs, target, ignore = _batch(task, 2, 20)
     scrambled = (
@@ -179,12 +170,18 @@ def test_trivial_equals_the_constant_prediction(task: str, ignore: int | None) -
         ignore = None
     elif ignore is None:
         target = target % 5
-    frequency = _probs(5, seed=70)
+    train = _batch(task, 1, 60, seed=70)[1]
+    train = train % 5 if ignore is None and task != "multilabel" else train
+    if task == "multilabel":
+        frequency = train.double().mean(0)
+    else:
+        frequency = torch.tensor([(train == c).sum().item() for c in range(5)], dtype=torch.float64)
+        frequency = frequency / frequency.sum()
     if task == "segmentation":
         constant = frequency[:, None, None].expand(1, *target.shape[:1], 5, *target.shape[1:])
     else:
         constant = frequency.expand(1, target.shape[0], 5)
-    values = trivial(task, frequency, target, ignore_index=ignore)
+    values = find(task).trivial(train, target, SimpleNamespace(num_classes=5, ignore_index=ignore))
     assert set(values) == set(METRICS[task])
     for name, expected in _measure(task, constant, target, ignore).items():
         assert values[name] == pytest.approx(expected.item(), rel=RTOL, abs=1e-12), name
@@ -193,25 +190,31 @@ def test_trivial_equals_the_constant_prediction(task: str, ignore: int | None) -
 def test_trivial_in_closed_form() -> None:
     target = torch.tensor([0] * 5 + [1] * 3 + [2] * 2)
     own, other = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64), torch.tensor([0.2, 0.7, 0.1], dtype=torch.float64)
-    values = trivial("multiclass", own, target)
+
+    def constant(frequency: Tensor) -> dict[str, float]:
+        return {k: float(v) for k, v in multiclass_metrics(constant_counts(frequency, target)).items()}
+
+    values = constant(own)
     expected = {"error": 0.5, "nll": entropy(own.numpy()), "brier": 1 - float(own.square().sum()), "ece": 0.0}
     assert values == pytest.approx(expected, rel=RTOL, abs=1e-12)
-    values = trivial("multiclass", other, target)
+    values = constant(other)
     assert values["nll"] == pytest.approx(cross_entropy(own.numpy(), other.numpy()), rel=RTOL)
     assert values["error"] == pytest.approx(0.7, rel=RTOL)
     assert values["ece"] == pytest.approx(0.4, rel=RTOL)
     labels = torch.tensor([[1, 0], [1, 0], [1, 1], [0, 0]])
-    values = trivial("multilabel", torch.tensor([0.75, 0.25]), labels)
+    values = find("multilabel").trivial(labels, labels, SimpleNamespace(num_classes=2, ignore_index=None))
     assert values["map"] == pytest.approx(0.5, rel=RTOL)  # every rank is tied: the mean prevalence
     assert values["ece"] == pytest.approx(0.0, abs=1e-12)
 
 
 def test_catalogue_names_agree() -> None:
-    names = {name for metrics in METRICS.values() for name in metrics} | set(POSTERIOR_METRICS)
-    assert names == set(DIRECTIONS) == set(LABELS)
-    assert len(names) == 16
-    assert set(METRICS) == set(PRIMARY) == set(TASKS)
-    assert all(PRIMARY[task] in METRICS[task] for task in METRICS)
+    entries = {entry for task in TASKS.values() for entry in (*task.metrics, *task.truth_metrics)}
+    assert len({entry.name for entry in entries}) == len(entries) == 16
+    assert all(metric(entry.name) == entry for entry in entries)
+    assert all(entry.is_share == entry.unit.startswith("fraction") for entry in entries)
+    assert {name: find(name).primary.name for name in TASKS} == {
+        "multiclass": "error", "multilabel": "map", "segmentation": "miou",
+    }  # fmt: skip
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

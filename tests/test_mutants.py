@@ -6,7 +6,7 @@ import pytest
 from mutants import MUTANTS
 
 from xentlab.losses.laws import LAWS, check
-from xentlab.losses.laws.suite import TASKS
+from xentlab.tasks import TASKS
 
 
 @pytest.mark.parametrize("name", MUTANTS)

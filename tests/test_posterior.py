@@ -10,11 +10,13 @@ import torch
 from support import compose_train, small_digits
 from torch import Tensor
 
-from xentlab import metrics
 from xentlab.data import multilabel_synthetic
-from xentlab.metrics import posterior_metrics
+from xentlab.metrics import POSTERIOR_METRICS, multilabel_metrics, posterior_metrics
+from xentlab.metrics.bins import NUM_BINS
 from xentlab.outcome import Outcome
 from xentlab.train import Fit, prepare
+
+NAMES = [metric.name for metric in POSTERIOR_METRICS]
 
 
 def _drawn(*shape: int, seed: int) -> Tensor:
@@ -23,7 +25,7 @@ def _drawn(*shape: int, seed: int) -> Tensor:
 
 def _values(probs: Tensor, posterior: Tensor) -> list[float]:
     found = posterior_metrics(probs, posterior)
-    return [float(found[name][0]) for name in metrics.POSTERIOR_METRICS]
+    return [float(found[name][0]) for name in NAMES]
 
 
 def test_the_posterior_itself_is_perfect() -> None:
@@ -44,8 +46,8 @@ def test_excess_risk_is_the_expected_nll_less_its_minimum() -> None:
     total, floor, draws = torch.zeros(2, dtype=torch.float64), 0.0, 150
     for _ in range(draws):
         labels = torch.rand(200, 5, generator=generator, dtype=torch.float64) < posterior
-        total += metrics.multilabel_metrics(probs, labels)["nll"] / draws
-        floor += float(metrics.multilabel_metrics(posterior[None], labels)["nll"]) / draws
+        total += multilabel_metrics(probs, labels)["nll"] / draws
+        floor += float(multilabel_metrics(posterior[None], labels)["nll"]) / draws
     excess = posterior_metrics(probs, posterior)["excess_risk"]
     torch.testing.assert_close(total - floor, excess, rtol=0.02, atol=0)
 
@@ -54,7 +56,7 @@ def test_true_calibration_is_what_ece_tends_to() -> None:
     posterior = _drawn(20_000, 1, seed=4)
     probs = (posterior**2)[None]
     labels = _drawn(20_000, 1, seed=5) < posterior
-    estimate = float(metrics.multilabel_metrics(probs, labels)["ece"])
+    estimate = float(multilabel_metrics(probs, labels)["ece"])
     exact = _values(probs, posterior)[2]
     assert exact == pytest.approx(1 / 2 - 1 / 3, abs=0.004)  # the mean of q - q^2 over the unit interval
     assert estimate == pytest.approx(exact, abs=0.01)
@@ -98,7 +100,7 @@ def test_a_trial_on_known_posteriors_reports_them_on_its_own_test_examples() -> 
     probs = torch.sigmoid(lift.predict(dataset.inputs[places].double()))
     assert dataset.posterior is not None
     expected = posterior_metrics(probs, dataset.posterior[places])
-    for name in metrics.POSTERIOR_METRICS:
+    for name in NAMES:
         assert end.test[name] == pytest.approx(float(expected[name]), rel=1e-9)
         assert name in end.test_at_best
     _, tuning = _end(dataset, "dataset=multilabel_synthetic", "loss=bce", test=False)
@@ -113,7 +115,7 @@ def test_reliability_bins_hold_every_statement_and_give_the_ece(dataset: str, lo
     bins = (end.reliability.count, end.reliability.correct, end.reliability.confidence)
     count, correct, confidence = map(np.array, bins)
     statements = fit.rig.batches.size["test"] * (1 if dataset == "digits" else source.num_classes)
-    assert (len(count), count.sum()) == (metrics.bins.NUM_BINS + 1, statements)
+    assert (len(count), count.sum()) == (NUM_BINS + 1, statements)
     assert np.abs(correct - confidence).sum() / statements == pytest.approx(end.test["ece"], rel=1e-9)
     means = confidence[count > 0] / count[count > 0]
     edges = np.linspace(0, 1, 16)[np.flatnonzero(count)]

@@ -18,8 +18,8 @@ from xentlab.config.compose import run_composed
 from xentlab.config.promise import Promise
 from xentlab.errors import UserError
 from xentlab.journal import TrialRecord
-from xentlab.metrics import LABELS
 from xentlab.run.order import TrainingError
+from xentlab.tasks import find
 from xentlab.train import Trial, prepare
 
 _MULTIRUN = {"-m", "--multirun"}
@@ -125,7 +125,7 @@ def headline(record: TrialRecord) -> str:
 
 def print_trial(record: TrialRecord) -> None:
     """The metrics of one trial as a table: validation and test at the final and at the best epoch."""
-    page, end = console(), record.outcome
+    page, end, task = console(), record.outcome, find(record.tags["task"])
     title = f"{record.label} · {record.tags['model']} on {record.tags['dataset']}"
     if end.diverged:
         page.print(f"{title}: diverged in epoch {end.epochs}; its last finite numbers are in the journal.")
@@ -133,11 +133,10 @@ def print_trial(record: TrialRecord) -> None:
     for column in ("metric", "validation", "test", f"test at best epoch ({end.best_epoch})"):
         table.add_column(column, justify="left" if column == "metric" else "right")
     validation = {k.removeprefix("val/"): points[-1][2] for k, points in record.curves.items() if k.startswith("val/")}
-    for name in dict.fromkeys(
-        (*validation, *end.test)
-    ):  # what is known of the truth alone is measured on test data only
+    # What is known of the truth alone is measured on test data only.
+    for name in dict.fromkeys((*validation, *end.test)):
         cells = (validation.get(name), end.test.get(name), end.test_at_best.get(name))
-        table.add_row(LABELS[name], *("–" if c is None else f"{c:.4f}" for c in cells))
+        table.add_row(task.metric(name).label, *("–" if c is None else f"{c:.4f}" for c in cells))
     page.print(table)
     marks = [f"{end.epochs} epochs in {end.seconds:.1f} s"]
     if end.epochs_to_target is not None:

@@ -18,24 +18,23 @@ from xentlab.comparison.protocol import Protocol, leaves
 from xentlab.comparison.runner import Result
 from xentlab.comparison.search import Score, Space, describe_rungs, rank
 from xentlab.journal import TrialRecord
-from xentlab.metrics import DIRECTIONS, LABELS, METRICS, POSTERIOR_METRICS
+from xentlab.metrics import Metric
 from xentlab.run.session import Session
+from xentlab.tasks import find
 
-# Metrics that are fractions, shown as percent and points.
-FRACTIONS = {name for name, label in LABELS.items() if "fraction" in label}
 # What convergence is drawn of, beside the monitored metric.
 _CURVES = ("nll",)
 
 
 def make_record(result: Result, session: Session, command: str) -> dict[str, Any]:
     """The record of a comparison as plain JSON (see `xentlab.report.Record`)."""
-    protocol, monitor = result.protocol, result.monitor
+    protocol = result.protocol
     first = next(iter(result.finals.values()))[0]
-    metrics = METRICS[first.tags["task"]]  # type: ignore[index]
+    task = find(first.tags["task"])
+    monitor = task.metric(result.monitor)
     known = {name for records in result.finals.values() for r in records for name in r.outcome.test}
-    metrics += tuple(name for name in POSTERIOR_METRICS if name in known)
-    ordered = [monitor, *(m for m in metrics if m != monitor)]
-    curves = [monitor, *(m for m in _CURVES if m != monitor)]
+    ordered = [monitor, *(m for m in task.metrics if m != monitor), *(m for m in task.truth_metrics if m.name in known)]
+    curves = [monitor, *(m for m in task.metrics if m.name in _CURVES and m != monitor)]
     trainer = protocol.base["trainer"]
     record: dict[str, Any] = {
         "name": protocol.name,
@@ -45,33 +44,23 @@ def make_record(result: Result, session: Session, command: str) -> dict[str, Any
         "baseline": protocol.baseline,
         "losses": [_loss(result, label) for label in protocol.losses],
         "metrics": _metrics(result, ordered),
-        "protocol": _protocol(result, first),
+        "protocol": _protocol(result, first, monitor),
         "environment": _environment(session.environment),
         "signature": _signature(result),
         "fingerprint": first.tags["fingerprint"],
-        "curves": {f"val/{name}": _curves(result, f"val/{name}") for name in curves},
-        "curve_labels": {f"val/{name}": f"validation {_plain(name)}" for name in curves},
-        "percent_curves": [f"val/{name}" for name in curves if name in FRACTIONS],
-        "selection": f"validation {_plain(monitor)}",
-        "selection_percent": monitor in FRACTIONS,
+        "curves": {f"val/{m.name}": _curves(result, f"val/{m.name}") for m in curves},
+        "curve_labels": {f"val/{m.name}": f"validation {m.short}" for m in curves},
+        "percent_curves": [f"val/{m.name}" for m in curves if m.is_share],
+        "selection": f"validation {monitor.short}",
+        "selection_percent": monitor.is_share,
         "cost": [_cost(label, records) for label, records in result.finals.items()],
         "reliability": reliability(result),
         "cross": cross_matrix(result, session),
         "examples": examples(result, session.root),
     }
     if trainer["target"] is not None:
-        record["time_to_target"] = [_target(result, trainer["target"], trainer["epochs"])]
+        record["time_to_target"] = [_target(result, monitor, trainer["target"], trainer["epochs"])]
     return record
-
-
-def _plain(metric: str) -> str:
-    """A metric's name inside a sentence."""
-    short = {
-        "nll": "NLL", "brier": "Brier score", "ece": "ECE", "map": "mAP", "miou": "mean IoU", "dice": "mean Dice",
-        "excess_risk": "excess risk over Bayes", "posterior_error": "posterior error",
-        "true_calibration": "true calibration error",
-    }  # fmt: skip
-    return short.get(metric, metric.replace("_", " ").replace("f1", "F1"))
 
 
 def _loss(result: Result, label: str) -> dict[str, Any]:
@@ -114,27 +103,27 @@ def _sensitivity(result: Result, label: str) -> list[dict[str, Any]]:
     ]
 
 
-def _metrics(result: Result, names: Sequence[str]) -> list[dict[str, Any]]:
+def _metrics(result: Result, metrics: Sequence[Metric]) -> list[dict[str, Any]]:
     """Every metric with its rows: the first is the primary one, all others are one family of their own."""
-    protocol, primary = result.protocol, names[0]
+    protocol, primary = result.protocol, metrics[0]
     questions = {
-        name: analysis.Question(_values(result, name), DIRECTIONS[name], protocol.margin if name == primary else None)
-        for name in names
+        m.name: analysis.Question(_values(result, m.name), m.direction, protocol.margin if m == primary else None)
+        for m in metrics
     }
     judged: dict[str, list[analysis.Judgement]] = {}
-    for family in (names[:1], names[1:]):
-        judged |= analysis.judge_family({name: questions[name] for name in family}, baseline=protocol.baseline)
+    for family in (metrics[:1], metrics[1:]):
+        judged |= analysis.judge_family({m.name: questions[m.name] for m in family}, baseline=protocol.baseline)
     return [
         {
-            "key": f"test/{name}",
-            "label": f"test {_plain(name)}",
-            "direction": DIRECTIONS[name],
-            "primary": name == primary,
-            "percent": name in FRACTIONS,
-            "margin": questions[name].margin,
-            "rows": [row.to_json() for row in judged[name]],
+            "key": f"test/{m.name}",
+            "label": f"test {m.short}",
+            "direction": m.direction,
+            "primary": m == primary,
+            "percent": m.is_share,
+            "margin": questions[m.name].margin,
+            "rows": [row.to_json() for row in judged[m.name]],
         }
-        for name in names
+        for m in metrics
     ]
 
 
@@ -165,18 +154,18 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _target(result: Result, target: float, horizon: int) -> dict[str, Any]:
+def _target(result: Result, monitor: Metric, target: float, horizon: int) -> dict[str, Any]:
     table = {
         label: {seed: r.outcome.epochs_to_target for seed, r in zip(result.protocol.final_seeds, records, strict=True)}
         for label, records in result.finals.items()
     }
     rows = analysis.time_to_target(table, horizon)
     return {
-        "metric": f"val/{result.monitor}",
-        "label": f"validation {_plain(result.monitor)}",
+        "metric": f"val/{monitor.name}",
+        "label": f"validation {monitor.short}",
         "target": target,
         "horizon": horizon,
-        "percent": result.monitor in FRACTIONS,
+        "percent": monitor.is_share,
         "rows": [
             {k: _finite(v) if isinstance(v, float) else v for k, v in dataclasses.asdict(row).items()} for row in rows
         ],
@@ -192,7 +181,7 @@ def _cost(label: str, records: Sequence[TrialRecord]) -> dict[str, Any]:
     }
 
 
-def _protocol(result: Result, first: TrialRecord) -> dict[str, str]:
+def _protocol(result: Result, first: TrialRecord, monitor: Metric) -> dict[str, str]:
     protocol, trainer = result.protocol, result.protocol.base["trainer"]
     trials = ", ".join(f"{label} {count}" for label, count in result.tuning_trials.items())
     epochs = ", ".join(f"{label} {count}" for label, count in result.tuning_epochs.items())
@@ -209,14 +198,12 @@ def _protocol(result: Result, first: TrialRecord) -> dict[str, str]:
         "tuning": _spaces(protocol),
         "tuning trials": trials,
         "tuning trial-epochs": epochs,
-        "selected by": f"validation {_plain(result.monitor)}, final epoch; the test set is read by final trials only",
+        "selected by": f"validation {monitor.short}, final epoch; the test set is read by final trials only",
         "tuning seeds": ", ".join(map(str, protocol.tuning_seeds)),
         "final seeds": ", ".join(map(str, protocol.final_seeds)),
         "stuck": ", ".join(f"{label} {count}" for label, count in stuck.items()),
         "diverged": ", ".join(f"{label} {count}" for label, count in diverged.items()),
-        "equivalence margin": "none"
-        if protocol.margin is None
-        else f"{protocol.margin:g} on test {_plain(result.monitor)}",
+        "equivalence margin": "none" if protocol.margin is None else f"{protocol.margin:g} on test {monitor.short}",
     }
 
 

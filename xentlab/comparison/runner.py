@@ -79,7 +79,7 @@ def _open(
     protocol: Protocol, session: Session, progress: Progress, first: Trial, parent: str | None, cell: str
 ) -> Arms:
     names = first.names
-    tags = {"comparison": protocol.name, "task": first.task, "dataset": names["dataset"], "model": names["model"]}
+    tags = {"comparison": protocol.name, "task": first.task.name, "dataset": names["dataset"], "model": names["model"]}
     tags |= {"fairness": protocol.mode} | ({"cell": cell} if cell else {})
     tags["protocol"] = _digest(protocol)
     params: dict[str, Any] = {

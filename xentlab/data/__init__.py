@@ -9,8 +9,7 @@ import (torchvision, PIL, scikit-learn) are imported inside the builder.
 """
 
 from xentlab.data.canvas import scenes
-from xentlab.data.dataset import TASKS, Dataset, Split, Task, of_task
-from xentlab.data.describe import describe
+from xentlab.data.dataset import Dataset, Split, of_task
 from xentlab.data.folders import image_folder, segmentation_folder
 from xentlab.data.images import digits, fashion_mnist, mnist
 from xentlab.data.served import as_torchvision
@@ -20,12 +19,9 @@ from xentlab.data.synthetic import multilabel_synthetic
 from xentlab.data.tables import tabular
 
 __all__ = [
-    "TASKS",
     "Dataset",
     "Split",
-    "Task",
     "as_torchvision",
-    "describe",
     "digits",
     "fashion_mnist",
     "generator",

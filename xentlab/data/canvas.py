@@ -17,6 +17,7 @@ from xentlab.data.images import digits, mnist
 from xentlab.data.splits import generator, split
 from xentlab.errors import UserError
 from xentlab.schema import Range
+from xentlab.tasks import find
 
 _INK = 0.25  # ink of at least this value, in [0, 1], belongs to the digit; fainter ink is drawn but labelled background
 _VISIBLE = 0.25  # a digit counts as visible where at least this share of its ink lies on top
@@ -64,6 +65,7 @@ def scenes(
     side = {"digits": 8, "mnist": 28}[source]
     if canvas < side:
         raise UserError(f"dataset.canvas must be >= {side}, the size of a digit of source={source}, got {canvas}.")
+    pixels = find(task).axes == 2
     stamps = digits() if source == "digits" else mnist(root=root, download=download)
     of_digits = split(stamps, draw_seed)
     ends = {"train": round(samples * _SHARES["train"]), "val": round(samples * (_SHARES["train"] + _SHARES["val"]))}
@@ -78,14 +80,14 @@ def scenes(
         image, owner, ink = _paste(stamps, canvas, number, choice, corner)
         classes = stamps.targets[choice]
         images.append(image)
-        targets.append(_masks(owner, classes) if task == "segmentation" else _visible(owner, classes, ink))
+        targets.append(_masks(owner, classes) if pixels else _visible(owner, classes, ink))
         splits[name] = torch.arange(start, stop)
     return Dataset(
         name="scenes",
         task=task,
         inputs=torch.cat(images).unsqueeze(1),
         targets=torch.cat(targets),
-        class_names=("background", *stamps.class_names) if task == "segmentation" else stamps.class_names,
+        class_names=("background", *stamps.class_names) if pixels else stamps.class_names,
         scale=stamps.scale,
         source_splits=splits,
     )

@@ -6,16 +6,15 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-Task = Literal["multiclass", "multilabel", "segmentation"]
-TASKS: tuple[Task, ...] = ("multiclass", "multilabel", "segmentation")
+from xentlab.tasks import find
 
 
-def of_task(task: Task) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def of_task(task: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare the task of a builder, so that what has no meaning on it is refused before any data is read.
 
     A builder whose task is a choice has a knob `task` instead.
@@ -34,9 +33,10 @@ class Dataset:
 
     Attributes:
         name: what the user calls it.
-        task: `multiclass`, `multilabel` or `segmentation`.
-        inputs: [N, F] or [N, channels, H, W]; uint8 for images (converted in the batch), else float32.
-        targets: uint8 or int64 class indices [N] (multiclass) or [N, H, W] (segmentation), or uint8 n-hot [N, C].
+        task: the name of one, which checks the targets.
+        inputs: [N, F] or [N, channels, H, W]; uint8 for images (converted in the batch), else float32; int64 indices
+            stay indices.
+        targets: what the task says: class indices [N] (multiclass) or [N, H, W] (segmentation), or n-hot [N, C].
         class_names: one word for each of the C classes, in the order of their indices.
         scale: an input's value is `(stored - offset) * scale`; 1/255 for images makes it lie in [0, 1].
         offset: see `scale`.
@@ -44,12 +44,12 @@ class Dataset:
         source_splits: indices of the splits that the source itself defines, by `train`, `val`, `test`; what it does not
             define is carved from `train` by the trial's seed.
         posterior: true probability of each label [N, C], float64, where the dataset is drawn from a known model.
-        soft_targets: multiclass: distributions [N, C], float32, that are trained on in the labels' place, NaN for
-            examples that have none; see `xentlab.data.soft`.
+        soft_targets: where the task allows it, distributions [N, C], float32, that are trained on in the labels' place,
+            NaN for examples that have none; see `xentlab.data.soft`.
     """
 
     name: str
-    task: Task
+    task: str
     inputs: Tensor
     targets: Tensor
     class_names: tuple[str, ...]
@@ -59,6 +59,9 @@ class Dataset:
     source_splits: Mapping[str, Tensor] = field(default_factory=dict)
     posterior: Tensor | None = None
     soft_targets: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        find(self.task).check(self)
 
     @property
     def num_classes(self) -> int:

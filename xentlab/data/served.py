@@ -14,7 +14,7 @@ def as_torchvision(dataset: Dataset, examples: Tensor) -> Any:
     """Grey images as `torchvision.datasets.MNIST` with `ToTensor` gives them, each by way of PIL, for a DataLoader.
 
     Args:
-        dataset: multiclass, inputs uint8 [N, 1, H, W].
+        dataset: a class for each example, inputs uint8 [N, 1, H, W].
         examples: which of them, [n].
 
     Raises:
@@ -23,7 +23,8 @@ def as_torchvision(dataset: Dataset, examples: Tensor) -> Any:
     from torchvision.datasets import MNIST
     from torchvision.transforms import ToTensor
 
-    if dataset.task != "multiclass" or dataset.inputs.element_size() != 1 or dataset.inputs.shape[1:2] != (1,):
+    classes = dataset.targets.ndim == 1 and not dataset.targets.is_floating_point()
+    if not classes or dataset.inputs.element_size() != 1 or dataset.inputs.shape[1:2] != (1,):
         raise UserError(f"dataset must hold grey images of classes to be served one at a time, got '{dataset.name}'.")
     served = MNIST.__new__(MNIST)
     served.data, served.targets = dataset.inputs[examples, 0], dataset.targets[examples].long()

@@ -4,7 +4,7 @@
 stream per purpose, on the CPU: turning one knob leaves what the others draw unchanged, and the sizes of a split are
 the same for every seed, so that trials of different seeds fit in one stack.
 
-To add a kind of label noise: its name in `Noise` and its rule in `noisy_labels`.
+To add a kind of label noise: its name in `Noise`, and its rule in the tasks that it has a meaning on.
 """
 
 from __future__ import annotations
@@ -18,12 +18,9 @@ from torch import Tensor
 from xentlab.data.dataset import Dataset, Split
 from xentlab.errors import UserError
 from xentlab.schema import Range
+from xentlab.tasks import find
 
 Noise = Literal["symmetric", "asymmetric", "pairs"]
-
-# Digits that look alike: 2 -> 7, 3 -> 8, 5 <-> 6, 7 -> 1 (Patrini et al., 2017); the others keep their labels.
-_DIGITS = tuple(str(digit) for digit in range(10))
-_DIGIT_CONFUSION = (0, 1, 7, 8, 4, 6, 5, 1, 8, 9)
 
 
 def generator(seed: int, purpose: str) -> torch.Generator:
@@ -84,12 +81,15 @@ def split(
         Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, 2019.
         Patrini et al., Making Deep Neural Networks Robust to Label Noise, 2017.
     """
-    if imbalance > 1 and dataset.task != "multiclass":
-        raise UserError(f"dataset.imbalance must be 1 for a {dataset.task} dataset, got {imbalance:g}.")
-    if label_noise > 0 and dataset.task == "multilabel" and noise != "symmetric":
-        raise UserError(f"dataset.noise must be symmetric for a multilabel dataset, got '{noise}'.")
+    task = find(dataset.task)
+    if imbalance > 1 and task.strata is None:
+        raise UserError(f"dataset.imbalance must be 1 for a {task.name} dataset, got {imbalance:g}.")
+    if label_noise > 0 and task.disturb is None:
+        raise UserError(f"dataset.label_noise must be 0 for a {task.name} dataset, got {label_noise:g}.")
+    if label_noise > 0 and noise not in task.noise:
+        raise UserError(f"dataset.noise must be {' or '.join(task.noise)} for a {task.name} dataset, got '{noise}'.")
 
-    labels = dataset.targets.long() if dataset.task == "multiclass" else None
+    labels = None if task.strata is None else task.strata(dataset)
     train, val, test = _parts(dataset)
     if test is None:
         size = _size("test_fraction", test_fraction, train, dataset)
@@ -107,39 +107,9 @@ def split(
 
     train = train.sort().values
     train_targets = dataset.targets[train]
-    if label_noise > 0:
-        train_targets = noisy_labels(dataset, seed, train, rate=label_noise, kind=noise)
+    if label_noise > 0 and task.disturb is not None:
+        train_targets = task.disturb(dataset, train, label_noise, noise, generator(seed, "label_noise"))
     return Split(train, val.sort().values, test.sort().values, train_targets)
-
-
-def noisy_labels(dataset: Dataset, seed: int, train: Tensor, *, rate: float, kind: Noise) -> Tensor:
-    """The targets of the examples `train`, each label disturbed with probability `rate`; see `split` for the kinds."""
-    draws = generator(seed, "label_noise")
-    if dataset.task == "multilabel":
-        flipped = torch.rand(dataset.targets.shape, generator=draws)[train] < rate
-        return dataset.targets[train] ^ flipped.to(dataset.targets.dtype)
-
-    def disturb(target: Tensor) -> Tensor:
-        """Class indices of any shape, each one drawn on its own."""
-        chosen = torch.rand(target.shape, generator=draws) < rate
-        step = torch.randint(1, dataset.num_classes, target.shape, generator=draws)
-        clean = target.long()
-        if kind == "symmetric":
-            other = (clean + step) % dataset.num_classes
-        elif kind == "asymmetric" and dataset.class_names == _DIGITS:
-            other = torch.tensor(_DIGIT_CONFUSION)[clean]
-        else:
-            other = (clean + 1) % dataset.num_classes
-        if dataset.ignore_index is not None:
-            chosen &= clean != dataset.ignore_index
-        return torch.where(chosen, other, clean).to(target.dtype)
-
-    if dataset.num_classes < 2:
-        raise UserError(f"dataset.label_noise must be 0 for a dataset with one class, got {rate:g}.")
-    if dataset.task == "multiclass":
-        return disturb(dataset.targets)[train]
-    # Masks are drawn image by image: random numbers for all pixels at once would take ten times the masks' memory.
-    return torch.stack([disturb(mask) for mask in dataset.targets[train]])
 
 
 def _parts(dataset: Dataset) -> tuple[Tensor, Tensor | None, Tensor | None]:

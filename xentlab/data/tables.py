@@ -21,6 +21,7 @@ from xentlab.data.arff import mulan_labels, read_arff
 from xentlab.data.dataset import Dataset
 from xentlab.errors import UserError, unknown
 from xentlab.schema import Range
+from xentlab.tasks import Task, find
 
 _MOST_WORDS = 100  # a text column with more distinct words is a name or an identifier, not a feature
 
@@ -81,7 +82,8 @@ def tabular(
         if other.names != tables[0].names:
             raise UserError(f"{other.file} must have the columns of {tables[0].file}, found {_few(other.names)}.")
     first = tables[0]
-    chosen = _target_columns(first, task, targets, num_targets, targets_at)
+    on = find(task)
+    chosen = _target_columns(first, on, targets, num_targets, targets_at)
     values = [np.concatenate([np.asarray(t.columns[j]) for t in tables]) for j in range(len(first.names))]
     features = [column for j in range(len(first.names)) if j not in chosen for column in _feature(first, j, values[j])]
     if not features:
@@ -90,7 +92,7 @@ def tabular(
     if standardize:
         spread = x.std(0)
         x = (x - x.mean(0)) / np.where(spread > 0, spread, 1.0)
-    if task == "multiclass":
+    if on.columns == "class":
         y, class_names = _classes(first, chosen[0], values[chosen[0]])
     else:
         y, class_names = _labels(first, chosen, values), tuple(first.names[j] for j in chosen)
@@ -178,11 +180,11 @@ def _read_npz(file: Path) -> _Table:
     return _Table(file, [*(f"feature_{j}" for j in range(x.shape[1])), *names], levels, [*x.T, *labels.T])
 
 
-def _target_columns(table: _Table, task: str, targets: tuple[str, ...], count: int, side: str) -> list[int]:
+def _target_columns(table: _Table, task: Task, targets: tuple[str, ...], count: int, side: str) -> list[int]:
     """The positions of the target columns, from their names, their number, or what the file itself says."""
-    if not targets and not count and task == "multilabel" and table.file.suffix.lower() == ".arff":
+    if not targets and not count and task.columns == "labels" and table.file.suffix.lower() == ".arff":
         targets = mulan_labels(table.file)
-    if not targets and not count and task == "multilabel" and table.file.suffix.lower() == ".npz":
+    if not targets and not count and task.columns == "labels" and table.file.suffix.lower() == ".npz":
         count = sum(not name.startswith("feature_") for name in table.names)
     if targets:
         for target in targets:
@@ -190,7 +192,7 @@ def _target_columns(table: _Table, task: str, targets: tuple[str, ...], count: i
                 raise unknown(f"target column of {table.file.name}", target, table.names)
         chosen = [table.names.index(target) for target in targets]
     else:
-        if not count and task == "multilabel":
+        if not count and task.columns == "labels":
             raise UserError(
                 f"dataset.targets must name the label columns of {table.file}, or dataset.num_targets count them, got "
                 "neither."
@@ -199,8 +201,8 @@ def _target_columns(table: _Table, task: str, targets: tuple[str, ...], count: i
         if count >= len(table.names):
             raise UserError(f"dataset.num_targets must be < {len(table.names)}, the number of columns, got {count}.")
         chosen = list(range(count) if side == "start" else range(len(table.names) - count, len(table.names)))
-    if task == "multiclass" and len(chosen) != 1:
-        raise UserError(f"dataset.targets must be one column for task=multiclass, got {len(chosen)}.")
+    if task.columns == "class" and len(chosen) != 1:
+        raise UserError(f"dataset.targets must be one column for task={task.name}, got {len(chosen)}.")
     return chosen
 
 

@@ -18,6 +18,7 @@ from xentlab.errors import UserError
 from xentlab.losses.adapters import BoundLoss, bind, bind_term
 from xentlab.losses.contract import loss
 from xentlab.schema import Knob, Range, build, check
+from xentlab.tasks import find
 
 _FACTOR = Knob("weight", float, 1.0, Range(0, None))
 
@@ -49,11 +50,12 @@ def compound(
 
 
 def bind_compound(loss: functools.partial[Any], task: str) -> BoundLoss:
-    """What a compound means on `task`: its terms bound, its floats by their paths (`terms.focal.gamma`).
+    """What a compound means on the task of that name: its terms bound, its floats by their paths (`terms.focal.gamma`).
 
     Raises:
         UserError: no term, a term that does not exist or has no meaning here, or terms with different links.
     """
+    on = find(task)
     terms, data, links = {}, {"smoothing": loss.keywords["smoothing"]}, {}
     if not loss.keywords["terms"]:
         raise UserError("loss.terms must name at least one loss, got none.")
@@ -63,16 +65,16 @@ def bind_compound(loss: functools.partial[Any], task: str) -> BoundLoss:
             raise UserError(f"{path} must be a mapping of knobs, got {given!r}.")
         factor = check(path, _FACTOR, node.pop("weight", 1.0))
         node.setdefault("_target_", f"xentlab.losses.{name}")
-        terms[name], links[name] = bind_term(build(path, node), task)
+        terms[name], links[name] = bind_term(build(path, node), on)
         data[f"terms.{name}.weight"] = factor
         data |= {f"terms.{name}.{knob}": value for knob, value in terms[name].data.items()}
     if len(set(links.values())) > 1:
         found = ", ".join(f"{name} {link}" for name, link in links.items())
         raise UserError(f"loss.terms must share one link, so that they speak of the same probabilities, got {found}.")
     link = next(iter(links.values()))
-    return BoundLoss(terms, data, link, as_distribution=task == "multilabel" and link == "softmax")
+    return BoundLoss(terms, data, link, on)
 
 
 def bind_any(loss: functools.partial[Any], task: str) -> BoundLoss:
-    """What any loss of the config means on `task`, a compound included."""
+    """What any loss of the config means on the task of that name, a compound included."""
     return bind_compound(loss, task) if loss.func is compound else bind(loss, task)

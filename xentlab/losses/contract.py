@@ -18,12 +18,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-Link = Literal["softmax", "sigmoid", "identity"]
+from xentlab.tasks import Link, Task
+
 LossFunction = Callable[..., Tensor]
 
 
@@ -58,7 +59,7 @@ class LossSpec:
         family: the module's theme, for lists.
         link: turns its logits into the probabilities that it implies; `task` means softmax where one class is true and
             sigmoid where several may be.
-        tasks: those on which it has a meaning.
+        tasks: those on which it has a meaning, and on whatever is like one of them.
         reference: author and year.
         soft: whether float targets (distributions, n-hot) have a meaning, beside class indices.
         symmetric: whether renaming the classes in logits and target alike changes nothing.
@@ -71,7 +72,7 @@ class LossSpec:
     """
 
     family: str
-    link: Literal["softmax", "sigmoid", "identity", "task"]
+    link: Link
     tasks: tuple[str, ...] = ("multiclass", "multilabel", "segmentation")
     reference: str = ""
     soft: bool = True
@@ -103,6 +104,11 @@ def spec_of(function: Callable[..., Any]) -> LossSpec:
         function = function.func
     found: LossSpec = getattr(function, "spec", UNDECLARED)
     return found
+
+
+def suits(spec: LossSpec, task: Task) -> bool:
+    """Whether a loss has a meaning on a task; one that declares nothing is taken on trust."""
+    return spec is UNDECLARED or task.name in spec.tasks or task.like in spec.tasks
 
 
 def fitting(target: Tensor, logits: Tensor) -> Tensor:

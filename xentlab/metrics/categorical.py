@@ -6,10 +6,27 @@ into float64 [R]. The class axis is number 2 in both [R, N, C] and [R, B, C, H, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from xentlab.metrics.bins import PROB_FLOOR, calibration_counts, calibration_error, tally
+from xentlab.metrics.contract import Metric
+
+CLASS_METRICS = (
+    Metric("error", "min", "fraction", True, "error", "Error"),
+    Metric("nll", "min", "nats", False, "NLL", "Negative log-likelihood"),
+    Metric("brier", "min", "squared probability", False, "Brier score", "Brier score"),
+    Metric("ece", "min", "fraction", True, "ECE", "Expected calibration error"),
+)
+MAP_METRICS = (
+    Metric("miou", "max", "fraction", True, "mean IoU", "Mean IoU", 1.0),
+    Metric("dice", "max", "fraction", True, "mean Dice", "Mean Dice", 1.0),
+    Metric("pixel_accuracy", "max", "fraction", True, "pixel accuracy", "Pixel accuracy", 1.0),
+    Metric("class_accuracy", "max", "fraction", True, "class accuracy", "Class accuracy, mean recall", 1.0),
+    *CLASS_METRICS,
+)
 
 
 def multiclass_counts(probs: Tensor, target: Tensor, valid: Tensor | None = None) -> dict[str, Tensor]:
@@ -95,6 +112,18 @@ def segmentation_metrics(counts: dict[str, Tensor]) -> dict[str, Tensor]:
         "class_accuracy": _mean_over(truth > 0, right / truth),
         **of_pixels,
     }
+
+
+def add(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The statistics of all examples from those of chunks, where they are sums: name by name.
+
+    Args:
+        parts: statistics of one or more chunks, of the same names and shapes.
+    """
+    total = parts[0]
+    for part in parts[1:]:
+        total = {name: value + part[name] for name, value in total.items()}
+    return total
 
 
 def constant_counts(frequency: Tensor, target: Tensor, *, ignore_index: int | None = None) -> dict[str, Tensor]:

@@ -9,6 +9,24 @@ import torch
 from torch import Tensor
 
 from xentlab.metrics.bins import NUM_BINS, PROB_FLOOR, calibration_bins, calibration_counts, calibration_error, tally
+from xentlab.metrics.categorical import CLASS_METRICS
+from xentlab.metrics.contract import Metric
+
+LABEL_METRICS = (
+    Metric("map", "max", "fraction", True, "mAP", "Mean average precision", 1.0),
+    Metric("f1_micro", "max", "fraction", True, "F1 micro", "F1 over all labels", 1.0),
+    Metric("f1_macro", "max", "fraction", True, "F1 macro", "F1, mean over labels", 1.0),
+    Metric("subset_accuracy", "max", "fraction", True, "subset accuracy", "All labels right", 1.0),
+    Metric("hamming", "min", "fraction of labels", True, "hamming", "Hamming loss"),
+    *CLASS_METRICS[1:],
+)
+# Beside those, on test, where the dataset knows the true probability of every label.
+POSTERIOR_METRICS = (
+    Metric("excess_risk", "min", "nats", False, "excess risk over Bayes", "Excess risk over Bayes"),
+    Metric("posterior_error", "min", "fraction", True, "posterior error", "Error against the true posterior"),
+    Metric("true_calibration", "min", "fraction", True, "true calibration error",
+           "Calibration error against the true posterior"),
+)  # fmt: skip
 
 
 def multilabel_metrics(probs: Tensor, target: Tensor) -> dict[str, Tensor]:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from xentlab.errors import UserError
-
-if TYPE_CHECKING:
-    from xentlab.data.dataset import Task
+from xentlab.tasks import find
 
 Kind = Literal["vector", "map"]
 Builder = Callable[..., nn.Module]
 
-_NEEDS: dict[Task, Kind] = {"multiclass": "vector", "multilabel": "vector", "segmentation": "map"}
-_WORDS: dict[Kind, str] = {"vector": "one score per class [B, C]", "map": "one score per class and pixel [B, C, H, W]"}
-_BUILDERS: dict[Kind, list[str]] = {"vector": [], "map": []}
+_WORDS: dict[str, str] = {"vector": "one score per class [B, C]", "map": "one score per class and pixel [B, C, H, W]"}
+_BUILDERS: dict[str, list[str]] = {"vector": [], "map": []}
 
 
 def outputs(what: Kind) -> Callable[[Builder], Builder]:
@@ -49,17 +46,17 @@ def kind(builder: Builder) -> Kind | None:
     return getattr(_function(builder), "outputs", None)
 
 
-def check_model(builder: Builder, task: Task) -> None:
-    """Refuse a model whose logits have another shape than the task needs; an undeclared builder passes.
+def check_model(builder: Builder, task: str) -> None:
+    """Refuse a model whose logits have another shape than the task of that name needs; an undeclared builder passes.
 
     Raises:
         UserError: the model returns a vector where the task needs a map, or the reverse.
     """
-    gives, needs = kind(builder), _NEEDS[task]
+    gives, needs = kind(builder), find(task).output
     if gives is not None and gives != needs:
         raise UserError(
-            f"The task {task} needs a model with {_WORDS[needs]}, got {_function(builder).__name__}, which gives "
-            f"{_WORDS[gives]}; choose one of {', '.join(sorted(_BUILDERS[needs]))}."
+            f"The task {task} needs a model with {_WORDS.get(needs, needs)}, got {_function(builder).__name__}, which "
+            f"gives {_WORDS[gives]}; choose one of {', '.join(sorted(_BUILDERS.get(needs, ())))}."
         )
 
 

@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from xentlab import tasks
 from xentlab.comparison.arms import Progress, open_arms
 from xentlab.errors import unknown
 from xentlab.journal import TrialRecord
-from xentlab.metrics import LABELS
 from xentlab.published.distillation import final_weights, taught
 from xentlab.published.plan import Plan
 from xentlab.run.session import Session
@@ -37,7 +37,7 @@ def run_arms(plan: Plan, session: Session, progress: Progress) -> Ran:
     first = next(iter(plan.every.values()))[0]
     session.signature(first)  # reads the data, so that a mistake there is found before anything is written
     names = first.names
-    tags = {"comparison": plan.name, "task": first.task, "dataset": names["dataset"], "model": names["model"]}
+    tags = {"comparison": plan.name, "task": first.task.name, "dataset": names["dataset"], "model": names["model"]}
     tags |= {"published": plan.block.source, "size": plan.size}
     params = {"size": plan.size, "arms": len(plan.every), "seeds": plan.at.seeds}
     whole = {"kind": "comparison", "name": plan.name, "parent": None, "tags": tags, "params": params}
@@ -108,7 +108,8 @@ def values_of(ran: Ran, metric: str) -> dict[str, list[float | None]]:
 def is_percent(metric: str) -> bool:
     """Whether a metric is a fraction, which is shown in percent."""
     name = metric.rpartition("/")[2]
-    return name == "accuracy" or "fraction" in LABELS.get(name, "")
+    known = tasks.known_metrics().get(name)
+    return name == "accuracy" or (known is not None and known.is_share)
 
 
 def ways(ran: Ran) -> dict[str, tuple[int, str]]:

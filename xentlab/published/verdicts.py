@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from xentlab.metrics import DIRECTIONS
+from xentlab import tasks
 from xentlab.published import claims
 from xentlab.published.claims import Claim, Judged
 from xentlab.published.plan import Plan
@@ -67,9 +67,8 @@ def stuck_seeds(plan: Plan, ran: Ran) -> dict[str, set[int]]:
 def metric_words(metric: str) -> str:
     """What a person calls a metric, with its unit."""
     part, _, name = metric.rpartition("/")
-    word = {"accuracy": "accuracy", "ece": "ECE", "nll": "NLL", "brier": "Brier score", "miou": "mean IoU"}.get(
-        name, name.replace("_", " ")
-    )
+    known = tasks.known_metrics().get(name)
+    word = name.replace("_", " ") if known is None else known.short
     where = {
         "test": "test", "test_at_best": "test, best validation epoch:", "best/val": "best validation",
         "scaled": "test, temperature-scaled:", "serving": "resident data over a DataLoader:",
@@ -97,7 +96,8 @@ def _of_arm(claim: Claim, arm: str, values: Sequence[float | None], stuck: set[i
 def _of_pair(claim: Claim, column: Column, plan: Plan) -> Finding:
     better, worse = column[claim.better], column[claim.worse]
     name = claim.metric.rpartition("/")[2]
-    sign = 1.0 if name == "accuracy" or DIRECTIONS.get(name) == "max" else -1.0
+    known = tasks.known_metrics().get(name)
+    sign = 1.0 if name == "accuracy" or (known is not None and known.direction == "max") else -1.0
     pairs = [(b, w) for b, w in zip(better, worse, strict=True) if b is not None and w is not None]
     differences = [sign * (b - w) for b, w in pairs]
     if claim.kind == "within":

@@ -23,7 +23,6 @@ def write_artifacts(folder: Path, fit: Fit, row: int, environment: Mapping[str, 
     if weights and trial.test:
         for which in ("final", "best"):
             torch.save(fit.weights(row, which), folder / f"{which}.pt")
-    if trial.task == "segmentation" and trial.test:
-        ignored = -1 if fit.rig.dataset.ignore_index is None else fit.rig.dataset.ignore_index
-        facts = {"class_names": np.array(fit.rig.dataset.class_names), "ignore_index": np.array(ignored)}
-        np.savez_compressed(folder / "examples.npz", allow_pickle=False, **examples(fit.rig, row), **facts)
+    pictured = examples(fit.rig, row) if trial.test else {}
+    if pictured:
+        np.savez_compressed(folder / "examples.npz", allow_pickle=False, **pictured)

@@ -146,7 +146,7 @@ class _Training:
     def _facts(self, trial: Trial, signature: str) -> dict[str, str]:
         names, git = trial.names, self.environment["git"]
         return {
-            "task": trial.task,
+            "task": trial.task.name,
             "loss": names["loss"],
             "link": trial.loss.link,
             "model": names["model"],

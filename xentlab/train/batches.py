@@ -13,6 +13,7 @@ from torch import Tensor
 
 from xentlab.data import Dataset, Split, generator
 from xentlab.errors import UserError
+from xentlab.tasks import find
 
 
 class Batches:
@@ -35,15 +36,13 @@ class Batches:
         self._scale, self._offset = dataset.scale, dataset.offset
         self._inputs = dataset.inputs.to(_home(dataset.inputs, device))
         home = self._inputs.device
-        targets = dataset.targets.long() if dataset.task == "multiclass" else dataset.targets
-        self._targets = targets.to(home)
+        self._targets = _resident(dataset.targets).to(home)
         rows = splits[:1] if self.shared else splits
-        self._n_hot = dataset.task == "multilabel"
+        self._floats = find(dataset.task).floats
         self._index = {
             part: torch.stack([getattr(s, part) for s in rows]).to(home) for part in ("train", "val", "test")
         }
-        noisy = torch.stack([s.train_targets for s in rows])
-        self._train_targets = (noisy.long() if dataset.task == "multiclass" else noisy).to(home)
+        self._train_targets = torch.stack([_resident(s.train_targets) for s in rows]).to(home)
         self._soft_targets = None
         if dataset.soft_targets is not None:
             self._soft_targets = dataset.soft_targets.to(home)
@@ -106,7 +105,7 @@ class Batches:
         return self._prepared(_gather(self._inputs, index)), self._target(_gather(self._targets, index))
 
     def targets(self, row: int, part: str, limit: int | None = None) -> Tensor:
-        """The targets of one trial's part, on the data's device: indices [n], maps [n, H, W] or n-hot [n, C] uint8."""
+        """The targets of one trial's part, on the data's device: indices [n], masks [n, H, W] ..."""
         row = 0 if self.shared else row
         if part == "train":
             return self._train_targets[row, :limit]
@@ -134,14 +133,21 @@ class Batches:
         return self._for_rows(starts.unsqueeze(1), rows)
 
     def _prepared(self, inputs: Tensor) -> Tensor:
+        if inputs.dtype == torch.int64:
+            return inputs.to(self.device, non_blocking=True)
         values = inputs.to(self.device, self.dtype, non_blocking=True)
         if self._offset:
             values = values - self._offset
         return values * self._scale if self._scale != 1.0 else values
 
     def _target(self, target: Tensor) -> Tensor:
-        floats = self._n_hot or target.is_floating_point()
+        floats = self._floats or target.is_floating_point()
         return target.to(self.device, self.dtype if floats else None, non_blocking=True)
+
+
+def _resident(targets: Tensor) -> Tensor:
+    """Class indices of examples are widened once, not in every batch; what is larger stays as small as it is."""
+    return targets.long() if targets.ndim == 1 and not targets.is_floating_point() else targets
 
 
 def _gather(source: Tensor, index: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Evaluation: every metric of a task over one part of the data, for all rows of a stack; and the predictor to beat."""
+"""Evaluation: every metric of a task over one part of the data, for all rows of a stack."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from xentlab import metrics
 from xentlab.data import Dataset
-from xentlab.losses.contract import Link
-from xentlab.losses.links import probabilities
-from xentlab.step import Lift
+from xentlab.metrics import Metric
+from xentlab.step import Facts, Lift
+from xentlab.tasks import Link, find
 from xentlab.train.batches import Batches
 
 # What one evaluation batch may hold in tensors, whatever the model and the number of trials.
@@ -23,39 +22,47 @@ def evaluate(
     batches: Batches,
     dataset: Dataset,
     link: Link,
+    facts: Facts,
     part: str,
     batch_size: int,
     limit: int | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Every metric of the task on one part of the data, float64 [R], and its reliability bins [R, 16]; on the host.
+    """Every metric of the task on one part of the data, float64 [R], and its reliability counts [R, bins]; on the host.
 
-    Where the dataset knows the true probability of every label, test metrics are also taken against those.
+    Where the dataset knows the truth behind its targets, test metrics are also taken against that. What the task fits
+    on predictions it fits on validation, on this part's own examples only while that is the training set.
 
     Args:
         lifts: which hold all rows of the stack, in order.
         batches: the data under each row's split.
         dataset: what the batches are of.
         link: of the loss.
+        facts: of each row's training set [R, ...].
         part: `train` (with the labels trained on), `val` or `test`.
         batch_size: examples at most; less where a batch of all rows would be large.
         limit: only that many examples.
     """
-    task = dataset.task
+    task = find(dataset.task)
     rows: list[dict[str, Tensor]] = []
     bins: list[dict[str, Tensor]] = []
     for lift in lifts:
+        known = {name: value[lift.rows] for name, value in facts.items()}
+        if task.fitted is not None:
+            chunks = list(predictions(lift, batches, "train" if part == "train" else "val", batch_size, limit))
+            outputs, targets = torch.cat([o for o, _ in chunks], 1), [t for _, t in chunks]
+            places = 0 if targets[0].ndim == dataset.targets.ndim else 1
+            known |= task.fitted(outputs, torch.cat(targets, places), link, known)
         parts = []
-        for logits, target in predictions(lift, batches, part, batch_size, limit):
-            probs = probabilities(logits.flatten(0, 1), link, exclusive=task != "multilabel")
-            probs = probs.unflatten(0, logits.shape[:2])
-            parts.append(metrics.statistics(task, probs, target, ignore_index=dataset.ignore_index))
-        stats = metrics.combine(task, parts)
-        rows.append(metrics.finish(task, stats))
+        for outputs, target in predictions(lift, batches, part, batch_size, limit):
+            parts.append(task.statistics(task.predict(outputs, link, known), target, dataset.ignore_index))
+        stats = task.combine(parts)
+        rows.append(task.finish(stats))
         if part == "test":
-            bins.append(metrics.reliability(task, stats))
-            if dataset.posterior is not None:
+            if task.reliability is not None:
+                bins.append(task.reliability(stats))
+            if task.against_truth is not None and dataset.posterior is not None:
                 truth = dataset.posterior[batches.examples(lift.rows, part).cpu()]
-                rows[-1] |= metrics.posterior_metrics(stats["probs"], truth.to(batches.device))
+                rows[-1] |= task.against_truth(stats, truth.to(batches.device))
     names = list(rows[0])
     table = torch.cat([torch.stack([row[name] for name in names]) for row in rows], dim=1).cpu()
     reliability = {name: torch.cat([b[name] for b in bins]).cpu() for name in (bins[0] if bins else ())}
@@ -65,7 +72,7 @@ def evaluate(
 def predictions(
     lift: Lift, batches: Batches, part: str, batch_size: int, limit: int | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits [rows, B, C, ...] and targets ([B, ...] or [rows, B, ...]) of a lift's rows, chunk after chunk."""
+    """Outputs [rows, B, K, ...] and targets ([B, ...] or [rows, B, ...]) of a lift's rows, chunk after chunk."""
     if not batches.size[part]:
         raise ValueError(f"this trial has no {part} data")
     lift.enter()
@@ -75,19 +82,13 @@ def predictions(
         yield lift.predict(inputs), target
 
 
-def constant_predictor(dataset: Dataset, train: Tensor, judged: Tensor) -> dict[str, float]:
-    """The metrics on `judged` targets of the predictor that always answers with the class frequencies of `train`."""
-    if dataset.task == "multilabel":
-        frequency = train.double().mean(0)
-    else:
-        valid = train if dataset.ignore_index is None else train[train != dataset.ignore_index]
-        frequency = torch.bincount(valid.flatten().long(), minlength=dataset.num_classes).double()
-        frequency = frequency / frequency.sum()
-    return metrics.trivial(dataset.task, frequency, judged, ignore_index=dataset.ignore_index)
+def is_stuck(metric: Metric, best: float, constant: float) -> bool:
+    """Whether `best` is less than 5 % of the way from the constant predictor's value to perfection.
 
-
-def is_stuck(metric: str, best: float, constant: float) -> bool:
-    """Whether `best` is less than 5 % of the way from the constant predictor's value to perfection."""
-    if metrics.DIRECTIONS[metric] == "min":
-        return best > 0.95 * constant
-    return best < constant + 0.05 * (1.0 - constant)
+    Where no value is perfect: whether it is no better than the constant predictor's.
+    """
+    if metric.perfect is None:
+        return not metric.better(best, constant)
+    if metric.direction == "min":
+        return best > metric.perfect + 0.95 * (constant - metric.perfect)
+    return best < constant + 0.05 * (metric.perfect - constant)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from xentlab import metrics
+from xentlab import tasks
 
 
 @dataclass
@@ -44,7 +44,7 @@ class History:
 
     def judge(self, values: dict[str, list[float]]) -> list[int]:
         """Take in an epoch's metrics and empty those of diverged rows; returns the rows that are at their best."""
-        lower = metrics.DIRECTIONS[self.monitor] == "min"
+        monitor = tasks.metric(self.monitor)
         better: list[int] = []
         for row, value in enumerate(values[f"val/{self.monitor}"]):
             if self.diverged[row]:
@@ -54,11 +54,11 @@ class History:
                 continue
             best = self.best[row]
             self.last[row] = value if math.isfinite(value) else None
-            if math.isfinite(value) and (best is None or (value < best if lower else value > best)):
+            if math.isfinite(value) and (best is None or monitor.better(value, best)):
                 self.best[row], self.best_epoch[row] = value, self.done
                 better.append(row)
             if self.target is not None and self.reached[row] is None:
-                hit = value <= self.target if lower else value >= self.target
+                hit = value == self.target or monitor.better(value, self.target)
                 self.reached[row] = self.done if hit else None
         return better
 

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xentlab import tasks
 from xentlab.outcome import Outcome, ReliabilityBins
 from xentlab.step import State
-from xentlab.train.evaluate import constant_predictor, is_stuck
+from xentlab.train.evaluate import is_stuck
 from xentlab.train.history import History
 from xentlab.train.rig import Rig
 
@@ -76,19 +77,22 @@ def _evaluated_at(rig: Rig, weights: State) -> dict[str, Tensor]:
 def constant_value(rig: Rig, row: int) -> float:
     """The monitored metric of the constant predictor on a trial's validation set."""
     train, val = rig.batches.targets(row, "train"), rig.batches.targets(row, "val")
-    return constant_predictor(rig.dataset, train, val)[rig.trials[row].monitor]
+    return rig.trials[row].task.trivial(train, val, rig.dataset)[rig.trials[row].monitor]
 
 
 def _stuck(history: History, row: int, constant: float) -> bool:
     last = history.last[row]
-    return history.best[row] is None or (last is not None and is_stuck(history.monitor, last, constant))
+    return history.best[row] is None or (last is not None and is_stuck(tasks.metric(history.monitor), last, constant))
 
 
 def examples(rig: Rig, row: int, count: int = 4) -> dict[str, np.ndarray]:
-    """Inputs, truth and prediction of test (else validation) examples of one trial, evenly spaced over the part.
+    """What pictures test (else validation) examples of one trial, evenly spaced over the part; nothing on most tasks.
 
     Neighbours in a part may be neighbours in a film.
     """
+    draw = rig.trials[row].task.example
+    if draw is None:
+        return {}
     part = "test" if rig.trials[row].test else "val"
     lift = rig.lifts[row] if len(rig.lifts) > 1 else rig.lifts[0]
     lift.enter()
@@ -98,8 +102,4 @@ def examples(rig: Rig, row: int, count: int = 4) -> dict[str, np.ndarray]:
     place = 0 if len(logits) == 1 else row
     if inputs.ndim == rig.dataset.inputs.ndim + 1:
         inputs, target = inputs[place], target[place]
-    return {
-        "inputs": inputs.float().cpu().numpy(),
-        "truth": target.cpu().numpy(),
-        "prediction": logits[place].max(1).indices.cpu().numpy(),
-    }
+    return draw(inputs, target, logits[place], rig.dataset)

@@ -63,7 +63,7 @@ def stacks(
 
 def lift_of(trials: Sequence[Trial], dataset: Dataset) -> Literal["looped", "vectorised"]:
     """Which lift trains these trials as one stack; builds one model to look at."""
-    module = initial(trials[0].model, dataset.input_shape, dataset.num_classes, 0)
+    module = initial(trials[0].model, dataset.input_shape, trials[0].num_outputs(dataset), 0)
     return choose_lift(trials, module, trials[0].device.type)
 
 

@@ -6,6 +6,7 @@ what the same trial alone has.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 
 from xentlab import regularizers
 from xentlab.data import Dataset, generator, split
-from xentlab.losses.adapters import FactKind, class_facts
 from xentlab.models import initial
 from xentlab.optim import clip_norm, optimizer_state
 from xentlab.step import Facts, Given, Lift, Looped, Objective, State, Update, Vectorised, row_norms, state_dict
@@ -38,6 +38,7 @@ class Rig:
         state: all numbers that training changes, one row for each trial.
         lift: the name of the lift that trains them.
         lifts: together they hold all rows, in order.
+        facts: of each trial's training set, as loss and task ask for them.
         steps_per_epoch: of each trial.
     """
 
@@ -61,7 +62,8 @@ class Rig:
 
     def _initial(self, seed: int) -> nn.Module:
         weights_seed = generator(seed, "weights").initial_seed()
-        return initial(self.trials[0].model, self.dataset.input_shape, self.dataset.num_classes, weights_seed)
+        first = self.trials[0]
+        return initial(first.model, self.dataset.input_shape, first.num_outputs(self.dataset), weights_seed)
 
     def _lifts(self) -> list[Lift]:
         """The lifts over one state; fills its optimizer slots."""
@@ -71,10 +73,11 @@ class Rig:
             penalty=first.regularizer.func if first.regularizer.func is not regularizers.none else None,
             autocast=trainer.precision == "bfloat16",
         )
+        self.facts = class_facts_of(trials, self.dataset, self.batches)
         given = Given(
             loss_knobs={k: [t.loss.data[k] for t in trials] for k in first.loss.data},
             penalty_knobs={k: [t.regularizer.keywords[k] for t in trials] for k in first.regularizer.keywords},
-            facts=class_facts_of(trials, self.dataset, self.batches),
+            facts=self.facts,
         )
         update = _update(trials, self.steps_per_epoch * trainer.epochs)
         knobs: dict[str, Any] = {
@@ -87,9 +90,9 @@ class Rig:
         return [Looped(*parts, row, objective, given, update, compiled=compiled) for row in range(len(trials))]
 
     def evaluate(self, part: str, limit: int | None = None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Every metric of the task on one part of the data, float64 [R], and its reliability [R, 16]; on the host."""
+        """Every metric of the task on one part of the data, float64 [R], and its reliability [R, bins]; on the host."""
         size = self.trainer.eval_batch_size
-        return evaluate(self.lifts, self.batches, self.dataset, self.trials[0].loss.link, part, size, limit)
+        return evaluate(self.lifts, self.batches, self.dataset, self.trials[0].loss.link, self.facts, part, size, limit)
 
     def weights(self, row: int, state: State | None = None) -> dict[str, Tensor]:
         """One trial's weights in `state` (None: those that it has now), as `load_state_dict` takes them."""
@@ -106,19 +109,16 @@ class Rig:
 
 
 def class_facts_of(trials: Sequence[Trial], dataset: Dataset, batches: Batches) -> Facts:
-    """What the loss asks to know about each trial's own training set: by name [R, C]."""
-    kinds: dict[str, FactKind] = dict.fromkeys(trials[0].loss.needs, "counts")
-    weighting = trials[0].trainer.class_weights
-    if weighting != "none":
-        kinds["class_weights"] = weighting
+    """What loss and task ask to know about each trial's own training set: by name [R, ...]."""
+    first = trials[0]
+    kinds = {name: first.task.facts[name] for name in first.loss.needs}
+    if first.trainer.class_weights != "none" and first.task.class_weights is not None:
+        kinds["class_weights"] = functools.partial(first.task.class_weights, first.trainer.class_weights)
     rows: dict[int, Facts] = {}
     for row, trial in enumerate(trials):
         if kinds and trial.seed not in rows:
             targets = batches.targets(row, "train").cpu()
-            rows[trial.seed] = {
-                name: class_facts(kind, targets, dataset.num_classes, dataset.ignore_index)
-                for name, kind in kinds.items()
-            }
+            rows[trial.seed] = {name: kind(targets, dataset) for name, kind in kinds.items()}
     return {name: torch.stack([rows[t.seed][name] for t in trials]).to(batches.device, batches.dtype) for name in kinds}
 
 

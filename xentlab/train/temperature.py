@@ -19,6 +19,7 @@ from xentlab import metrics
 from xentlab.data import Dataset
 from xentlab.errors import UserError
 from xentlab.step import Lift
+from xentlab.tasks import find
 from xentlab.train.evaluate import predictions
 from xentlab.train.rig import Rig
 from xentlab.train.trial import Trial
@@ -65,7 +66,7 @@ def temperature_scaled(
     Raises:
         UserError: the task is not multiclass, or the loss does not give softmax probabilities.
     """
-    if dataset.task != "multiclass":
+    if not find(dataset.task).soft_targets:
         raise UserError(f"Temperature scaling needs a multiclass dataset, got the {dataset.task} '{dataset.name}'.")
     if trials[0].loss.link != "softmax":
         raise UserError(f"Temperature scaling needs a loss of softmax logits, got {trials[0].name}.")
@@ -78,8 +79,8 @@ def temperature_scaled(
         for row in range(len(val_logits)):
             temperature = fit_temperature(val_logits[row], val_target[row])
             probs = torch.softmax(test_logits[row : row + 1] / temperature, dim=2)
-            stats = metrics.statistics("multiclass", probs, test_target[row : row + 1])
-            values = {name: float(value) for name, value in metrics.finish("multiclass", stats).items()}
+            stats = metrics.multiclass_counts(probs, test_target[row : row + 1])
+            values = {name: float(value) for name, value in metrics.multiclass_metrics(stats).items()}
             found.append({"temperature": temperature, **values})
     return found
 

@@ -14,23 +14,24 @@ from typing import Annotated, Any, Literal
 import torch
 
 from xentlab import step
-from xentlab.data import TASKS, Dataset, Task, soften, split
+from xentlab.data import Dataset, soften, split
 from xentlab.errors import UserError, unknown
-from xentlab.losses.adapters import BoundLoss, ClassWeights
+from xentlab.losses.adapters import BoundLoss
 from xentlab.losses.compound import bind_any
 from xentlab.losses.contract import spec_of
-from xentlab.metrics import METRICS, PRIMARY
+from xentlab.metrics import Metric
 from xentlab.models import check_model
 from xentlab.schema import Range, build, check_knobs, knobs
+from xentlab.tasks import TASKS, Task, find
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
     """How a trial is trained, whatever its loss. Each field is a knob of `trainer` in the config.
 
-    Where every pixel is an example (segmentation), `batch_size` null is 8 and `train_sample` null 100; else they are 64
-    and 2000. `monitor` is the metric by which the best epoch is chosen on validation (null: the task's primary one);
-    `target` the value of it that counts as reached.
+    `batch_size` and `train_sample` null are the task's own: 64 and 2000, or 8 and 100 where every pixel is an element.
+    `monitor` is the metric by which the best epoch is chosen on validation (null: the task's primary one); `target` the
+    value of it that counts as reached.
     """
 
     epochs: Annotated[int, Range(1, None)] = 20
@@ -41,7 +42,7 @@ class Trainer:
     compile: bool = False
     deterministic: bool = False
     clip_norm: Annotated[float, Range(0, None, open_low=True)] | None = None
-    class_weights: ClassWeights = "none"
+    class_weights: Literal["none", "inverse", "median_frequency"] = "none"
     monitor: str | None = None
     target: float | None = None
     train_sample: Annotated[int, Range(1, None)] | None = None
@@ -101,17 +102,26 @@ class Trial:
     @property
     def batch_size(self) -> int:
         """Examples in a batch."""
-        return self.trainer.batch_size or (8 if self.task == "segmentation" else 64)
+        return self.trainer.batch_size or self.task.batch_size
 
     @property
     def train_sample(self) -> int:
         """Training examples on which metrics are computed each epoch."""
-        return self.trainer.train_sample or (100 if self.task == "segmentation" else 2000)
+        return self.trainer.train_sample or self.task.train_sample
+
+    @property
+    def metric(self) -> Metric:
+        """The metric by which the best epoch is chosen."""
+        return self.task.primary if self.trainer.monitor is None else self.task.metric(self.trainer.monitor)
 
     @property
     def monitor(self) -> str:
-        """The metric by which the best epoch is chosen."""
-        return self.trainer.monitor or PRIMARY[self.task]
+        """Its name."""
+        return self.metric.name
+
+    def num_outputs(self, dataset: Dataset) -> int:
+        """How many numbers its model gives for each place."""
+        return self.task.num_outputs(dataset)
 
     @property
     def device(self) -> torch.device:
@@ -143,12 +153,15 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
         raise UserError(f"seed must be an integer >= 0, got {seed!r}.")
     task = task_of(dataset)
     model = build("model", config["model"])
-    check_model(model, task)
+    check_model(model, task.name)
     loss = build("loss", config["loss"])
-    bound = bind_any(loss, task)
+    bound = bind_any(loss, task.name)
     find_device(trainer.device)
-    if trainer.monitor is not None and trainer.monitor not in METRICS[task]:
-        raise unknown(f"metric of {task}", trainer.monitor, METRICS[task])
+    names = [metric.name for metric in task.metrics]
+    if trainer.monitor is not None and trainer.monitor not in names:
+        raise unknown(f"metric of {task.name}", trainer.monitor, names)
+    if trainer.class_weights != "none" and task.class_weights is None:
+        raise UserError(f"trainer.class_weights must be none for a {task.name} dataset, got {trainer.class_weights}.")
     optimizer = build("optimizer", config["optimizer"])
     name = name or component_name(config["loss"])
     label = f"{name} · lr {optimizer.keywords['lr']:g} · seed {seed}"
@@ -178,10 +191,12 @@ def check_teachable(trial: Trial) -> None:
     """Refuse a trial for which training on soft targets has no meaning; reads no data.
 
     Raises:
-        UserError: the task is not multiclass, the labels are noisy, or the loss takes class indices alone.
+        UserError: the task does not allow them, the labels are noisy, or the loss takes class indices alone.
     """
-    if trial.task != "multiclass":
-        raise UserError(f"dataset.soft_targets must be null for a {trial.task} dataset: they are of one true class.")
+    if not trial.task.soft_targets:
+        raise UserError(
+            f"dataset.soft_targets must be null for a {trial.task.name} dataset: they are of one true class."
+        )
     if trial.sampling["label_noise"] > 0:
         raise UserError(
             f"dataset.label_noise must be 0 where dataset.soft_targets takes the labels' place, got "
@@ -197,13 +212,13 @@ def check_teachable(trial: Trial) -> None:
 
 def task_of(dataset: functools.partial[Any]) -> Task:
     """The task of a dataset before it is read: its `task` knob, or what its builder declares."""
-    found: Task | None = dataset.keywords.get("task") or getattr(dataset.func, "task", None)
-    if found not in TASKS:
+    found: str | None = dataset.keywords.get("task") or getattr(dataset.func, "task", None)
+    if found is None or found not in TASKS:
         raise UserError(
             f"dataset {dataset.func.__name__} must say its task: give it a `task` knob, or decorate it with "
             f'@xentlab.data.of_task("multiclass").'
         )
-    return found
+    return find(found)
 
 
 def find_device(name: str) -> torch.device:

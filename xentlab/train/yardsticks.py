@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from xentlab.data import Dataset
-from xentlab.losses.adapters import objective_weights
 from xentlab.step import Facts
 from xentlab.train.evaluate import predictions
 from xentlab.train.rig import Rig, class_facts_of
@@ -47,7 +46,7 @@ def under_losses(
     for lift in rig.lifts:
         chunks = predictions(lift, rig.batches, "test", rig.trainer.eval_batch_size)
         for logits, target in chunks:
-            own_target = target.ndim == logits.ndim - (dataset.task != "multilabel")
+            own_target = target.ndim > dataset.targets.ndim
             for place, row in enumerate(range(len(trials))[lift.rows]):
                 truth = target[place] if own_target else target
                 truth = truth.double() if truth.is_floating_point() else truth
@@ -63,9 +62,7 @@ def under_losses(
 def _mean(trial: Trial, logits: Tensor, target: Tensor, facts: Facts, ignore_index: int | None) -> tuple[float, float]:
     """The data term on one chunk, and the weight of the chunk in the mean over all."""
     loss = trial.loss
-    _, weight = objective_weights(
-        target, weights=facts.get("class_weights"), ignore_index=ignore_index, as_distribution=loss.as_distribution
-    )
+    _, weight = loss.task.weigh(target, facts, ignore_index, loss.link)
     if weight is None:
         share = float(len(target) if target.is_floating_point() else target.numel())
     else:

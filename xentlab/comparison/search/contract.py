@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from xentlab.metrics import DIRECTIONS
+from xentlab import tasks
 
 Point = tuple[tuple[str, float], ...]
 """Values of the tuned keys, such as (("optimizer.lr", 0.1),)."""
@@ -51,7 +51,7 @@ def rank(score: Score, monitor: str) -> tuple[float, float, float, float]:
 
     A point that was trained for longer has beaten those that were not; values of different epochs never meet.
     """
-    sign = 1.0 if DIRECTIONS[monitor] == "min" else -1.0
+    sign = 1.0 if tasks.metric(monitor).direction == "min" else -1.0
     value = math.inf if score.value is None else sign * score.value
     epochs = math.inf if score.epochs is None else score.epochs
     return float(score.value is None), -epochs, value, math.inf if score.nll is None else score.nll

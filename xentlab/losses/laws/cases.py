@@ -1,10 +1,9 @@
-"""Inputs for the laws: logits and targets of every kind that a task allows, smallest shapes first."""
+"""Inputs for the laws: logits and targets of every form that a task allows, smallest shapes first."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +11,10 @@ from torch import Tensor
 
 from xentlab.losses.laws.contract import Subject
 from xentlab.schema import Knob
+from xentlab.tasks import Form
 
-Kind = Literal["index", "soft"]
 SIZES = ((1, 2), (2, 3), (3, 5))
-"""Samples N and classes C. On segmentation each sample is an image of 2 x 2 pixels."""
+"""Samples N and classes C. A sample with axes of places has two along each: an image of 2 x 2 pixels."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +25,9 @@ class Case:
     target: Tensor
 
 
-def kinds(subject: Subject) -> tuple[Kind, ...]:
-    """The kinds of targets that the task allows: n-hot floats on multilabel, else indices and, if declared, floats."""
-    if subject.task == "multilabel":
-        return ("soft",)
-    return ("index", "soft") if subject.spec.soft else ("index",)
+def forms(subject: Subject) -> tuple[Form, ...]:
+    """The forms of targets that the task allows and the loss declares: the task's own, and floats."""
+    return subject.task.forms if subject.spec.soft else subject.task.forms[:1]
 
 
 def cases(
@@ -39,40 +36,33 @@ def cases(
     generator: torch.Generator,
     *,
     sizes: tuple[tuple[int, int], ...] = SIZES,
-    only: Kind | None = None,
+    only: Form | None = None,
 ) -> Iterator[Case]:
-    """Random inputs of every size and kind."""
+    """Random inputs of every size and form."""
     for samples, classes in sizes:
-        for kind in kinds(subject):
-            if only in (None, kind):
+        for form in forms(subject):
+            if only in (None, form):
                 logits = torch.randn(samples, classes, *space(subject), generator=generator, dtype=torch.float64)
-                target = draw_target(subject, kind, samples, classes, generator)
-                yield Case(logits.to(dtype), target if kind == "index" else target.to(dtype))
+                target = draw_target(subject, form, samples, classes, generator)
+                yield Case(logits.to(dtype), target if form == "index" else target.to(dtype))
 
 
 def space(subject: Subject, side: int = 2) -> tuple[int, ...]:
-    """The axes of the pixels, none outside segmentation."""
-    return (side, side) if subject.task == "segmentation" else ()
+    """The axes of an element's places, such as pixels; none where an example is one element."""
+    return (side,) * subject.task.axes
 
 
-def draw_target(subject: Subject, kind: Kind, samples: int, classes: int, generator: torch.Generator) -> Tensor:
+def draw_target(subject: Subject, form: Form, samples: int, classes: int, generator: torch.Generator) -> Tensor:
     """A random target: indices, distributions, or what the objective makes of n-hot rows; floats in float64."""
-    pixels = space(subject)
-    if kind == "index":
-        return torch.randint(classes, (samples, *pixels), generator=generator)
-    if subject.task != "multilabel":
-        scores = 2.0 * torch.randn(samples, classes, *pixels, generator=generator, dtype=torch.float64)
-        return torch.softmax(scores, 1)
-    labels = (torch.rand(samples, classes, generator=generator) < 0.5).double()
-    if not subject.bound.as_distribution:
-        return labels
-    labels[labels.sum(1) == 0, 0] = 1.0
-    return labels / labels.sum(1, keepdim=True)
+    if form == "index":
+        return torch.randint(classes, (samples, *space(subject)), generator=generator)
+    assert subject.task.draw is not None
+    return subject.task.draw(samples, classes, space(subject), subject.exclusive, generator)
 
 
 def one_true(subject: Subject, indices: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
-    """Targets with one true class in the form that the task gives them: indices, or one-hot rows on multilabel."""
-    return one_hot(indices, classes, dtype) if subject.task == "multilabel" else indices
+    """Targets with one true class in the task's own form: indices, or one-hot rows where it has no indices."""
+    return indices if "index" in subject.task.forms else one_hot(indices, classes, dtype)
 
 
 def one_hot(indices: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
@@ -81,7 +71,7 @@ def one_hot(indices: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
 
 
 def spread(subject: Subject, rows: Tensor) -> Tensor:
-    """Rows [N, C] or [N] as images in which every pixel is alike, on segmentation; else as they are."""
+    """Rows [N, C] or [N] as images in which every place is alike, where the task has places; else as they are."""
     pixels = space(subject)
     return rows.reshape(*rows.shape, *(1 for _ in pixels)).expand(*rows.shape, *pixels).contiguous()
 
@@ -101,10 +91,10 @@ def extremes(subject: Subject, dtype: torch.dtype, *, largest: float) -> Iterato
         truth = torch.arange(classes).repeat(len(rows))
         wide = spread(subject, logits).to(dtype)
         yield Case(wide, one_true(subject, spread(subject, truth), classes, dtype))
-        if "soft" in kinds(subject):
+        if "soft" in forms(subject):
             mixed = torch.full((len(logits), classes), 1.0 / classes, dtype=dtype)
             yield Case(wide, spread(subject, mixed))
-            if subject.task == "multilabel" and not subject.bound.as_distribution:
+            if not subject.exclusive:
                 yield Case(wide, torch.zeros_like(wide))
                 yield Case(wide, torch.ones_like(wide))
 

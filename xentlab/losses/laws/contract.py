@@ -21,8 +21,9 @@ from torch import Tensor
 
 from xentlab.errors import UserError
 from xentlab.losses.adapters import BoundLoss, bind
-from xentlab.losses.contract import UNDECLARED, Link, LossSpec, spec_of
+from xentlab.losses.contract import UNDECLARED, LossSpec, spec_of
 from xentlab.schema import Knob, check_knobs, knobs
+from xentlab.tasks import Link, Task
 
 _FACTS = ("weight", "class_counts")
 _SHOWN = 12
@@ -102,13 +103,18 @@ class Subject:
     name: str
     spec: LossSpec
     declared: bool
-    task: str
+    task: Task
     bound: BoundLoss
     schema: Mapping[str, Knob]
 
     @property
     def link(self) -> Link:
         return self.bound.link
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether one class is true: of several labels, a loss that divides them by their sum sees a distribution."""
+        return self.task.exclusive(self.link)
 
     @property
     def per_image(self) -> bool:
@@ -146,7 +152,7 @@ class Subject:
 
 
 def subject(loss: Callable[..., Any], task: str) -> Subject:
-    """`loss`, or a `functools.partial` of it with some knobs set, as `task` uses it.
+    """`loss`, or a `functools.partial` of it with some knobs set, as the task of that name uses it.
 
     Raises:
         UserError: its signature is not that of a loss, a knob is out of range, or it has no meaning on the task.
@@ -158,7 +164,7 @@ def subject(loss: Callable[..., Any], task: str) -> Subject:
     values = check_knobs("loss", function, given)
     spec = spec_of(function)
     bound = bind(functools.partial(function, **values), task)
-    return Subject(name, spec, spec is not UNDECLARED, task, bound, knobs(function))
+    return Subject(name, spec, spec is not UNDECLARED, bound.task, bound, knobs(function))
 
 
 def check_signature(name: str, function: Callable[..., Any]) -> None:

@@ -12,7 +12,7 @@ from xentlab.errors import UserError
 from xentlab.losses.contract import spec_of
 from xentlab.losses.laws.cases import one_true, space
 from xentlab.losses.laws.contract import subject
-from xentlab.losses.links import probabilities
+from xentlab.tasks import probabilities
 
 
 @dataclass(frozen=True)

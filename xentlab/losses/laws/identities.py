@@ -14,10 +14,10 @@ from torch import Tensor
 
 from xentlab import losses
 from xentlab.errors import UserError
-from xentlab.losses.contract import Limit
+from xentlab.losses.contract import Limit, suits
 from xentlab.losses.laws.cases import draw_target, one_true, space
 from xentlab.losses.laws.contract import Counterexample, Finding, Skipped, Subject, show, slope_of, subject
-from xentlab.losses.links import probabilities
+from xentlab.tasks import probabilities
 
 _STEPS = 40
 # Probabilities whose log-odds are further apart than this are different ones; a minimum in float64 is far closer.
@@ -49,9 +49,9 @@ def _other(limit: Limit, this: Subject) -> Subject | None:
     function = getattr(losses, limit.equals, None)
     if function is None:
         raise UserError(f"a limit must name a loss of xentlab.losses, got '{limit.equals}'.")
-    if this.task not in function.spec.tasks:
+    if not suits(function.spec, this.task):
         return None
-    other = subject(functools.partial(function, **limit.other_knobs), this.task)
+    other = subject(functools.partial(function, **limit.other_knobs), this.task.name)
     return None if function.spec.link == "task" and other.link != this.link else other
 
 
@@ -63,7 +63,7 @@ def _compare_limit(
         logits = torch.randn(samples, classes, *space(this), generator=generator, dtype=dtype)
         indices = torch.randint(classes, (samples, *space(this)), generator=generator)
         targets = [one_true(this, indices, classes, dtype)]
-        if not (_exclusive(this) or limit.binary):
+        if not (this.exclusive or limit.binary):
             targets.append(draw_target(this, "soft", samples, classes, generator))
         for target in targets:
             got = this.values(logits, target, **limit.knobs)
@@ -100,18 +100,13 @@ def _truth(this: Subject, classes: int, generator: torch.Generator, dtype: torch
     draws = 1.5 * torch.randn(_MODERATE, classes, generator=generator, dtype=dtype)
     # A loss may only turn at certainty, such as one with a wide margin.
     draws = torch.cat([draws, torch.linspace(0.0, 20.0, classes, dtype=dtype).unsqueeze(0)])
-    return torch.softmax(draws, 1) if _exclusive(this) else torch.sigmoid(draws - 10.0 * (draws.amax(1) > 9)[:, None])
-
-
-def _exclusive(this: Subject) -> bool:
-    """Whether one class is true: with several labels, a loss that divides them by their sum sees a distribution."""
-    return this.task != "multilabel" or this.bound.as_distribution
+    return torch.softmax(draws, 1) if this.exclusive else torch.sigmoid(draws - 10.0 * (draws.amax(1) > 9)[:, None])
 
 
 def _expected(this: Subject, logits: Tensor, truth: Tensor) -> Tensor:
     """The expected loss [K] at `logits` [K, C] under `truth` [K, C]."""
     count, classes = logits.shape
-    if _exclusive(this):
+    if this.exclusive:
         outcomes = torch.eye(classes, dtype=logits.dtype)
         chance = truth
     else:
@@ -119,7 +114,7 @@ def _expected(this: Subject, logits: Tensor, truth: Tensor) -> Tensor:
         chance = torch.where(outcomes > 0, truth.unsqueeze(1), 1.0 - truth.unsqueeze(1)).prod(2)
     pixel = tuple(1 for _ in space(this))
     rows = logits.repeat_interleave(len(outcomes), 0).reshape(-1, classes, *pixel)
-    if _exclusive(this):
+    if this.exclusive:
         indices = torch.arange(classes).repeat(count).reshape(-1, *pixel)
         target = one_true(this, indices, classes, logits.dtype)
     else:
@@ -136,7 +131,7 @@ def _better_elsewhere(this: Subject, truth: Tensor, generator: torch.Generator) 
     points = torch.cat([*at_truth.unbind(0), starts, found])
     with torch.no_grad():
         risks = _expected(this, points, truth.repeat(len(points) // len(truth), 1)).reshape(-1, len(truth))
-    implied = probabilities(points, this.link, exclusive=_exclusive(this)).reshape(-1, *truth.shape)
+    implied = probabilities(points, this.link, exclusive=this.exclusive).reshape(-1, *truth.shape)
     away = ((implied - truth) / (truth * (1.0 - truth))).abs().amax(2)
     best = risks.masked_fill(away > 1e-4, torch.inf).amin(0)
     rivals = risks.masked_fill(away < _APART, torch.inf)
@@ -158,10 +153,10 @@ def _better_elsewhere(this: Subject, truth: Tensor, generator: torch.Generator) 
 def _logits_of(this: Subject, truth: Tensor) -> Tensor:
     """Logits [S, P, C] whose link is `truth`, several where the link forgets something; the plainest last."""
     if this.link == "sigmoid":
-        shares = [0.2, 0.5, 0.9, 1.0] if _exclusive(this) else [1.0]
+        shares = [0.2, 0.5, 0.9, 1.0] if this.exclusive else [1.0]
         return torch.stack([torch.logit(s * truth) for s in shares])
     base = torch.log(truth) if this.link == "softmax" else truth
-    constants = [-2.0, -1.0, 1.0, 2.0, 0.0] if _exclusive(this) else [0.0]
+    constants = [-2.0, -1.0, 1.0, 2.0, 0.0] if this.exclusive else [0.0]
     return torch.stack([base + c for c in constants])
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xentlab.losses.laws.cases import Case, cases, draw_knob, extremes, float_knobs, kinds, one_true, space, spread
+from xentlab.losses.laws.cases import Case, cases, draw_knob, extremes, float_knobs, forms, one_true, space, spread
 from xentlab.losses.laws.contract import Counterexample, Finding, LossError, Skipped, Subject, sentence
 from xentlab.schema import Knob
 
@@ -82,7 +82,7 @@ def masked(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> 
             if case.target.is_floating_point():
                 target = case.target.clone()
                 target[:, at] = 0.0
-                if subject.task != "multilabel" or subject.bound.as_distribution:
+                if subject.exclusive:
                     left = target.sum(1, keepdim=True)
                     target = torch.where(left > 0, target / left.clamp_min(1e-9), 1.0 / (classes - 1))
                     target[:, at] = 0.0
@@ -148,8 +148,8 @@ def knob_ranges(subject: Subject, dtype: torch.dtype, generator: torch.Generator
     if not subject.schema:
         return Skipped("it has no knobs")
     batches = []
-    for kind in kinds(subject):
-        batches += list(cases(subject, dtype, generator, sizes=((4, 3),), only=kind))
+    for form in forms(subject):
+        batches += list(cases(subject, dtype, generator, sizes=((4, 3),), only=form))
     certain = spread(subject, torch.cat([20.0 * torch.eye(2), torch.zeros(1, 2)]).repeat_interleave(2, 0)).to(dtype)
     truth = spread(subject, torch.arange(2).repeat(3))
     batches += [Case(certain, one_true(subject, truth, 2, dtype))]
@@ -167,13 +167,13 @@ def refusal(subject: Subject, dtype: torch.dtype, generator: torch.Generator) ->
     logits = torch.randn(3, classes, *pixels, generator=generator, dtype=torch.float64).to(dtype)
     floats = {"one class too many": (3, 5), "one class": (3, 1), "one sample": (1, 4), "two samples": (2, 4)}
     wrong: dict[str, Tensor] = {}
-    if "soft" in kinds(subject):
+    if "soft" in forms(subject):
         wrong |= {f"{k} in the target": torch.full((*s, *pixels), 0.25, dtype=dtype) for k, s in floats.items()}
         if not pixels:
             wrong["classes along no axis of the target"] = torch.full((3,), 0.25, dtype=dtype)
-    elif subject.task != "multilabel":
+    elif "index" in subject.task.forms:
         wrong["floats that it declares meaningless"] = torch.full((3, classes, *pixels), 0.25, dtype=dtype)
-    if "index" in kinds(subject):
+    if "index" in forms(subject):
         wrong |= {
             "two samples in the target": torch.zeros(2, *pixels, dtype=torch.int64),
             "one sample in the target": torch.zeros(1, *pixels, dtype=torch.int64),

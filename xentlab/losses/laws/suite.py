@@ -24,8 +24,8 @@ from xentlab.losses.laws.contract import (
     subject,
 )
 from xentlab.schema import locate
+from xentlab.tasks import find
 
-TASKS = ("multiclass", "multilabel", "segmentation")
 _SINGLE, _DOUBLE = (torch.float32,), (torch.float64,)
 
 LAWS: tuple[Law, ...] = tuple(
@@ -109,7 +109,7 @@ def check(loss: str | Callable[..., Any], task: str | None = None) -> Report:
 
     Args:
         loss: a function, a `functools.partial` of one with knobs set, a name of the catalogue, or a dotted path.
-        task: multiclass, multilabel or segmentation; None for every task that the loss declares.
+        task: the name of one; None for every task that the loss declares.
 
     Raises:
         UserError: there is no such loss or task, its signature is not that of a loss, or it has no meaning on the task.
@@ -117,9 +117,7 @@ def check(loss: str | Callable[..., Any], task: str | None = None) -> Report:
     found = resolve(loss) if isinstance(loss, str) else loss
     function = found.func if isinstance(found, functools.partial) else found
     check_signature(getattr(function, "__name__", str(function)), function)
-    if task is not None and task not in TASKS:
-        raise unknown("task", task, TASKS)
-    tasks = (task,) if task is not None else spec_of(function).tasks
+    tasks = (find(task).name,) if task is not None else spec_of(function).tasks
     subjects = [subject(found, name) for name in tasks]
     rows: list[Row] = []
     malformed = False
@@ -162,7 +160,7 @@ def _row(law: Law, subjects: list[Subject]) -> Row:
         for dtype in law.dtypes:
             finding = _run(law, this, dtype)
             if isinstance(finding, Counterexample):
-                where = f" ({this.task}, {str(dtype).removeprefix('torch.')})"
+                where = f" ({this.task.name}, {str(dtype).removeprefix('torch.')})"
                 return Row(law.name, "broken", f"{finding}{where}", finding)
             held = held or finding is None
             if isinstance(finding, Skipped):

@@ -28,7 +28,7 @@ def _influence(subject: Subject, dtype: torch.dtype, generator: torch.Generator)
     for case in cases(subject, dtype, generator, sizes=((2, 2), (3, 3), (4, 5))):
         before = subject.values(case.logits, case.target)
         logits, target = case.logits.clone(), case.target.clone()
-        if subject.task == "segmentation" and not subject.per_image:
+        if space(subject) and not subject.per_image:
             # One pixel of the first image stays, everything else changes.
             logits[...] = 3.0 * torch.randn(logits.shape, generator=generator, dtype=torch.float64).to(dtype)
             target = target.roll(1, -1)

@@ -102,8 +102,8 @@ def _compare(
 
 def two_forms(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
     """A class index and its one-hot row are the same target."""
-    if subject.task == "multilabel":
-        return Skipped("multilabel targets are n-hot rows only")
+    if "index" not in subject.task.forms:
+        return Skipped(f"{subject.task.name} targets are n-hot rows only")
     if not subject.spec.soft:
         return Skipped("it takes class indices only")
     for case in cases(subject, dtype, generator, only="index"):
@@ -119,7 +119,8 @@ def two_forms(subject: Subject, dtype: torch.dtype, generator: torch.Generator) 
 
 def ignored(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
     """Ignored targets and classes of weight zero change nothing, and their logits get no gradient."""
-    data = subject.bound.data_term(None if subject.task == "multilabel" else 255)
+    n_hot = "index" not in subject.task.forms
+    data = subject.bound.data_term(None if n_hot else 255)
     for samples, classes in ((2, 2), (3, 3), (4, 4)):
         logits = torch.randn(samples, classes, *space(subject), generator=generator, dtype=torch.float64).to(dtype)
         other = logits + 3.0 * torch.randn(logits.shape, generator=generator, dtype=torch.float64).to(dtype)
@@ -131,7 +132,7 @@ def ignored(subject: Subject, dtype: torch.dtype, generator: torch.Generator) ->
         nothing = torch.zeros(indices.shape, dtype=torch.bool)
         nothing[..., -1] = True
         trials: dict[str, tuple[Tensor, Tensor | None]]
-        if subject.task == "multilabel":
+        if n_hot:
             trials = {"a label of weight zero": (one_hot(indices.masked_fill(nothing, 0), classes, dtype), weights)}
         else:
             trials = {
@@ -140,9 +141,7 @@ def ignored(subject: Subject, dtype: torch.dtype, generator: torch.Generator) ->
             }
         for what, (target, class_weights) in trials.items():
             given = facts if class_weights is None else facts | {"class_weights": class_weights}
-            where = nothing.unsqueeze(1) if space(subject) else nothing
-            if subject.task == "multilabel" or not space(subject):
-                where = nothing.reshape(samples, 1)
+            where = nothing.unsqueeze(1) if space(subject) else nothing.reshape(samples, 1)
             found = _ignores(subject, data, what, logits, torch.where(where, other, logits), target, given, where)
             if found is not None:
                 return found

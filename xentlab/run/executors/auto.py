@@ -56,7 +56,7 @@ def seconds(stack: Sequence[Trial], dataset: Dataset) -> float:
     first = stack[0]
     examples = len(split(dataset, first.seed, **first.sampling).train)
     steps = math.ceil(examples / first.batch_size)
-    module = initial(first.model, dataset.input_shape, dataset.num_classes, 0)
+    module = initial(first.model, dataset.input_shape, first.num_outputs(dataset), 0)
     work = len(stack) * 3 * first.batch_size * forward_flops(module, dataset.input_shape) / FLOPS
     calls = len(stack) if lift_of(stack, dataset) == "looped" else 1
     return first.trainer.epochs * steps * (calls * STEP_S + work)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xentlab.losses.contract import Link
+from xentlab.tasks.contract import Link
 
 
 def probabilities(logits: Tensor, link: Link, *, exclusive: bool) -> Tensor:

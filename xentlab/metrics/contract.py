@@ -1,0 +1,38 @@
+"""What a metric is beside its formula: its one entry, which curves, tables, searches and sentences all read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric of predictions.
+
+    Attributes:
+        name: the key under which it is recorded.
+        direction: whether less or more is better.
+        unit: of its values.
+        is_share: whether it is a fraction, shown as percent and points.
+        short: what a sentence calls it.
+        long: what a table calls it.
+        perfect: the value that no prediction beats; None where there is none.
+    """
+
+    name: str
+    direction: Literal["min", "max"]
+    unit: str
+    is_share: bool
+    short: str
+    long: str
+    perfect: float | None = 0.0
+
+    @property
+    def label(self) -> str:
+        """The long name with the unit."""
+        return f"{self.long} ({self.unit})"
+
+    def better(self, value: float, other: float) -> bool:
+        """Whether `value` is better than `other`."""
+        return value < other if self.direction == "min" else value > other

@@ -1,0 +1,153 @@
+"""What a task is: one object that knows all that is particular to it.
+
+Every other room asks the object and never compares a task's name with a string. To add a task: one file here with its
+`Task`, its line in `xentlab.tasks`, and what it measures in `xentlab.metrics`; then losses that declare it, datasets of
+it and models with its kind of output.
+
+Axes: R trials, N examples, B a chunk of them, C classes, K outputs, `...` the places inside an example (H W pixels).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xentlab.metrics import Metric
+
+Link = str
+"""How a loss's outputs become a prediction, by a word that its tasks know: softmax, sigmoid, identity."""
+
+Form = Literal["index", "soft"]
+"""A target of classes: int64 indices, or floats with an axis of classes."""
+
+Facts = Mapping[str, Tensor]
+"""What a trial's training set (or, after training, its validation set) tells, by name."""
+
+Statistics = dict[str, Tensor]
+"""What examples contribute to the metrics of R trials; each tensor has a leading axis R."""
+
+
+class Examples(Protocol):
+    """What a task looks at of a dataset."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def targets(self) -> Tensor: ...
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def num_classes(self) -> int: ...
+    @property
+    def ignore_index(self) -> int | None: ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """All that is particular to one task.
+
+    Attributes:
+        name: what configs, datasets, losses and records call it.
+        like: a task whose losses all have a meaning here too, or nothing.
+
+        check: refuses targets of a dataset that have the wrong type, shape or range, with a UserError.
+        floats: whether targets enter the loss as floats of the training's precision; else as the integers they are.
+        columns: what the target columns of a table hold: one column of classes, columns of 0 and 1, or numbers; None
+            where no table can hold this task.
+        strata: a class for each example [N], every one of which gives its share to each part of a split; None draws
+            from all alike.
+        noise: the kinds of label noise that have a meaning, the plainest first.
+        disturb: `(examples, train, rate, kind, draws) -> targets` of the examples `train`, each label disturbed with
+            probability `rate`; None where there is no label noise.
+        soft_targets: whether distributions [N, C] may be trained on in the labels' place.
+
+        output: the kind of model it needs, as `xentlab.models` declares them.
+        num_outputs: how many numbers the model gives for each place, for a loss that needs one for each target.
+
+        link: of a loss that follows the task.
+        links: all that it understands.
+        exclusive: whether, under a link, exactly one class is true of an element.
+        weigh: `(target, facts, ignore_index, link) -> (target, weight)`: the target as a loss takes it, and each
+            element's weight in the objective's mean, None where all are equal.
+        facts: what a loss may ask to know of its training set, by the name of its argument: `(train targets, examples)
+            -> tensor`.
+        always: those that `weigh` and `predict` need, whatever the loss asks.
+        class_weights: `(kind, train targets, examples) -> [C]`, given to `weigh` as `class_weights`; None where
+            `trainer.class_weights` has no meaning.
+        predict: `(outputs [R, B, K, ...], link, facts) -> prediction`, as `statistics` takes it; facts [R, ...].
+        fitted: `(outputs, targets, link, facts) -> facts` more, for `predict`, fitted on all validation examples of
+            trained weights; None where nothing is fitted.
+
+        metrics: the yardstick, the primary one first.
+        statistics: `(prediction, target, ignore_index)` of a chunk; targets with or without the axis R.
+        combine: the statistics of all examples from those of their chunks.
+        finish: statistics -> a float64 [R] for every metric, NaN where one is undefined.
+        trivial: `(train targets, judged targets, examples) -> value` of every metric, of the best constant answer.
+        reliability: statistics -> the counts [R, bins] of a reliability diagram; None where there is none.
+        truth_metrics: measured on test beside the others where a dataset knows the truth behind its targets.
+        against_truth: `(statistics, truth [N, ...]) -> {truth metric: float64 [R]}`.
+
+        batch_size: of a training that does not say.
+        train_sample: on how many training examples metrics are computed each epoch, where a training does not say.
+        example: `(inputs, target, outputs, examples) -> arrays` that picture a few test examples of one trial; None
+            draws none.
+
+        axes: how many axes of places an element has: 2 of pixels.
+        forms: of a target in the laws of losses, the task's own first.
+        draw: `(samples, classes, places, exclusive, generator)`: random soft targets for the laws, float64.
+    """
+
+    name: str
+    like: str = ""
+
+    check: Callable[[Examples], None]
+    floats: bool = False
+    columns: Literal["class", "labels", "numbers"] | None = None
+    strata: Callable[[Examples], Tensor] | None = None
+    noise: tuple[str, ...] = ()
+    disturb: Callable[[Examples, Tensor, float, str, torch.Generator], Tensor] | None = None
+    soft_targets: bool = False
+
+    output: str
+    num_outputs: Callable[[Examples], int]
+
+    link: Link
+    links: tuple[Link, ...]
+    exclusive: Callable[[Link], bool]
+    weigh: Callable[[Tensor, Facts, int | None, Link], tuple[Tensor, Tensor | None]]
+    facts: Mapping[str, Callable[[Tensor, Examples], Tensor]] = field(default_factory=dict)
+    always: tuple[str, ...] = ()
+    class_weights: Callable[[str, Tensor, Examples], Tensor] | None = None
+    predict: Callable[[Tensor, Link, Facts], Any]
+    fitted: Callable[[Tensor, Tensor, Link, Facts], Facts] | None = None
+
+    metrics: tuple[Metric, ...]
+    statistics: Callable[[Any, Tensor, int | None], Statistics]
+    combine: Callable[[Sequence[Statistics]], Statistics]
+    finish: Callable[[Statistics], dict[str, Tensor]]
+    trivial: Callable[[Tensor, Tensor, Examples], dict[str, float]]
+    reliability: Callable[[Statistics], dict[str, Tensor]] | None = None
+    truth_metrics: tuple[Metric, ...] = ()
+    against_truth: Callable[[Statistics, Tensor], dict[str, Tensor]] | None = None
+
+    batch_size: int = 64
+    train_sample: int = 2000
+    example: Callable[[Tensor, Tensor, Tensor, Examples], dict[str, np.ndarray]] | None = None
+
+    axes: int = 0
+    forms: tuple[Form, ...] = ()
+    draw: Callable[[int, int, tuple[int, ...], bool, torch.Generator], Tensor] | None = None
+
+    @property
+    def primary(self) -> Metric:
+        """The metric by which trials are chosen and judged."""
+        return self.metrics[0]
+
+    def metric(self, name: str) -> Metric:
+        """The metric of that name."""
+        return next(entry for entry in (*self.metrics, *self.truth_metrics) if entry.name == name)

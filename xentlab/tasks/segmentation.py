@@ -1,0 +1,71 @@
+"""Segmentation: exactly one class is true of each pixel. Targets uint8 or int64 masks [N, H, W]."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xentlab import metrics
+from xentlab.tasks import classes
+from xentlab.tasks.contract import Examples, Statistics, Task
+
+
+def _check(examples: Examples) -> None:
+    classes.check_indices(examples, 2)
+
+
+def _disturb(examples: Examples, train: Tensor, rate: float, kind: str, draws: torch.Generator) -> Tensor:
+    # Image by image: random numbers for all pixels at once would take ten times the masks' memory.
+    masks = examples.targets[train]
+    return torch.stack([classes.disturb_indices(mask, examples, rate, kind, draws) for mask in masks])
+
+
+def _statistics(probs: Tensor, target: Tensor, ignore_index: int | None) -> Statistics:
+    return metrics.segmentation_counts(probs, target, ignore_index=ignore_index)
+
+
+def _trivial(train: Tensor, judged: Tensor, examples: Examples) -> dict[str, float]:
+    frequency = classes.frequencies(train, examples)
+    counts = metrics.constant_counts(frequency, judged, ignore_index=examples.ignore_index)
+    return classes.to_values(metrics.segmentation_metrics(counts))
+
+
+def _example(inputs: Tensor, target: Tensor, outputs: Tensor, examples: Examples) -> dict[str, np.ndarray]:
+    """Images, their masks and the predicted ones, and what a legend needs; `ignore_index` -1 is none."""
+    return {
+        "inputs": inputs.float().cpu().numpy(),
+        "truth": target.cpu().numpy(),
+        "prediction": outputs.max(1).indices.cpu().numpy(),
+        "class_names": np.array(examples.class_names),
+        "ignore_index": np.array(-1 if examples.ignore_index is None else examples.ignore_index),
+    }
+
+
+SEGMENTATION = Task(
+    name="segmentation",
+    check=_check,
+    noise=("symmetric", "asymmetric", "pairs"),
+    disturb=_disturb,
+    output="map",
+    num_outputs=classes.num_classes,
+    link="softmax",
+    links=classes.LINKS,
+    exclusive=classes.always,
+    weigh=classes.weigh_indices,
+    facts={"class_counts": classes.counts},
+    class_weights=classes.class_weights,
+    predict=classes.predict_one,
+    metrics=metrics.MAP_METRICS,
+    statistics=_statistics,
+    combine=metrics.add,
+    finish=metrics.segmentation_metrics,
+    trivial=_trivial,
+    reliability=classes.reliability,
+    batch_size=8,
+    train_sample=100,
+    example=_example,
+    axes=2,
+    forms=("index", "soft"),
+    draw=classes.draw_distributions,
+)
