@@ -12,6 +12,7 @@ from torchmetrics.functional.segmentation import dice_score, generalized_dice_sc
 
 from xentlab import losses
 from xentlab.losses.adapters import bind
+from xentlab.losses.contract import as_distribution
 
 RTOL = 1e-9
 BY_CLASS = ("dice", "squared_dice", "jaccard", "tversky", "focal_tversky", "log_cosh_dice")
@@ -32,22 +33,22 @@ def draw(kind="index", n=3, c=4, h=5, w=6, seed=0):
 
 
 def counted(q, t, w):
-    """Sums over the pixels of one class, written as loops: TP, FP, FN, sum q^2, sum t^2, sum t."""
+    """Sums over the pixels of one class, written as loops: TP, FP, FN, sum (q - t)^2, sum q^2 + t^2, sum t."""
     sums = np.zeros(6)
     for qi, ti, wi in zip(q.flat, t.flat, w.flat, strict=True):
-        sums += wi * np.array([qi * ti, qi * (1 - ti), (1 - qi) * ti, qi * qi, ti * ti, ti])
+        sums += wi * np.array([min(qi, ti), max(qi - ti, 0), max(ti - qi, 0), (qi - ti) ** 2, qi**2 + ti**2, ti])
     return sums
 
 
 def by_class(name, q, t, w, smooth):
     """Each paper's formula for one class."""
-    tp, fp, fn, qq, tt, _ = counted(q, t, w)
+    tp, fp, fn, distance, squares, _ = counted(q, t, w)
     if name in ("dice", "log_cosh_dice"):
         return 1 - (2 * tp + smooth) / (tp + fp + tp + fn + smooth)
     if name == "squared_dice":
-        return 1 - (2 * tp + smooth) / (qq + tt + smooth)
+        return distance / (squares + smooth)
     if name == "jaccard":
-        return 1 - (tp + smooth) / (tp + fp + tp + fn - tp + smooth)
+        return 1 - (tp + smooth) / (tp + fp + fn + smooth)
     index = (tp + smooth) / (tp + 0.3 * fp + 0.7 * fn + smooth)
     return 1 - index if name == "tversky" else (1 - index) ** 0.75
 
@@ -81,11 +82,8 @@ def berman(q, t, w, *, only_present):
 
 
 def arrays(logits, target, weight):
-    q = torch.softmax(logits, 1).numpy()
-    t = (
-        target if target.is_floating_point() else torch.nn.functional.one_hot(target, q.shape[1]).movedim(-1, 1)
-    ).numpy()
-    return q, t.astype(float), (torch.ones_like(logits[:, 0]) if weight is None else weight).numpy()
+    q, t = torch.softmax(logits, 1).numpy(), as_distribution(target, logits).numpy()
+    return q, t, (torch.ones_like(logits[:, 0]) if weight is None else weight).numpy()
 
 
 @pytest.mark.parametrize("kind", ["index", "soft"])
@@ -294,7 +292,9 @@ def test_descent_on_free_logits_finds_the_truth(name):
     assert not logits.detach()[(weight[:, None] == 0).expand_as(logits)].any()
 
 
-@pytest.mark.parametrize("name", ["squared_dice", "lovasz_softmax"])
-def test_zero_where_a_soft_truth_is_met(name):
+@pytest.mark.parametrize("name", NAMES)
+def test_zero_where_a_soft_truth_is_met_and_nowhere_else(name):
     logits, _, weight = draw()
-    assert getattr(losses, name)(logits, torch.softmax(logits, 1), weight).abs().max() < 1e-12
+    at = {size: getattr(losses, name)(size * logits, torch.softmax(logits, 1), weight) for size in (1, 0.1, 0.9, 5.0)}
+    assert at[1].abs().max() < 1e-12
+    assert min(at[size].min() for size in (0.1, 0.9, 5.0)) > 1e-4

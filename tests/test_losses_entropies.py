@@ -98,3 +98,17 @@ def test_a_divergence_vanishes_with_its_gradient_where_the_prediction_is_the_tar
     slope = torch.func.grad(lambda z: function(z, target).sum())(logits)
     torch.testing.assert_close(slope, torch.zeros_like(slope), rtol=0, atol=1e-14)
     assert (function(logits + 0.1 * draw()[0].roll(1, 1), target) > 0).all()
+
+
+def test_js_keeps_its_digits_in_every_precision_and_near_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, target = 3 * torch.randn(50, 4, generator=generator), torch.randint(4, (50,), generator=generator)
+    for pi in (1e-9, 1e-3, 0.5, 1 - 1e-9):
+        wanted = losses.js(logits.double(), target, pi=pi)
+        for given in (target, torch.nn.functional.one_hot(target, 4).double()):
+            got = losses.js(logits, given, pi=pi)
+            assert got.dtype == torch.float32
+            torch.testing.assert_close(got.double(), wanted, rtol=1e-5, atol=1e-6)
+    half = logits.half()
+    wanted = losses.js(half.double(), target)
+    torch.testing.assert_close(losses.js(half, target).double(), wanted, rtol=2e-3, atol=1e-4)

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from xentlab.losses import ce, custom_ce
+from xentlab.losses import ce, class_balanced, custom_ce
 from xentlab.losses.likelihood import log_likelihood, log_odds
 
 RTOL = 1e-9
@@ -140,3 +140,16 @@ def test_a_target_that_does_not_fit_is_refused(target):
         if not knobs or not target.is_floating_point():
             with pytest.raises(ValueError, match=r"^the target of logits \[3, 4\] must be \[3(, 4)?\], got \["):
                 custom_ce(torch.zeros(3, 4), target, **knobs)
+
+
+def test_class_balanced_keeps_its_digits_up_to_inverse_frequency():
+    logits, target = torch.zeros(2, 2), torch.tensor([0, 1])
+    counts = torch.tensor([90.0, 10.0])
+    for beta in (0.999, 1 - 1e-7, 1 - 1e-9, torch.tensor(1.0)):
+        wanted = class_balanced(logits.double(), target, counts.double(), beta=beta)
+        torch.testing.assert_close(
+            class_balanced(logits, target, counts, beta=beta).double(), wanted, rtol=1e-5, atol=0
+        )
+    torch.testing.assert_close(
+        wanted / torch.log(torch.tensor(2.0).double()), torch.tensor([0.2, 1.8]).double(), rtol=1e-6, atol=0
+    )

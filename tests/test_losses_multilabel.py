@@ -215,3 +215,19 @@ def test_hill_pulls_less_on_a_negative_that_looks_like_a_label() -> None:
     (slope,) = torch.autograd.grad(losses.hill(logits, torch.zeros_like(probs)).sum(), logits)
     # d/dz (3/2 - p) p^2 = 3 p^2 (1 - p)^2
     torch.testing.assert_close(slope, 3 * probs**2 * (1 - probs) ** 2, rtol=RTOL, atol=0.0)
+
+
+def test_asl_with_constant_focus_has_the_gradient_of_its_authors_training() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = (2 * torch.randn(20, 4, generator=generator, dtype=torch.float64)).requires_grad_()
+    truth = (torch.rand(20, 4, generator=generator) < 0.4).double()
+    probs = torch.sigmoid(logits)
+    shifted = (probs - 0.05).clamp_min(0.0)
+    plain = truth * torch.log(probs) + (1 - truth) * torch.log(1 - shifted)
+    focus = (truth * (1 - probs) ** 1.5 + (1 - truth) * shifted**3).detach()
+    (wanted,) = torch.autograd.grad(-(plain * focus).sum(), logits)
+    knobs = {"gamma_pos": 1.5, "gamma_neg": 3.0}
+    values = losses.asl(logits, truth, constant_focus=True, **knobs)
+    (slope,) = torch.autograd.grad(values.sum(), logits)
+    torch.testing.assert_close(slope, wanted, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(values, losses.asl(logits, truth, **knobs), rtol=0, atol=0)

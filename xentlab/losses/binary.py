@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import torch  # noqa: F401  # of the example
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -25,6 +26,8 @@ def bce(
 
         sum_c [ -pos_weight t_c log s(z_c) - (1 - t_c) log(1 - s(z_c)) ]
 
+    The first choice where several classes may be true.
+
     Args:
         logits: [N, C] or [N, C, H, W].
         target: class indices [N] or [N, H, W] (one-vs-rest), or n-hot floats shaped like `logits`.
@@ -32,6 +35,10 @@ def bce(
 
     Returns:
         [N] or [N, H, W], in nats, >= 0.
+
+    Example:
+        >>> bce(torch.tensor([[2.0, -2.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0]]))
+        tensor([0.9470])
     """
     truth, logits = as_distribution(target, logits), bounded(logits)
     positive = pos_weight * truth * F.softplus(-logits)

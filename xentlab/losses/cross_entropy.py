@@ -22,7 +22,7 @@ _NO_CLASS = -(2**40)
 
 @loss(family="cross_entropy", link="softmax", reference="Shannon 1948", shift_invariant=True, proper=True)
 def ce(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy in nats, per element: `-sum_c t_c log softmax(z)_c`.
+    """Cross-entropy in nats, per element: `-sum_c t_c log softmax(z)_c`. The first choice where one class is true.
 
     Args:
         logits: [N, C] or [N, C, H, W].
@@ -30,6 +30,13 @@ def ce(logits: Tensor, target: Tensor) -> Tensor:
 
     Returns:
         [N] or [N, H, W], in nats, >= 0.
+
+    Example:
+        >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+        >>> ce(logits, torch.tensor([0, 0]))
+        tensor([0.1269, 2.1269])
+        >>> ce(logits, torch.tensor([[0.5, 0.5], [0.5, 0.5]]))
+        tensor([1.1269, 1.1269])
     """
     if target.is_floating_point():
         return -log_likelihood(logits, target)[0]
@@ -74,6 +81,13 @@ def custom_ce(
     Returns:
         [N] or [N, H, W].
 
+    Example:
+        >>> logits, target = torch.tensor([[2.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 0])
+        >>> custom_ce(logits, target, smoothing=0.1, temperature=2.0)
+        tensor([0.3633, 1.2633])
+        >>> custom_ce(logits, target, gamma=2.0, base=2.0)
+        tensor([0.0026, 2.3806])
+
     Reference: Szegedy et al. 2016 (smoothing), Lin et al. 2017 (focal), Leng et al. 2022 (PolyLoss), de Brebisson &
     Vincent 2016 (z-loss).
     """
@@ -111,6 +125,8 @@ def label_smoothing(
 
         -sum_c t'_c log softmax(z)_c
 
+    Against overconfidence. A class masked by -inf is left out of the sum.
+
     Args:
         logits: [N, C] or [N, C, H, W].
         target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
@@ -118,6 +134,11 @@ def label_smoothing(
 
     Returns:
         [N] or [N, H, W], in nats, at least the entropy of `t'`.
+
+    Example:
+        >>> logits = torch.tensor([[2.0, 0.0], [8.0, 0.0]])
+        >>> label_smoothing(logits, torch.tensor([0, 0]), smoothing=0.1)
+        tensor([0.2269, 0.4003])
 
     Reference: Szegedy et al., Rethinking the inception architecture for computer vision, 2016.
     """
@@ -136,7 +157,8 @@ def focal(logits: Tensor, target: Tensor, *, gamma: Annotated[float, Range(0, No
 
         -sum_c t_c (1 - q_c)^gamma log q_c
 
-    The paper's `alpha_t` is a weight of classes, and those belong to the objective's mean.
+    The paper's `alpha_t` is a weight of classes, and those belong to the objective's mean. Use it where most examples
+    are easy; on label sets see `focal_bce`.
 
     Args:
         logits: [N, C] or [N, C, H, W].
@@ -145,6 +167,11 @@ def focal(logits: Tensor, target: Tensor, *, gamma: Annotated[float, Range(0, No
 
     Returns:
         [N] or [N, H, W], >= 0.
+
+    Example:
+        >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+        >>> focal(logits, torch.tensor([0, 0]))
+        tensor([0.0018, 1.6501])
 
     Reference: Lin et al., Focal loss for dense object detection, 2017.
     """

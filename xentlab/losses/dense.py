@@ -39,7 +39,10 @@ def dice(
 ) -> Tensor:
     """Soft Dice loss of each image, averaged over classes; sums run over pixels, each times its weight:
 
-        mean_c [ 1 - (2 sum q_c t_c + smooth) / (sum q_c + sum t_c + smooth) ],  q = softmax(z)
+        mean_c [ 1 - (2 sum min(q_c, t_c) + smooth) / (sum q_c + sum t_c + smooth) ],  q = softmax(z)
+
+    The minimum is the product `q_c t_c` where the truth is hard. On a soft truth it is the semimetric form, 0 where
+    q = t; the product's is least at a truth made hard.
 
     A class absent from truth and prediction costs 0. One absent from the truth alone costs `m / (m + smooth)` for a
     predicted mass m, a constant 1 where smooth is 0: then choose the classes that are present.
@@ -54,7 +57,14 @@ def dice(
     Returns:
         [N], in [0, 1].
 
-    Reference: Drozdzal et al., The importance of skip connections in biomedical image segmentation, 2016.
+    Example:
+        >>> target = torch.tensor([[[0, 0, 1]]])
+        >>> right, wrong = (torch.tensor([[[[x, x, -x]], [[-x, -x, x]]]]) for x in (3.0, -3.0))
+        >>> dice(right, target), dice(wrong, target)
+        (tensor([0.0020]), tensor([0.7481]))
+
+    Reference: Drozdzal et al., The importance of skip connections in biomedical image segmentation, 2016; Wang et al.,
+    Dice semimetric losses: optimizing the Dice score with soft labels, 2023 (soft truth).
     """
     hit, false, missed = overlap(logits, target, weight)
     wrong = false + missed
@@ -111,15 +121,18 @@ def generalised_dice(
 ) -> Tensor:
     """Generalised Dice loss: one ratio for all classes, in which a rare class counts as much as a large one:
 
-        1 - 2 sum_c v_c sum q_c t_c / sum_c v_c (sum q_c + sum t_c),  v_c = 1 / (sum t_c)^power,  q = softmax(z)
+        1 - 2 sum_c v_c sum min(q_c, t_c) / sum_c v_c (sum q_c + sum t_c),  v_c = 1 / (sum t_c)^power,  q = softmax(z)
 
-    A class that is absent from an image's truth weighs as much as its rarest present class, as in the authors' code.
+    The minimum is as in `dice`. The defaults are the paper's equation: power 2, no smoothing, and the background a
+    class like any other. Chosen where it is silent: areas are those of one image, not of the batch, and a class that is
+    absent from an image's truth weighs as much as its rarest present class, as in the authors' code.
 
     Args:
         logits: [N, C, H, W].
         target: class indices [N, H, W], or distributions shaped like `logits`.
         weight: of each pixel [N, H, W], >= 0; None for all equal.
-        power: of the area in a class's weight, >= 0; 2 is the paper's, at 0 the loss is the mean of `1 - q_true`.
+        power: of the area in a class's weight, >= 0; 2 is the paper's, at 1 all areas weigh alike, at 0 all pixels: the
+            mean of `1 - q_true`.
 
     Returns:
         [N], in [0, 1].
@@ -171,7 +184,8 @@ def log_cosh_dice(
 def overlap(logits: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """True positives, false positives and false negatives of every class, in weighted pixels, each [N, C]."""
     probs, truth = maps(logits, target)
-    right = probs * truth
+    # The smaller of the two: their product where the truth is 0 or 1, and, unlike it, all of a soft truth where q = t.
+    right = torch.where(probs <= truth, probs, truth)
     # Sums of what is wrong, not differences of sums: exact and >= 0 where nearly nothing is wrong.
     return weighed_area(right, weight), weighed_area(probs - right, weight), weighed_area(truth - right, weight)
 

@@ -83,16 +83,19 @@ def js(
     weight, rest, log_rest = (x.to(log_q.dtype) for x in (exact, 1.0 - exact, torch.log1p(-exact)))
     if target.is_floating_point():
         q, truth = torch.exp(log_q), as_distribution(target, log_q)
-        from_truth = _divergence(truth, q, rest, torch.log(weight))
-        from_prediction = _divergence(q, truth, weight, log_rest)
+        from_truth = _divergence(truth, q, rest, weight)
+        from_prediction = _divergence(q, truth, weight, rest)
     else:
         # All classes but the true one share one ratio of q and m.
         _, log_true = of_truth(target, log_q, log_q)
         q, others = torch.exp(log_true.squeeze(1)), -torch.expm1(log_true.squeeze(1))
-        likely = torch.log1p(-rest * others.clamp_max(0.5))
-        from_truth = -torch.where(others < 0.5, likely, torch.log(weight + rest * q))
+        step = rest * others
+        from_truth = -torch.where(step < 0.5, torch.log1p(-step.clamp_max(0.5)), torch.log(weight + rest * q))
         excess = (exact + torch.log1p(-exact)).to(log_q.dtype)
-        from_prediction = _terms(q, weight * others) - others * excess
+        ratio = weight * others / q.clamp_min(_floor(q))
+        from_prediction = (
+            torch.where(q > _floor(q), q * (ratio - torch.log1p(ratio)), weight * others) - others * excess
+        )
     return (-(weight * from_truth / rest + from_prediction) / log_rest).to(logits.dtype)
 
 
@@ -189,20 +192,20 @@ def _safe_log(probs: Tensor) -> Tensor:
     return torch.log(torch.where(probs > 0, probs, 1.0))
 
 
-def _divergence(probs: Tensor, other: Tensor, share: Tensor, log_own: Tensor) -> Tensor:
-    """`KL(p || m)` over axis 1 for the mixture `m = p + share (other - p)`, with `log_own = log(1 - share)`."""
-    step = share * (other - probs)
-    # Where the other is 0 the ratio is known; what is left of 1 would round.
-    return torch.where((other == 0) & (probs > 0), -probs * (share + log_own), _terms(probs, step)).sum(1)
+def _divergence(probs: Tensor, other: Tensor, share: Tensor, own: Tensor) -> Tensor:
+    """`KL(p || m)` over axis 1, `m = own p + share other` a mixture whose shares sum to 1; each term >= 0 in rounding.
 
-
-def _terms(probs: Tensor, step: Tensor) -> Tensor:
-    """`p (u - log(1 + u))` with `u = step / p`, each class's term of `KL(p || p + step)` for steps that sum to 0: >= 0.
-
-    Exact for small steps, and `step` itself where p is 0.
+    The terms are `p (u - log(1 + u))` with `u = m / p - 1`: exact for small steps, and `m - p` itself where p is 0.
     """
-    # Below the floor p log p vanishes beside any value; a smaller one would overflow in the gradient. The ratio can
-    # only round to -1, where a mixture's weight rounds to 1.
-    floor, eps = torch.finfo(probs.dtype).tiny ** 0.4, torch.finfo(probs.dtype).eps
-    ratio = (step / probs.clamp_min(floor)).clamp_min(eps - 1.0)
-    return torch.where(probs > floor, probs * (ratio - torch.log1p(ratio)), step)
+    step = share * (other - probs)
+    floor = _floor(probs)
+    least = probs.clamp_min(floor)
+    ratio = step / least
+    # What is left of 1 is formed from its parts where it is small.
+    log_ratio = torch.where(ratio > -0.5, torch.log1p(ratio.clamp_min(-0.5)), torch.log(own + share * other / least))
+    return torch.where(probs > floor, probs * (ratio - log_ratio), step).sum(1)
+
+
+def _floor(probs: Tensor) -> float:
+    """Below it p log p vanishes beside any value; a smaller one would overflow in the gradient of a ratio to p."""
+    return float(torch.finfo(probs.dtype).tiny ** 0.4)

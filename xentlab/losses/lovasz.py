@@ -33,6 +33,12 @@ def lovasz_softmax(
     Returns:
         [N], in [0, 1].
 
+    Example:
+        >>> target = torch.tensor([[[0, 0, 1]]])
+        >>> logits = torch.tensor([[[[2.0, 2.0, 0.0]], [[0.0, 0.0, 2.0]]]])
+        >>> lovasz_softmax(logits, target)
+        tensor([0.1192])
+
     Reference: Berman et al., The Lovasz-Softmax loss: a tractable surrogate for the optimization of the
     intersection-over-union measure in neural networks, 2018.
     """

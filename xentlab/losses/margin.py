@@ -178,7 +178,9 @@ def margin_smoothing(
 
         -sum_c t_c log softmax(z)_c + penalty sum_c max(0, max_k z_k - z_c - margin)
 
-    The paper's sum; the authors' code takes the mean over classes, so that its weight is `C penalty`. Proper only where
+    The paper's sum; the authors' code takes the mean over classes, so that the same effect needs a weight of
+    `C penalty` there. The defaults are the paper's weight 0.1, and its margin for Tiny-ImageNet, CUB and segmentation:
+    10, where CIFAR-10 takes 6. A class masked by -inf is not charged. Proper only where
     no true probability lies below `exp(-margin)` times the largest: smaller ones it raises towards that share.
 
     Args:

@@ -72,13 +72,15 @@ def asl(
     gamma_pos: Annotated[float, Range(0, None)] = 0.0,
     gamma_neg: Annotated[float, Range(0, None)] = 4.0,
     clip: Annotated[float, Range(0, 1, open_high=True)] = 0.05,
+    constant_focus: bool = False,
 ) -> Tensor:
     """Asymmetric loss: focal with an exponent for each answer, and easy negatives left out, summed over classes.
 
         sum_c [ -t_c (1 - p_c)^gamma_pos log p_c - (1 - t_c) m_c^gamma_neg log(1 - m_c) ],   m_c = max(p_c - clip, 0)
 
-    with `p = s(z)` the sigmoid. The gradient is that of the formula; the authors' code can also hold the focal weights
-    constant. It is linear in the target.
+    with `p = s(z)` the sigmoid. The gradient is that of the formula, or, with `constant_focus`, the one with which the
+    authors' scripts train: the two powers are weights and have none. It is linear in the target. Use it where each
+    example has few of many labels, or labels are missing.
 
     Args:
         logits: [N, C] or [N, C, H, W].
@@ -86,24 +88,32 @@ def asl(
         gamma_pos: focal exponent of the positive answers, >= 0.
         gamma_neg: focal exponent of the negative answers, >= 0.
         clip: probability below which a negative answer costs nothing, in [0, 1).
+        constant_focus: whether the focal weights have no gradient.
 
     Returns:
         [N] or [N, H, W], >= 0.
+
+    Example:
+        >>> logits = torch.tensor([[2.0, -2.0, -6.0]])
+        >>> asl(logits, torch.tensor([[1.0, 0.0, 0.0]])), bce(logits, torch.tensor([[1.0, 0.0, 0.0]]))
+        (tensor([0.1269]), tensor([0.2563]))
 
     Reference: Ridnik, Ben-Baruch, Zamir, Noy, Friedman, Protter & Zelnik-Manor, Asymmetric loss for multi-label
     classification, 2021.
     """
     truth, logits = as_distribution(target, logits), bounded(logits)
     log_yes, log_no = F.logsigmoid(logits), F.logsigmoid(-logits)
-    positive = -torch.exp(gamma_pos * log_no) * log_yes
+    attention = torch.exp(gamma_pos * log_no)
     shifted = torch.exp(log_yes) - clip
     costs = shifted > 0
     # A power of zero has no finite gradient for exponents below 1, so the branch that is not taken sees 1.
     focus = torch.exp(gamma_neg * torch.log(torch.where(costs, shifted, torch.ones_like(shifted))))
+    if constant_focus:
+        attention, focus = attention.detach(), focus.detach()
     log_clip = torch.log(torch.as_tensor(clip, dtype=logits.dtype, device=logits.device))
     log_rest = torch.logaddexp(log_no, log_clip).clamp_max(0.0)
     negative = torch.where(costs, -focus * log_rest, torch.zeros_like(focus))
-    return (truth * positive + (1.0 - truth) * negative).sum(1)
+    return ((1.0 - truth) * negative - truth * attention * log_yes).sum(1)
 
 
 @loss(family="multilabel", link="sigmoid", reference="Su 2022", limits=(Limit({}, "bce", binary=True),))

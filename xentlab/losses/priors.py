@@ -41,6 +41,11 @@ def logit_adjusted(
     Returns:
         [N] or [N, H, W], in nats, >= 0.
 
+    Example:
+        >>> logits, counts = torch.zeros(2, 2), torch.tensor([90.0, 10.0])
+        >>> logit_adjusted(logits, torch.tensor([0, 1]), counts)
+        tensor([0.1054, 2.3026])
+
     Reference: Menon et al., Long-tail learning via logit adjustment, 2021.
     """
     # The total of the counts is one constant for all classes, which softmax does not see.

@@ -52,6 +52,8 @@ def gce(logits: Tensor, target: Tensor, *, q: Annotated[float, Range(0, 1, open_
 
         sum_c t_c (1 - p_c^q) / q
 
+    Use it where labels are wrong: an example that contradicts the model can cost no more than `1 / q`.
+
     Args:
         logits: [N, C] or [N, C, H, W].
         target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
@@ -59,6 +61,11 @@ def gce(logits: Tensor, target: Tensor, *, q: Annotated[float, Range(0, 1, open_
 
     Returns:
         [N] or [N, H, W], in [0, 1 / q].
+
+    Example:
+        >>> logits = torch.tensor([[2.0, 0.0], [0.0, 20.0]])
+        >>> gce(logits, torch.tensor([0, 0]))
+        tensor([0.1215, 1.4286])
 
     Reference: Zhang & Sabuncu, Generalized cross entropy loss for training deep neural networks with noisy labels,
     2018.

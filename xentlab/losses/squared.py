@@ -26,6 +26,11 @@ def mse(logits: Tensor, target: Tensor, *, link: Literal["softmax", "sigmoid"] |
     Returns:
         [N] or [N, H, W], in [0, 2] for softmax and [0, C] for sigmoid.
 
+    Example:
+        >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+        >>> mse(logits, torch.tensor([0, 0]))
+        tensor([0.0284, 1.5516])
+
     Reference: Brier, Verification of forecasts expressed in terms of probability, 1950.
     """
     probs = torch.sigmoid(logits) if link == "sigmoid" else torch.softmax(logits, dim=1)

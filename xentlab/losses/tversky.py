@@ -30,7 +30,9 @@ def jaccard(
 ) -> Tensor:
     """Soft Jaccard loss (1 - IoU) of each image, averaged over classes; sums run over pixels, each times its weight:
 
-        mean_c [ 1 - (sum q_c t_c + smooth) / (sum q_c + sum t_c - sum q_c t_c + smooth) ],  q = softmax(z)
+        mean_c [ 1 - (sum min(q_c, t_c) + smooth) / (sum max(q_c, t_c) + smooth) ],  q = softmax(z)
+
+    Where the truth is hard the minimum is the product `q_c t_c`; on a soft truth see `dice`.
 
     Args:
         logits: [N, C, H, W].
@@ -73,7 +75,9 @@ def tversky(
     """Soft Tversky loss: false positives and false negatives weighed apart, averaged over classes:
 
         mean_c [ 1 - (TP_c + smooth) / (TP_c + alpha FP_c + beta FN_c + smooth) ]
-        TP_c = sum q_c t_c,  FP_c = sum q_c (1 - t_c),  FN_c = sum (1 - q_c) t_c,  q = softmax(z)
+        TP_c = sum min(q_c, t_c),  FP_c = sum q_c - TP_c,  FN_c = sum t_c - TP_c,  q = softmax(z)
+
+    Where the truth is hard the minimum is the product `q_c t_c`; on a soft truth see `dice`.
 
     Args:
         logits: [N, C, H, W].
