@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.table import Table
-from rich.text import Text
 
 from xentlab import published
 from xentlab.cli.console import console
@@ -20,11 +18,12 @@ from xentlab.cli.progress import progress_bar
 from xentlab.cli.session import looking, opened
 from xentlab.config.compose import compose_group, config_dir, run_composed
 from xentlab.errors import UserError, unknown
-from xentlab.report.published import Reproduction, tally, text
+from xentlab.report.blocks import Cell, Table, cells
+from xentlab.report.published import COLOURS, Reproduction, tally, text
+from xentlab.report.render.terminal import print_table
 from xentlab.train import find_device
 
 _GROUP = "published"
-_STYLES = {"agrees": "green", "disagrees": "red", "not decidable": ""}
 
 
 def compare_published(config: dict[str, Any], given: Sequence[str], *, dry_run: bool) -> Reproduction | None:
@@ -46,13 +45,12 @@ def compare_published(config: dict[str, Any], given: Sequence[str], *, dry_run: 
 
 def print_findings(found: Reproduction) -> None:
     """The claims of one experiment as a table."""
-    table = Table(title=f"{found.name} at size {found.size}: {found.size_words}", title_justify="left")
-    for column in ("claim", "arm", "published", "ours", "difference [95 %]", "verdict"):
-        table.add_column(column, overflow="fold")
-    for f in found.findings:
-        cells = (Text(cell) for cell in (f.about, f.arm, f.published, f.ours, f.difference))
-        table.add_row(*cells, Text(f.verdict, style=_STYLES[f.verdict]))
-    console().print(table)
+    header = ["claim", "arm", "published", "ours", "difference [95 %]", "verdict"]
+    rows = [
+        cells(f.about, f.arm, f.published, f.ours, f.difference, Cell(f.verdict, verdict=COLOURS[f.verdict]))
+        for f in found.findings
+    ]
+    print_table(Table(f"{found.name} at size {found.size}: {found.size_words}", header, rows), console())
     print(tally(found))
 
 

@@ -143,29 +143,20 @@ class Links:
 
 
 @dataclass(frozen=True)
-class Fold:
-    """What a reader opens with a click."""
+class Part:
+    """Blocks under a heading.
+
+    Attributes:
+        folded: whether a reader opens it with a click.
+        chapter: whether its own parts lie one level deeper, as those of one cell of a study do.
+        anchor: what links lead to.
+    """
 
     title: str
     blocks: Sequence[Block]
-
-
-@dataclass(frozen=True)
-class Section:
-    """Blocks under a heading."""
-
-    title: str
-    blocks: Sequence[Block]
-
-
-@dataclass(frozen=True)
-class Chapter:
-    """Sections under a heading; `folded` opens with a click or by a link to `anchor`."""
-
-    title: str
-    blocks: Sequence[Block]
-    anchor: str = ""
     folded: bool = False
+    chapter: bool = False
+    anchor: str = ""
 
 
 @dataclass(frozen=True)
@@ -177,9 +168,9 @@ class Document:
     blocks: Sequence[Block]
 
 
-Block = Table | Sentences | Text | Items | Command | Legend | Pictures | Gallery | Links | Fold | Section | Chapter
+Block = Table | Sentences | Text | Items | Command | Legend | Pictures | Gallery | Links | Part
 
 
-def fold(table: Table) -> Fold:
+def fold(table: Table) -> Part:
     """A table that opens with a click."""
-    return Fold(table.title, [table])
+    return Part(table.title, [table], folded=True)

@@ -4,30 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from xentlab.errors import UserError
 from xentlab.report import draw, theme
 
-INK, GRID = "#22252a", "#d5d9df"
+if TYPE_CHECKING:
+    from xentlab.losses.laws.curves import LossCurve
 
 
-class Curve(Protocol):
-    """What is drawn of one loss: columns of equal length."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def logit(self) -> list[float]: ...
-    @property
-    def probability(self) -> list[float]: ...
-    @property
-    def value(self) -> list[float]: ...
-    @property
-    def gradient_norm(self) -> list[float]: ...
-
-
-def loss_curves(curves: Sequence[Curve], classes: int, path: Path | str) -> Path:
+def loss_curves(curves: Sequence[LossCurve], classes: int, path: Path | str) -> Path:
     """Draw all losses in four panels and write them to `path`, a PNG or an SVG by its ending.
 
     The upper row shows the loss, the lower one the norm of its gradient with respect to the logits; the left column
@@ -55,18 +41,18 @@ def loss_curves(curves: Sequence[Curve], classes: int, path: Path | str) -> Path
             ceiling = _ceiling(heights)
             floor = min(min(h) for h in heights)
             for axes, (_, places) in zip(row, columns, strict=True):
-                draw.dress(axes, INK, GRID)
+                draw.dress(axes, theme.FILE_INK, theme.FILE_GRID)
                 for index, (x, y) in enumerate(zip(places, heights, strict=True)):
                     style: dict[str, Any] = {"color": theme.colour(index), "linestyle": theme.dashes(index)}
                     axes.plot(x, y, linewidth=1.8, label=curves[index].name, **style)
                 span = ceiling - min(floor, 0.0)
                 axes.set_ylim(min(floor, 0.0) - 0.03 * span, ceiling + 0.03 * span)
-            row[0].set_ylabel(ylabel, color=INK)
+            row[0].set_ylabel(ylabel, color=theme.FILE_INK)
         for axes, (xlabel, _) in zip(panels[1], columns, strict=True):
-            axes.set_xlabel(xlabel, color=INK)
+            axes.set_xlabel(xlabel, color=theme.FILE_INK)
         for axes in panels[:, 1]:
             axes.set_xlim(-0.02, 1.02)
-        figure.suptitle(f"{classes} classes, knobs at their defaults", color=INK, fontsize=11)
+        figure.suptitle(f"{classes} classes, knobs at their defaults", color=theme.FILE_INK, fontsize=11)
         lines, names = panels[0, 0].get_legend_handles_labels()
         figure.legend(lines, names, loc="outside lower center", ncols=min(6, len(curves)), frameon=False, fontsize=9)
         if path.suffix == ".png":

@@ -8,16 +8,14 @@ from functools import partial
 from xentlab.report import charts, conclusions, diagnostics, study_charts, study_tables, tables
 from xentlab.report.blocks import (
     Block,
-    Chapter,
     Command,
     Document,
-    Fold,
     Gallery,
     Legend,
     Links,
+    Part,
     Picture,
     Pictures,
-    Section,
     Sentences,
     Text,
     fold,
@@ -40,31 +38,31 @@ def _blocks(record: Record) -> Iterable[Block]:
     second = [metric for metric in record.metrics if not metric.primary]
     yield Sentences(_sentences(record))
     yield tables.verdicts(record, record.primary)
-    folded = [Fold(f"Pictures of {metric.label}", [_pairing(record, metric)]) for metric in second]
-    yield Section("Against the baseline", [legend, _pairing(record, record.primary), *folded])
-    yield Section("All metrics", [tables.overview(record), *(fold(tables.verdicts(record, m)) for m in second)])
+    folded = [Part(f"Pictures of {metric.label}", [_pairing(record, metric)], folded=True) for metric in second]
+    yield Part("Against the baseline", [legend, _pairing(record, record.primary), *folded])
+    yield Part("All metrics", [tables.overview(record), *(fold(tables.verdicts(record, m)) for m in second)])
     if record.curves:
         folded = [fold(tables.curve(record, key)) for key in record.curves]
-        yield Section("Convergence on validation", [legend, _curves(record), *folded])
+        yield Part("Convergence on validation", [legend, _curves(record), *folded])
     if any(loss.tuning for loss in record.losses):
         folded = [fold(tables.tuning(record, loss)) for loss in record.losses if loss.tuning]
-        yield Section("Learning rate", [legend, _tuning(record), *folded])
+        yield Part("Learning rate", [legend, _tuning(record), *folded])
     if record.time_to_target:
-        yield Section("Time to target", [tables.target(record, entry) for entry in record.time_to_target])
+        yield Part("Time to target", [tables.target(record, entry) for entry in record.time_to_target])
     if record.reliability:
-        yield Section("Reliability", [_reliability(record), fold(diagnostics.reliability_table(record))])
+        yield Part("Reliability", [_reliability(record), fold(diagnostics.reliability_table(record))])
     if record.cross:
-        yield Section("Cross-loss matrix", [diagnostics.cross_table(record)])
+        yield Part("Cross-loss matrix", [diagnostics.cross_table(record)])
     if record.examples:
-        yield Section("Examples", [Gallery(partial(diagnostics.example_grid, record, record.examples))])
+        yield Part("Examples", [Gallery(partial(diagnostics.example_grid, record, record.examples))])
     if record.cost:
-        yield Section("Cost", [tables.cost(record)])
-    yield Section("Chosen hyper-parameters", [tables.chosen(record)])
-    yield Section("Every seed", [fold(tables.seeds(record, metric)) for metric in record.metrics])
+        yield Part("Cost", [tables.cost(record)])
+    yield Part("Chosen hyper-parameters", [tables.chosen(record)])
+    yield Part("Every seed", [fold(tables.seeds(record, metric)) for metric in record.metrics])
     for title, facts in (("Protocol", record.protocol), ("Environment", record.environment)):
         if facts:
-            yield Section(title, [tables.facts(title, facts)])
-    yield Section("Run it again", [Command(record.command), tables.identity(record)])
+            yield Part(title, [tables.facts(title, facts)])
+    yield Part("Run it again", [Command(record.command), tables.identity(record)])
 
 
 def _sentences(record: Record) -> list[tuple[str, str]]:
@@ -132,11 +130,11 @@ def _study_blocks(study: Study) -> Iterable[Block]:
     yield fold(study_tables.means(study))
     yield from (fold(study_tables.overview(study, key)) for key in study_tables.secondary_keys(study))
     if together := list(_together(study)):
-        yield Section("Over all cells", [*([legend] if isinstance(together[0], Pictures) else []), *together])
-    yield Section("Cells", [Links([(f"cell-{k}", cell.label) for k, cell in enumerate(study.cells)])])
+        yield Part("Over all cells", [*([legend] if isinstance(together[0], Pictures) else []), *together])
+    yield Part("Cells", [Links([(f"cell-{k}", cell.label) for k, cell in enumerate(study.cells)])])
     for k, cell in enumerate(study.cells):
-        yield Chapter(cell.label, list(_blocks(cell.record)), f"cell-{k}", folded=len(study.cells) > _OPEN)
-    yield Chapter("Run all of it again", [Command(study.command)])
+        yield Part(cell.label, list(_blocks(cell.record)), len(study.cells) > _OPEN, chapter=True, anchor=f"cell-{k}")
+    yield Part("Run all of it again", [Command(study.command)], chapter=True)
 
 
 def _together(study: Study) -> Iterable[Block]:

@@ -18,12 +18,11 @@ from xentlab.report.blocks import (
     Cell,
     Command,
     Document,
-    Fold,
     Items,
     Legend,
+    Part,
     Picture,
     Pictures,
-    Section,
     Sentences,
     Table,
     Text,
@@ -38,7 +37,7 @@ from xentlab.typed import load
 
 Verdict = Literal["agrees", "disagrees", "not decidable"]
 # The verdict of a comparison whose colour each one takes.
-_COLOURS = {"agrees": "better", "disagrees": "worse", "not decidable": "inconclusive"}
+COLOURS = {"agrees": "better", "disagrees": "worse", "not decidable": "inconclusive"}
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ def tally(found: Reproduction) -> str:
 def page(title: str, found: Sequence[Reproduction], missing: Sequence[tuple[str, str]] = ()) -> str:
     """One HTML page of one or several experiments; `missing` are names and reasons of what was not run."""
     heads = Sentences([(line, "") for line in _heads(found, missing)])
-    return html.document(Document(title, _READ, [heads, *(Section(tally(one), list(_blocks(one))) for one in found)]))
+    return html.document(Document(title, _READ, [heads, *(Part(tally(one), list(_blocks(one))) for one in found)]))
 
 
 def text(title: str, found: Sequence[Reproduction], missing: Sequence[tuple[str, str]] = ()) -> str:
@@ -174,7 +173,7 @@ def _blocks(one: Reproduction) -> Iterable[Block]:
         yield Legend(list(one.pictures[0].lines))
         yield Pictures([Picture(partial(_draw, picture), picture.title) for picture in one.pictures])
     if one.choices:
-        yield Fold(_OPEN, [Items(one.choices)])
+        yield Part(_OPEN, [Items(one.choices)], folded=True)
     yield from map(fold, _tables(one))
     yield Command(one.command)
 
@@ -188,7 +187,7 @@ def _findings(one: Reproduction) -> Table:
     rows = [
         cells(
             Cell(f.about, f.arm, ": "),
-            Cell(f.verdict, f.why, ": ", verdict=_COLOURS[f.verdict]),
+            Cell(f.verdict, f.why, ": ", verdict=COLOURS[f.verdict]),
             f.published, f.ours, f.difference, f.metric, f.source,
         )
         for f in one.findings

@@ -22,6 +22,8 @@ DASHES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1.2)), (0, (5, 1, 1, 1, 1, 1
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 INK, GRID, ZONE = "#010203", "#040506", "#070809"
+# Of pictures that stand alone in a file.
+FILE_INK, FILE_GRID = "#22252a", "#d5d9df"
 
 
 def colour(index: int) -> str:

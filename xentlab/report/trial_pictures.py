@@ -16,7 +16,6 @@ from xentlab.report import draw, theme
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-INK, GRID = "#22252a", "#d5d9df"
 IGNORED = (0.62, 0.62, 0.62)
 
 
@@ -50,7 +49,7 @@ def training_curves(
         figure = Figure(figsize=(3.9 * columns, 2.7 * rows + 0.4), dpi=100, facecolor="white")
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes, (name, keys) in zip(grid.flat, panels.items(), strict=False):
-            draw.dress(axes, INK, GRID)
+            draw.dress(axes, theme.FILE_INK, theme.FILE_GRID)
             for key in keys:
                 part = key.split("/", 1)[0] if "/" in key else name
                 place = {"train": 1, "test": 2}.get(part, 0)
@@ -60,15 +59,15 @@ def training_curves(
                 style: dict[str, Any] = {"color": theme.colour(place), "linestyle": theme.dashes(place)}
                 axes.plot(epochs, values, label=part, linewidth=1.6, marker=".", markersize=4, **style)
                 if targets and key in targets:
-                    axes.axhline(targets[key], color=INK, linewidth=1, linestyle=":", label="target")
-            axes.set_title(name, loc="left", color=INK, fontsize=10)
+                    axes.axhline(targets[key], color=theme.FILE_INK, linewidth=1, linestyle=":", label="target")
+            axes.set_title(name, loc="left", color=theme.FILE_INK, fontsize=10)
             axes.set_xlabel("epoch")
             axes.xaxis.get_major_locator().set_params(integer=True)
             if len(axes.lines) > 1:
-                axes.legend(loc="upper right", fontsize=8, framealpha=0.8, edgecolor="none", labelcolor=INK)
+                axes.legend(loc="upper right", fontsize=8, framealpha=0.8, edgecolor="none", labelcolor=theme.FILE_INK)
         for axes in grid.flat[len(panels) :]:
             axes.set_axis_off()
-        figure.suptitle(title, color=INK, fontsize=11)
+        figure.suptitle(title, color=theme.FILE_INK, fontsize=11)
         # Fixed margins: measuring every text takes longer than drawing, and this runs once for every trial.
         width, height = figure.get_size_inches()
         figure.subplots_adjust(
@@ -144,7 +143,7 @@ def masks(
                 axes.imshow(pixels, interpolation="nearest")
                 axes.set_axis_off()
                 if k == 0:
-                    axes.set_title(name, fontsize=10, color=INK)
+                    axes.set_title(name, fontsize=10, color=theme.FILE_INK)
         patches = [Patch(color=c, label=n) for c, n in zip(colours, class_names, strict=True)]
         if ignored.any():
             patches.append(Patch(color=IGNORED, label="ignored"))

@@ -16,7 +16,7 @@ from xentlab.tasks import probabilities
 
 
 @dataclass(frozen=True)
-class Curve:
+class LossCurve:
     """A loss along the true class's logit, the other logits at 0.
 
     Attributes:
@@ -38,7 +38,7 @@ class Curve:
 
 def curve(
     loss: Callable[..., Any], *, classes: int = 2, low: float = -8.0, high: float = 8.0, points: int = 321
-) -> Curve:
+) -> LossCurve:
     """The curve of `loss` at its default knobs, on the first task that it declares; of a loss of images, on one pixel.
 
     Args:
@@ -65,7 +65,7 @@ def curve(
     parts = [this.gradient(z, t) for z, t in pairs]
     values, slopes = (torch.cat(column).reshape(points, -1) for column in zip(*parts, strict=True))
     probs = probabilities(logits, this.link, exclusive=True)[:, 0]
-    return Curve(
+    return LossCurve(
         name=this.name,
         link=this.link,
         logit=logits[:, 0].tolist(),

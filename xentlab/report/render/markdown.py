@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from xentlab.plain import one_line, visible
-from xentlab.report.blocks import Block, Chapter, Command, Document, Fold, Items, Section, Sentences, Table, Text
+from xentlab.report.blocks import Block, Command, Document, Items, Part, Sentences, Table, Text
 
 
 def document(given: Document) -> str:
@@ -27,14 +27,10 @@ def _parts(blocks: Sequence[Block]) -> Iterable[str]:
             yield escape(block.text)
         elif isinstance(block, Command):
             yield command(block.text)
-        elif isinstance(block, Chapter):
-            yield f"# {escape(block.title)}"
-            yield from _parts(block.blocks)
-        elif isinstance(block, Section):
+        elif isinstance(block, Part):
             # Tables have headings of their own.
-            yield from [f"## {escape(block.title)}"] if isinstance(block.blocks[0], Command) else []
-            yield from _parts(block.blocks)
-        elif isinstance(block, Fold):
+            if block.chapter or isinstance(block.blocks[0], Command):
+                yield f"{'#' if block.chapter else '##'} {escape(block.title)}"
             yield from _parts(block.blocks)
 
 
