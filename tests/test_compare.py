@@ -115,7 +115,7 @@ MISTAKES: dict[tuple[str, ...], str] = {
     ("comparison.final_seeds=1",): "comparison.final_seeds must be at least 2 seeds, got 1.",
     ("comparison.margin=-1",): "comparison.margin must be > 0, got -1.",
     ("comparison.tune.optimizer.lr=[a]",): "comparison.tune.optimizer.lr must be a list of numbers",
-    ("+comparison.tune.optimizer.rate=[1]",): "optimizer has no rate",
+    ("+comparison.tune.optimizer.rate=[1]",): "Unknown knob of optimizer 'rate'.",
     ("comparison.tune.optimizer.lr=[-1,1]",): "optimizer.lr must be > 0, got -1.",
     ("comparison.losses=[ce,{custom_ce:{gamm:1}}]",): "Unknown knob of loss 'gamm'. Did you mean 'gamma'?",
 }

@@ -14,10 +14,11 @@ import pytest
 import yaml
 
 from xentlab.cli.published import names
+from xentlab.comparison.overlay import lay
 from xentlab.config.compose import config_dir
 from xentlab.errors import UserError
 from xentlab.journal import Records
-from xentlab.published.plan import given_keys, lay
+from xentlab.published.plan import given_keys
 from xentlab.report.published import Reproduction, page, text
 
 Run = Callable[..., tuple[int, str, str]]

@@ -142,7 +142,10 @@ def test_fresh_ignores_the_record(run: Run, here: Path) -> None:
         (("comparison.modes=[]",), "comparison.modes must name at least one of tuned, shared, matched, got none."),
         (("comparison.search=random",), "comparison.search must be one of grid, sobol, optuna, halving, got 'random'."),
         (("+comparison.axes.model=[mpl]",), "Unknown model 'mpl'. Did you mean 'mlp'?"),
-        (("+comparison.axes.dataset.label_nois=[0]",), "dataset has no label_nois"),
+        (
+            ("+comparison.axes.dataset.label_nois=[0]",),
+            "Unknown knob of dataset 'label_nois'.",
+        ),
         (("+comparison.axes.dataset.label_noise=2",), "comparison.axes.dataset.label_noise must be a list of values"),
         (("+comparison.axes.dataset.label_noise=[2]",), "dataset.label_noise must be in [0, 1], got 2."),
         (("+comparison.color=red",), "Unknown knob of comparison 'color'."),

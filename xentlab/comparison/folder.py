@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from xentlab.comparison.overlay import GroupNode
 from xentlab.errors import UserError, unknown
 from xentlab.journal import Records
 from xentlab.train import COMPONENTS
-
-GroupNode = Callable[[str, str], dict[str, Any]]
-"""Composes `configs/GROUP/NAME.yaml`."""
 
 Composed = dict[str, dict[str, dict[str, Any]]]
 """Group -> name -> node, as it was composed."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from xentlab.comparison.overlay import leaves, set_key
 from xentlab.comparison.search import Kind, Point, Rung, Space, count_points, plan_rungs
 from xentlab.errors import UserError, unknown
 from xentlab.schema import Range, check_knobs
@@ -94,7 +95,7 @@ class Protocol:
         config = copy.deepcopy(self.base)
         config["loss"], config["seed"] = copy.deepcopy(self.losses[label]), seed
         for key, value in point:
-            _set(config, key, value)
+            set_key(config, key, value)
         if epochs is not None:
             config["trainer"]["epochs"] = epochs
         return prepare(config, test=test, name=label)
@@ -201,16 +202,6 @@ def _single(entry: Any) -> tuple[str, Any]:
     return str(label), given
 
 
-def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of nested mappings by their dotted keys."""
-    for key, value in dict(node or {}).items():
-        where = f"{path}.{key}" if path else str(key)
-        if isinstance(value, Mapping):
-            yield from leaves(value, where)
-        elif value is not None:
-            yield where, value
-
-
 def _seeds(key: str, value: Any, first: int) -> tuple[int, ...]:
     """A count of seeds, or the seeds themselves."""
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
@@ -240,15 +231,3 @@ def _rungs(settings: Settings, points: int, epochs: int) -> tuple[Rung, ...]:
             )
         return plan_rungs(points, epochs, eta=settings.eta, min_epochs=settings.min_epochs)
     return (Rung(points, epochs),)
-
-
-def _set(config: dict[str, Any], key: str, value: float) -> None:
-    *path, last = key.split(".")
-    node: Any = config
-    for part in path:
-        if not isinstance(node, dict) or part not in node:
-            raise UserError(f"comparison.tune names {key}, which is not in the config.")
-        node = node[part]
-    if last not in node:
-        raise UserError(f"comparison.tune names {key}, but {'.'.join(path)} has no {last}.")
-    node[last] = value

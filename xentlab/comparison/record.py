@@ -14,7 +14,8 @@ from typing import Any
 from xentlab import analysis
 from xentlab.comparison.cross import cross_matrix
 from xentlab.comparison.evidence import examples, reliability
-from xentlab.comparison.protocol import Protocol, leaves
+from xentlab.comparison.overlay import leaves
+from xentlab.comparison.protocol import Protocol
 from xentlab.comparison.runner import Result
 from xentlab.comparison.search import Score, Space, describe_rungs, rank
 from xentlab.journal import TrialRecord

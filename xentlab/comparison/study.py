@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import copy
-import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xentlab.comparison.protocol import LossNode, Mode, Protocol, Settings, leaves, read_protocol, read_settings
+from xentlab.comparison.overlay import GroupNode, combinations, lay, leaves
+from xentlab.comparison.protocol import LossNode, Mode, Protocol, Settings, read_protocol, read_settings
 from xentlab.errors import UserError, unknown
+from xentlab.train import COMPONENTS
 
-GroupNode = Callable[[str, str], dict[str, Any]]
-"""Composes `configs/GROUP/NAME.yaml`."""
-
-_GROUPS = ("dataset", "model", "optimizer", "schedule", "regularizer")
 _MODES: tuple[Mode, ...] = ("tuned", "shared", "matched")
 
 
@@ -57,29 +54,15 @@ def _cells(config: Mapping[str, Any], settings: Settings, group_node: GroupNode)
         if not isinstance(values, (list, tuple)) or not values:
             raise UserError(f"comparison.axes.{key} must be a list of values, got {values!r}.")
     found = []
-    # Groups are set before the knobs of what they choose.
-    ordered = sorted(axes, key=lambda key: (key not in _GROUPS, list(axes).index(key)))
-    for combination in itertools.product(*(axes[key] for key in ordered)):
-        cell, words = copy.deepcopy(dict(config)), []
-        for key, value in zip(ordered, combination, strict=True):
-            words.append(_choose(cell, key, value, group_node))
-        found.append((" · ".join(words), cell))
+    for choices in combinations(axes):
+        cell = copy.deepcopy(dict(config))
+        lay(cell, choices, group_node)
+        found.append((" · ".join(_word(key, value) for key, value in choices.items()), cell))
     return found
 
 
-def _choose(cell: dict[str, Any], key: str, value: Any, group_node: GroupNode) -> str:
-    """Set one axis of a cell in place; returns its word in the cell's label."""
-    if key in _GROUPS:
-        name, knobs = (str(value), {}) if not isinstance(value, Mapping) else next(iter(value.items()))
-        cell[key] = group_node(key, str(name)) | dict(knobs or {})
-        return str(name)
-    *path, last = key.split(".")
-    node: Any = cell
-    for part in path:
-        if not isinstance(node, dict) or part not in node:
-            raise UserError(f"comparison.axes names {key}, which is not in the config.")
-        node = node[part]
-    if last not in node:
-        raise UserError(f"comparison.axes names {key}, but {'.'.join(path)} has no {last}.")
-    node[last] = value
-    return f"{last.replace('_', ' ')} {value}"
+def _word(key: str, value: Any) -> str:
+    """One axis in a cell's label."""
+    if key in COMPONENTS:
+        return str(next(iter(value)) if isinstance(value, Mapping) else value)
+    return f"{key.rpartition('.')[2].replace('_', ' ')} {value}"

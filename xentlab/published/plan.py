@@ -12,29 +12,24 @@
       otherwise: {LABEL: {of: ARM, metric, set: SETTINGS}}   # an open choice made another way, to see if it matters
       claims: [...]                 # see `xentlab.published.claims.Claim`
 
-In SETTINGS a component is a name (`loss: ce`), a name with knobs (`loss: {gce: {q: 0.7}}`), or knobs of what is already
-chosen (`optimizer: {lr: 0.1}`). A size lays its `set` over the protocol first; what the command line names stands, and
-if that is a part of the protocol, the run decides nothing.
+SETTINGS are choices as in `xentlab.comparison.overlay`. A size lays its `set` over the protocol first; what the command
+line names stands, and if that is a part of the protocol, the run decides nothing.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-import itertools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from xentlab.comparison.protocol import leaves
+from xentlab.comparison.overlay import GroupNode, combinations, lay, leaves
 from xentlab.errors import UserError, unknown
 from xentlab.published.claims import Claim, Kind
 from xentlab.published.teachers import Teacher, check_teachers, in_rounds, read_teacher
-from xentlab.train import COMPONENTS, Trial, prepare
+from xentlab.train import Trial, prepare
 from xentlab.typed import load
-
-GroupNode = Callable[[str, str], dict[str, Any]]
-"""Composes `configs/GROUP/NAME.yaml`."""
 
 SIZES = ("smoke", "cpu", "gpu", "full")
 
@@ -214,55 +209,16 @@ def _block(node: Mapping[str, Any]) -> Block:
 
 def _arms(block: Block) -> list[tuple[str, list[Mapping[str, Any]]]]:
     """Label and settings of every arm: each of `arms` once for every combination of `over`."""
-    axes = dict(leaves(block.over or {}))
     found = []
     for label, settings in dict(block.arms or {}).items():
-        for values in itertools.product(*axes.values()):
-            words = [str(label)]
-            parts: list[Mapping[str, Any]] = [dict(settings or {})]
-            for key, value in zip(axes, values, strict=True):
-                parts.append(_nested(key, value))
-                words.append(f"{key.rpartition('.')[2].replace('_', ' ')} {value}")
+        for choices in combinations(dict(leaves(block.over))):
+            words = [str(label), *(f"{k.rpartition('.')[2].replace('_', ' ')} {v}" for k, v in choices.items())]
+            parts: list[Mapping[str, Any]] = [dict(settings or {}), choices]
             teacher = read_teacher(str(label), parts)
             if teacher is not None:  # of the same combination
                 parts.append({"teacher": " · ".join([teacher.arm, *words[1:]])})
             found.append((" · ".join(words), parts))
     return found
-
-
-def _nested(key: str, value: Any) -> dict[str, Any]:
-    for part in reversed(key.split(".")):
-        value = {part: value}
-    return dict(value)
-
-
-def lay(config: dict[str, Any], settings: Mapping[str, Any], group_node: GroupNode, keep: Collection[str] = ()) -> None:
-    """Lay settings over a config in place, but for the dotted keys in `keep`.
-
-    Raises:
-        UserError: a key that is not there.
-    """
-    for key, value in settings.items():
-        if key not in config:
-            raise unknown("key of published settings", key, config)
-        if key in keep:
-            continue
-        if key in COMPONENTS:
-            if isinstance(value, str):
-                config[key] = group_node(key, value)
-                continue
-            inner = dict(value)
-            ((name, knobs), *more) = inner.items()
-            if not more and name not in config[key]:
-                config[key] = group_node(key, name)
-                inner = dict(knobs or {})
-        else:
-            inner = dict(value)
-        for knob, choice in inner.items():
-            if knob not in config[key]:
-                raise unknown(f"knob of {key}", knob, [k for k in config[key] if not k.startswith("_")])
-            if f"{key}.{knob}" not in keep:
-                config[key][knob] = copy.deepcopy(choice)
 
 
 def given_keys(overrides: Collection[str]) -> set[str]:
