@@ -14,6 +14,7 @@ from rich.table import Table as Rows
 
 from xentlab import report
 from xentlab.cli.console import console
+from xentlab.cli.progress import progress_bar
 from xentlab.plain import visible
 from xentlab.report import Record, study, tables
 from xentlab.report.blocks import Cell, Document, Table, cells
@@ -96,6 +97,19 @@ def test_the_commands_console_shows_the_name(name: str, capsys: pytest.CaptureFi
     shown = capsys.readouterr().out
     assert shown.count(visible(name)) == 4
     assert not set(shown) & set("\x1b\x07\u202e")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_bar_of_progress_shows_the_name(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "160")
+    with progress_bar(name, 3):
+        pass
+    shown = capsys.readouterr().err
+    assert visible(name) in re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown)
+    assert not re.search(r"\x1b\[31mred|\x07", shown)
 
 
 @pytest.mark.parametrize("label", ["as large as the baseline", "far from equivalent", "▲ gain"])

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from xentlab import __version__
 from xentlab.errors import UserError
+from xentlab.plain import visible
 
 _OVERRIDES = "GROUP=NAME chooses a file of configs/GROUP, KEY=VALUE sets a value; as in Hydra"
 
@@ -182,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parser().parse_args(arguments)
         return _plain_command(options)
     except UserError as error:
-        print(f"xentlab: {error}", file=sys.stderr)
+        print(visible(f"xentlab: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("xentlab: interrupted; the same command goes on from the last checkpoint.", file=sys.stderr)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from xentlab.plain import visible
 from xentlab.train import Epoch, Trial
 
 EpochCallback = Callable[[Sequence[Trial], Epoch], None]
@@ -21,15 +22,15 @@ def progress_bar(title: str, total_epochs: int) -> Iterator[EpochCallback]:
         yield lambda trials, epoch: None  # noqa: ARG005
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[now]}"),
+        TextColumn("{task.fields[now]}", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(title, total=total_epochs, now="")
+        task = bar.add_task(visible(title), total=total_epochs, now="")
 
         def on_epoch(trials: Sequence[Trial], epoch: Epoch) -> None:
             bar.update(task, advance=len(trials), now=_now(trials, epoch))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xentlab import environment
+from xentlab.plain import visible
 from xentlab.run.executors import executor_of
 from xentlab.run.session import Session
 from xentlab.tracking import Tracker, resolve
@@ -52,7 +53,7 @@ def looking(config: Mapping[str, Any]) -> Session:
 
 def say(sentence: str) -> None:
     """Tell the user something on stderr."""
-    print(f"xentlab: {sentence}", file=sys.stderr)
+    print(visible(f"xentlab: {sentence}"), file=sys.stderr)
 
 
 def warn(sentence: str) -> None:
