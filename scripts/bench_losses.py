@@ -187,7 +187,11 @@ def measure(
 def bound(function: Callable[..., Tensor], task: str, num_classes: int, device: torch.device) -> Values:
     """The loss at its default knobs as `(logits, target) -> values`, with even class counts where it asks for them."""
     term, _ = bind_term(functools.partial(function, **check_knobs("loss", function, {})), task)
-    facts: dict[str, Any] = {"weight": None, "class_counts": torch.full((num_classes,), 100.0, device=device)}
+    facts: dict[str, Any] = {
+        "weight": None,
+        "class_weights": None,
+        "class_counts": torch.full((num_classes,), 100.0, device=device),
+    }
 
     def values(logits: Tensor, target: Tensor) -> Tensor:
         return term.function(logits, target, *(facts[name] for name in term.asks), **term.data)

@@ -159,6 +159,19 @@ def test_the_mean_equals_torch_with_weight_and_ignore_index(with_weight: bool, w
     )
 
 
+def test_class_weights_of_soft_targets_weigh_each_share_as_torch_does() -> None:
+    logits, _ = maps()
+    weight = torch.rand(4, generator=seeded(1), dtype=torch.float64) + 0.1
+    soft = torch.softmax(torch.randn(logits.shape, generator=seeded(2), dtype=torch.float64), 1)
+    elements = soft.numel() / soft.shape[1]
+    total = torch.einsum("nchw,c->", soft, weight)
+    same(
+        lambda z: data_term("ce", "segmentation")(z, soft, class_weights=weight),
+        lambda z: F.cross_entropy(z, soft, weight=weight) * elements / total,
+        logits,
+    )
+
+
 def test_a_batch_without_a_valid_pixel_moves_nothing() -> None:
     logits, index = maps()
     logits.requires_grad_()

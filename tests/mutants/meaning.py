@@ -115,6 +115,17 @@ def ignored_pixels_count(logits: Tensor, target: Tensor, weight: Tensor | None =
     return _dice(logits, target, None)
 
 
+@breaks("class weights", "segmentation")
+@dense_loss
+def class_weights_on_pixels(
+    logits: Tensor, target: Tensor, weight: Tensor | None = None, class_weights: Tensor | None = None
+) -> Tensor:
+    if class_weights is not None:
+        pixels = (as_distribution(target, logits) * class_weights.reshape(-1, 1, 1)).sum(1)
+        weight = pixels if weight is None else weight * pixels
+    return _dice(logits, target, weight)
+
+
 @breaks("ignored", "segmentation")
 @dense_loss
 def off_by_one_ignored_pixel(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:

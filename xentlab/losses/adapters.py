@@ -2,7 +2,7 @@
 
 Cross-entropy on multilabel data compares with the n-hot target divided by its sum (an example without a label weighs
 0). One-vs-rest losses on a single true class see its one-hot target. Ignored pixels and class weights are weights of
-the objective, for every loss alike.
+the objective, for every loss alike; only a loss of images that takes `class_weights` weighs its classes itself.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from xentlab.schema import knobs
 from xentlab.step import Facts, weighted_mean
 from xentlab.tasks import Link, Task, find
 
+# What a loss may take that is no fact of the training set: the objective has it where it is asked for.
+_GIVEN = ("weight", "class_weights")
+
 DataTerm = Callable[[Tensor, Tensor, Facts, Mapping[str, Any]], Tensor]
 
 
@@ -31,7 +34,7 @@ class Term:
 
     Attributes:
         name: of the function.
-        function: `(logits, target[, weight][, class_counts], **float knobs) -> values`, structural knobs bound.
+        function: `(logits, target, *asked, **float knobs) -> values`, structural knobs bound.
         data: the float knobs and their values; they may differ inside a stack.
         structure: everything else that decides what it computes, as plain data.
         asks: what it takes after the target: `weight`, and facts of the training set by their names.
@@ -46,7 +49,11 @@ class Term:
     def reduce(
         self, logits: Tensor, target: Tensor, weight: Tensor | None, facts: Facts, knob_values: Mapping[str, Any]
     ) -> Tensor:
-        """The weighted mean of its values, a scalar. A set loss weighs inside, and its examples count alike."""
+        """The weighted mean of its values, a scalar. A set loss weighs inside, and its examples count alike.
+
+        Args:
+            weight: of each element; without those of its class for a loss that takes `class_weights` itself.
+        """
         asked = (weight if name == "weight" else facts.get(name) for name in self.asks)
         values = self.function(logits, target, *asked, **knob_values)
         if "weight" not in self.asks or weight is None:
@@ -73,7 +80,7 @@ class BoundLoss:
     @property
     def needs(self) -> list[str]:
         """Which facts about the training set it and its task ask for."""
-        asked = dict.fromkeys(name for term in self.terms.values() for name in term.asks if name != "weight")
+        asked = dict.fromkeys(name for term in self.terms.values() for name in term.asks if name not in _GIVEN)
         return list(dict.fromkeys((*self.task.always, *asked)))
 
     @property
@@ -89,13 +96,17 @@ class BoundLoss:
         """`(logits, target, facts, knobs) -> scalar` of one trial, with `knobs` as in `data`."""
 
         def data_term(logits: Tensor, target: Tensor, facts: Facts, values: Mapping[str, Any]) -> Tensor:
-            target, weight = self.task.weigh(target, facts, ignore_index, self.link)
+            plain = {name: fact for name, fact in facts.items() if name != "class_weights"}
+            weighed = self.task.weigh(target, facts, ignore_index, self.link)
+            counted = self.task.weigh(target, plain, ignore_index, self.link) if len(plain) < len(facts) else weighed
             if "" in self.terms:
-                return self.terms[""].reduce(logits, target, weight, facts, values)
-            if "smoothing" in values:
-                target = smooth(target, values["smoothing"], logits)
+                term = self.terms[""]
+                return term.reduce(logits, *(counted if "class_weights" in term.asks else weighed), facts, values)
             parts = []
             for name, term in self.terms.items():
+                target, weight = counted if "class_weights" in term.asks else weighed
+                if "smoothing" in values:
+                    target = smooth(target, values["smoothing"], logits)
                 own = {knob: values[f"terms.{name}.{knob}"] for knob in term.data}
                 parts.append(values[f"terms.{name}.weight"] * term.reduce(logits, target, weight, facts, own))
             return torch.stack(parts).sum()
@@ -129,7 +140,7 @@ def bind_term(loss: functools.partial[Any], task: Task) -> tuple[Term, Link]:
     data = {k: v for k, v in given.items() if schema[k].is_data}
     structure = {k: v for k, v in given.items() if k not in data}
     positional = list(inspect.signature(loss.func).parameters)[2:]
-    asks = tuple(p for p in positional if p == "weight" or p in task.facts)
+    asks = tuple(p for p in positional if p in _GIVEN or p in task.facts)
     function = functools.partial(loss.func, **structure)
     target = f"{loss.func.__module__}.{loss.func.__qualname__}"
     return Term(name, function, data, {"_target_": target, **structure}, asks), link

@@ -1,11 +1,12 @@
 """What a loss is: the contract that every function of the catalogue, and every user's own loss, obeys.
 
-    loss(logits, target[, weight][, class_counts], *, knobs) -> values
+    loss(logits, target[, weight][, class_weights][, class_counts], *, knobs) -> values
 
 `logits` [N, C] or [N, C, H, W]. `target` int64 class indices [N] or [N, H, W], or floats shaped like `logits` (a
 distribution, or n-hot labels). `values` per element, [N] or [N, H, W]; never reduced. A loss of a whole image (Dice,
 Lovasz) returns [N], and takes `weight` [N, H, W] or None after the target: the weight of each pixel, 0 where it is
-ignored. A loss that depends on how often classes occur takes `class_counts` [C], from the training set.
+ignored. It may take `class_weights` [C] or None as well: then those weigh its classes, where otherwise they weigh the
+pixels of each class. A loss that depends on how often classes occur takes `class_counts` [C], from the training set.
 
 No Python branch on a float knob, no `.item()`, no boolean-mask indexing: a loss must `torch.vmap` over its knobs. It is
 finite, value and gradient, at logits of +-1e4 in float32. NaN in the logits of an element is NaN in its value. Where

@@ -33,6 +33,7 @@ def dice(
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
+    class_weights: Tensor | None = None,
     *,
     smooth: Annotated[float, Range(0, None)] = 1.0,
     classes: Classes = "all",
@@ -51,6 +52,7 @@ def dice(
         logits: [N, C, H, W].
         target: class indices [N, H, W], or distributions shaped like `logits`.
         weight: of each pixel [N, H, W], >= 0; None for all equal.
+        class_weights: of each class in the mean [C], >= 0; None for all equal.
         smooth: added to both areas, in pixels, >= 0; evens the steep loss of a class of a few pixels.
         classes: average over all classes, or over those present in the image's truth.
 
@@ -68,7 +70,7 @@ def dice(
     """
     hit, false, missed = overlap(logits, target, weight)
     wrong = false + missed
-    return class_mean(ratio(wrong, wrong + 2.0 * hit + smooth), hit + missed, classes)
+    return class_mean(ratio(wrong, wrong + 2.0 * hit + smooth), hit + missed, classes, class_weights)
 
 
 @loss(
@@ -82,6 +84,7 @@ def squared_dice(
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
+    class_weights: Tensor | None = None,
     *,
     smooth: Annotated[float, Range(0, None)] = 1.0,
     classes: Classes = "all",
@@ -96,6 +99,7 @@ def squared_dice(
         logits: [N, C, H, W].
         target: class indices [N, H, W], or distributions shaped like `logits`.
         weight: of each pixel [N, H, W], >= 0; None for all equal.
+        class_weights: of each class in the mean [C], >= 0; None for all equal.
         smooth: added to both areas, in pixels, >= 0.
         classes: average over all classes, or over those present in the image's truth.
 
@@ -108,7 +112,7 @@ def squared_dice(
     probs, truth = maps(logits, target)
     distance = weighed_area((probs - truth).square(), weight)
     areas = weighed_area(probs.square() + truth.square(), weight)
-    return class_mean(ratio(distance, areas + smooth), weighed_area(truth, weight), classes)
+    return class_mean(ratio(distance, areas + smooth), weighed_area(truth, weight), classes, class_weights)
 
 
 @loss(family="dense", link="softmax", tasks=("segmentation",), reference="Sudre 2017", shift_invariant=True)
@@ -116,6 +120,7 @@ def generalised_dice(
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
+    class_weights: Tensor | None = None,
     *,
     power: Annotated[float, Range(0, None)] = 2.0,
 ) -> Tensor:
@@ -131,6 +136,7 @@ def generalised_dice(
         logits: [N, C, H, W].
         target: class indices [N, H, W], or distributions shaped like `logits`.
         weight: of each pixel [N, H, W], >= 0; None for all equal.
+        class_weights: of each class in the mean [C], >= 0; None for all equal.
         power: of the area in a class's weight, >= 0; 2 is the paper's, at 1 all areas weigh alike, at 0 all pixels: the
             mean of `1 - q_true`.
 
@@ -146,8 +152,11 @@ def generalised_dice(
     # Relative to the rarest class: 1 / area^power overflows for soft areas far below one pixel.
     rarest = area.masked_fill(~present, torch.inf).amin(1, keepdim=True)
     volume = torch.where(present, rarest, 1.0) / torch.where(present, area, 1.0)
-    wrong = (volume.pow(power) * (false + missed)).sum(1)
-    right = (volume.pow(power) * hit).sum(1)
+    volume = volume.pow(power)
+    if class_weights is not None:
+        volume = volume * class_weights.to(volume.dtype)
+    wrong = (volume * (false + missed)).sum(1)
+    right = (volume * hit).sum(1)
     return ratio(wrong, wrong + 2.0 * right)
 
 
@@ -156,6 +165,7 @@ def log_cosh_dice(
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
+    class_weights: Tensor | None = None,
     *,
     smooth: Annotated[float, Range(0, None)] = 1.0,
     classes: Classes = "all",
@@ -168,6 +178,7 @@ def log_cosh_dice(
         logits: [N, C, H, W].
         target: class indices [N, H, W], or distributions shaped like `logits`.
         weight: of each pixel [N, H, W], >= 0; None for all equal.
+        class_weights: of each class in the mean [C], >= 0; None for all equal.
         smooth: as in `dice`, >= 0.
         classes: as in `dice`.
 
@@ -176,7 +187,7 @@ def log_cosh_dice(
 
     Reference: Jadon, A survey of loss functions for semantic segmentation, 2020.
     """
-    value = dice(logits, target, weight, smooth=smooth, classes=classes)
+    value = dice(logits, target, weight, class_weights, smooth=smooth, classes=classes)
     # cosh x = 1 + 2 sinh^2(x / 2) keeps all digits near 0.
     return torch.log1p(2.0 * torch.sinh(value / 2.0).square())
 
@@ -207,9 +218,9 @@ def ratio(part: Tensor, whole: Tensor) -> Tensor:
     return part / whole.clamp_min(torch.finfo(whole.dtype).tiny)
 
 
-def class_mean(values: Tensor, area: Tensor, classes: Classes) -> Tensor:
-    """The mean [N] of `values` [N, C] over all classes, or over those with an area in the truth."""
-    if classes == "all":
-        return values.mean(1)
-    present = (area.detach() > 0).to(values.dtype)
-    return (values * present).sum(1) / present.sum(1).clamp_min(1.0)
+def class_mean(values: Tensor, area: Tensor, classes: Classes, class_weights: Tensor | None) -> Tensor:
+    """The weighted mean [N] of `values` [N, C] over all classes, or over those with an area in the truth."""
+    counts = torch.ones_like(area) if classes == "all" else (area.detach() > 0).to(values.dtype)
+    if class_weights is not None:
+        counts = counts * class_weights.to(values.dtype)
+    return ratio((values * counts).sum(1), counts.sum(1))

@@ -11,7 +11,12 @@ from xentlab.losses.dense import Classes, class_mean, maps, ratio, weighed_area
 
 @loss(family="dense", link="softmax", tasks=("segmentation",), reference="Berman 2018", shift_invariant=True)
 def lovasz_softmax(
-    logits: Tensor, target: Tensor, weight: Tensor | None = None, *, classes: Classes = "present"
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    class_weights: Tensor | None = None,
+    *,
+    classes: Classes = "present",
 ) -> Tensor:
     """Lovasz-Softmax loss of each image: the Jaccard loss of a set of wrong pixels, extended to errors between 0 and 1.
 
@@ -27,6 +32,7 @@ def lovasz_softmax(
         logits: [N, C, H, W].
         target: class indices [N, H, W], or distributions shaped like `logits`.
         weight: of each pixel [N, H, W], >= 0; None for all equal.
+        class_weights: of each class in the mean [C], >= 0; None for all equal.
         classes: average over those present in the image's truth, or over all; an absent class then costs its largest
             error.
 
@@ -46,7 +52,7 @@ def lovasz_softmax(
     errors = (truth - probs).abs()
     pixels = torch.ones_like(errors[:, :1]) if weight is None else weight.to(errors.dtype).flatten(1).unsqueeze(1)
     slopes = _jaccard_slopes(errors.detach(), truth, pixels.expand_as(truth))
-    return class_mean((errors * slopes).sum(2), weighed_area(truth, weight), classes)
+    return class_mean((errors * slopes).sum(2), weighed_area(truth, weight), classes, class_weights)
 
 
 def _jaccard_slopes(errors: Tensor, truth: Tensor, pixels: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ def jaccard(
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
+    class_weights: Tensor | None = None,
     *,
     smooth: Annotated[float, Range(0, None)] = 1.0,
     classes: Classes = "all",
@@ -38,6 +39,7 @@ def jaccard(
         logits: [N, C, H, W].
         target: class indices [N, H, W], or distributions shaped like `logits`.
         weight: of each pixel [N, H, W], >= 0; None for all equal.
+        class_weights: of each class in the mean [C], >= 0; None for all equal.
         smooth: added to intersection and union, in pixels, >= 0.
         classes: average over all classes, or over those present in the image's truth.
 
@@ -48,7 +50,7 @@ def jaccard(
     """
     hit, false, missed = overlap(logits, target, weight)
     wrong = false + missed
-    return class_mean(ratio(wrong, wrong + hit + smooth), hit + missed, classes)
+    return class_mean(ratio(wrong, wrong + hit + smooth), hit + missed, classes, class_weights)
 
 
 @loss(
@@ -66,6 +68,7 @@ def tversky(
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
+    class_weights: Tensor | None = None,
     *,
     alpha: Annotated[float, Range(0, None)] = 0.3,
     beta: Annotated[float, Range(0, None)] = 0.7,
@@ -83,6 +86,7 @@ def tversky(
         logits: [N, C, H, W].
         target: class indices [N, H, W], or distributions shaped like `logits`.
         weight: of each pixel [N, H, W], >= 0; None for all equal.
+        class_weights: of each class in the mean [C], >= 0; None for all equal.
         alpha: weight of false positives, >= 0.
         beta: weight of false negatives, >= 0; above alpha it favours recall.
         smooth: added to both areas, in pixels, >= 0; half of what it is in `dice`.
@@ -95,7 +99,7 @@ def tversky(
     2017.
     """
     terms, area = _tversky(logits, target, weight, alpha, beta, smooth)
-    return class_mean(terms, area, classes)
+    return class_mean(terms, area, classes, class_weights)
 
 
 @loss(
@@ -110,6 +114,7 @@ def focal_tversky(
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
+    class_weights: Tensor | None = None,
     *,
     alpha: Annotated[float, Range(0, None)] = 0.3,
     beta: Annotated[float, Range(0, None)] = 0.7,
@@ -127,6 +132,7 @@ def focal_tversky(
         logits: [N, C, H, W].
         target: class indices [N, H, W], or distributions shaped like `logits`.
         weight: of each pixel [N, H, W], >= 0; None for all equal.
+        class_weights: of each class in the mean [C], >= 0; None for all equal.
         alpha: weight of false positives, >= 0.
         beta: weight of false negatives, >= 0.
         gamma: focus, > 0; above 1 what is nearly right still pulls, 1 is `tversky`.
@@ -143,7 +149,7 @@ def focal_tversky(
     # At a perfect class the power's slope is infinite where the loss has reached its minimum: none is wanted there.
     wrong = ~(terms <= 0)  # NaN is
     focused = torch.where(wrong, torch.where(wrong, terms, 1.0).pow(1.0 / gamma), 0.0)
-    return class_mean(focused, area, classes)
+    return class_mean(focused, area, classes, class_weights)
 
 
 def _tversky(

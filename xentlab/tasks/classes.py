@@ -51,11 +51,17 @@ def predict_one(outputs: Tensor, link: Link, facts: Facts) -> Tensor:
 def weigh_indices(target: Tensor, facts: Facts, ignore_index: int | None, link: Link) -> tuple[Tensor, Tensor | None]:
     """Class indices [N, ...], int64, and each element's weight: that of its class, 0 where it is ignored.
 
-    Soft targets [N, C] stay as they are.
+    Weights of soft targets [N, C] weigh each class's share, `sum_c w_c t_c l_c` as in PyTorch. Its mean divides that by
+    N; this one by the sum of the weights, so that a one-hot row counts as its index does.
     """
+    weights = facts.get("class_weights")
     if target.is_floating_point():
-        return weigh_rows(target, facts)
-    weights, target = facts.get("class_weights"), target.long()
+        if weights is None:
+            return target, None
+        shares = target * weights.to(target.dtype).reshape(-1, *[1] * (target.ndim - 2))
+        weight = shares.sum(1)
+        return torch.where(weight.unsqueeze(1) > 0, shares / weight.unsqueeze(1).clamp_min(1e-30), target), weight
+    target = target.long()
     if ignore_index is None:
         return target, None if weights is None else weights[target]
     valid = target != ignore_index

@@ -25,7 +25,8 @@ from xentlab.losses.contract import UNDECLARED, LossSpec, spec_of
 from xentlab.schema import Knob, check_knobs, knobs
 from xentlab.tasks import Link, Task
 
-_FACTS = ("weight", "class_counts")
+_FACTS = ("weight", "class_weights", "class_counts")
+_LISTED = "weight, class_weights and class_counts"
 _SHOWN = 12
 
 
@@ -128,7 +129,7 @@ class Subject:
             LossError: the loss raised, or returned something that is no tensor.
         """
         term = self.bound.terms[""]
-        asked = {"weight": weight, "class_counts": class_counts(logits)}
+        asked = {"weight": weight, "class_weights": None, "class_counts": class_counts(logits)}
         try:
             result: Any = term.function(logits, target, *(asked[name] for name in term.asks), **term.data | given)
         except Exception as error:
@@ -168,7 +169,7 @@ def subject(loss: Callable[..., Any], task: str) -> Subject:
 
 
 def check_signature(name: str, function: Callable[..., Any]) -> None:
-    """Refuse what is not `(logits, target[, weight][, class_counts], *, knobs)`, and say what is wrong with it."""
+    """Refuse what is not `(logits, target, [facts,] *, knobs)`, and say what is wrong with it."""
     rule = "a loss must be a function (logits, target, *, knobs) -> values"
     if not callable(function) or isinstance(function, type):
         raise UserError(f"{name} is a {type(function).__name__}: {rule}.")
@@ -186,8 +187,8 @@ def check_signature(name: str, function: Callable[..., Any]) -> None:
     for parameter in positional[2:]:
         if parameter.name not in _FACTS:
             raise UserError(
-                f"{name} takes {parameter.name} by position: {rule}, where only weight and class_counts may follow the "
-                f"target and every knob stands behind the *."
+                f"{name} takes {parameter.name} by position: {rule}, where only {_LISTED} may follow "
+                f"the target and every knob stands behind the *."
             )
 
 

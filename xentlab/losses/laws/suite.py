@@ -49,6 +49,7 @@ LAWS: tuple[Law, ...] = tuple(
         ("stacked inputs", training.stacked_inputs, _SINGLE + _DOUBLE),
         ("two forms", training.two_forms, _SINGLE + _DOUBLE),
         ("ignored", training.ignored, _SINGLE + _DOUBLE),
+        ("class weights", training.class_weights, _SINGLE + _DOUBLE),
         ("limits", identities.limits, _DOUBLE),
         ("proper", identities.proper, _DOUBLE),
     )

@@ -139,12 +139,40 @@ def ignored(subject: Subject, dtype: torch.dtype, generator: torch.Generator) ->
                 "an ignored element": (indices.masked_fill(nothing, 255), None),
                 "a class of weight zero": (indices.masked_fill(nothing, 0), weights),
             }
+            if "class_weights" in subject.bound.terms[""].asks:
+                # Its class costs nothing, but a pixel of it is still no pixel of another class: see `class_weights`.
+                del trials["a class of weight zero"]
         for what, (target, class_weights) in trials.items():
             given = facts if class_weights is None else facts | {"class_weights": class_weights}
             where = nothing.unsqueeze(1) if space(subject) else nothing.reshape(samples, 1)
             found = _ignores(subject, data, what, logits, torch.where(where, other, logits), target, given, where)
             if found is not None:
                 return found
+    return None
+
+
+def class_weights(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+    """Class weights that a loss takes itself weigh classes: those of weight 0 may swap pixels, even ones do nothing."""
+    if "class_weights" not in subject.bound.terms[""].asks:
+        return Skipped("it takes no class weights; the objective weighs its elements")
+    data, knobs = subject.bound.data_term(None), subject.bound.data
+    for case in cases(subject, dtype, generator, sizes=((2, 3), (3, 5)), only="index"):
+        classes = case.logits.shape[1]
+        plain = data(case.logits, case.target, {}, knobs)
+        even = data(case.logits, case.target, {"class_weights": torch.full((classes,), 2.5, dtype=dtype)}, knobs)
+        if differs(even, plain):
+            return Counterexample(f"even class weights made {plain:.6g} {even:.6g}", case.logits, case.target)
+        for at in range(classes):
+            facts = {"class_weights": one_hot(torch.tensor([at]), classes, dtype)[0]}
+            following = (case.target + 1) % classes
+            following = torch.where(following == at, (at + 1) % classes, following)
+            swapped = torch.where(case.target == at, case.target, following)
+            before, after = (data(case.logits, t, facts, knobs) for t in (case.target, swapped))
+            if differs(after, before):
+                message = (
+                    f"with all weight on class {at}, {before:.6g} became {after:.6g} when other classes swapped pixels"
+                )
+                return Counterexample(message, case.logits, case.target)
     return None
 
 
