@@ -24,9 +24,9 @@ import numpy as np
 
 from xentlab import analysis
 from xentlab.analysis.interval import t_quantile
+from xentlab.report.published import ClaimVerdict
 
 Kind = Literal["value", "order", "at_least", "within", "range"]
-Verdict = Literal["agrees", "disagrees", "not decidable"]
 
 LEVEL = 0.95
 _DRAWS = 40_000
@@ -75,7 +75,7 @@ class Claim:
 class Judged:
     """A verdict: ours minus published (or better minus worse, signed so that positive supports the claim)."""
 
-    verdict: Verdict
+    verdict: ClaimVerdict
     why: str
     difference: float | None = None
     low: float | None = None

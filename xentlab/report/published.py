@@ -35,7 +35,7 @@ from xentlab.report.render import page as html
 from xentlab.report.tables import facts
 from xentlab.typed import load
 
-Verdict = Literal["agrees", "disagrees", "not decidable"]
+ClaimVerdict = Literal["agrees", "disagrees", "not decidable"]
 # The verdict of a comparison whose colour each one takes.
 COLOURS = {"agrees": "better", "disagrees": "worse", "not decidable": "inconclusive"}
 
@@ -51,7 +51,7 @@ class Finding:
     published: str
     ours: str
     difference: str
-    verdict: Verdict
+    verdict: ClaimVerdict
     why: str
 
 
@@ -124,7 +124,7 @@ class Reproduction:
         return found
 
     @property
-    def counts(self) -> dict[Verdict, int]:
+    def counts(self) -> dict[ClaimVerdict, int]:
         """How many claims have each verdict."""
         return {v: sum(f.verdict == v for f in self.findings) for v in ("agrees", "disagrees", "not decidable")}
 
