@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from xentlab.analysis.failures import Table
 from xentlab.analysis.paired import Direction
@@ -47,55 +46,50 @@ class Judgement:
         pairs: how many seeds both this loss and the baseline ran; the fields below rest on these.
         difference: mean of loss - baseline, in the metric's unit.
         diff_low: lower end of its interval, which holds together with those of the whole family and agrees with the
-            verdict; nan where the seeds allow none.
+            verdict; None where the seeds allow none.
         diff_high: upper end.
         p: sign-flip test of no difference, before any adjustment.
         p_holm: Holm-adjusted over the family: the one that decides.
-        p_equivalence: Holm-adjusted p of the equivalence test, at alpha / 2 a side; nan without a margin.
+        p_equivalence: Holm-adjusted p of the equivalence test, at alpha / 2 a side; None without a margin.
         effect: mean difference / standard deviation of the differences.
         improvement: share of seeds on the better side, ties half.
         seeds_needed: seeds that find a difference of the margin with 80 % power; None once decided or without a margin.
         skew: skewness of the differences.
         family: how many comparisons share alpha.
-        failure_score: what each failed trial of the table scored; nan where none failed.
+        failure_score: what each failed trial of the table scored; None where none failed.
         best: whether no other loss of the table is shown to beat it (see `best`).
         verdict: better, worse, equivalent, inconclusive; baseline for the baseline itself.
         note: what the verdict rests on or lacks, in words; empty where there is nothing to say.
 
-    Numbers that do not exist are nan (None in `to_json`).
+    Numbers that do not exist are None.
     """
 
     loss: str
     values: dict[int, float | None]
-    mean: float
-    sd: float
-    low: float
-    high: float
+    mean: float | None
+    sd: float | None
+    low: float | None
+    high: float | None
     n: int
     failed: int
     pairs: int
-    difference: float = math.nan
-    diff_low: float = math.nan
-    diff_high: float = math.nan
-    p: float = math.nan
-    p_holm: float = math.nan
-    p_equivalence: float = math.nan
-    effect: float = math.nan
-    improvement: float = math.nan
+    difference: float | None = None
+    diff_low: float | None = None
+    diff_high: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    p_equivalence: float | None = None
+    effect: float | None = None
+    improvement: float | None = None
     seeds_needed: int | None = None
-    skew: float = math.nan
+    skew: float | None = None
     family: int = 1
-    failure_score: float = math.nan
+    failure_score: float | None = None
     best: bool = False
     verdict: Verdict = "baseline"
     note: str = ""
 
-    def to_json(self) -> dict[str, Any]:
-        """The fields as plain JSON values: seeds are strings, numbers that are not finite are None."""
-        row = {name: _plain(value) for name, value in dataclasses.asdict(self).items()}
-        row["values"] = {str(s): v for s, v in self.values.items()}
-        return row
 
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def known(value: float) -> float | None:
+    """A number that may not exist: None where it is not finite."""
+    return value if math.isfinite(value) else None

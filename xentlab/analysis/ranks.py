@@ -27,14 +27,14 @@ class Friedman:
 
     Attributes:
         ranks: loss -> mean rank, 1 the best; equal values share the mean of their ranks.
-        statistic: chi-squared, corrected for ties; nan where every block is one tie.
+        statistic: chi-squared, corrected for ties; None where every block is one tie.
         p: of the hypothesis that all losses rank alike, by chi-squared with k - 1 degrees of freedom.
     """
 
     ranks: dict[str, float]
     n: int
     k: int
-    statistic: float
+    statistic: float | None
     p: float
 
 
@@ -72,8 +72,8 @@ def friedman(table: Mapping[str, Mapping[str, float | None]], *, direction: Dire
     ties = sum(float((c**3 - c).sum()) for c in (np.unique(row, return_counts=True)[1] for row in ranks))
     spread = 1 - ties / (n * (k**3 - k))
     between = 12 * n / (k * (k + 1)) * float(((mean - (k + 1) / 2) ** 2).sum())
-    statistic = between / spread if spread > 0 else math.nan
-    p = float(stats.chi2.sf(statistic, k - 1)) if spread > 0 else 1.0
+    statistic = between / spread if spread > 0 else None
+    p = float(stats.chi2.sf(statistic, k - 1)) if statistic is not None else 1.0
     return Friedman(dict(zip(names, mean.tolist(), strict=True)), n, k, statistic, p)
 
 

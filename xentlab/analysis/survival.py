@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xentlab.analysis.interval import LEVEL, summarise
+from xentlab.analysis.judgement import known
 from xentlab.errors import UserError
 
 
@@ -23,7 +24,7 @@ class TimeToTarget:
         fraction: reached / n.
         low: lower end of the fraction's exact 95 % interval (Clopper-Pearson).
         high: upper end.
-        median: Kaplan-Meier median, in epochs; nan where fewer than half got there, which reads "> horizon".
+        median: Kaplan-Meier median, in epochs; None where fewer than half got there, which reads "> horizon".
         mean: restricted mean, in epochs: the mean of min(time, horizon), a lower bound of the mean time.
         mean_low: lower end of its 95 % interval.
         mean_high: upper end.
@@ -32,13 +33,13 @@ class TimeToTarget:
     loss: str
     n: int
     reached: int
-    fraction: float
-    low: float
-    high: float
-    median: float
-    mean: float
-    mean_low: float
-    mean_high: float
+    fraction: float | None
+    low: float | None = None
+    high: float | None = None
+    median: float | None = None
+    mean: float | None = None
+    mean_low: float | None = None
+    mean_high: float | None = None
 
 
 def time_to_target(
@@ -81,13 +82,13 @@ def time_to_target(
                 loss=loss,
                 n=n,
                 reached=reached,
-                fraction=reached / n if n else math.nan,
-                low=low,
-                high=high,
-                median=middle if math.isfinite(middle) else math.nan,
-                mean=restricted.mean,
-                mean_low=restricted.low,
-                mean_high=min(restricted.high, horizon),
+                fraction=reached / n if n else None,
+                low=known(low),
+                high=known(high),
+                median=known(middle),
+                mean=known(restricted.mean),
+                mean_low=known(restricted.low),
+                mean_high=known(min(restricted.high, horizon)),
             )
         )
     return rows

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from xentlab.analysis.failures import Table, common, count_failed, finished_or_none, score_of_failures, scored
 from xentlab.analysis.first import best
 from xentlab.analysis.interval import Summary, summarise
-from xentlab.analysis.judgement import Judgement, Question, Verdict
+from xentlab.analysis.judgement import Judgement, Question, Verdict, known
 from xentlab.analysis.paired import Direction, Paired, equivalence, holm, paired, paired_differences, standardised
 from xentlab.analysis.permutation import smallest_conclusive
 from xentlab.analysis.planning import SMALLEST_VERDICT, seeds_needed
@@ -154,14 +154,14 @@ class _Compared:
         return Judgement(
             loss=loss,
             values=trials,
-            mean=summary.mean,
-            sd=summary.sd,
-            low=summary.low,
-            high=summary.high,
+            mean=known(summary.mean),
+            sd=known(summary.sd),
+            low=known(summary.low),
+            high=known(summary.high),
             n=len(trials) - failed,
             failed=failed,
             pairs=summary.n,
-            failure_score=math.nan if self.score is None or not any_failed else self.score,
+            failure_score=self.score if any_failed else None,
             note=_sample_note(summary),
         )
 
@@ -181,16 +181,16 @@ class _Compared:
         return dataclasses.replace(
             row,
             pairs=pair.n,
-            difference=pair.difference,
-            diff_low=low,
-            diff_high=high,
-            p=pair.p,
-            p_holm=p_holm,
-            p_equivalence=p_same if margin is not None else math.nan,
-            effect=pair.effect,
-            improvement=pair.improvement,
+            difference=known(pair.difference),
+            diff_low=known(low),
+            diff_high=known(high),
+            p=known(pair.p),
+            p_holm=known(p_holm),
+            p_equivalence=known(p_same) if margin is not None else None,
+            effect=known(pair.effect),
+            improvement=known(pair.improvement),
             seeds_needed=needed,
-            skew=pair.skew,
+            skew=known(pair.skew),
             verdict=decided,
             note="; ".join(filter(None, [*self._notes(row, pair, decided, differs, alpha), row.note])),
         )

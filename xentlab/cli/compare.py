@@ -16,13 +16,14 @@ from rich.table import Table
 from xentlab.cli.console import console
 from xentlab.cli.progress import progress_bar
 from xentlab.cli.session import looking, opened
-from xentlab.comparison import Study, read_study
+from xentlab.comparison import StudyPlan, read_study
 from xentlab.comparison.estimate import estimate_study
 from xentlab.comparison.execute import Executed, run_study
 from xentlab.comparison.folder import Composed, remember
-from xentlab.comparison.search import describe_rungs, trial_epochs
+from xentlab.comparison.search import trial_epochs
 from xentlab.config.compose import compose_group, run_composed
 from xentlab.report import Record, headlines, print_verdict
+from xentlab.report.facts import describe_rungs
 from xentlab.run.session import Session
 
 
@@ -54,7 +55,7 @@ def compare(arguments: Sequence[str]) -> int:
 
 
 def run_and_print(
-    study: Study, session: Session, command: str, config: Mapping[str, Any], composed: Composed
+    study: StudyPlan, session: Session, command: str, config: Mapping[str, Any], composed: Composed
 ) -> Executed:
     """Run a study, print each verdict as it comes, and where its report is."""
     began = time.monotonic()
@@ -65,15 +66,15 @@ def run_and_print(
         print_verdict(record, console())
 
     done = run_study(study, session, command, config, composed, progress_bar, show)
-    if len(done.records) > 1:
-        print("\n".join(headlines(done.records)))
+    if len(done.study.cells) > 1:
+        print("\n".join(headlines(done.study)))
     print(f"{done.trials} trials, {session.trained} of them trained now, in {time.monotonic() - began:.0f} s")
     print(f"report: {done.folder / 'report.html'}")
     print(f"runs:   {own_command()} ui --root {shlex.quote(str(session.root))}")
     return done
 
 
-def print_estimate(study: Study, config: Mapping[str, Any]) -> None:
+def print_estimate(study: StudyPlan, config: Mapping[str, Any]) -> None:
     """Print what the comparison would do; nothing is written."""
     phases = estimate_study(study, looking(config))
     table = Table(title=f"{study.name}: what would run", title_justify="left")
@@ -84,7 +85,8 @@ def print_estimate(study: Study, config: Mapping[str, Any]) -> None:
         table.add_row(p.cell or study.name, p.phase, *map(str, counts), f"{p.memory / 2**20:.1f}", f"{p.seconds:.0f}")
     page = console()
     page.print(table)
-    for label, protocol in study.cells.items():
+    for label, setting in study.cells.items():
+        protocol = setting.protocol
         if protocol.search == "halving":
             whole = protocol.rungs[0].points * protocol.rungs[-1].epochs
             page.print(

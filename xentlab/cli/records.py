@@ -226,8 +226,7 @@ def _reproduce_comparison(folder: Path, records: Records, own: Mapping[str, Any]
         here = _cells(load(new))
         verdicts = []
         for cell, old in recorded.items():
-            made = here[cell].to_json() if cell in here else {"metrics": []}
-            verdicts += again.judge_comparison(old.to_json(), made, cell)
+            verdicts += again.judge_comparison(old, here.get(cell), cell)
     good = all(v.stands and v.mean.level != "differs" for v in verdicts)
     facts = {"reproduces": group, "reproduced": good, "verdicts": [dataclasses.asdict(v) for v in verdicts]}
     _write(new / "reproduction.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")

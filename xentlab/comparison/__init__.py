@@ -7,13 +7,14 @@ from xentlab.comparison.overview import make_overview
 from xentlab.comparison.protocol import Protocol
 from xentlab.comparison.record import make_record
 from xentlab.comparison.runner import Result, first_trial, run_comparison
-from xentlab.comparison.study import Study, read_study
+from xentlab.comparison.study import Setting, StudyPlan, read_study
 from xentlab.comparison.tune import Tuning, tune
 
 __all__ = [
     "Protocol",
     "Result",
-    "Study",
+    "Setting",
+    "StudyPlan",
     "Tuning",
     "first_trial",
     "make_overview",

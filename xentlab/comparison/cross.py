@@ -11,25 +11,24 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from xentlab import analysis
 from xentlab.comparison.runner import Result
 from xentlab.journal import TrialRecord, new_id
+from xentlab.report.evidence import Cross
 from xentlab.run.session import Session
 from xentlab.train import Trial, stacks, under_losses
 
 _FINAL = "final.pt"
 
 
-def cross_matrix(result: Result, session: Session) -> list[dict[str, Any]]:
+def cross_matrix(result: Result, session: Session) -> list[Cross]:
     """One entry for each pair of losses, trained with and evaluated under; empty where no weights were kept.
 
     Returns:
-        Entries as `xentlab.report.record.Cross` has them: the mean over the seeds that have a value, and whether the
-        paired test finds none below it in its column.
+        The mean over the seeds that have a value, and whether the paired test finds none below it in its column.
     """
     finals, seeds = result.finals, result.protocol.final_seeds
     trials = {label: result.protocol.final_trials(label, result.tunings[label].chosen) for label in finals}
@@ -43,7 +42,7 @@ def cross_matrix(result: Result, session: Session) -> list[dict[str, Any]]:
         for label in finals:
             known = [v for v in values[label][under] if v is not None]
             mean = statistics.fmean(known) if known else None
-            entries.append({"loss": label, "under": under, "mean": mean, "n": len(known), "best": label in winners})
+            entries.append(Cross(label, under, mean, len(known), best=label in winners))
     return entries
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from xentlab.comparison.protocol import Protocol
 from xentlab.comparison.search import make_search
-from xentlab.comparison.study import Study
+from xentlab.comparison.study import StudyPlan
 from xentlab.run.session import Session
 from xentlab.train import Rig, Trial
 from xentlab.train.memory import footprint
@@ -41,11 +41,11 @@ class PhaseEstimate:
     seconds: float
 
 
-def estimate_study(study: Study, session: Session) -> list[PhaseEstimate]:
+def estimate_study(plan: StudyPlan, session: Session) -> list[PhaseEstimate]:
     """Every phase of every cell; times a few steps of each kind of stack, writes nothing."""
     found, seen = [], set[str]()
-    for label, protocol in study.cells.items():
-        for phase, trials in _phases(protocol).items():
+    for label, setting in plan.cells.items():
+        for phase, trials in _phases(setting.protocol).items():
             keys = [session.signature(t) for t in trials]
             missing = [t for t, k in zip(trials, keys, strict=True) if k not in seen and session.recorded(t) is None]
             seen |= set(keys)  # a fairness mode reuses the tuning of another

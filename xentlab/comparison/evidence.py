@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xentlab.comparison.runner import Result
+from xentlab.report.evidence import Examples, Pixels, Reliability
 
 # Examples of a segmentation that a report shows.
 _EXAMPLES = 3
 
 
-def reliability(result: Result) -> list[dict[str, Any]]:
+def reliability(result: Result) -> list[Reliability]:
     """For each loss, all final seeds together: what its probabilities say and what comes true, in 15 equal bins.
 
     A probability of exactly 1 counts to the last bin. Losses none of whose trials ended well have no entry.
@@ -36,25 +37,25 @@ def reliability(result: Result) -> list[dict[str, Any]]:
         edges = np.linspace(0, 1, len(count) + 1)
         means = [[float(v / c) if c else None for v, c in zip(x, count, strict=True)] for x in (confidence, correct)]
         entries.append(
-            {
-                "loss": label,
-                "n": len(found),
-                "low": edges[:-1].tolist(),
-                "high": edges[1:].tolist(),
-                "share": (count / count.sum()).tolist(),
-                "confidence": means[0],
-                "frequency": means[1],
-            }
+            Reliability(
+                loss=label,
+                n=len(found),
+                low=edges[:-1].tolist(),
+                high=edges[1:].tolist(),
+                share=(count / count.sum()).tolist(),
+                confidence=means[0],
+                frequency=means[1],
+            )
         )
     return entries
 
 
-def examples(result: Result, root: Path) -> dict[str, Any] | None:
+def examples(result: Result, root: Path) -> Examples | None:
     """The first test examples of the first final seed under each loss, as its trials kept them; None without any.
 
     Losses whose trial saw other examples (its seed is another one) are left out.
     """
-    shown: dict[str, Any] | None = None
+    shown: Examples | None = None
     truth: NDArray[Any] | None = None
     for label, records in result.finals.items():
         path = root / (records[0].artifacts or "") / "examples.npz"
@@ -66,19 +67,19 @@ def examples(result: Result, root: Path) -> dict[str, Any] | None:
                 truth = mask
                 images = np.clip(np.moveaxis(kept["inputs"][:_EXAMPLES], 1, -1) * 255, 0, 255)
                 ignored = int(kept["ignore_index"])
-                shown = {
-                    "class_names": [str(name) for name in kept["class_names"]],
-                    "ignore_index": None if ignored < 0 else ignored,
-                    "images": _pixels(images),
-                    "truth": _pixels(mask),
-                    "predictions": {},
-                }
+                shown = Examples(
+                    class_names=[str(name) for name in kept["class_names"]],
+                    ignore_index=None if ignored < 0 else ignored,
+                    images=_pixels(images),
+                    truth=_pixels(mask),
+                    predictions={},
+                )
             if truth is not None and np.array_equal(mask, truth):
-                shown["predictions"][label] = _pixels(kept["prediction"][:_EXAMPLES])
+                shown.predictions[label] = _pixels(kept["prediction"][:_EXAMPLES])
     return shown
 
 
-def _pixels(values: NDArray[Any]) -> dict[str, Any]:
-    """An array of small whole numbers as `xentlab.report.record.Pixels` has it."""
+def _pixels(values: NDArray[Any]) -> Pixels:
+    """An array of small whole numbers, packed."""
     packed = zlib.compress(np.ascontiguousarray(values.astype(np.uint8)).tobytes(), 9)
-    return {"shape": list(values.shape), "data": base64.b64encode(packed).decode()}
+    return Pixels(list(values.shape), base64.b64encode(packed).decode())

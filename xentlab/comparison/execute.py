@@ -13,8 +13,8 @@ from xentlab.comparison.folder import Composed, list_trials, write_folder
 from xentlab.comparison.overview import make_overview
 from xentlab.comparison.record import make_record
 from xentlab.comparison.runner import first_trial, run_comparison
-from xentlab.comparison.study import Study
-from xentlab.report import Record, write, write_study
+from xentlab.comparison.study import StudyPlan
+from xentlab.report import Record, Study, StudyCell, write
 from xentlab.run.session import Session
 
 
@@ -23,18 +23,18 @@ class Executed:
     """What a study brought.
 
     Attributes:
-        records: label (empty for the only one) and record of every cell.
+        study: every cell's record, under an empty label where there is one only.
         folder: of its report.
         trials: how many it took, reused ones included.
     """
 
-    records: list[tuple[str, Record]]
+    study: Study
     folder: Path
     trials: int
 
 
 def run_study(
-    study: Study,
+    plan: StudyPlan,
     session: Session,
     command: str,
     config: Mapping[str, Any],
@@ -45,40 +45,40 @@ def run_study(
     """Run every cell, reusing what is recorded; file each verdict, and write the report of the whole.
 
     Args:
-        study: what to run.
+        plan: what to run.
         session: where trials are looked up, trained and recorded.
         command: what runs it again.
-        config: that the study was read from, and `composed` what it names: kept beside the report.
+        config: that the plan was read from, and `composed` what it names: kept beside the report.
         composed: see `config`.
         progress: opens the progress of each phase.
         on_verdict: called with each cell's label and record as soon as it is judged.
     """
     parent: str | None = None
-    records: list[tuple[str, Record]] = []
+    cells: list[StudyCell] = []
     trials = 0
-    if len(study.cells) > 1:
-        session.signature(first_trial(next(iter(study.cells.values()))))  # a mistake in the data is found here
-        facts = {"kind": "comparison", "name": study.name, "parent": None, "params": {"cells": len(study.cells)}}
-        (parent,) = session.open_groups([{**facts, "tags": {"comparison": study.name}}])
-    for number, (label, protocol) in enumerate(study.cells.items(), start=1):
-        result = run_comparison(protocol, session, progress, parent=parent, cell=label)
+    if len(plan.cells) > 1:
+        session.signature(first_trial(plan.settings[0].protocol))  # a mistake in the data is found here
+        facts = {"kind": "comparison", "name": plan.name, "parent": None, "params": {"cells": len(plan.cells)}}
+        (parent,) = session.open_groups([{**facts, "tags": {"comparison": plan.name}}])
+    for number, (label, setting) in enumerate(plan.cells.items(), start=1):
+        result = run_comparison(setting.protocol, session, progress, parent=parent, cell=label)
         trials += sum(result.tuning_trials.values()) + sum(map(len, result.finals.values()))
-        record = Record.from_json(make_record(result, session, command))
-        records.append((label, record))
+        record = make_record(result, session, command, setting.axes)
+        cells.append(StudyCell(label, record))
         on_verdict(label, record)
         group = parent or result.group
-        folder = Path("comparisons") / f"{study.name}-{group}"
+        folder = Path("comparisons") / f"{plan.name}-{group}"
         if parent is None:
             write(record, session.root / folder)
             _keep(session, folder, config, composed, group)
         own = None if parent else str(folder)
         file_comparison(session.journal, record, result.group, result.loss_groups, own, number)
+    study = Study(plan.name, plan.question, command, cells, make_overview(cells))
     if parent is not None:
-        overview = make_overview([(label, record.to_json()) for label, record in records])
-        write_study(study.name, study.question, command, records, session.root / folder, overview)
+        write(study, session.root / folder)
         _keep(session, folder, config, composed, parent)
-        file_study(session.journal, study.question, records, parent, str(folder))
-    return Executed(records, session.root / folder, trials)
+        file_study(session.journal, study, parent, str(folder))
+    return Executed(study, session.root / folder, trials)
 
 
 def _keep(session: Session, folder: Path, config: Mapping[str, Any], composed: Composed, group: str) -> None:

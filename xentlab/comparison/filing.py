@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from xentlab.journal import GroupEndEvent, Journal
-from xentlab.report import Record, headlines, sentences
+from xentlab.report import Record, Study, headlines, sentences
 from xentlab.report.conclusions import in_one_line
 from xentlab.report.runs import loss_run, places, shown_tag
 
@@ -32,10 +32,11 @@ def file_comparison(
     journal.append(*ends, _verdict(group, [("", record)], sentences(record), folder))
 
 
-def file_study(journal: Journal, question: str, records: Sequence[tuple[str, Record]], group: str, folder: str) -> None:
+def file_study(journal: Journal, study: Study, group: str, folder: str) -> None:
     """End the group of a study of several cells, with the verdicts of all."""
+    records = [(cell.label, cell.record) for cell in study.cells]
     lines = [f"{label}: {sentence}" for label, record in records for sentence in sentences(record)]
-    journal.append(_verdict(group, records, [*headlines(records), question, *lines], folder))
+    journal.append(_verdict(group, records, [*headlines(study), study.question, *lines], folder))
 
 
 def _verdict(

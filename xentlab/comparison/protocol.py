@@ -5,15 +5,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from xentlab.comparison.overlay import leaves, set_key
-from xentlab.comparison.search import Kind, Point, Rung, Space, count_points, plan_rungs
+from xentlab.comparison.search import Point, Rung, SearchKind, Space, count_points, plan_rungs
 from xentlab.errors import UserError, unknown
+from xentlab.report.setup import Mode
 from xentlab.schema import Range, check_knobs
 from xentlab.train import Trial, prepare
 
-Mode = Literal["tuned", "shared", "matched"]
 LossNode = Callable[[str], dict[str, Any]]
 """Composes `configs/loss/NAME.yaml`."""
 
@@ -50,7 +50,7 @@ class Settings:
     losses: Any
     baseline: str
     tune: dict[str, Any]
-    search: Kind = "grid"
+    search: SearchKind = "grid"
     trials: Annotated[int, Range(1, None)] | None = None
     extensions: Annotated[int, Range(0, None)] = 2
     eta: Annotated[int, Range(2, None)] = 3
@@ -80,7 +80,7 @@ class Protocol:
     losses: dict[str, dict[str, Any]]
     baseline: str
     spaces: dict[str, Space]
-    search: Kind
+    search: SearchKind
     trials: int | None
     extensions: int
     rungs: tuple[Rung, ...]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import hashlib
 import json
@@ -15,11 +14,12 @@ from xentlab import analysis
 from xentlab.comparison.cross import cross_matrix
 from xentlab.comparison.evidence import examples, reliability
 from xentlab.comparison.overlay import leaves
-from xentlab.comparison.protocol import Protocol
 from xentlab.comparison.runner import Result
-from xentlab.comparison.search import Score, Space, describe_rungs, rank
+from xentlab.comparison.search import ON_GRIDS, Score, rank
 from xentlab.journal import TrialRecord
 from xentlab.metrics import Metric
+from xentlab.report.record import Cost, JudgedMetric, Loss, MeanCurve, Record, Target, TuningPoint
+from xentlab.report.setup import Axes, Environment, Setup
 from xentlab.run.session import Session
 from xentlab.tasks import find
 
@@ -27,67 +27,74 @@ from xentlab.tasks import find
 _CURVES = ("nll",)
 
 
-def make_record(result: Result, session: Session, command: str) -> dict[str, Any]:
-    """The record of a comparison as plain JSON (see `xentlab.report.Record`)."""
-    protocol = result.protocol
+def make_record(result: Result, session: Session, command: str, axes: Axes | None = None) -> Record:
+    """The record of a comparison.
+
+    Args:
+        result: what it brought.
+        session: in which it ran.
+        command: that runs it again.
+        axes: its value on each axis of its study.
+    """
+    protocol, trainer = result.protocol, result.protocol.base["trainer"]
     first = next(iter(result.finals.values()))[0]
     task = find(first.tags["task"])
     monitor = task.metric(result.monitor)
     known = {name for records in result.finals.values() for r in records for name in r.outcome.test}
     ordered = [monitor, *(m for m in task.metrics if m != monitor), *(m for m in task.truth_metrics if m.name in known)]
     curves = [monitor, *(m for m in task.metrics if m.name in _CURVES and m != monitor)]
-    trainer = protocol.base["trainer"]
-    record: dict[str, Any] = {
-        "name": protocol.name,
-        "question": protocol.question,
-        "command": command,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "baseline": protocol.baseline,
-        "losses": [_loss(result, label) for label in protocol.losses],
-        "metrics": _metrics(result, ordered),
-        "protocol": _protocol(result, first, monitor),
-        "environment": _environment(session.environment),
-        "signature": _signature(result),
-        "fingerprint": first.tags["fingerprint"],
-        "curves": {f"val/{m.name}": _curves(result, f"val/{m.name}") for m in curves},
-        "curve_labels": {f"val/{m.name}": f"validation {m.short}" for m in curves},
-        "percent_curves": [f"val/{m.name}" for m in curves if m.is_share],
-        "selection": f"validation {monitor.short}",
-        "selection_percent": monitor.is_share,
-        "cost": [_cost(label, records) for label, records in result.finals.items()],
-        "reliability": reliability(result),
-        "cross": cross_matrix(result, session),
-        "examples": examples(result, session.root),
-    }
-    if trainer["target"] is not None:
-        record["time_to_target"] = [_target(result, monitor, trainer["target"], trainer["epochs"])]
-    return record
+    target = trainer["target"]
+    return Record(
+        name=protocol.name,
+        question=protocol.question,
+        command=command,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        baseline=protocol.baseline,
+        losses=[_loss(result, label) for label in protocol.losses],
+        metrics=_metrics(result, ordered),
+        setup=_setup(result, first, axes or {}),
+        environment=environment_of(session.environment),
+        signature=_signature(result),
+        fingerprint=first.tags["fingerprint"],
+        curves={f"val/{m.name}": _curves(result, f"val/{m.name}") for m in curves},
+        curve_labels={f"val/{m.name}": f"validation {m.short}" for m in curves},
+        percent_curves=[f"val/{m.name}" for m in curves if m.is_share],
+        selection=f"validation {monitor.short}",
+        selection_percent=monitor.is_share,
+        time_to_target=[] if target is None else [_target(result, monitor, target, trainer["epochs"])],
+        cost=[_cost(label, records) for label, records in result.finals.items()],
+        reliability=reliability(result),
+        cross=cross_matrix(result, session),
+        examples=examples(result, session.root),
+    )
 
 
-def _loss(result: Result, label: str) -> dict[str, Any]:
-    tuning, node = result.tunings[label], result.protocol.losses[label]
-    knobs = {key: value for key, value in leaves(node) if "_" not in key[:1] and "._" not in key}
-    chosen = {key.rpartition(".")[2]: value for key, value in tuning.chosen}
-    notes = [tuning.note] if tuning.note else []
-    if tuning.on_edge:
-        notes.append(f"the chosen {', '.join(tuning.on_edge)} is the outermost that was tried: INCONCLUSIVE tuning")
-    if tuning.extended:
-        notes.append(f"grid extended by {tuning.extended}")
-    for key, values in tuning.flat.items():
-        near = ", ".join(f"{v:g}" for v in values)
-        notes.append(f"the tuning seeds cannot tell {key.rpartition('.')[2]} {near} from the chosen value")
-    return {
-        "name": label,
-        "label": label,
-        "knobs": knobs | chosen,
-        "on_edge": bool(tuning.on_edge),
-        "stuck": sum(r.outcome.stuck for r in result.finals[label]),
-        "note": "; ".join(notes),
-        "tuning": _sensitivity(result, label),
-    }
+def _loss(result: Result, label: str) -> Loss:
+    protocol, tuning, finals = result.protocol, result.tunings[label], result.finals[label]
+    knobs = {key: value for key, value in leaves(protocol.losses[label]) if "_" not in key[:1] and "._" not in key}
+    return Loss(
+        name=label,
+        label=label,
+        knobs=knobs | {_last(key): value for key, value in tuning.chosen},
+        on_edge=bool(tuning.on_edge),
+        edges=list(tuning.on_edge),
+        stuck=sum(r.outcome.stuck for r in finals),
+        diverged=sum(r.outcome.diverged for r in finals),
+        extended=tuning.extended,
+        near={_last(key): list(values) for key, values in tuning.flat.items()},
+        note=tuning.note,
+        space={key: list(values) for key, values in protocol.spaces[label].items()},
+        tuning_trials=result.tuning_trials[label],
+        tuning_epochs=result.tuning_epochs[label],
+        tuning=_sensitivity(result, label),
+    )
 
 
-def _sensitivity(result: Result, label: str) -> list[dict[str, Any]]:
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _sensitivity(result: Result, label: str) -> list[TuningPoint]:
     """The best score at each learning rate that was tried, with its epochs where those are fewer than all."""
     tuning = result.tunings[label]
     by_rate: dict[float, Score] = {}
@@ -99,12 +106,12 @@ def _sensitivity(result: Result, label: str) -> list[dict[str, Any]]:
             by_rate[rate] = score
     chosen = dict(tuning.chosen).get("optimizer.lr")
     return [
-        {"lr": rate, "value": score.value, "n": score.n, "chosen": rate == chosen, "epochs": score.epochs}
+        TuningPoint(rate, score.value, score.n, chosen=rate == chosen, epochs=score.epochs)
         for rate, score in sorted(by_rate.items())
     ]
 
 
-def _metrics(result: Result, metrics: Sequence[Metric]) -> list[dict[str, Any]]:
+def _metrics(result: Result, metrics: Sequence[Metric]) -> list[JudgedMetric]:
     """Every metric with its rows: the first is the primary one, all others are one family of their own."""
     protocol, primary = result.protocol, metrics[0]
     questions = {
@@ -115,15 +122,15 @@ def _metrics(result: Result, metrics: Sequence[Metric]) -> list[dict[str, Any]]:
     for family in (metrics[:1], metrics[1:]):
         judged |= analysis.judge_family({m.name: questions[m.name] for m in family}, baseline=protocol.baseline)
     return [
-        {
-            "key": f"test/{m.name}",
-            "label": f"test {m.short}",
-            "direction": m.direction,
-            "primary": m == primary,
-            "percent": m.is_share,
-            "margin": questions[m.name].margin,
-            "rows": [row.to_json() for row in judged[m.name]],
-        }
+        JudgedMetric(
+            key=f"test/{m.name}",
+            label=f"test {m.short}",
+            direction=m.direction,
+            rows=judged[m.name],
+            primary=m == primary,
+            percent=m.is_share,
+            margin=questions[m.name].margin,
+        )
         for m in metrics
     ]
 
@@ -137,17 +144,14 @@ def _values(result: Result, name: str) -> dict[str, dict[int, float | None]]:
     }
 
 
-def _curves(result: Result, key: str) -> dict[str, Any]:
+def _curves(result: Result, key: str) -> dict[str, MeanCurve]:
     drawn = {}
     for label, records in result.finals.items():
         length = max(len(r.curves[key]) for r in records)
         rows = [[v for _, _, v in r.curves[key]] + [None] * (length - len(r.curves[key])) for r in records]
         band = analysis.band(rows)
-        drawn[label] = {
-            "epochs": list(range(1, length + 1)),
-            "count": band.count.tolist(),
-            **{part: [_finite(v) for v in getattr(band, part)] for part in ("mean", "low", "high")},
-        }
+        mean, low, high = ([_finite(v) for v in part] for part in (band.mean, band.low, band.high))
+        drawn[label] = MeanCurve([float(e) for e in range(1, length + 1)], mean, low, high, band.count.tolist())
     return drawn
 
 
@@ -155,95 +159,62 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _target(result: Result, monitor: Metric, target: float, horizon: int) -> dict[str, Any]:
+def _target(result: Result, monitor: Metric, target: float, horizon: int) -> Target:
+    seeds = result.protocol.final_seeds
     table = {
-        label: {seed: r.outcome.epochs_to_target for seed, r in zip(result.protocol.final_seeds, records, strict=True)}
+        label: {seed: r.outcome.epochs_to_target for seed, r in zip(seeds, records, strict=True)}
         for label, records in result.finals.items()
     }
-    rows = analysis.time_to_target(table, horizon)
-    return {
-        "metric": f"val/{monitor.name}",
-        "label": f"validation {monitor.short}",
-        "target": target,
-        "horizon": horizon,
-        "percent": monitor.is_share,
-        "rows": [
-            {k: _finite(v) if isinstance(v, float) else v for k, v in dataclasses.asdict(row).items()} for row in rows
-        ],
-    }
+    return Target(
+        metric=f"val/{monitor.name}",
+        label=f"validation {monitor.short}",
+        target=float(target),
+        horizon=float(horizon),
+        percent=monitor.is_share,
+        rows=analysis.time_to_target(table, horizon),
+    )
 
 
-def _cost(label: str, records: Sequence[TrialRecord]) -> dict[str, Any]:
+def _cost(label: str, records: Sequence[TrialRecord]) -> Cost:
     steps = [v for r in records for _, _, v in r.curves["speed/ms_per_step"] if v is not None]
-    return {
-        "loss": label,
-        "ms_per_step": statistics.median(steps) if steps else None,
-        "seconds": statistics.median(r.outcome.seconds for r in records),
-    }
+    return Cost(
+        loss=label,
+        ms_per_step=statistics.median(steps) if steps else None,
+        seconds=statistics.median(r.outcome.seconds for r in records),
+    )
 
 
-def _protocol(result: Result, first: TrialRecord, monitor: Metric) -> dict[str, str]:
+def _setup(result: Result, first: TrialRecord, axes: Axes) -> Setup:
     protocol, trainer = result.protocol, result.protocol.base["trainer"]
-    trials = ", ".join(f"{label} {count}" for label, count in result.tuning_trials.items())
-    epochs = ", ".join(f"{label} {count}" for label, count in result.tuning_epochs.items())
-    stuck = {label: sum(r.outcome.stuck for r in records) for label, records in result.finals.items()}
-    diverged = {label: sum(r.outcome.diverged for r in records) for label, records in result.finals.items()}
-    return {
-        "dataset": first.tags["dataset"],
-        "model": first.tags["model"],
-        "optimizer": first.tags["optimizer"],
-        "epochs": str(trainer["epochs"]),
-        "batch size": str(trainer["batch_size"] or "by task"),
-        "fairness": _FAIRNESS[protocol.mode],
-        "search": _search(protocol),
-        "tuning": _spaces(protocol),
-        "tuning trials": trials,
-        "tuning trial-epochs": epochs,
-        "selected by": f"validation {monitor.short}, final epoch; the test set is read by final trials only",
-        "tuning seeds": ", ".join(map(str, protocol.tuning_seeds)),
-        "final seeds": ", ".join(map(str, protocol.final_seeds)),
-        "stuck": ", ".join(f"{label} {count}" for label, count in stuck.items()),
-        "diverged": ", ".join(f"{label} {count}" for label, count in diverged.items()),
-        "equivalence margin": "none" if protocol.margin is None else f"{protocol.margin:g} on test {monitor.short}",
-    }
+    return Setup(
+        dataset=first.tags["dataset"],
+        model=first.tags["model"],
+        optimizer=first.tags["optimizer"],
+        epochs=trainer["epochs"],
+        batch_size=trainer["batch_size"],
+        mode=protocol.mode,
+        axes=dict(axes),
+        search=protocol.search,
+        points=protocol.trials if protocol.search not in ON_GRIDS else None,
+        rungs=list(protocol.rungs) if protocol.search == "halving" else [],
+        tuning_seeds=list(protocol.tuning_seeds),
+        final_seeds=list(protocol.final_seeds),
+    )
 
 
-_FAIRNESS = {
-    "tuned": "tuned: every loss at its own best point",
-    "shared": "shared: one point for all losses",
-    "matched": "matched: learning rates scaled so that first updates have equal norms",
-}
-
-
-def _search(protocol: Protocol) -> str:
-    if protocol.search == "halving":
-        rungs = describe_rungs(protocol.rungs)
-        return f"halving, the same for every loss: {rungs}; a point that starts slowly may leave before it would lead"
-    return protocol.search + (f", {protocol.trials} points" if protocol.search != "grid" else "")
-
-
-def _spaces(protocol: Protocol) -> str:
-    """What was searched: once where all losses share it, else for each."""
-
-    def words(space: Space) -> str:
-        return "; ".join(f"{k} in {', '.join(f'{v:g}' for v in values)}" for k, values in space.items())
-
-    described = {label: words(space) for label, space in protocol.spaces.items()}
-    if len(set(described.values())) == 1:
-        return next(iter(described.values()))
-    return " | ".join(f"{label}: {text}" for label, text in described.items())
-
-
-def _environment(environment: Mapping[str, Any]) -> dict[str, str]:
-    git = environment["git"]
-    return {
-        "python": str(environment["python"]),
-        **{name: str(version) for name, version in environment["packages"].items() if version},
-        "platform": str(environment["platform"]),
-        "processor": f"{environment['processor']}, {environment['cores']} cores",
-        "devices": ", ".join(environment["devices"]),
-        **({"commit": git["commit"] + (" with changes" if git["diff"] else "")} if git else {}),
-    }
+def environment_of(facts: Mapping[str, Any]) -> Environment:
+    """What a record keeps of `xentlab.environment.describe`."""
+    git = facts["git"] or {}
+    return Environment(
+        python=facts["python"],
+        packages={name: version for name, version in facts["packages"].items() if version},
+        platform=facts["platform"],
+        processor=facts["processor"],
+        cores=facts["cores"],
+        devices=list(facts["devices"]),
+        commit=git.get("commit") or "",
+        changed=bool(git.get("diff")),
+    )
 
 
 def _signature(result: Result) -> str:

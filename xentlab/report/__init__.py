@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xentlab.report import outline, tables
 from xentlab.report.blocks import Document
@@ -22,9 +21,8 @@ from xentlab.report.render import latex as to_latex
 from xentlab.report.render import markdown as to_markdown
 from xentlab.report.render import page as to_page
 from xentlab.report.render import terminal
-from xentlab.report.study import Overview, Study, StudyCell
+from xentlab.report.study import Study, StudyCell
 from xentlab.report.trial_pictures import masks, save_curves, training_curves
-from xentlab.typed import load
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Record",
     "Study",
+    "StudyCell",
     "headlines",
     "html",
     "latex",
@@ -42,43 +41,25 @@ __all__ = [
     "sentences",
     "training_curves",
     "write",
-    "write_study",
 ]
 
 
-def write(record: Record, folder: Path | str) -> dict[str, Path]:
+def write(found: Record | Study, folder: Path | str) -> dict[str, Path]:
     """The report in every format, in `folder`, which is made where it is missing.
 
     Returns:
-        Format -> path: `html` report.html, `markdown` report.md, `latex` report.tex, `json` verdicts.json (the record).
+        Format -> path: `html` report.html, `markdown` report.md, `latex` report.tex, `json` verdicts.json (what
+        `from_json` reads).
     """
-    return _write(dataclasses.replace(record, sentences=sentences(record)), Path(folder))
+    if isinstance(found, Study):
+        cells = [StudyCell(cell.label, _said(cell.record)) for cell in found.cells]
+        return _write(dataclasses.replace(found, cells=cells), Path(folder))
+    return _write(_said(found), Path(folder))
 
 
-def write_study(
-    name: str,
-    question: str,
-    command: str,
-    cells: Sequence[tuple[str, Record]],
-    folder: Path | str,
-    overview: Mapping[str, Any] | None = None,
-) -> dict[str, Path]:
-    """The report of several comparisons in every format, in `folder`, which is made where it is missing.
-
-    Args:
-        name: of the study.
-        question: what it asks, one sentence.
-        command: what runs it again.
-        cells: label and record of each comparison; labels differ.
-        folder: where the files go.
-        overview: ranks and profiles over the cells, as `xentlab.comparison.make_overview` gives them.
-
-    Returns:
-        Format -> path, by the same names as `write`; the JSON is what `Study.from_json` reads.
-    """
-    said = [StudyCell(label, dataclasses.replace(record, sentences=sentences(record))) for label, record in cells]
-    seen: Overview = load(Overview, overview or {}, "overview")
-    return _write(Study(name, question, command, said, seen), Path(folder))
+def _said(record: Record) -> Record:
+    """The record with its sentences, so that they stay as they were said."""
+    return dataclasses.replace(record, sentences=sentences(record))
 
 
 def html(found: Record | Study) -> str:
@@ -127,11 +108,6 @@ def print_verdict(found: Record | Study, console: Console) -> None:
         terminal.print_lines(sentences(found), console)
 
 
-def headlines(records: Sequence[tuple[str, Record]]) -> list[str]:
-    """For every loss that is compared with a baseline its verdicts over all cells, one sentence each.
-
-    Args:
-        records: (label, record) of each cell of a study; a record alone has the sentences of `sentences`.
-    """
-    study = Study("", "", "", [StudyCell(label, record) for label, record in records])
+def headlines(study: Study) -> list[str]:
+    """For every loss that is compared with a baseline its verdicts over all cells, one sentence each."""
     return [sentence for sentence, _ in study_sentences(study).values()]

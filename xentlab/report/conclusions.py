@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from xentlab.analysis import Judgement
 from xentlab.report.numbers import p_clause, row_of, scale_of, short
-from xentlab.report.record import Metric, Record, Row
+from xentlab.report.record import JudgedMetric, Record
+from xentlab.report.setup import axis_name, axis_word
 from xentlab.report.study import Study, StudyCell
 
 _VERDICTS = ("better", "worse", "equivalent", "inconclusive")
@@ -33,7 +35,7 @@ def _sentence(record: Record, loss: str) -> str:
     return "; ".join(clauses) + "."
 
 
-def _headline(metric: Metric, row: Row, label: str, base: str) -> str:
+def _headline(metric: JudgedMetric, row: Judgement, label: str, base: str) -> str:
     unit = scale_of(metric)
     failures = f", {row.failed} failed" if row.failed else ""
     seeds = f"n = {row.pairs}{failures}"
@@ -99,15 +101,19 @@ def _named(some: Sequence[StudyCell], cells: Sequence[StudyCell]) -> str:
     """Which of the cells."""
     if 1 < len(some) == len(cells):
         return f"in all {len(cells)} cells"
-    return f"for {labels_joined([cell.label for cell in some])}"
+    return f"for {_joined_labels(some)}"
 
 
-def labels_joined(labels: Sequence[str]) -> str:
-    """`label noise 0.2 and 0.4`: what the labels begin with is said once where they differ in the last word only."""
-    heads = {label.rpartition(" ")[0] for label in labels}
-    if len(heads) > 1 or not (head := heads.pop()) or head.endswith("·"):
+def _joined_labels(cells: Sequence[StudyCell]) -> str:
+    """`label noise 0.2 and 0.4`: what labels begin with is said once where the cells differ on the last axis only."""
+    points = [list(cell.record.setup.axes.items()) for cell in cells]
+    labels = [cell.label for cell in cells]
+    derived = [" · ".join(axis_word(*axis) for axis in point) for point in points]
+    *head, (key, _) = points[0] or [("", None)]
+    if len(cells) < 2 or "." not in key or derived != labels or any(point[:-1] != head for point in points):
         return joined(labels)
-    return f"{head} {joined([label.rpartition(' ')[2] for label in labels])}"
+    last = f"{axis_name(key)} {joined([str(point[-1][1]) for point in points])}"
+    return " · ".join([*(axis_word(*axis) for axis in head), last])
 
 
 def _sizes(cells: Sequence[StudyCell], loss: str) -> str:

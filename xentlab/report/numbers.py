@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from xentlab.report.record import Metric, Row, Target, TargetRow
+from xentlab.analysis import Judgement, TimeToTarget
+from xentlab.report.record import JudgedMetric, Target
 
 MISSING = "–"
 SYMBOLS = {"better": "▲", "worse": "▼", "equivalent": "≈", "inconclusive": "?", "baseline": "·"}
@@ -79,18 +80,18 @@ def scale(percent: bool, widths: Iterable[float | None]) -> Scale:
     return Scale(factor, " %" if percent else "", " points" if percent else "", digits)
 
 
-def scale_of(metric: Metric) -> Scale:
+def scale_of(metric: JudgedMetric) -> Scale:
     """The scale that suits the metric's intervals."""
     ends = [(r.low, r.high) for r in metric.rows] + [(r.diff_low, r.diff_high) for r in metric.rows]
     return scale(metric.percent, [(high - low) / 2 for low, high in ends if low is not None and high is not None])
 
 
-def row_of(metric: Metric, loss: str) -> Row:
+def row_of(metric: JudgedMetric, loss: str) -> Judgement:
     """The metric's row of one loss."""
     return next(row for row in metric.rows if row.loss == loss)
 
 
-def median_epoch(row: TargetRow, target: Target) -> str:
+def median_epoch(row: TimeToTarget, target: Target) -> str:
     """The median time, or `> horizon` where fewer than half of the trials arrived."""
     return f"> {short(target.horizon)}" if row.median is None else short(row.median)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-from xentlab.report import charts, conclusions, diagnostics, study_charts, study_tables, tables
+from xentlab.report import charts, conclusions, diagnostics, facts, study_charts, study_tables, tables
 from xentlab.report.blocks import (
     Block,
     Command,
@@ -21,7 +21,7 @@ from xentlab.report.blocks import (
     fold,
 )
 from xentlab.report.numbers import row_of
-from xentlab.report.record import Metric, Record
+from xentlab.report.record import JudgedMetric, Record
 from xentlab.report.study import Study
 
 # With more cells than these, each cell's own report opens on a click.
@@ -59,9 +59,9 @@ def _blocks(record: Record) -> Iterable[Block]:
         yield Part("Cost", [tables.cost(record)])
     yield Part("Chosen hyper-parameters", [tables.chosen(record)])
     yield Part("Every seed", [fold(tables.seeds(record, metric)) for metric in record.metrics])
-    for title, facts in (("Protocol", record.protocol), ("Environment", record.environment)):
-        if facts:
-            yield Part(title, [tables.facts(title, facts)])
+    for title, told in (("Protocol", facts.protocol(record)), ("Environment", facts.environment(record.environment))):
+        if told:
+            yield Part(title, [tables.facts(title, told)])
     yield Part("Run it again", [Command(record.command), tables.identity(record)])
 
 
@@ -72,7 +72,7 @@ def _sentences(record: Record) -> list[tuple[str, str]]:
     return [(line, verdicts[k] if len(lines) == len(verdicts) else "") for k, line in enumerate(lines)]
 
 
-def _pairing(record: Record, metric: Metric) -> Pictures:
+def _pairing(record: Record, metric: JudgedMetric) -> Pictures:
     margin = " The shaded zone is the margin within which a difference does not matter." if metric.margin else ""
     difference = f"Paired difference of {metric.label}, 95 % interval.{margin}"
     seeds = f"{metric.label}: every seed, joined across the losses; bar: mean and 95 % interval."

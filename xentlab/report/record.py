@@ -1,27 +1,29 @@
-"""The record of a comparison: everything that its report shows, as plain JSON, and nothing that must be computed.
+"""The record of a comparison: everything that its report shows, as typed values, and nothing that must be computed.
 
-`Record.from_json` is the border: it accepts what `to_json` wrote (or anyone else), checks every field by its
-annotation, and says in one sentence which one is wrong. Numbers that do not exist are null; nan and inf are refused.
+`Record.from_json` is the border: it accepts what `to_json` wrote (or anyone else, or an earlier version), checks every
+field by its annotation, and says in one sentence which one is wrong. Numbers that do not exist are None.
 
 To add a field: one line here with its meaning, its place in `tables`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from xentlab.analysis import Judgement, TimeToTarget
 from xentlab.errors import UserError, unknown
 from xentlab.report.evidence import Cross, Examples, Reliability, check_examples
-from xentlab.typed import load
+from xentlab.report.setup import Environment, Setup
+from xentlab.report.upgrade import is_old, record_from_1
+from xentlab.typed import dump, load
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
-class Trial:
+class TuningPoint:
     """One point of a loss's tuning: the mean of the selection metric over `n` finished tuning trials at `lr`.
 
     `epochs`: what they were trained for, where that is fewer than all; such values are not comparable with the others.
@@ -38,52 +40,40 @@ class Trial:
 class Loss:
     """One loss, what tuning chose for it and from what.
 
-    `on_edge`: the choice lies on the edge of its search space. `stuck`: how many of its final trials never became
-    clearly better than a constant answer.
+    Attributes:
+        name: by which the record names it.
+        label: by which it is shown.
+        knobs: what it was trained with, tuned values among them.
+        on_edge: whether the choice lies on the edge of its search space.
+        edges: the knobs that lie there.
+        stuck: how many of its final trials never became clearly better than a constant answer.
+        diverged: how many of them diverged.
+        extended: by how many points its grid grew because a winner sat on an edge.
+        near: tuned knob -> neighbouring values that the tuning seeds cannot tell from the chosen one.
+        note: how the point was chosen, where it is not simply the best.
+        space: dotted key -> the values, or the two bounds, that were searched.
+        tuning_trials, tuning_epochs: what its tuning was given.
+        tuning: the best score at each learning rate.
     """
 
     name: str
     label: str
     knobs: dict[str, float | int | str | bool | None] = field(default_factory=dict)
     on_edge: bool = False
+    edges: list[str] = field(default_factory=list)
     stuck: int = 0
+    diverged: int = 0
+    extended: int = 0
+    near: dict[str, list[float]] = field(default_factory=dict)
     note: str = ""
-    tuning: list[Trial] = field(default_factory=list)
+    space: dict[str, list[float]] = field(default_factory=dict)
+    tuning_trials: int = 0
+    tuning_epochs: int = 0
+    tuning: list[TuningPoint] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Row:
-    """One loss on one metric: the fields of `xentlab.analysis.Judgement`, by the same names."""
-
-    loss: str
-    values: dict[str, float | None]
-    mean: float | None
-    low: float | None
-    high: float | None
-    n: int
-    failed: int
-    verdict: Literal["better", "worse", "equivalent", "inconclusive", "baseline"]
-    sd: float | None = None
-    pairs: int = 0
-    difference: float | None = None
-    diff_low: float | None = None
-    diff_high: float | None = None
-    p: float | None = None
-    p_failed: float | None = None
-    p_holm: float | None = None
-    p_equivalence: float | None = None
-    effect: float | None = None
-    improvement: float | None = None
-    seeds_needed: int | None = None
-    skew: float | None = None
-    family: int = 1
-    failure_score: float | None = None
-    best: bool = False
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Metric:
+class JudgedMetric:
     """One metric with a row for each loss.
 
     Attributes:
@@ -99,26 +89,10 @@ class Metric:
     key: str
     label: str
     direction: Literal["min", "max"]
-    rows: list[Row]
+    rows: list[Judgement]
     primary: bool = False
     percent: bool = False
     margin: float | None = None
-
-
-@dataclass(frozen=True)
-class TargetRow:
-    """When one loss reached the target: the fields of `xentlab.analysis.TimeToTarget`, by the same names."""
-
-    loss: str
-    n: int
-    reached: int
-    fraction: float | None
-    low: float | None = None
-    high: float | None = None
-    median: float | None = None
-    mean: float | None = None
-    mean_low: float | None = None
-    mean_high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +103,7 @@ class Target:
     label: str
     target: float
     horizon: float
-    rows: list[TargetRow]
+    rows: list[TimeToTarget]
     percent: bool = False
 
 
@@ -144,7 +118,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Curve:
+class MeanCurve:
     """Mean of one validation metric over the seeds with its 95 % band, at each of `epochs`."""
 
     epochs: list[float]
@@ -166,15 +140,15 @@ class Record:
         baseline: the loss that all others are compared with.
         losses: in the order in which they are shown.
         metrics: the primary one first by convention; each has a row for every loss.
-        protocol: label -> text: dataset, model, epochs, seeds, tuning, alpha, margin, ...
-        environment: label -> text: versions, hardware, commit, ...
+        setup: data, model, seeds, search and fairness mode.
+        environment: versions, hardware, code.
         signature: sha256 of what decides the comparison's result.
         fingerprint: sha256 of the data.
         curves: metric key -> loss -> curve.
         curve_labels: metric key -> its name in words, where it is not the key.
         percent_curves: the keys of curves that are fractions to be shown as percent.
-        selection: what tuning selected by, in words; the unit of `Trial.value`.
-        selection_percent: whether `Trial.value` is a fraction to be shown as percent.
+        selection: what tuning selected by, in words; the unit of `TuningPoint.value`.
+        selection_percent: whether `TuningPoint.value` is a fraction to be shown as percent.
         time_to_target: one entry for each target.
         cost: one row for each loss.
         reliability: at most one entry for each loss.
@@ -190,12 +164,12 @@ class Record:
     created: str
     baseline: str
     losses: list[Loss]
-    metrics: list[Metric]
-    protocol: dict[str, str] = field(default_factory=dict)
-    environment: dict[str, str] = field(default_factory=dict)
+    metrics: list[JudgedMetric]
+    setup: Setup = field(default_factory=Setup)
+    environment: Environment = field(default_factory=Environment)
     signature: str = ""
     fingerprint: str = ""
-    curves: dict[str, dict[str, Curve]] = field(default_factory=dict)
+    curves: dict[str, dict[str, MeanCurve]] = field(default_factory=dict)
     curve_labels: dict[str, str] = field(default_factory=dict)
     percent_curves: list[str] = field(default_factory=list)
     selection: str = ""
@@ -215,18 +189,20 @@ class Record:
         Raises:
             UserError: a field is missing, unknown or of the wrong type, or the parts do not belong together.
         """
+        if is_old(data):
+            data = record_from_1(data)
         if isinstance(data, Mapping) and (version := data.get("version", VERSION)) != VERSION:
-            raise UserError(f"record.version must be {VERSION}, the one this xentlab reads, got {version}.")
+            raise UserError(f"record.version must be 1 or {VERSION}, which this xentlab reads, got {version}.")
         record: Record = load(cls, data, "record")
-        _check(record)
+        check_record(record)
         return record
 
     def to_json(self) -> dict[str, Any]:
         """The record as plain JSON values."""
-        return dataclasses.asdict(self)
+        return dict(dump(self))
 
     @property
-    def primary(self) -> Metric:
+    def primary(self) -> JudgedMetric:
         """The metric that decides."""
         return next(m for m in self.metrics if m.primary)
 
@@ -236,7 +212,7 @@ class Record:
         return {loss.name: loss.label for loss in self.losses}
 
 
-def _check(record: Record) -> None:
+def check_record(record: Record) -> None:
     """Refuse a record whose parts name losses that it does not hold, or whose columns differ in length."""
     names = [loss.name for loss in record.losses]
     if len(set(names)) != len(names):

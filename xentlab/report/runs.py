@@ -11,9 +11,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from xentlab.analysis import Judgement
 from xentlab.report.conclusions import sentences
 from xentlab.report.numbers import p_value, row_of, scale_of
-from xentlab.report.record import Metric, Record, Row
+from xentlab.report.record import JudgedMetric, Record
 
 SHOWN = "xentlab.shown"
 """The tag of a comparison that says, as JSON, what its dashboards draw."""
@@ -85,14 +86,14 @@ def shown_tag(cells: Sequence[tuple[str, Record]]) -> dict[str, str]:
     return {SHOWN: json.dumps(facts, ensure_ascii=False)}
 
 
-def _value(metric: Metric, row: Row) -> str:
+def _value(metric: JudgedMetric, row: Judgement) -> str:
     unit = scale_of(metric)
     if row.mean is None:
         return "no trial finished"
     return f"{unit.value(row.mean)}{unit.unit} {unit.interval(row.low, row.high)}".rstrip()
 
 
-def _change(metric: Metric, row: Row) -> str:
+def _change(metric: JudgedMetric, row: Judgement) -> str:
     if row.verdict == "baseline" or row.difference is None:
         return "–"
     unit = scale_of(metric)

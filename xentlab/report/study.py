@@ -5,49 +5,32 @@ A cell is one comparison: one dataset, model and setting under one fairness mode
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from xentlab.analysis import Friedman, Profile
 from xentlab.errors import UserError, unknown
-from xentlab.report.record import Record
-from xentlab.typed import load
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """Mean ranks over `n` blocks by the primary metric, 1 the best: the fields of `xentlab.analysis.Friedman`.
-
-    `groups` are runs of losses that pairwise tests do not tell apart; below five blocks nothing is tested, and `p` is
-    null. `critical_difference` is that of records before this rule: Nemenyi's at 5 %.
-    """
-
-    ranks: dict[str, float]
-    n: int
-    p: float | None
-    groups: list[list[str]]
-    critical_difference: float | None = None
-
-
-@dataclass(frozen=True)
-class Profile:
-    """The finite ratios of one loss to the best of each of `n` problems, ascending."""
-
-    loss: str
-    n: int
-    ratios: list[float]
-
-    def at(self, factor: float) -> float:
-        """The share of problems within `factor` of the best."""
-        return sum(ratio <= factor for ratio in self.ratios) / self.n
+from xentlab.report.record import Record, check_record
+from xentlab.report.upgrade import study_from_1
+from xentlab.typed import dump, load
 
 
 @dataclass(frozen=True)
 class Overview:
-    """What several cells say together; both parts may be missing."""
+    """What several cells say together; every part may be missing.
 
-    ranks: Ranks | None = None
+    Attributes:
+        ranks: of the losses over blocks of cells by the primary metric.
+        groups: runs of losses that pairwise tests do not tell apart; None where the blocks are too few to test.
+        critical_difference: of older records, which told losses apart by their mean ranks: Nemenyi's at 5 %.
+        profiles: how often each loss comes within a factor of the best.
+        notes: what must be said beside.
+    """
+
+    ranks: Friedman | None = None
+    groups: list[list[str]] | None = None
+    critical_difference: float | None = None
     profiles: list[Profile] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -77,21 +60,21 @@ class Study:
         Raises:
             UserError: a field is missing, unknown or of the wrong type, or the parts do not belong together.
         """
-        study: Study = load(cls, data, "study")
+        study: Study = load(cls, study_from_1(data), "study")
         if not study.cells or len({cell.label for cell in study.cells}) < len(study.cells):
             raise UserError("study.cells must be at least one, with different labels.")
         for cell in study.cells:
-            Record.from_json(cell.record.to_json())
-        ranks = study.overview.ranks
-        named = [*(ranks.ranks if ranks else ()), *(x for group in (ranks.groups if ranks else ()) for x in group)]
-        for loss in [*named, *(p.loss for p in study.overview.profiles)]:
+            check_record(cell.record)
+        seen = study.overview
+        named = [*(seen.ranks.ranks if seen.ranks else ()), *(loss for group in seen.groups or () for loss in group)]
+        for loss in [*named, *(profile.loss for profile in seen.profiles)]:
             if loss not in study.losses:
                 raise unknown("loss in the study", loss, study.losses)
         return study
 
     def to_json(self) -> dict[str, Any]:
         """The study as plain JSON values."""
-        return dataclasses.asdict(self)
+        return dict(dump(self))
 
     @property
     def losses(self) -> dict[str, str]:
@@ -105,3 +88,13 @@ class Study:
     def one_metric(self) -> bool:
         """Whether all cells decide on the same metric."""
         return len({cell.record.primary.key for cell in self.cells}) == 1
+
+    @property
+    def axis(self) -> tuple[str, list[float]] | None:
+        """The one axis in which the cells differ and their values there, where these are ascending numbers."""
+        axes = [cell.record.setup.axes for cell in self.cells]
+        keys = [key for key in axes[0] if len({repr(point.get(key)) for point in axes}) > 1]
+        modes = {cell.record.setup.mode for cell in self.cells}
+        values = [point.get(keys[0]) for point in axes] if len(keys) == 1 and len(modes) == 1 else []
+        numbers = [float(v) for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
+        return (keys[0], numbers) if len(numbers) == len(axes) and numbers == sorted(set(numbers)) else None

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from xentlab.analysis import Friedman
 from xentlab.report import draw, theme
 from xentlab.report.charts import clip
 from xentlab.report.numbers import row_of
-from xentlab.report.study import Ranks, Study
+from xentlab.report.setup import axis_name
+from xentlab.report.study import Study
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +22,8 @@ def across_cells(study: Study, prefix: str) -> str:
     """The mean of the primary metric with its 95 % interval under every loss: over the cells' number, or in rows."""
     metric = study.cells[0].record.primary
     factor, title = (100.0, f"{metric.label} (%)") if metric.percent else (1.0, metric.label)
-    ticks = _numbers(study)
+    axis = study.axis
+    ticks = axis[1] if axis is not None else None
     places = range(len(study.cells)) if ticks is None else ticks
     names = [clip(cell.label) for cell in study.cells]
     step = 0.8 / len(study.losses) if ticks is None else 0.02 * (max(places) - min(places))
@@ -52,7 +55,7 @@ def across_cells(study: Study, prefix: str) -> str:
             axes.set_xlabel(title)
         else:
             axes.set_xticks(places, [f"{place:g}" for place in places])
-            axes.set_xlabel(study.cells[0].label.rpartition(" ")[0])
+            axes.set_xlabel(axis_name(axis[0]) if axis is not None else "")
             axes.set_ylabel(title)
         _widen(axes, [factor * end for end in _ends(study)], upright=ticks is not None)
         return draw.svg(figure, prefix, f"mean {metric.label} under each loss in every cell")
@@ -80,25 +83,15 @@ def _widen(axes: Axes, ends: Sequence[float], *, upright: bool) -> None:
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
-def _numbers(study: Study) -> list[float] | None:
-    """The numbers at the ends of the cells' labels where these differ in nothing else; None otherwise."""
-    parts = [cell.label.rpartition(" ") for cell in study.cells]
-    try:
-        values = [float(last) for _, _, last in parts]
-    except ValueError:
-        return None
-    alone = len({head for head, _, _ in parts}) == 1 and parts[0][0] != "" and values == sorted(set(values))
-    return values if alone and len(values) > 1 else None
-
-
-def mean_ranks(study: Study, found: Ranks, prefix: str) -> str:
+def mean_ranks(study: Study, found: Friedman, prefix: str) -> str:
     """Losses at their mean ranks, the best above; bars join those that are not told apart."""
     from matplotlib.figure import Figure
 
     labels = study.losses
     places = list(labels)
     order = sorted(found.ranks, key=lambda loss: found.ranks[loss])
-    groups = len(found.groups)
+    together = study.overview.groups or []
+    groups = len(together)
     left, top, step = 0.35 + 0.085 * max(len(clip(labels[x])) for x in order), 0.85, 0.3
     height = top + step * len(order) + 0.2 * groups + 0.2
     with draw.settings():
@@ -114,7 +107,7 @@ def mean_ranks(study: Study, found: Ranks, prefix: str) -> str:
                 [rank], [place], marker=theme.marker(index), markersize=8, color=theme.series(index), zorder=3,
                 clip_on=False,
             )  # fmt: skip
-        for k, group in enumerate(found.groups):
+        for k, group in enumerate(together):
             ends = [found.ranks[group[0]], found.ranks[group[-1]]]
             level = len(order) - 0.3 + 0.66 * k
             axes.plot(ends, [level, level], color=theme.INK, linewidth=4, solid_capstyle="round", zorder=2)

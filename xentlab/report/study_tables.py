@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from xentlab.report.blocks import Cell, Table, cells
 from xentlab.report.numbers import MISSING, SYMBOLS, number, p_clause, row_of, scale_of
-from xentlab.report.record import Metric, Record
+from xentlab.report.record import JudgedMetric, Record
 from xentlab.report.study import Study
 
 # Factors of the best at which the profile's table reads the curves.
@@ -49,23 +49,23 @@ def _mean(record: Record, loss: str) -> Cell:
 
 def ranks(study: Study) -> Table:
     """Mean rank of every loss over the cells, the best first, and which are not told apart."""
-    found = study.overview.ranks
+    seen, found = study.overview, study.overview.ranks
     assert found is not None
     labels = study.losses
     order = sorted(found.ranks, key=lambda loss: found.ranks[loss])
     rows = []
     for loss in order:
-        near = {x for group in found.groups if loss in group for x in group} - {loss}
+        near = {x for group in seen.groups or () if loss in group for x in group} - {loss}
         same = ", ".join(labels[x] for x in order if x in near) or "none"
         rows.append(cells(labels[loss], number(found.ranks[loss], 2), same))
-    if found.p is None:
+    if seen.groups is None:
         note = f"{found.n} cells: too few to test ranks, which describe these cells and no others."
     else:
         note = f"Friedman's test over {found.n} cells: {p_clause(found.p)}. "
-        if found.critical_difference is None:
+        if seen.critical_difference is None:
             note += "Pairs by Wilcoxon's exact signed-rank test with Holm."
         else:
-            note += f"Nemenyi's critical difference at 5 %: {number(found.critical_difference, 2)}."
+            note += f"Nemenyi's critical difference at 5 %: {number(seen.critical_difference, 2)}."
     return Table("Mean ranks", ["loss", "mean rank", "not told apart from"], rows, note)
 
 
@@ -91,13 +91,13 @@ def secondary_keys(study: Study) -> list[str]:
     return [key for key in keys if key not in primary]
 
 
-def _metric(record: Record, key: str | None) -> Metric | None:
+def _metric(record: Record, key: str | None) -> JudgedMetric | None:
     if key is None:
         return record.primary
     return next((m for m in record.metrics if m.key == key), None)
 
 
-def _verdict(record: Record, metric: Metric | None, loss: str) -> Cell:
+def _verdict(record: Record, metric: JudgedMetric | None, loss: str) -> Cell:
     if metric is None or loss not in record.labels:
         return Cell(MISSING)
     unit, row = scale_of(metric), row_of(metric, loss)
@@ -108,7 +108,7 @@ def _verdict(record: Record, metric: Metric | None, loss: str) -> Cell:
     return Cell(f"{symbol} {unit.change(row.difference)}", span, verdict=row.verdict, best=row.best)
 
 
-def _legend(metrics: Sequence[Metric | None]) -> str:
+def _legend(metrics: Sequence[JudgedMetric | None]) -> str:
     points = any(m is not None and m.percent for m in metrics)
     return (
         f"Baseline (·): mean. Others: difference from it{' in points' if points else ''} with its 95 % interval; "

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from xentlab.analysis import Judgement
 from xentlab.report.blocks import Cell, Table, cells
+from xentlab.report.facts import tuning_note
 from xentlab.report.numbers import (
     MISSING,
     SYMBOLS,
@@ -22,7 +24,7 @@ from xentlab.report.numbers import (
     scale_of,
     short,
 )
-from xentlab.report.record import Loss, Metric, Record, Row, Target
+from xentlab.report.record import JudgedMetric, Loss, Record, Target
 
 
 def overview(record: Record) -> Table:
@@ -41,7 +43,7 @@ def overview(record: Record) -> Table:
     return Table("All metrics", header, rows, note)
 
 
-def verdicts(record: Record, metric: Metric) -> Table:
+def verdicts(record: Record, metric: JudgedMetric) -> Table:
     """One metric in full: mean, difference, test and verdict of every loss."""
     unit = scale_of(metric)
     header = ["loss", "verdict", f"mean{unit.unit} {_arrow(metric)}", "95 % CI", f"difference{unit.points}", "95 % CI"]
@@ -69,12 +71,12 @@ def verdicts(record: Record, metric: Metric) -> Table:
     return Table(_title(metric), header, rows, _rule(record, metric), _notes(record, metric))
 
 
-def _notes(record: Record, metric: Metric) -> list[str]:
+def _notes(record: Record, metric: JudgedMetric) -> list[str]:
     rows = [(loss.label, row_of(metric, loss.name).note) for loss in record.losses]
     return [f"{label}: {note}." for label, note in rows if note]
 
 
-def _rule(record: Record, metric: Metric) -> str:
+def _rule(record: Record, metric: JudgedMetric) -> str:
     """How to read one metric's table."""
     unit = scale_of(metric)
     words = f"Differences are loss − {record.labels[record.baseline]} over the seeds"
@@ -87,9 +89,9 @@ def _rule(record: Record, metric: Metric) -> str:
     )
 
 
-def seeds(record: Record, metric: Metric) -> Table:
+def seeds(record: Record, metric: JudgedMetric) -> Table:
     """Every seed's number under every loss."""
-    names = sorted({s for row in metric.rows for s in row.values}, key=lambda s: (len(s), s))
+    names = sorted({s for row in metric.rows for s in row.values})
     finer = _finer(scale_of(metric))
     shown = {loss.name: row_of(metric, loss.name) for loss in record.losses}
     rows = [cells(f"seed {s}", *(_of_seed(shown[x.name], s, finer) for x in record.losses)) for s in names]
@@ -97,7 +99,7 @@ def seeds(record: Record, metric: Metric) -> Table:
     return Table(f"Every seed: {_title(metric)}{finer.unit}", header, rows)
 
 
-def _of_seed(row: Row, seed: str, unit: Scale) -> str:
+def _of_seed(row: Judgement, seed: int, unit: Scale) -> str:
     if seed not in row.values:
         return "not run"
     return "failed" if row.values[seed] is None else unit.value(row.values[seed])
@@ -137,13 +139,14 @@ def tuning(record: Record, loss: Loss) -> Table:
         point = (Cell(text, best=t.chosen) for text in (short(t.lr), unit.value(t.value)))
         rows.append(cells(*point, *epochs, str(t.n), "✓" if t.chosen else ""))
     edge = "The choice lies on the edge of the search space." if loss.on_edge else ""
-    return Table(f"Tuning of {loss.label}", header, rows, " ".join(filter(None, [edge, loss.note])))
+    return Table(f"Tuning of {loss.label}", header, rows, " ".join(filter(None, [edge, tuning_note(loss)])))
 
 
 def chosen(record: Record) -> Table:
     """The hyper-parameters that each loss was trained with."""
     rows = [
-        cells(x.label, knobs(x.knobs), "yes" if x.on_edge else "no", str(len(x.tuning)), x.note) for x in record.losses
+        cells(x.label, knobs(x.knobs), "yes" if x.on_edge else "no", str(len(x.tuning)), tuning_note(x))
+        for x in record.losses
     ]
     return Table("Chosen hyper-parameters", ["loss", "chosen", "on the edge", "points tried", "note"], rows)
 
@@ -200,11 +203,11 @@ def deciding(record: Record) -> Table:
     return dataclasses.replace(whole, title=record.primary.label, header=header, rows=rows)
 
 
-def _title(metric: Metric) -> str:
+def _title(metric: JudgedMetric) -> str:
     return f"{metric.label} ({'primary' if metric.primary else 'secondary'})"
 
 
-def _arrow(metric: Metric) -> str:
+def _arrow(metric: JudgedMetric) -> str:
     return "↓" if metric.direction == "min" else "↑"
 
 

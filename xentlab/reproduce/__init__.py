@@ -21,15 +21,15 @@ from xentlab.reproduce.again import (
     threads,
     trial_of,
 )
-from xentlab.reproduce.judge import LEVELS, Judged, Level, Verdict, judge_comparison, judge_trial, peers_of
+from xentlab.reproduce.judge import LEVELS, Level, NumberAgain, VerdictAgain, judge_comparison, judge_trial, peers_of
 
 __all__ = [
     "ALLOWED",
     "LEVELS",
     "Difference",
-    "Judged",
     "Level",
-    "Verdict",
+    "NumberAgain",
+    "VerdictAgain",
     "check_targets",
     "differences",
     "judge_comparison",

@@ -8,14 +8,17 @@ differs             anything else
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from xentlab.analysis import Judgement
 from xentlab.comparison.folder import phase
 from xentlab.journal import Records, TrialRecord
+from xentlab.report.record import Record
 
 Level = Literal["bit-identical", "within tolerance", "within seed noise", "differs"]
 LEVELS: tuple[Level, ...] = ("bit-identical", "within tolerance", "within seed noise", "differs")
@@ -29,7 +32,7 @@ _HOW = ("seconds", "stack", "lift")
 
 
 @dataclass(frozen=True)
-class Judged:
+class NumberAgain:
     """One number, or one curve, of a record and of its reproduction; of a curve, the value farthest off."""
 
     what: str
@@ -50,7 +53,7 @@ def peers_of(records: Records, record: TrialRecord) -> list[TrialRecord]:
     return []
 
 
-def judge_trial(recorded: TrialRecord, here: TrialRecord, peers: Sequence[TrialRecord]) -> list[Judged]:
+def judge_trial(recorded: TrialRecord, here: TrialRecord, peers: Sequence[TrialRecord]) -> list[NumberAgain]:
     """Every number and mark of a trial's summary and every curve, judged; bins follow from what is judged here.
 
     Args:
@@ -63,7 +66,7 @@ def judge_trial(recorded: TrialRecord, here: TrialRecord, peers: Sequence[TrialR
     for key, value in recorded.outcome.to_json().items():
         if key not in _HOW and (value is None or isinstance(value, (bool, int, float))):
             noise = _noise([other.get(key) for other in others], 1)
-            rows.append(Judged(key, value, made.get(key), _level(value, made.get(key), noise)))
+            rows.append(NumberAgain(key, value, made.get(key), _level(value, made.get(key), noise)))
     for name, points in recorded.curves.items():
         if not name.startswith("speed/"):
             drawn = [_by_epoch(p.curves.get(name, [])) for p in peers]
@@ -71,31 +74,19 @@ def judge_trial(recorded: TrialRecord, here: TrialRecord, peers: Sequence[TrialR
     return rows
 
 
-def _numbers(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Numbers, marks and gaps of nested mappings and lists, by their dotted paths."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _numbers(inner, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, (list, tuple)):
-        for index, inner in enumerate(value):
-            yield from _numbers(inner, f"{path}.{index}")
-    else:
-        yield path, value
-
-
-Curve = Mapping[int, float | None]
+EpochValues = Mapping[int, float | None]
 """Epoch -> value, None where it is not finite."""
 
 
-def _by_epoch(points: Sequence[tuple[int, int, float | None]]) -> Curve:
+def _by_epoch(points: Sequence[tuple[int, int, float | None]]) -> EpochValues:
     return {epoch: value for epoch, _, value in points}
 
 
-def _judge_curve(name: str, recorded: Curve, here: Curve, peers: Sequence[Curve]) -> Judged:
+def _judge_curve(name: str, recorded: EpochValues, here: EpochValues, peers: Sequence[EpochValues]) -> NumberAgain:
     """A curve by its worst epoch; where that differs, seed noise is asked of the epochs' mean distance."""
     name = f"{name}, {len(recorded)} epochs"
     if not recorded or recorded.keys() != here.keys():
-        return Judged(name, None, None, "differs" if recorded else "bit-identical")
+        return NumberAgain(name, None, None, "differs" if recorded else "bit-identical")
     gaps = {e: abs((v or 0.0) - (here[e] or 0.0)) for e, v in recorded.items()}
     worst = max(gaps, key=lambda epoch: gaps[epoch])
     level = max((_level(v, here[e], 0.0) for e, v in recorded.items()), key=LEVELS.index)
@@ -103,7 +94,7 @@ def _judge_curve(name: str, recorded: Curve, here: Curve, peers: Sequence[Curve]
     if level == "differs" and ended:
         noise = statistics.fmean(_noise([peer.get(e) for peer in peers], 1) for e in recorded)
         level = "within seed noise" if statistics.fmean(gaps.values()) <= noise else level
-    return Judged(name, recorded[worst], here[worst], level)
+    return NumberAgain(name, recorded[worst], here[worst], level)
 
 
 def _noise(values: Sequence[Any], n: int) -> float:
@@ -124,13 +115,13 @@ def _level(recorded: Any, here: Any, noise: float) -> Level:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class VerdictAgain:
     """One loss on one metric of one comparison: its numbers judged, and whether its verdict stands."""
 
     cell: str
     metric: str
     loss: str
-    mean: Judged
+    mean: NumberAgain
     recorded: str
     here: str
 
@@ -139,49 +130,47 @@ class Verdict:
         return self.recorded == self.here
 
 
-def judge_comparison(recorded: Mapping[str, Any], here: Mapping[str, Any], cell: str = "") -> list[Verdict]:
+def judge_comparison(recorded: Record, here: Record | None, cell: str = "") -> list[VerdictAgain]:
     """Every row of every metric of a comparison's record, judged against the same comparison run here.
 
     Args:
-        recorded: the record as plain JSON, see `xentlab.report.Record`.
-        here: the record of the reproduction.
+        recorded: the record.
+        here: that of the reproduction; None where there is none of this cell.
         cell: what the two are of, where a comparison has several.
     """
-    new = {(m["key"], row["loss"]): row for m in here["metrics"] for row in m["rows"]}
+    new = {(m.key, row.loss): row for m in (here.metrics if here is not None else ()) for row in m.rows}
     found = []
-    for metric in recorded["metrics"]:
-        for row in metric["rows"]:
-            other = new.get((metric["key"], row["loss"]))
-            verdict = other["verdict"] if other is not None else "not there"
-            mean = other["mean"] if other is not None else None
-            judged = Judged(metric["key"], row["mean"], mean, _row_level(row, other))
-            found.append(Verdict(cell, metric["label"], row["loss"], judged, row["verdict"], verdict))
+    for metric in recorded.metrics:
+        for row in metric.rows:
+            other = new.get((metric.key, row.loss))
+            verdict, mean = (other.verdict, other.mean) if other is not None else ("not there", None)
+            judged = NumberAgain(metric.key, row.mean, mean, _row_level(row, other))
+            found.append(VerdictAgain(cell, metric.label, row.loss, judged, row.verdict, verdict))
     return found
 
 
-def _row_level(recorded: Mapping[str, Any], here: Mapping[str, Any] | None) -> Level:
+def _row_level(recorded: Judgement, here: Judgement | None) -> Level:
     """Of every number of the row. Seed noise must explain both the means and the seeds' own distances.
 
     The noise is the smaller of the two sides': a number that is wrong must not widen its own.
     """
-    if here is None:
+    if here is None or recorded.values.keys() != here.values.keys():
         return "differs"
-    old, new = ({k: v for k, v in _numbers(row) if not isinstance(v, str)} for row in (recorded, here))
-    if not old.keys() <= new.keys():
-        return "differs"
-    levels = {_level(value, new[key], 0.0) for key, value in old.items()}
+    pairs = [(v, here.values[seed]) for seed, v in recorded.values.items()]
+    numbers = [(getattr(recorded, f.name), getattr(here, f.name)) for f in dataclasses.fields(recorded)]
+    judged = [pair for pair in numbers if not isinstance(pair[0], (str, dict))]
+    levels = {_level(old, new, 0.0) for old, new in [*pairs, *judged]}
     if "differs" not in levels:
         return max(levels, key=LEVELS.index)
-    pairs = [(v, here["values"][seed]) for seed, v in recorded["values"].items()]
     gaps = [abs(a - b) for a, b in pairs if a is not None and b is not None]
     moved = any(_level(a, b, 0.0) == "differs" for a, b in pairs)
     ended = all((a is None) == (b is None) for a, b in pairs)
     # Equal values with another mean or interval were not computed from them.
-    if not moved or not ended or recorded["mean"] is None or here["mean"] is None:
+    if not moved or not ended or recorded.mean is None or here.mean is None:
         return "differs"
 
     def noise(n: int) -> float:
         return min(_noise(side, n) for side in zip(*pairs, strict=True))
 
     spread = statistics.fmean(gaps) <= noise(1)
-    return _level(recorded["mean"], here["mean"], noise(len(gaps))) if spread else "differs"
+    return _level(recorded.mean, here.mean, noise(len(gaps))) if spread else "differs"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 from xentlab.comparison.search.contract import (
     Point,
@@ -22,16 +21,15 @@ from xentlab.comparison.search.contract import (
 )
 from xentlab.comparison.search.drawn import Optuna, Sobol
 from xentlab.comparison.search.grid import Grid
-from xentlab.comparison.search.halving import Halving, Rung, describe_rungs, plan_rungs, trial_epochs
+from xentlab.comparison.search.halving import Halving, plan_rungs, trial_epochs
 from xentlab.errors import UserError
+from xentlab.report.setup import Rung, SearchKind
 
-Kind = Literal["grid", "sobol", "optuna", "halving"]
-
-ON_GRIDS: tuple[Kind, ...] = ("grid", "halving")
+ON_GRIDS: tuple[SearchKind, ...] = ("grid", "halving")
 """The searches whose `comparison.tune` gives grids; the others draw between its bounds."""
 
 
-def count_points(kind: Kind, space: Space, trials: int | None) -> int:
+def count_points(kind: SearchKind, space: Space, trials: int | None) -> int:
     """How many points a search tries for one loss before any extension.
 
     Raises:
@@ -47,7 +45,7 @@ def count_points(kind: Kind, space: Space, trials: int | None) -> int:
 
 
 def make_search(
-    kind: Kind, space: Space, monitor: str, *, trials: int | None, extensions: int, rungs: Sequence[Rung] = ()
+    kind: SearchKind, space: Space, monitor: str, *, trials: int | None, extensions: int, rungs: Sequence[Rung] = ()
 ) -> Search:
     """The search of one loss over its space; `rungs` are those of `halving`."""
     points = count_points(kind, space, trials)
@@ -62,18 +60,17 @@ __all__ = [
     "ON_GRIDS",
     "Grid",
     "Halving",
-    "Kind",
     "Optuna",
     "Point",
     "Rung",
     "Score",
     "Scores",
     "Search",
+    "SearchKind",
     "Sobol",
     "Space",
     "best",
     "count_points",
-    "describe_rungs",
     "make_search",
     "neighbours_within_noise",
     "order",

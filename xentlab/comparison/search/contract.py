@@ -2,7 +2,7 @@
 
 A search is asked for points, again and again, with the scores so far, until it has none left to try. All are
 deterministic: the same scores lead to the same points, so that a comparison that was killed goes on as it would have.
-To add one: a subclass of `Search` in a module of its own, and its name in `Kind` and `make_search`.
+To add one: a subclass of `Search` in a module of its own, and its name in `SearchKind` and `make_search`.
 """
 
 from __future__ import annotations

@@ -12,19 +12,11 @@ Reference: Jamieson, Talwalkar, Non-stochastic best arm identification and hyper
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from xentlab.comparison.search.contract import Point, Scores, Search, Space, order
 from xentlab.comparison.search.grid import Grid
 from xentlab.errors import UserError
-
-
-@dataclass(frozen=True)
-class Rung:
-    """How many points of each loss are trained for how many epochs, over every tuning seed."""
-
-    points: int
-    epochs: int
+from xentlab.report.setup import Rung
 
 
 def plan_rungs(points: int, epochs: int, *, eta: int, min_epochs: int) -> tuple[Rung, ...]:
@@ -59,13 +51,6 @@ def plan_rungs(points: int, epochs: int, *, eta: int, min_epochs: int) -> tuple[
 def trial_epochs(rungs: Sequence[Rung]) -> int:
     """Epochs of all points of one loss under one tuning seed."""
     return sum(rung.points * rung.epochs for rung in rungs)
-
-
-def describe_rungs(rungs: Sequence[Rung]) -> str:
-    """Such as `9 points for 3 epochs, the best 3 for 9, the best 1 for 27`."""
-    first, *later = rungs
-    said = f"{first.points} points for {first.epochs} epoch{'' if first.epochs == 1 else 's'}"
-    return ", ".join([said, *(f"the best {rung.points} for {rung.epochs}" for rung in later)])
 
 
 class Halving(Search):

@@ -1,0 +1,85 @@
+"""What a comparison was made of: its data, its protocol and its machine, as fields; `facts` puts them into words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from xentlab.schema import Range
+
+Axes = dict[str, float | int | str | bool | None]
+"""Dotted key, or the name of a group -> the value of a cell there."""
+Mode = Literal["tuned", "shared", "matched"]
+SearchKind = Literal["grid", "halving", "sobol", "optuna"]
+
+
+def axis_name(key: str) -> str:
+    """What an axis is called: `label noise`."""
+    return key.rpartition(".")[2].replace("_", " ")
+
+
+def axis_word(key: str, value: object) -> str:
+    """What a cell's label says of one axis: `mnist`, `label noise 0.2`."""
+    return f"{axis_name(key)} {value}" if "." in key else str(value)
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A rung of halving: how many points of each loss are trained for how many epochs."""
+
+    points: Annotated[int, Range(1, None)]
+    epochs: Annotated[int, Range(1, None)]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What was compared on what, and how. What an older record did not tell is missing.
+
+    Attributes:
+        dataset, model, optimizer: their names.
+        epochs: of one final trial.
+        batch_size: None: the task's own.
+        mode: of fairness.
+        axes: dotted key -> this cell's value on each axis of its study.
+        search: what tuning searches with.
+        points: of each loss that `sobol` and `optuna` draw.
+        rungs: of `halving`.
+        tuning_seeds, final_seeds: the latter before any loss's own offset.
+        more: label -> text, of an older record, that has no field.
+    """
+
+    dataset: str = ""
+    model: str = ""
+    optimizer: str = ""
+    epochs: int | None = None
+    batch_size: int | None = None
+    mode: Mode | None = None
+    axes: Axes = field(default_factory=dict)
+    search: SearchKind | None = None
+    points: int | None = None
+    rungs: list[Rung] = field(default_factory=list)
+    tuning_seeds: list[int] = field(default_factory=list)
+    final_seeds: list[int] = field(default_factory=list)
+    more: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """On what it ran: versions, machine and code.
+
+    Attributes:
+        packages: name -> version.
+        cores: of the processor.
+        commit: of the checkout that it ran in, if it did; `changed`: with uncommitted changes.
+        more: label -> text, of an older record, that has no field.
+    """
+
+    python: str = ""
+    packages: dict[str, str] = field(default_factory=dict)
+    platform: str = ""
+    processor: str = ""
+    cores: int | None = None
+    devices: list[str] = field(default_factory=list)
+    commit: str = ""
+    changed: bool = False
+    more: dict[str, str] = field(default_factory=dict)
