@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import html.parser
 
 import numpy as np
 
 from xentlab import analysis
 from xentlab.report.record import Record
+from xentlab.typed import dump
 
 LOSSES = ["ce", "mse", "focal", "bce", "unstable"]
 
@@ -36,7 +36,7 @@ def example(names=LOSSES, *, seeds=10):
             "primary": primary,
             "percent": percent,
             "margin": margin,
-            "rows": [row.to_json() for row in rows],
+            "rows": [dump(row) for row in rows],
         }
 
     epochs = list(range(1, 13))
@@ -54,9 +54,7 @@ def example(names=LOSSES, *, seeds=10):
     times = {
         name: {s: 3.0 + s % 4 + k if k < 4 or s < 3 else None for s in range(seeds)} for k, name in enumerate(names)
     }
-    target_rows = [dataclasses.asdict(row) for row in analysis.time_to_target(times, horizon=12)]
-    for row in target_rows:
-        row.update({k: None for k, v in row.items() if isinstance(v, float) and not np.isfinite(v)})
+    target_rows = [dump(row) for row in analysis.time_to_target(times, horizon=12)]
     rates = [0.01, 0.03, 0.1, 0.3, 1.0]
     return {
         "name": "mnist",
@@ -88,8 +86,8 @@ def example(names=LOSSES, *, seeds=10):
             metric("test/nll", "NLL", 0.11, 2.0),
             metric("test/ece", "ECE", 0.02, 0.0, percent=True, margin=0.003),
         ],
-        "protocol": {"dataset": "mnist, 60,000 training images", "model": "mlp 784-100-10", "final seeds": "10 to 19"},
-        "environment": {"torch": "2.15.0", "CPU": "2 cores", "commit": "0123abc"},
+        "setup": {"dataset": "mnist, 60,000 training images", "model": "mlp 784-100-10", "more": {"note": "by hand"}},
+        "environment": {"packages": {"torch": "2.15.0"}, "processor": "CPU", "cores": 2, "commit": "0123abc"},
         "signature": "ab" * 32,
         "fingerprint": "cd" * 32,
         "curves": {"val/error": curves, "val/nll": {names[0]: curves[names[0]]}},
@@ -150,10 +148,9 @@ def hostile():
     data.update(name=HOSTILE, question=HOSTILE, command=HOSTILE, created=HOSTILE, signature=HOSTILE, selection=HOSTILE)
     data["losses"][1].update(label=HOSTILE, note=HOSTILE, knobs={HOSTILE: HOSTILE})
     data["curve_labels"]["val/error"] = HOSTILE
-    data["protocol"] = data["environment"] = {HOSTILE: HOSTILE}
+    data["setup"] = data["environment"] = {"more": {HOSTILE: HOSTILE}}
     data["time_to_target"][0]["label"] = HOSTILE
     for metric in data["metrics"]:
         metric["label"] = HOSTILE
         metric["rows"][1]["note"] = HOSTILE
-        metric["rows"][1]["values"] = {HOSTILE: 0.5}
     return Record.from_json(data)

@@ -11,6 +11,7 @@ from analysis_lab import allowed, table
 
 from xentlab import analysis
 from xentlab.errors import UserError
+from xentlab.typed import dump
 
 BASE = [0.10, 0.12, 0.11, 0.13, 0.09, 0.10, 0.12, 0.11, 0.14, 0.08]
 
@@ -46,7 +47,7 @@ def test_fewer_than_six_seeds_decide_nothing():
         row = judged(shifted(0.0001)[:5], baseline=BASE[:5], margin=margin)
         assert row.verdict == "inconclusive"
         assert "5 differing seeds cannot reach p < 0.05 in a family of 1 comparison; at least 6 are needed" in row.note
-        assert math.isnan(row.diff_low)
+        assert row.diff_low is None
 
 
 def test_the_smallest_table_that_can_decide_is_named():
@@ -63,11 +64,11 @@ def test_the_order_of_losses_and_seeds_changes_no_digit():
     drawn = np.random.default_rng(0).normal(size=(3, 40))
     forward = table(*drawn.tolist())
     backward = {k: dict(reversed(forward[k].items())) for k in reversed(forward)}
-    one = {row.loss: row.to_json() for row in analysis.judge(forward, baseline="a", direction="min", margin=0.5)}
-    two = {row.loss: row.to_json() for row in analysis.judge(backward, baseline="a", direction="min", margin=0.5)}
+    one = {row.loss: row for row in analysis.judge(forward, baseline="a", direction="min", margin=0.5)}
+    two = {row.loss: row for row in analysis.judge(backward, baseline="a", direction="min", margin=0.5)}
     assert one == two
     other = analysis.judge(forward, baseline="a", direction="min", margin=0.5, seed=1)
-    assert other[1].diff_low != one["b"]["diff_low"]
+    assert other[1].diff_low != one["b"].diff_low
 
 
 def test_a_failed_trial_scores_the_trivial_predictor_and_keeps_its_pair():
@@ -146,7 +147,7 @@ def test_metrics_together_are_one_family():
         assert rows[1].p_holm > alone[name][1].p_holm
         assert rows[1].diff_low <= alone[name][1].diff_low
     lone = analysis.judge_family({"nll": questions["nll"]}, baseline="a")["nll"]
-    assert [row.to_json() for row in lone] == [row.to_json() for row in alone["nll"]]
+    assert lone == alone["nll"]
 
 
 def test_intervals_agree_with_the_verdicts():
@@ -178,7 +179,7 @@ def test_intervals_of_a_family_hold_together():
 
 
 def test_a_judgement_is_plain_json():
-    row = judged([None] * 10, baseline=[None] * 10).to_json()
+    row = dump(judged([None] * 10, baseline=[None] * 10))
     assert json.loads(json.dumps(row, allow_nan=False)) == row
     assert row["difference"] is None
     assert row["values"] == {str(s): None for s in range(10)}

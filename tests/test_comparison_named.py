@@ -93,7 +93,7 @@ def assert_fair(ran: Ran, cell: str, record: Record, twins: dict[str, str]) -> N
     tuned = {loss.name: ran.ids(cell, twins.get(loss.name, loss.name), "tune") for loss in record.losses}
     counts = {name: len(ids) for name, ids in tuned.items()}
     assert set(counts.values()) == {len(RATES)}
-    assert record.protocol["tuning trials"] == ", ".join(f"{name} {count}" for name, count in counts.items())
+    assert {loss.name: loss.tuning_trials for loss in record.losses} == counts
     for loss in record.losses:
         tried = [ran.configs[t]["optimizer"]["lr"] for t in tuned[loss.name]]
         assert sorted(tried) == sorted(point.lr for point in loss.tuning) == list(RATES)
@@ -134,7 +134,7 @@ def test_multilabel_shows_excess_risk_and_calibration_against_the_true_posterior
     record = ran.cells[""]
     assert losses(record) == ["bce", "ce", "mse", "focal_bce", "asl", "zlpr"]
     assert record.baseline == "bce"
-    assert record.protocol["dataset"] == "multilabel_synthetic"
+    assert record.setup.dataset == "multilabel_synthetic"
     metrics = {metric.key: metric for metric in record.metrics}
     for key in ("test/excess_risk", "test/true_calibration"):
         assert metrics[key].direction == "min"
@@ -151,7 +151,7 @@ def test_segmentation_judges_masks_and_shows_them_under_every_loss(run: Run, her
     ran = compare(run, here, "segmentation", "dataset.samples=40", "model.width=2")
     record = ran.cells[""]
     assert losses(record) == ["ce", "focal", "dice", "dice_ce", "lovasz_softmax"]
-    assert (record.protocol["dataset"], record.protocol["model"]) == ("scenes", "unet")
+    assert (record.setup.dataset, record.setup.model) == ("scenes", "unet")
     assert (record.primary.key, record.primary.direction) == ("test/miou", "max")
     assert record.examples is not None
     assert list(record.examples.predictions) == losses(record)
@@ -166,7 +166,7 @@ def test_segmentation_runs_on_camvid_by_naming_it(run: Run, here: Path) -> None:
         "dataset.width=32", "dataset.train_fraction=0.05", "model.width=2", "comparison.losses=[ce,dice_ce]",
     )  # fmt: skip
     record = ran.cells[""]
-    assert record.protocol["dataset"] == "camvid"
+    assert record.setup.dataset == "camvid"
     assert record.examples is not None
     assert record.examples.class_names[:2] == ["sky", "building"]
     assert record.examples.truth.shape[1:] == [24, 32]
@@ -221,8 +221,8 @@ def test_mnist_crosses_two_models_with_two_fairness_modes(run: Run, here: Path) 
     assert list(ran.cells) == ["mlp · tuned", "mlp · shared", "lenet · tuned", "lenet · shared"]
     for cell, record in ran.cells.items():
         assert losses(record) == ["ce", "bce", "mse", "mse_logits", "custom_ce", "focal"]
-        assert record.protocol["dataset"] == "mnist"
-        assert record.protocol["model"] == cell.split(" ")[0]
+        assert record.setup.dataset == "mnist"
+        assert record.setup.model == cell.split(" ")[0]
         if cell.endswith("shared"):
             assert len({loss.knobs["lr"] for loss in record.losses}) == 1
     # Both modes choose among the same tuning trials.

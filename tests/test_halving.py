@@ -16,12 +16,12 @@ from xentlab.comparison.search import (
     Scores,
     Space,
     best,
-    describe_rungs,
     neighbours_within_noise,
     plan_rungs,
     trial_epochs,
 )
 from xentlab.errors import UserError
+from xentlab.report.facts import describe_rungs
 
 Values = Callable[[float, int], float | None]
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from xentlab.journal import Records, TrialRecord
-from xentlab.report import Record, charts
+from xentlab.report import Record, charts, facts
 
 Run = Callable[..., tuple[int, str, str]]
 GRID = (0.003, 0.03, 0.1, 0.3)
@@ -69,9 +69,10 @@ def test_halving_on_digits_from_end_to_end(run: Run, here: Path) -> None:
         assert chosen["epochs"] is None
         finals = [t for t in trials if t.tags["phase"] == "final" and t.tags["loss"] == loss["name"]]
         assert {(t.config["optimizer"]["lr"], t.config["trainer"]["epochs"]) for t in finals} == {(chosen["lr"], 4)}
-    assert "4 points for 1 epoch, the best 2 for 2, the best 1 for 4" in record["protocol"]["search"]
-    assert record["protocol"]["tuning trials"] == "ce 14, mse 14"
-    assert record["protocol"]["tuning trial-epochs"] == "ce 24, mse 24"
+    said = facts.protocol(Record.from_json(record))
+    assert "4 points for 1 epoch, the best 2 for 2, the best 1 for 4" in said["search"]
+    assert said["tuning trials"] == "ce 14, mse 14"
+    assert said["tuning trial-epochs"] == "ce 24, mse 24"
     text = (max((here / "xentlab-runs" / "comparisons").iterdir()) / "report.md").read_text()
     assert "| lr | validation error % | epochs | trials finished | chosen |" in text
     # What left earlier has no part in the picture.
@@ -172,5 +173,5 @@ def test_a_search_that_was_killed_between_rungs_goes_on_as_it_would_have(run: Ru
     assert run(*longer, "output.root=whole")[0] == 0
     (folder,) = (here / "whole" / "comparisons").iterdir()
     whole = json.loads((folder / "verdicts.json").read_text())
-    for part in ("losses", "signature", "metrics", "protocol"):
+    for part in ("losses", "signature", "metrics", "setup"):
         assert broken[part] == whole[part]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -15,33 +16,40 @@ from xentlab.comparison import make_overview
 from xentlab.errors import UserError
 from xentlab.report import conclusions, numbers, study, study_charts, study_tables
 from xentlab.report.record import Record
+from xentlab.report.setup import Axes
+from xentlab.report.study import StudyCell
 
 LOSSES = ["ce", "mse", "focal"]
 
 
-def cell(label: str, *, mode: str = "tuned", fingerprint: str = "ab", shift: float = 0.0) -> tuple[str, Record]:
+def cell(label: str, *, axes: Axes, mode: str = "tuned", fingerprint: str = "ab", shift: float = 0.0) -> StudyCell:
     data = example(LOSSES)
     data |= {"fingerprint": fingerprint, "time_to_target": [], "curves": {}, "percent_curves": []}
-    data["protocol"]["fairness"] = f"{mode}: as it says"
+    data["setup"] |= {"mode": mode, "axes": axes}
     for row in data["metrics"][0]["rows"]:
         if row["loss"] == "focal":
             row["values"] = {s: v + shift for s, v in row["values"].items()}
             row["mean"] += shift
-    return label, Record.from_json(data)
+    return StudyCell(label, Record.from_json(data))
 
 
-def overview_of(*cells: tuple[str, Record]) -> dict[str, Any]:
-    return make_overview([(label, record.to_json()) for label, record in cells])
+def a_study(*cells: StudyCell, name: str = "two") -> report.Study:
+    return report.Study(name, "Does it matter?", "xentlab compare", list(cells), make_overview(cells))
 
 
-TWO = (cell("digits · mlp", fingerprint="a"), cell("mnist · mlp", fingerprint="b", shift=-0.02))
-SIX = tuple(cell(f"noise {k} · {mode}", mode=mode) for k in range(3) for mode in ("tuned", "shared"))
+TWO = (
+    cell("digits · mlp", axes={"dataset": "digits", "model": "mlp"}, fingerprint="a"),
+    cell("mnist · mlp", axes={"dataset": "mnist", "model": "mlp"}, fingerprint="b", shift=-0.02),
+)
+SIX = tuple(
+    cell(f"noise {k} · {mode}", axes={"dataset.noise": k}, mode=mode) for k in range(3) for mode in ("tuned", "shared")
+)
 
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("study")
-    return report.write_study("two", "Does it matter?", "xentlab compare", TWO, folder, overview_of(*TWO))
+    return report.write(a_study(*TWO), folder)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +60,7 @@ def read(paths: dict[str, Path]) -> report.Study:
 def test_four_files_that_agree(paths: dict[str, Path], read: report.Study) -> None:
     names = {"html": "report.html", "markdown": "report.md", "latex": "report.tex", "json": "verdicts.json"}
     assert {kind: path.name for kind, path in paths.items()} == names
-    assert [c.label for c in read.cells] == [label for label, _ in TWO]
+    assert [c.label for c in read.cells] == [c.label for c in TWO]
     assert report.html(read) == paths["html"].read_text()
     assert report.markdown(read) == paths["markdown"].read_text()
 
@@ -61,14 +69,14 @@ def test_ranks_and_profiles_are_those_of_the_cells(read: report.Study) -> None:
     ranks = read.overview.ranks
     assert ranks is not None
     assert ranks.n == 2
-    best = {record.primary.rows[k].mean: k for _, record in TWO[1:] for k in range(3)}
+    best = {c.record.primary.rows[k].mean: k for c in TWO[1:] for k in range(3)}
     assert LOSSES[best[min(best)]] == "focal"
     assert sum(ranks.ranks.values()) == pytest.approx(6)
     assert ranks.ranks["mse"] == 3.0
-    assert (ranks.p, ranks.groups) == (None, [])
+    assert read.overview.groups is None, "two blocks are too few to test"
     profiles = {p.loss: p for p in read.overview.profiles}
     assert {p.n for p in profiles.values()} == {2}
-    problems = [{row.loss: row.mean for row in r.primary.rows} for _, r in TWO]
+    problems = [{row.loss: row.mean for row in c.record.primary.rows} for c in TWO]
     for loss, profile in profiles.items():
         wins = sum(problem[loss] == min(problem.values()) for problem in problems)
         assert profile.at(1.0) == pytest.approx(wins / 2)
@@ -79,9 +87,9 @@ def test_ranks_and_profiles_are_those_of_the_cells(read: report.Study) -> None:
 def test_the_overview_shows_every_verdict_with_its_difference(read: report.Study) -> None:
     table = study_tables.overview(read)
     assert table.header == ["", *LOSSES]
-    assert [row[0].text for row in table.rows] == [label for label, _ in TWO]
-    for i, (_, record) in enumerate(TWO):
-        for j, row in enumerate(record.primary.rows, start=1):
+    assert [row[0].text for row in table.rows] == [c.label for c in TWO]
+    for i, shown_cell in enumerate(TWO):
+        for j, row in enumerate(shown_cell.record.primary.rows, start=1):
             found = table.rows[i][j]
             assert (found.verdict, found.best) == (row.verdict, row.best)
             assert found.text[0] == numbers.SYMBOLS[row.verdict]
@@ -108,33 +116,36 @@ def with_verdicts(*verdicts: str, on_edge: bool = False) -> report.Study:
     """Cells at noise 0, 1, ... in which focal has these verdicts; the first lies on the edge where asked."""
     cells = []
     for k, verdict in enumerate(verdicts):
-        data = cell(f"noise {k}")[1].to_json()
+        data = cell(f"noise {k}", axes={"dataset.noise": k}).record.to_json()
         row = next(r for r in data["metrics"][0]["rows"] if r["loss"] == "focal")
         row |= {"verdict": verdict, "difference": -0.01 * (k + 1)}
         loss = next(entry for entry in data["losses"] if entry["name"] == "focal")
         loss |= {"on_edge": on_edge and k == 0, "stuck": 3 if on_edge and k == 1 else 0}
-        cells.append(study.StudyCell(f"noise {k}", Record.from_json(data)))
+        cells.append(StudyCell(f"noise {k}", Record.from_json(data)))
     return report.Study("noise", "Does it pay?", "xentlab compare", cells)
 
 
 def test_cells_that_disagree_are_named_with_what_they_share_said_once() -> None:
     sentence, agreed = conclusions.study_sentences(with_verdicts("better", "worse", "better", on_edge=True))["focal"]
     assert agreed == ""
-    unit = numbers.scale_of(cell("x")[1].primary)
+    unit = numbers.scale_of(TWO[0].record.primary)
     sizes = [unit.value(size) for size in (0.01, 0.02, 0.03)]
     assert sentence == (
         f"focal against ce on test error: better by {sizes[0]} to {sizes[2]} points for noise 0 and 2; "
         f"worse by {sizes[1]} points for noise 1; some of its trials stuck at a constant answer for noise 1; "
         "its tuned value lies on the edge of the search space for noise 0."
     )
-    assert conclusions.labels_joined(["mlp · tuned", "mlp · shared"]) == "mlp · tuned and mlp · shared"
-    assert conclusions.labels_joined(["noise 0 · tuned", "noise 1 · tuned"]) == "noise 0 · tuned and noise 1 · tuned"
+    assert conclusions.labels_joined(SIX[:2]) == "noise 0 · tuned and noise 0 · shared"
+    assert conclusions.labels_joined(SIX[:4:2]) == "noise 0 · tuned and noise 1 · tuned"
+    points = [{"dataset": "digits", "dataset.label_noise": noise} for noise in (0.2, 0.4)]
+    noisy = [cell(f"digits · label noise {point['dataset.label_noise']}", axes=point) for point in points]
+    assert conclusions.labels_joined(noisy) == "digits · label noise 0.2 and 0.4"
 
 
 def test_the_means_of_all_cells_stand_in_a_table_and_over_their_numbers(read: report.Study) -> None:
     table = study_tables.means(read)
-    for i, (label, record) in enumerate(TWO):
-        assert table.rows[i][0].text == label
+    for i, record in enumerate(c.record for c in TWO):
+        assert table.rows[i][0].text == TWO[i].label
         for j, row in enumerate(record.primary.rows, start=1):
             unit = numbers.scale_of(record.primary)
             assert table.rows[i][j].line == f"{unit.value(row.mean)} {unit.interval(row.low, row.high)}"
@@ -146,26 +157,34 @@ def test_the_means_of_all_cells_stand_in_a_table_and_over_their_numbers(read: re
 
 
 def test_fairness_modes_count_once(read: report.Study) -> None:
-    modes = (cell("tuned"), cell("shared", mode="shared"))
-    assert overview_of(*modes) == {"ranks": None, "profiles": [], "notes": []}
-    seen = overview_of(*SIX)
-    assert seen["ranks"]["n"] == 3
-    assert "noise 0 · tuned, noise 1 · tuned, noise 2 · tuned" in seen["notes"][0]
-    assert "share their data" in seen["notes"][1]
-    assert overview_of(*TWO)["notes"] == []
+    modes = (cell("tuned", axes={}), cell("shared", axes={}, mode="shared"))
+    assert make_overview(modes) == study.Overview()
+    seen = make_overview(SIX)
+    assert seen.ranks is not None
+    assert seen.ranks.n == 3
+    assert "noise 0 · tuned, noise 1 · tuned, noise 2 · tuned" in seen.notes[0]
+    assert "share their data" in seen.notes[1]
+    assert make_overview(TWO).notes == []
     assert read.overview.notes == []
 
 
 def test_a_metric_without_a_cost_has_no_profile() -> None:
     cells = []
-    for label, record in TWO:
-        data = record.to_json()
+    for shown in TWO:
+        data = shown.record.to_json()
         data["metrics"][0] |= {"direction": "max", "percent": False}
-        cells.append((label, data))
+        cells.append(StudyCell(shown.label, Record.from_json(data)))
     seen = make_overview(cells)
-    assert seen["profiles"] == []
-    assert seen["notes"] == ["No performance profile: test error is no cost"]
-    assert seen["ranks"] is not None
+    assert seen.profiles == []
+    assert seen.notes == ["No performance profile: test error is no cost"]
+    assert seen.ranks is not None
+
+
+def test_reworded_captions_change_no_rank() -> None:
+    reworded = [dataclasses.replace(c, label=f"{k} in other words") for k, c in enumerate(SIX)]
+    told, said = make_overview(SIX), make_overview(reworded)
+    assert (said.ranks, said.groups, said.profiles) == (told.ranks, told.groups, told.profiles)
+    assert told.ranks is not None
 
 
 def test_the_page_is_one_self_contained_document(paths: dict[str, Path]) -> None:
@@ -186,7 +205,7 @@ def test_the_page_is_one_self_contained_document(paths: dict[str, Path]) -> None
 
 
 def test_more_than_three_cells_open_on_a_click(tmp_path: Path) -> None:
-    paths = report.write_study("four", "q", "c", SIX[:4], tmp_path, overview_of(*SIX[:4]))
+    paths = report.write(a_study(*SIX[:4], name="four"), tmp_path)
     page = paths["html"].read_text()
     assert page.count('<details class="cell">') == 4
     Outline(page)
@@ -207,8 +226,8 @@ def test_markdown_and_latex_hold_the_overview_and_every_cell(paths: dict[str, Pa
 
 
 def test_hostile_labels_stay_texts(tmp_path: Path) -> None:
-    cells = [(HOSTILE, TWO[0][1]), ("plain", TWO[1][1])]
-    paths = report.write_study(HOSTILE, HOSTILE, HOSTILE, cells, tmp_path, overview_of(*cells))
+    cells = [StudyCell(HOSTILE, TWO[0].record), StudyCell("plain", TWO[1].record)]
+    paths = report.write(report.Study(HOSTILE, HOSTILE, HOSTILE, cells, make_overview(cells)), tmp_path)
     outline = Outline(paths["html"].read_text())
     assert "script" not in {tag for tag, _ in outline.tags}
     assert "".join(outline.text).count(HOSTILE) >= 5

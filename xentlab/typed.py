@@ -78,15 +78,15 @@ def _narrowed(value: Any, rules: tuple[Any, ...], path: str) -> Any:
 
 
 def _load_dict(args: tuple[Any, ...], value: Any, path: str) -> dict[Any, Any]:
+    noun = "whole numbers" if args[0] is int else "words"
     if not isinstance(value, Mapping):
-        raise UserError(f"{path} must be a mapping, got {value!r:.80}.")
+        raise UserError(f"{path} must be a mapping with {noun} as keys, got {value!r:.80}.")
     found = {}
     for key, item in value.items():
         name: Any = key
         if args[0] is int and isinstance(key, str) and re.fullmatch(r"-?\d{1,18}", key):
             name = int(key)
         if type(name) is not args[0]:
-            noun = "whole numbers" if args[0] is int else "words"
             raise UserError(f"{path} must be a mapping with {noun} as keys, got {key!r:.80}.")
         found[name] = load(args[1], item, f"{path}.{key}")
     return found

@@ -67,12 +67,12 @@ class Judgement:
     loss: str
     values: dict[int, float | None]
     mean: float | None
-    sd: float | None
     low: float | None
     high: float | None
     n: int
     failed: int
-    pairs: int
+    sd: float | None = None
+    pairs: int = 0
     difference: float | None = None
     diff_low: float | None = None
     diff_high: float | None = None

@@ -101,10 +101,10 @@ def _named(some: Sequence[StudyCell], cells: Sequence[StudyCell]) -> str:
     """Which of the cells."""
     if 1 < len(some) == len(cells):
         return f"in all {len(cells)} cells"
-    return f"for {_joined_labels(some)}"
+    return f"for {labels_joined(some)}"
 
 
-def _joined_labels(cells: Sequence[StudyCell]) -> str:
+def labels_joined(cells: Sequence[StudyCell]) -> str:
     """`label noise 0.2 and 0.4`: what labels begin with is said once where the cells differ on the last axis only."""
     points = [list(cell.record.setup.axes.items()) for cell in cells]
     labels = [cell.label for cell in cells]
