@@ -11,6 +11,8 @@ import pytest
 
 from xentlab.errors import UserError
 from xentlab.journal import Records, TrialRecord
+from xentlab.report import Record
+from xentlab.report.facts import tuning_note
 
 Run = Callable[..., tuple[int, str, str]]
 SMALL = (
@@ -139,7 +141,9 @@ def test_a_winner_on_the_edge_extends_its_grid_and_says_so(run: Run, here: Path)
         assert [point["lr"] for point in loss["tuning"]] == [0.001, 0.003, 0.009]
         assert loss["knobs"]["lr"] == 0.009
         assert loss["on_edge"]
-        assert "INCONCLUSIVE" in loss["note"]
+        assert loss["edges"] == ["optimizer.lr"]
+    for known in Record.from_json(record).losses:
+        assert "the chosen optimizer.lr is the outermost that was tried: INCONCLUSIVE tuning" in tuning_note(known)
 
 
 def test_a_loss_that_diverges_everywhere_is_counted_and_not_hidden(run: Run, here: Path) -> None:

@@ -80,7 +80,7 @@ def _narrowed(value: Any, rules: tuple[Any, ...], path: str) -> Any:
 def _load_dict(args: tuple[Any, ...], value: Any, path: str) -> dict[Any, Any]:
     noun = "whole numbers" if args[0] is int else "words"
     if not isinstance(value, Mapping):
-        raise UserError(f"{path} must be a mapping with {noun} as keys, got {value!r:.80}.")
+        raise UserError(f"{path} must be a mapping, got {value!r:.80}.")
     found = {}
     for key, item in value.items():
         name: Any = key

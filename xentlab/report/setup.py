@@ -10,7 +10,7 @@ from xentlab.schema import Range
 Axes = dict[str, float | int | str | bool | None]
 """Dotted key, or the name of a group -> the value of a cell there."""
 Mode = Literal["tuned", "shared", "matched"]
-SearchKind = Literal["grid", "halving", "sobol", "optuna"]
+SearchKind = Literal["grid", "sobol", "optuna", "halving"]
 
 
 def axis_name(key: str) -> str:
