@@ -44,6 +44,7 @@ DOORS = {
     "jinja2": {"report"},
     "sklearn": {"data"},
     "PIL": {"data"},
+    "pandas": {"data"},
     "ray": {"run.executors"},
     "submitit": {"run.executors"},
 }

@@ -10,8 +10,9 @@ import (torchvision, PIL, scikit-learn) are imported inside the builder.
 
 from xentlab.data.canvas import scenes
 from xentlab.data.dataset import Dataset, Split, of_task
-from xentlab.data.folders import image_folder, segmentation_folder
+from xentlab.data.folders import image_folder
 from xentlab.data.images import digits, fashion_mnist, mnist
+from xentlab.data.masks import segmentation_folder
 from xentlab.data.served import as_torchvision
 from xentlab.data.soft import soften, write_soft_targets
 from xentlab.data.splits import generator, split

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -46,6 +46,9 @@ class Dataset:
         posterior: true probability of each label [N, C], float64, where the dataset is drawn from a known model.
         soft_targets: where the task allows it, distributions [N, C], float32, that are trained on in the labels' place,
             NaN for examples that have none; see `xentlab.data.soft`.
+        standardize: whether inputs [N, F] are brought to mean 0 and deviation 1 over each seed's training rows.
+        impute: what of a seed's training rows stands in the place of inputs that are NaN, or None where none are.
+        notes: what the builder read and recognised, and what it passed over, one clause each.
     """
 
     name: str
@@ -59,6 +62,9 @@ class Dataset:
     source_splits: Mapping[str, Tensor] = field(default_factory=dict)
     posterior: Tensor | None = None
     soft_targets: Tensor | None = None
+    standardize: bool = False
+    impute: Literal["median", "mean", "most_frequent"] | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         find(self.task).check(self)
@@ -76,7 +82,7 @@ class Dataset:
     def fingerprint(self) -> str:
         """sha256 over every tensor and every fact that decides what a model sees."""
         digest = hashlib.sha256()
-        facts = (self.task, self.class_names, self.scale, self.offset, self.ignore_index)
+        facts = (self.task, self.class_names, self.scale, self.offset, self.ignore_index, self.standardize, self.impute)
         digest.update(repr(facts).encode())
         soft = () if self.soft_targets is None else (self.soft_targets,)
         splits = (self.source_splits[k] for k in sorted(self.source_splits))

@@ -1,39 +1,37 @@
-"""Tables on disk as datasets: CSV, ARFF (dense or sparse, Mulan's label lists included) and NumPy's .npz.
+"""Tables on disk as datasets: text (CSV and its kin), ARFF (Mulan's and MEKA's too), .parquet, .xlsx and NumPy's .npz.
 
-A reader hands back `_Table`: names, the words that a column may hold, and the columns as spelled. `tabular` turns
-them into features and targets in one place. To add a format: its reader, and its suffix in `_read`.
+A reader hands back a `Table` of cells as spelled; `columns` says what each column holds; `tabular` turns them into
+features and targets in one place. To add a format: its reader, and its suffix in `_read`.
 """
 
 from __future__ import annotations
 
-import csv
+import collections
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from xentlab.data.arff import mulan_labels, read_arff
+from xentlab.data.arff import read_arff
+from xentlab.data.columns import Decimal, Numbers, Table, Words, few, read_column, spelled
 from xentlab.data.dataset import Dataset
+from xentlab.data.delimited import FRAME_SUFFIXES, TEXT_SUFFIXES, read_delimited, read_frame
 from xentlab.errors import UserError, unknown
 from xentlab.schema import Range
 from xentlab.tasks import Task, find
 
 _MOST_WORDS = 100  # a text column with more distinct words is a name or an identifier, not a feature
+# Numbers as classes: with more of them than this, and fewer rows than this for each, they are a quantity.
+_MOST_NUMBERS, _ROWS_OF_A_NUMBER = 30, 5
+_IDENTIFIERS = ("id", "index", "idx", "key", "uuid", "row", "rowid", "row_id", "nr", "no")
+_TRUTH = {"1": 1, "0": 0, "-1": 0, "true": 1, "false": 0, "yes": 1, "no": 0, "y": 1, "n": 0, "t": 1, "f": 0}
 
-
-@dataclass(frozen=True)
-class _Table:
-    """One file: D columns of N values, numbers or words; `levels[j]` are the declared words of column j, if any."""
-
-    file: Path
-    names: list[str]
-    levels: list[list[str] | None]
-    columns: Sequence[Sequence[str] | np.ndarray]
+Impute = Literal["refuse", "median", "mean", "most_frequent", "drop"]
 
 
 def tabular(
@@ -45,30 +43,38 @@ def tabular(
     targets: tuple[str, ...] = (),
     num_targets: Annotated[int, Range(0, None)] = 0,
     targets_at: Literal["end", "start"] = "end",
-    header: bool = True,
-    delimiter: str = ",",
+    header: bool | None = None,
+    delimiter: str | None = None,
+    decimal: Decimal = "auto",
+    drop: tuple[str, ...] = (),
+    categorical: tuple[str, ...] = (),
+    impute: Impute = "refuse",
     standardize: bool = True,
 ) -> Dataset:
     """The rows of a table: inputs float32 [N, F], targets int64 [N] (multiclass) or n-hot uint8 [N, C] (multilabel).
 
-    Columns of words become one column per word (one-hot). A missing value (empty, ?, nan) is refused: fill it in or
-    leave the row out, since how is a decision about the data.
+    Columns of words become one column per word (one-hot); dates are days since 1970; pairs such as yes and no are 1
+    and 0. What was recognised, and every column that is passed over, stands in the dataset's notes.
 
     Args:
-        path: a .csv, .tsv, .arff or .npz file. A .npz holds `inputs` [N, F], `targets` [N] or [N, C], and
-            `class_names` if the classes have names.
+        path: a .csv, .tsv, .txt, .data (each also .gz), .arff, .parquet, .xlsx or .npz file. A .npz holds `inputs`
+            [N, F], `targets` [N] or [N, C], and `class_names` if the classes have names.
         test_path: a second file of the same columns, whose rows are the source's test set; None carves one by seed.
         name: what the dataset is called.
-        task: `multiclass` has one target column; `multilabel` one column of zeros and ones per label.
+        task: `multiclass` has one target column; `multilabel` one column for each label, of 0 and 1, -1 and 1, or such
+            words as no and yes.
         targets: the names of the target columns; empty counts them with `num_targets`.
-        num_targets: how many columns are targets, used where `targets` is empty; 0 is the labels listed in
-            `<stem>.xml` for a multilabel ARFF file, else the one column at the end (or start) for multiclass.
+        num_targets: how many columns are targets, used where `targets` is empty; 0 is the labels that a multilabel
+            ARFF file names (Mulan, MEKA), else the one column at the end (or start) for multiclass.
         targets_at: at which side of the table `num_targets` counts.
-        header: whether a CSV file's first row holds the columns' names.
-        delimiter: what separates the values of a CSV file; a .tsv file has tabs.
-        standardize: bring every feature to mean 0 and standard deviation 1 over all rows of the source, before any
-            split. No label enters, and every loss and seed sees the same inputs, but test rows take part in the two
-            statistics; give false and scale the file yourself where that matters.
+        header: whether a text file's first row holds names; None: it does unless one of its cells is a number.
+        delimiter: what separates the cells of a text file; None recognises tabs, semicolons, bars, commas, blanks.
+        decimal: what stands before decimals; `auto` recognises decimal commas and commas between thousands.
+        drop: columns that are left out.
+        categorical: columns whose values are words, whatever they look like.
+        impute: what stands for a missing number: `median`, `mean` or `most_frequent` of the training rows; `drop`
+            leaves such rows out; `refuse` refuses them. Where it fills numbers, a missing word is a word of its own.
+        standardize: bring every feature to mean 0 and standard deviation 1 over the training rows.
 
     Returns:
         A dataset of the named task.
@@ -78,26 +84,38 @@ def tabular(
     """
     files = [_existing(path, "path")] + ([] if test_path is None else [_existing(test_path, "test_path")])
     tables = [_read(file, header=header, delimiter=delimiter) for file in files]
-    for other in tables[1:]:
-        if other.names != tables[0].names:
-            raise UserError(f"{other.file} must have the columns of {tables[0].file}, found {_few(other.names)}.")
-    first = tables[0]
-    on = find(task)
-    chosen = _target_columns(first, on, targets, num_targets, targets_at)
-    values = [np.concatenate([np.asarray(t.columns[j]) for t in tables]) for j in range(len(first.names))]
-    features = [column for j in range(len(first.names)) if j not in chosen for column in _feature(first, j, values[j])]
+    table, known, on = _joined(tables), len(tables[0].columns[0]), find(task)
+    for knob, given in (("drop", drop), ("categorical", categorical)):
+        for named in given:
+            if named not in table.names:
+                raise unknown(f"column of {table.file.name} in dataset.{knob}", named, table.names)
+    chosen = _target_columns(table, on, targets, num_targets, targets_at)
+    passed_over = _passed_over(table, chosen, drop, on)
+    features, kinds, incomplete = [], collections.Counter[str](), np.zeros(len(table.columns[0]), dtype=bool)
+    for j, column_name in enumerate(table.names):
+        if j in chosen or column_name in passed_over:
+            continue
+        column = read_column(table, j, decimal=decimal, words=column_name in categorical)
+        values, missing = _feature(table, j, column, impute)
+        features += values
+        incomplete |= missing
+        kinds["words" if isinstance(column, Words) else "numbers"] += 1
+        if len(np.unique(table.columns[j])) == 1:
+            table.notes.append(f"column {column_name} is constant")
     if not features:
-        raise UserError(f"{first.file} must have a column that is no target, found {_few(first.names)} only.")
+        raise UserError(f"{table.file} must have a column that is no target, found {few(table.names)} only.")
     x = np.stack(features, 1)
-    if standardize:
-        spread = x.std(0)
-        x = (x - x.mean(0)) / np.where(spread > 0, spread, 1.0)
+    y: NDArray[Any]
     if on.columns == "class":
-        y, class_names = _classes(first, chosen[0], values[chosen[0]])
+        y, class_names = _classes(table, chosen[0], known)
     else:
-        y, class_names = _labels(first, chosen, values), tuple(first.names[j] for j in chosen)
-    known = len(tables[0].columns[0])
+        y, class_names = _labels(table, chosen), tuple(table.names[j] for j in chosen)
+    if incomplete.any():
+        table.notes.append(f"{int(incomplete.sum())} rows have a missing value: impute={impute}")
+    if impute == "drop":
+        x, y, known = x[~incomplete], y[~incomplete], int((~incomplete[:known]).sum())
     splits = {"train": torch.arange(known), "test": torch.arange(known, len(x))} if test_path is not None else {}
+    kept = ", ".join(f"{count} columns of {kind}" for kind, count in kinds.items())
     return Dataset(
         name=name,
         task=task,
@@ -105,6 +123,9 @@ def tabular(
         targets=torch.from_numpy(y),
         class_names=class_names,
         source_splits=splits,
+        standardize=standardize,
+        impute=impute if np.isnan(x).any() and impute != "refuse" and impute != "drop" else None,
+        notes=(f"{len(x)} rows, {kept}; target {few([table.names[j] for j in chosen])}", *table.notes),
     )
 
 
@@ -115,37 +136,30 @@ def _existing(path: str, knob: str) -> Path:
     return file
 
 
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (f", ... ({len(names)} in all)" if len(names) > 8 else "")
+def _read(file: Path, *, header: bool | None, delimiter: str | None) -> Table:
+    suffixes = [suffix.lower() for suffix in file.suffixes[-2:]]
+    last = suffixes[-1] if suffixes else ""
+    if last == ".npz":
+        return _read_npz(file)
+    if ".arff" in suffixes:
+        return read_arff(file)
+    if last in FRAME_SUFFIXES:
+        return read_frame(file)
+    if last in TEXT_SUFFIXES or (last == ".gz" and suffixes[0] in TEXT_SUFFIXES):
+        return read_delimited(file, header=header, delimiter=delimiter)
+    known = ", ".join((*TEXT_SUFFIXES, ".arff", *FRAME_SUFFIXES, ".npz"))
+    raise UserError(f"dataset.path must end in one of {known}, the text ones also in .gz, got {file.name}.")
 
 
-def _read(file: Path, *, header: bool, delimiter: str) -> _Table:
-    suffix = file.suffix.lower()
-    try:
-        if suffix == ".npz":
-            return _read_npz(file)
-        if suffix == ".arff":
-            return _Table(file, *read_arff(file))
-        if suffix in (".csv", ".tsv"):
-            return _read_csv(file, header, "\t" if suffix == ".tsv" else delimiter)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} must be UTF-8 text, found a byte that is not ({error.reason}).") from error
-    raise UserError(f"dataset.path must end in .csv, .tsv, .arff or .npz, got {file.name}.")
-
-
-def _read_csv(file: Path, header: bool, delimiter: str) -> _Table:
-    if len(delimiter) != 1:
-        raise UserError(f"dataset.delimiter must be one character, got '{delimiter}'.")
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(stream, delimiter=delimiter, skipinitialspace=True)
-        rows = [row for row in reader if row]
-    if len(rows) < 1 + header:
-        raise UserError(f"{file} must hold rows, found none.")
-    names = [word.strip() for word in rows.pop(0)] if header else [f"column_{j}" for j in range(len(rows[0]))]
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(names):
-            raise UserError(f"{file}, row {number}, must hold {len(names)} values, found {len(row)}.")
-    return _Table(file, names, [None] * len(names), [list(c) for c in zip(*rows, strict=True)])
+def _joined(tables: Sequence[Table]) -> Table:
+    """The rows of one or two files as one table."""
+    first = tables[0]
+    for other in tables[1:]:
+        if other.names != first.names:
+            raise UserError(f"{other.file} must have the columns of {first.file}, found {few(other.names)}.")
+    columns = [np.concatenate([t.columns[j] for t in tables]) for j in range(len(first.names))]
+    notes = list(dict.fromkeys(note for t in tables for note in t.notes))
+    return Table(first.file, first.names, columns, first.levels, first.labels, first.comma_separates, notes)
 
 
 def npz_arrays(file: Path, needed: Sequence[str]) -> dict[str, np.ndarray]:
@@ -157,11 +171,11 @@ def npz_arrays(file: Path, needed: Sequence[str]) -> dict[str, np.ndarray]:
         raise UserError(f"{file} cannot be read as a .npz of plain arrays ({error}).") from error
     for key in needed:
         if key not in arrays:
-            raise UserError(f"{file} must hold an array '{key}', found {_few(sorted(arrays)) or 'none'}.")
+            raise UserError(f"{file} must hold an array '{key}', found {few(sorted(arrays)) or 'none'}.")
     return arrays
 
 
-def _read_npz(file: Path) -> _Table:
+def _read_npz(file: Path) -> Table:
     arrays = npz_arrays(file, ("inputs", "targets"))
     x, y = arrays["inputs"], arrays["targets"]
     if x.ndim != 2 or y.ndim not in (1, 2) or len(x) != len(y):
@@ -177,15 +191,14 @@ def _read_npz(file: Path) -> _Table:
             raise UserError(f"{file} must hold targets 0 to {len(words) - 1}, found {y.min()} to {y.max()}.")
         labels = np.array(words)[labels]
     levels = [*features, *([words] if y.ndim == 1 else [None] * labels.shape[1])]
-    return _Table(file, [*(f"feature_{j}" for j in range(x.shape[1])), *names], levels, [*x.T, *labels.T])
+    named = tuple(names) if y.ndim == 2 else ()
+    return Table(file, [*(f"feature_{j}" for j in range(x.shape[1])), *names], [*x.T, *labels.T], levels, named)
 
 
-def _target_columns(table: _Table, task: Task, targets: tuple[str, ...], count: int, side: str) -> list[int]:
+def _target_columns(table: Table, task: Task, targets: tuple[str, ...], count: int, side: str) -> list[int]:
     """The positions of the target columns, from their names, their number, or what the file itself says."""
-    if not targets and not count and task.columns == "labels" and table.file.suffix.lower() == ".arff":
-        targets = mulan_labels(table.file)
-    if not targets and not count and task.columns == "labels" and table.file.suffix.lower() == ".npz":
-        count = sum(not name.startswith("feature_") for name in table.names)
+    if not targets and not count and task.columns == "labels":
+        targets = table.labels
     if targets:
         for target in targets:
             if target not in table.names:
@@ -206,77 +219,122 @@ def _target_columns(table: _Table, task: Task, targets: tuple[str, ...], count: 
     return chosen
 
 
-def _refuse_missing(table: _Table, column: int, missing: np.ndarray) -> None:
+def _passed_over(table: Table, chosen: list[int], drop: tuple[str, ...], task: Task) -> set[str]:
+    """The columns that are no features: what the user drops, other labels of the file, and copies of a target."""
+    others = [label for label in table.labels if table.names.index(label) not in chosen and label not in drop]
+    if others:
+        table.notes.append(f"left out, since the file names them as labels: {few(others)}")
+    copies = [
+        name
+        for j, name in enumerate(table.names)
+        if j not in chosen and name not in (*drop, *others)
+        and any(np.array_equal(table.columns[j].astype(str), table.columns[t].astype(str)) for t in chosen)
+    ]  # fmt: skip
+    if copies and task.columns != "labels":
+        table.notes.append(f"left out, since they are copies of the target: {few(copies)}")
+    if drop:
+        table.notes.append(f"left out as asked: {few(drop)}")
+    for j, name in enumerate(table.names):
+        if j not in chosen and name not in drop and name.lower() in _IDENTIFIERS:
+            cells = table.columns[j]
+            if len(cells) > 1 and len(np.unique(cells)) == len(cells):
+                table.notes.append(f"column {name} is different in every row: dataset.drop=[{name}] if it is a name")
+    return {*drop, *others, *(copies if task.columns != "labels" else ())}
+
+
+def _feature(
+    table: Table, j: int, column: Numbers | Words, impute: Impute
+) -> tuple[list[NDArray[np.float64]], NDArray[np.bool_]]:
+    """One column as features [N] each, and where it has no value."""
+    name = table.names[j]
+    missing = np.isnan(column.values) if isinstance(column, Numbers) else column.index < 0
+    if missing.any() and impute == "refuse":
+        raise UserError(
+            f"{table.file} must hold a value in every row of column '{name}', found {int(missing.sum())} missing, the "
+            f"first in row {int(missing.argmax()) + 1}: dataset.impute=median, mean, most_frequent or drop."
+        )
+    if isinstance(column, Numbers):
+        if missing.all():
+            raise UserError(f"Column '{name}' of {table.file} must hold values, found none: dataset.drop=[{name}].")
+        return [column.values], missing
+    if len(column.words) > _MOST_WORDS:
+        raise UserError(
+            f"Column '{name}' of {table.file} must hold numbers or at most {_MOST_WORDS} different words, found "
+            f"{len(column.words)}: leave it out with dataset.drop=[{name}]."
+        )
+    levels = [*range(len(column.words)), *([-1] if missing.any() and impute != "drop" else [])]
+    return [(column.index == level).astype(np.float64) for level in levels], missing
+
+
+def _classes(table: Table, j: int, known: int) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """The target column as class indices, classes as spelled; the first `known` rows may be trained on."""
+    name = table.names[j]
+    column = read_column(table, j, decimal="auto", words=True)
+    assert isinstance(column, Words)
+    missing = column.index < 0
     if missing.any():
         raise UserError(
-            f"{table.file} must hold a value in every row of column '{table.names[column]}', found "
-            f"{int(missing.sum())} missing, the first in row {int(missing.argmax()) + 1}."
+            f"{table.file} must hold a value in every row of column '{name}', found {int(missing.sum())} missing, the "
+            f"first in row {int(missing.argmax()) + 1}."
         )
+    if table.levels[j] is None:
+        _refuse_quantities(table, name, column.words, len(column.index))
+    counts = np.bincount(column.index[:known], minlength=len(column.words))
+    lacking = [word for word, count in zip(column.words, counts, strict=True) if not count]
+    seen = [column.words[k] for k in np.unique(column.index[known:])]
+    if unseen := [word for word in lacking if word in seen]:
+        raise UserError(f"Class '{unseen[0]}' of '{name}' must be in {table.file} too, which has {few(column.words)}.")
+    if int((counts > 0).sum()) < 2:
+        raise UserError(
+            f"Column '{name}' of {table.file} must hold at least two classes, found {few(column.words)} alone: "
+            "dataset.targets names the target column."
+        )
+    said = [f"{word} {count}" for word, count in zip(column.words, counts, strict=True)]
+    table.notes.append(f"{len(column.words)} classes: {few(said)}")
+    if lonely := [word for word, count in zip(column.words, counts, strict=True) if count == 1]:
+        table.notes.append(f"one row only, so never in both training and validation: {few(lonely)}")
+    return column.index, tuple(column.words)
 
 
-def _numbers(table: _Table, column: int, values: np.ndarray) -> np.ndarray | None:
-    """The column as finite float64, or None where it holds words."""
-    if values.dtype.kind in "US":
-        _refuse_missing(table, column, np.isin(np.char.strip(values), ("", "?", "NA")))
+def _refuse_quantities(table: Table, name: str, words: list[str], rows: int) -> None:
+    """Refuse classes that are numbers with decimals, or very many different ones."""
     try:
-        numbers = values.astype(np.float64)
+        numbers = np.array([float(word) for word in words])
     except ValueError:
-        return None
-    _refuse_missing(table, column, ~np.isfinite(numbers))
-    return numbers
+        return
+    fractional = numbers != np.round(numbers)
+    if fractional.any():
+        found = f"the number {words[int(fractional.argmax())]}"
+    elif len(words) > _MOST_NUMBERS and rows < _ROWS_OF_A_NUMBER * len(words):
+        found = f"{len(words)} different numbers in {rows} rows"
+    else:
+        return
+    raise UserError(
+        f"Column '{name}' of {table.file} must hold classes, found {found}: dataset.targets names another target "
+        "column; a quantity is a regression target."
+    )
 
 
-def _words(table: _Table, column: int, values: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """The column as indices into its words: the declared ones in their order, else those found, sorted."""
-    spelled = np.char.strip(values.astype(str))
-    declared = table.levels[column]
-    found = np.unique(spelled).tolist()
-    words = found if declared is None else declared
-    strange = [word for word in found if word not in words]
-    if strange:
-        raise UserError(
-            f"{table.file} must hold in column '{table.names[column]}' one of {_few(words)}, found '{strange[0]}'."
-        )
-    position = {word: index for index, word in enumerate(words)}
-    return np.array([position[word] for word in spelled.tolist()]), words
-
-
-def _feature(table: _Table, column: int, values: np.ndarray) -> list[np.ndarray]:
-    numbers = _numbers(table, column, values)
-    if numbers is not None:
-        return [numbers]
-    index, words = _words(table, column, values)
-    if len(words) > _MOST_WORDS:
-        raise UserError(
-            f"Column '{table.names[column]}' of {table.file} must hold numbers or at most {_MOST_WORDS} different "
-            f"words, found {len(words)}: leave it out of the file."
-        )
-    return [(index == level).astype(np.float64) for level in range(len(words))]
-
-
-def _classes(table: _Table, column: int, values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    numbers = _numbers(table, column, values)
-    if numbers is None or table.levels[column] is not None:
-        index, words = _words(table, column, values)
-        return index.astype(np.int64), tuple(words)
-    distinct, index = np.unique(numbers, return_inverse=True)
-    if (distinct != np.round(distinct)).any():
-        raise UserError(
-            f"Column '{table.names[column]}' of {table.file} must hold classes, found the number "
-            f"{distinct[distinct != np.round(distinct)][0]:g}: dataset.targets names the target column."
-        )
-    return index.astype(np.int64), tuple(f"{value:.0f}" for value in distinct)
-
-
-def _labels(table: _Table, chosen: list[int], values: list[np.ndarray]) -> np.ndarray:
-    labels = np.empty((len(values[0]), len(chosen)), dtype=np.uint8)
-    for position, column in enumerate(chosen):
-        numbers = _numbers(table, column, values[column])
-        wrong = None if numbers is None else ~np.isin(numbers, (0.0, 1.0))
-        if numbers is None or wrong is None or wrong.any():
-            shown = values[column][0 if wrong is None else int(wrong.argmax())]
+def _labels(table: Table, chosen: list[int]) -> NDArray[np.uint8]:
+    """The label columns as n-hot [N, C]."""
+    labels = np.empty((len(table.columns[0]), len(chosen)), dtype=np.uint8)
+    said: set[str] = set()
+    for position, j in enumerate(chosen):
+        cells: NDArray[Any] = table.columns[j]
+        cells = cells if cells.dtype.kind in "US" else spelled(cells)
+        words = [word.strip().lower() for word in cells.tolist()]
+        words = [word[:-2] if word.endswith(".0") else word for word in words]
+        strange = [i for i, word in enumerate(words) if word not in _TRUTH]
+        if strange or {"0", "-1"} <= set(words):
+            shown = cells[strange[0]] if strange else "both 0 and -1"
             raise UserError(
-                f"Label column '{table.names[column]}' of {table.file} must hold 0 and 1 only, found {shown}."
+                f"Label column '{table.names[j]}' of {table.file} must hold 0 and 1, -1 and 1 or such words as no and "
+                f"yes, found {shown or 'a missing value'}."
             )
-        labels[:, position] = numbers
+        said |= set(words) - {"0", "1"}
+        labels[:, position] = [_TRUTH[word] for word in words]
+    if said:
+        table.notes.append(f"labels: {', '.join(f'{word} is {_TRUTH[word]}' for word in sorted(said))}")
+    counts = [f"{table.names[j]} {int(n)}" for j, n in zip(chosen, labels.sum(0), strict=True)]
+    table.notes.append(f"labels: {few(counts)}")
     return labels

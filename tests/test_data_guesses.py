@@ -1,0 +1,172 @@
+"""Tables as people have them: what is recognised is said, what cannot be told is refused, nothing is guessed silently.
+
+Each row stands for a kind, in the shape of files that were misread before.
+"""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+import torch
+
+from xentlab import data
+from xentlab.errors import UserError
+
+EIGHT = "".join(f"{i},{i % 2}\n" for i in range(8))
+ARFF = "@relation r\n@attribute a numeric\n@attribute cls {p,q}\n@data\n"
+
+# file name, its text, knobs, inputs without standardising, classes, and words that the notes must hold
+READ = [
+    # separators, decimal commas, thousands
+    ("a.csv", '"a";"b";"y"\n1;2;5\n3;4;6\n', {}, [[1, 2], [3, 4]], "56", "separated by semicolons"),
+    ("a.csv", "a\tb\ty\n1\t2\tp\n3\t4\tq\n", {}, [[1, 2], [3, 4]], "pq", "separated by tabs"),
+    ("a.txt", " 1.5  2 p\n 3   4 q\n", {}, [[1.5, 2], [3, 4]], "pq", "separated by blanks"),
+    ("a.data", "1|2|p\n3|4|q\n", {}, [[1, 2], [3, 4]], "pq", "separated by bars"),
+    ("a.csv", "a;b;y\n9,8;3,15;p\n10,9;3,35;q\n", {}, [[9.8, 3.15], [10.9, 3.35]], "pq", "decimal commas, as in 9,8"),
+    ("a.csv", "a;y\n1,250;p\n3,5;q\n", {}, [[1.25], [3.5]], "pq", "decimal commas"),
+    ("a.csv", "a;b;y\n1,250;0,5;p\n3,500;1,5;q\n", {}, [[1.25, 0.5], [3.5, 1.5]], "pq", "column a: decimal commas"),
+    ("a.csv", "a;y\n1.234,5;p\n3,5;q\n", {}, [[1234.5], [3.5]], "pq", "decimal commas, as in 1.234,5"),
+    ("a.csv", "a;y\n1,250;p\n3,500;q\n", {"decimal": ","}, [[1.25], [3.5]], "pq", "decimal commas"),
+    ("a.csv", "a;y\n1,250;p\n3,500;q\n", {"decimal": "."}, [[1250], [3500]], "pq", "commas separate thousands"),
+    ("a.csv", 'a,b,y\n"1,200",2,p\n"3,100",4,q\n', {}, [[1200, 2], [3100, 4]], "pq", "thousands, as in 1,200"),
+    ("a.csv", 'a,y\n"1,234,567.5",p\n2,q\n', {}, [[1234567.5], [2]], "pq", "thousands, as in 1,234,567.5"),
+    # headers
+    ("a.csv", "5.1,3.5,s\n4.9,3.0,s\n6.0,2.9,v\n", {}, [[5.1, 3.5], [4.9, 3.0], [6.0, 2.9]], "sv", "no header"),
+    ("a.csv", "1,s\n2,v\n", {"header": True}, None, "v", "refused: at least two classes"),
+    ("a.csv", ",a,y\n0,5,p\n1,7,q\n", {}, [[5], [7]], "pq", "the first column has no name and counts the rows"),
+    ("a.csv", "a,y,\n1,p,\n2,q,\n", {}, [[1], [2]], "pq", "1 empty column without a name left out"),
+    # labels as spelled
+    ("a.csv", "a,y\n1,01\n2,1\n3,02\n", {}, [[1], [2], [3]], ("01", "1", "02"), "3 classes: 01 1, 1 1, 02 1"),
+    ("a.csv", "a,y\n1,12345678901234567891\n2,12345678901234567892\n", {}, [[1], [2]],
+     ("12345678901234567891", "12345678901234567892"), "2 classes"),
+    ("a.csv", "a,y\n1,-1\n2,1\n", {}, [[1], [2]], ("-1", "1"), "2 classes: -1 1, 1 1"),
+    ("a.csv", "a,y\n1,True\n2,False\n", {}, [[1], [2]], ("False", "True"), "2 classes"),
+    ("a.csv", "a,y\n1,10\n2,9\n", {}, [[1], [2]], ("9", "10"), "target y"),
+    # words, booleans, dates, missing
+    ("a.csv", "a,y\nyes,p\nNo,q\n", {}, [[1], [0]], "pq", "column a: no is 0, yes is 1"),
+    ("a.csv", "a,y\nTRUE,p\nFALSE,q\n", {}, [[1], [0]], "pq", "false is 0, true is 1"),
+    ("a.csv", "a,y\n1970-01-02,p\n1970-01-03 12:00,q\n", {}, [[1], [2.5]], "pq", "dates, taken as days since 1970"),
+    ("a.csv", "a,y\n1,p\n2,q\n", {"categorical": ("a",)}, [[1, 0], [0, 1]], "pq", "1 columns of words"),
+    ("a.csv", "a,y\n1,p\n-,q\n3,q\n", {"impute": "drop"}, [[1], [3]], "pq", "- stands for a missing number"),
+    ("a.csv", "a,b,y\n1,u,p\nNA,,q\n3,v,q\n", {"impute": "mean"}, [[1, 1, 0, 0], [np.nan, 0, 0, 1], [3, 0, 1, 0]],
+     "pq", "1 rows have a missing value: impute=mean"),
+    # columns that are no features
+    ("a.csv", "id,a,y\n7,5,p\n9,7,q\n", {}, [[7, 5], [9, 7]], "pq", "column id is different in every row"),
+    ("a.csv", "id,a,y\n7,5,p\n9,7,q\n", {"drop": ("id",)}, [[5], [7]], "pq", "left out as asked: id"),
+    ("a.csv", "a,y2,y\n5,p,p\n7,q,q\n", {}, [[5], [7]], "pq", "copies of the target: y2"),
+    ("a.csv", "a,c,y\n5,1,p\n7,1,q\n", {}, [[5, 1], [7, 1]], "pq", "column c is constant"),
+    # encodings
+    ("a.csv", "\ufeffa,y\n1,p\n2,q\n", {}, [[1], [2]], "pq", "2 rows"),
+    ("a.csv", "a,y\n1,stra\xdfe\n2,weg\n".encode("latin-1"), {}, [[1], [2]], ("straße", "weg"), "read as Latin-1"),
+    ("a.csv", "a,y\n1,p\n2,q\n".encode("utf-16"), {}, [[1], [2]], "pq", "read as UTF-16"),
+    ("a.csv.gz", gzip.compress(b"a,y\n1,p\n2,q\n"), {}, [[1], [2]], "pq", "2 rows"),
+    # ARFF as Weka, Mulan and MEKA write it
+    ("a.arff", "\ufeff" + ARFF + "1,p\n2,q\n", {}, [[1], [2]], "pq", "2 rows"),
+    ("a.arff", ARFF + "1 p\n2\tq\n", {}, [[1], [2]], "pq", "2 rows"),
+    ("a.arff", ARFF.replace("cls {", "cls{") + "1,p,\r\n2,q,\r\n", {}, [[1], [2]], "pq", "2 rows"),
+    ("a.arff", ARFF.replace("attribute a", r"attribute m\'u") + "1,p\n2,q\n", {}, [[1], [2]], "pq", "2 rows"),
+    ("a.arff", ARFF + "1,p,{5}\n2,q\n", {}, [[1], [2]], "pq", "instance weights of 1 rows are not used"),
+    ("a.arff", ARFF + "{0 1,1 q}, {2}\n{0 2}\n", {}, [[1], [2]], "pq", "instance weights of 1 rows"),
+    ("a.arff", ARFF.replace("@attribute a", "@attribute s string\n@attribute d date 'yyyy'\n@attribute a")
+     + "'it, is',1999,1,p\n\"x\",2000,2,q\n", {}, [[1], [2]], "pq", "left out, neither number nor list of words: s (string)"),
+    ("a.arff", ARFF.replace("{p,q}", "{'a b', \"it's\"}") + "1,'a b'\n2,\"it's\"\n", {}, [[1], [2]], ("a b", "it's"), ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "text", "knobs", "inputs", "classes", "words"), READ)
+def test_a_table_is_read_by_a_stated_rule(
+    tmp_path: Path, name: str, text: str | bytes, knobs: dict[str, object], inputs: object, classes: object, words: str
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    if words.startswith("refused: "):
+        with pytest.raises(UserError, match=words.removeprefix("refused: ")):
+            data.tabular(path=str(file), **knobs)  # type: ignore[arg-type]
+        return
+    read = data.tabular(path=str(file), standardize=False, **knobs)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(read.inputs.numpy(), np.asarray(inputs, dtype=np.float32))
+    expected = tuple(classes)  # type: ignore[arg-type]
+    assert read.class_names == expected
+    assert any(words in note for note in read.notes), read.notes
+
+
+@pytest.mark.parametrize(
+    ("text", "knobs", "words"),
+    [
+        ("a;y\n1,250;p\n3,500;q\n", {}, "must say whether 1,250 has decimals or thousands: dataset.decimal"),
+        ("a,y\n1,p\n2,q\n3.5.1,q\n", {}, "row 3 holds '3.5.1' (two decimal points)"),
+        ("a,y\n1,p\n2,q\n12 kg,q\n", {}, "holds '12 kg' (a number with a unit). Mend the file"),
+        ("a,y\n1,p\n2,q\n45%,q\n", {}, "(a percent sign)"),
+        ("a,y\n1,p\n2,q\n<5,q\n", {}, "(a bound in a number's place)"),
+        ("a,y\n1,p\n2,q\n$5,q\n", {}, "(a currency sign)"),
+        ("a,y\n1,p\ninf,q\n", {}, "must hold finite numbers: row 2 is infinite, inf"),
+        ("a,y\n1,p\n1e60,q\n", {}, "row 2 lies beyond float32 (3.4e38), 1e60"),
+        ("a,y\n03/04/2021,p\n05/04/2021,q\n", {}, "must hold dates that can be read one way"),
+        ("a,y\n1,p\n2,p\n", {}, "must hold at least two classes, found p alone"),
+        ("a,y\n" + "".join(f"{i},{99 - i}\n" for i in range(40)), {}, "found 40 different numbers in 40 rows"),
+        ("a,y\n1,p\n2,\n", {}, "must hold a value in every row of column 'y'"),
+        ("a,a,y\n1,2,p\n2,3,q\n", {}, "columns of different names, found a more than once"),
+        ("a,y\n1,p\n2,q\n", {"drop": ("b",)}, "Unknown column of t.csv in dataset.drop 'b'"),
+        ('a,y\n1,"p\n2,q\n', {}, "rows of one length, quoted well"),
+        ("a,y\n1,2,p\n2,q\n", {}, "must hold rows of one length"),
+        ("\0\0", {}, "must be text, found a zero byte"),
+    ],
+)
+def test_what_cannot_be_told_is_refused_with_the_way_on(
+    tmp_path: Path, text: str, knobs: dict[str, object], words: str
+) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(UserError) as caught:
+        data.tabular(path=str(tmp_path / "t.csv"), **knobs)  # type: ignore[arg-type]
+    assert words in str(caught.value)
+
+
+def test_train_and_test_files_of_mulan_share_one_list_of_labels(tmp_path: Path) -> None:
+    head = "@relation song\n@attribute tempo numeric\n@attribute calm {0,1}\n@attribute sad {0,1}\n@data\n"
+    (tmp_path / "song-train.arff").write_text(head + "1,1,0\n2,0,0\n3,1,1\n")
+    (tmp_path / "song-test.arff").write_text(head + "4,0,1\n")
+    (tmp_path / "song.xml").write_text('<labels><label name="calm"/><label name="sad"/></labels>')
+    files = {"path": str(tmp_path / "song-train.arff"), "test_path": str(tmp_path / "song-test.arff")}
+    read = data.tabular(**files, task="multilabel", standardize=False)
+    assert read.class_names == ("calm", "sad")
+    assert {part: index.tolist() for part, index in read.source_splits.items()} == {"train": [0, 1, 2], "test": [3]}
+    assert "2 labels listed in song.xml" in read.notes
+    one = data.tabular(path=files["path"], targets=("sad",), standardize=False)
+    assert one.inputs.tolist() == [[1], [2], [3]], "a label that was not chosen is no feature"
+    assert "left out, since the file names them as labels: calm" in one.notes
+
+
+def test_meka_counts_its_labels_in_the_relations_name(tmp_path: Path) -> None:
+    body = "@attribute l1 {0,1}\n@attribute l2 {0,1}\n@attribute a numeric\n@data\n1,0,5\n0,1,6\n"
+    (tmp_path / "m.arff").write_text("@relation 'music: -C 2'\n" + body)
+    read = data.tabular(path=str(tmp_path / "m.arff"), task="multilabel", standardize=False)
+    assert read.class_names == ("l1", "l2")
+    assert read.inputs.tolist() == [[5], [6]]
+
+
+def test_labels_of_words_and_of_minus_one(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,u,v\n1,-1,yes\n2,1,no\n")
+    read = data.tabular(path=str(tmp_path / "t.csv"), task="multilabel", num_targets=2)
+    assert read.targets.tolist() == [[0, 1], [1, 0]]
+    assert "labels: -1 is 0, no is 0, yes is 1" in read.notes
+
+
+def test_a_class_that_only_the_test_file_has_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a,y\n1,p\n2,q\n")
+    (tmp_path / "b.csv").write_text("a,y\n1,r\n")
+    with pytest.raises(UserError, match=r"Class 'r' of 'y' must be in .*a.csv too, which has p, q"):
+        data.tabular(path=str(tmp_path / "a.csv"), test_path=str(tmp_path / "b.csv"))
+
+
+def test_parquet_says_what_its_text_twin_says(tmp_path: Path) -> None:
+    frame = pandas.DataFrame({"a": [1, 2, 3], "b": [0.5, None, 2.5], "c": [True, False, True], "y": ["p", "q", "p"]})
+    frame.to_parquet(tmp_path / "t.parquet")
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    read = [data.tabular(path=str(tmp_path / name), impute="median") for name in ("t.parquet", "t.csv")]
+    assert torch.equal(read[0].inputs.nan_to_num(-9), read[1].inputs.nan_to_num(-9))
+    assert read[0].class_names == read[1].class_names
+    assert read[0].impute == "median"

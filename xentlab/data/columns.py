@@ -1,0 +1,274 @@
+"""What the columns of a table hold: numbers, words, dates or booleans, each by a stated rule, or one clear refusal.
+
+A reader of files hands back a `Table` of cells as spelled; `read_column` says what one column of it is. A guess is
+either right by a rule and said in the table's notes, or refused with the cell that speaks against it and the way on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xentlab.errors import UserError
+
+MISSING = ("", "?", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null")
+# Between numbers these stand for a missing one too; among words they may be words.
+_MISSING_NUMBERS = ("-", "--", ".", "none", "None", "NONE", "missing", "unknown")
+_BOOLEANS = (("false", "true"), ("no", "yes"), ("f", "t"), ("n", "y"))
+_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?")
+_OTHER_DATE = re.compile(r"\d{1,4}[/.]\d{1,2}[/.]\d{2,4}( \d{1,2}:\d{2}(:\d{2})?)?")
+_GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
+_DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d*)?([eE][+-]?\d+)?")
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+Decimal = Literal["auto", ".", ","]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One file: D columns of N cells.
+
+    Attributes:
+        file: where it lies.
+        names: of the columns, all different.
+        columns: each [N], text as spelled or numbers.
+        levels: for each column the words that the file declares it may hold, or None.
+        labels: the label columns that the file itself names, as Mulan's and MEKA's do.
+        comma_separates: whether commas stand between cells, so that one inside a number is no decimal comma.
+        notes: what was recognised while reading, one clause each.
+    """
+
+    file: Path
+    names: list[str]
+    columns: list[NDArray[Any]]
+    levels: list[list[str] | None]
+    labels: tuple[str, ...] = ()
+    comma_separates: bool = True
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A column of N finite float64, NaN where a value is missing."""
+
+    values: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Words:
+    """A column of N indices into its different words, -1 where one is missing."""
+
+    index: NDArray[np.int64]
+    words: list[str]
+
+
+def few(names: Sequence[str]) -> str:
+    """The first names of a long list, and how many there are."""
+    return ", ".join(names[:8]) + (f", ... ({len(names)} in all)" if len(names) > 8 else "")
+
+
+def read_column(table: Table, column: int, *, decimal: Decimal, words: bool = False) -> Numbers | Words:
+    """What a column of the table holds; what was recognised by a rule is added to the table's notes.
+
+    Args:
+        table: as a reader gave it.
+        column: its place.
+        decimal: what stands before the decimals; `auto` recognises a decimal comma by its cells.
+        words: whether the column is to be taken as words whatever it holds.
+
+    Raises:
+        UserError: the column is nearly numeric, holds infinite values, or commas or dates that can be read two ways.
+    """
+    name, cells = table.names[column], table.columns[column]
+    if cells.dtype.kind not in "US":
+        if words:
+            cells = spelled(cells)
+        else:
+            return Numbers(_finite(table, name, cells.astype(np.float64), cells))
+    cells = np.char.strip(cells.astype(str))
+    missing = np.isin(cells, MISSING)
+    if not words:
+        numbers = _numbers(table, name, cells, missing, decimal)
+        if numbers is not None:
+            return numbers
+        if table.levels[column] is None:
+            known = _booleans(table, name, cells, missing) or _dates(table, name, cells, missing)
+            if known is not None:
+                return known
+    return _words(table, column, cells, missing)
+
+
+def spelled(values: NDArray[Any]) -> NDArray[np.str_]:
+    """Numbers as text, whole ones without a point; missing ones as nothing."""
+    if values.dtype.kind in "iub":
+        return values.astype(str)
+    return np.array(["" if np.isnan(v) else f"{v:.0f}" if float(v).is_integer() else repr(float(v)) for v in values])
+
+
+def parsed(cells: NDArray[np.str_]) -> NDArray[np.float64]:
+    """Plain numbers as float64, NaN for whatever is none."""
+    import pandas
+
+    return np.asarray(pandas.to_numeric(pandas.Series(cells, dtype=object), errors="coerce"), dtype=np.float64)
+
+
+def _numbers(
+    table: Table, name: str, cells: NDArray[np.str_], missing: NDArray[np.bool_], decimal: Decimal
+) -> Numbers | None:
+    """The column as numbers, or None where it holds words."""
+    present = cells[~missing]
+    if not len(present):
+        return Numbers(np.full(len(cells), np.nan))
+    values = parsed(np.char.replace(present, ",", "~") if decimal == "," else present)
+    odd = np.isnan(values)
+    if decimal == "," or odd.any():
+        rewritten = _with_commas(table, name, present, odd, decimal)
+        if rewritten is not None:
+            values = parsed(rewritten)
+            odd = np.isnan(values)
+    gone = odd & np.isin(present, _MISSING_NUMBERS)
+    odd &= ~gone
+    if odd.all() or (odd.sum() > (~odd & ~gone).sum()):
+        return None
+    if odd.any():
+        places = np.flatnonzero(~missing)
+        row = int(places[int(odd.argmax())]) + 1
+        cell = str(present[int(odd.argmax())])
+        raise UserError(
+            f"Column '{name}' of {table.file} must hold numbers or words: {int((~odd).sum())} of its {len(present)} "
+            f"values are numbers, but row {row} holds '{cell}' ({_cause(cell)}). Mend the file, leave the column out "
+            f"with dataset.drop=[{name}], or take its values as words with dataset.categorical=[{name}]."
+        )
+    if gone.any():
+        words = sorted(set(present[gone].tolist()))
+        table.notes.append(f"column {name}: {few(words)} stands for a missing number in {int(gone.sum())} rows")
+    result = np.full(len(cells), np.nan)
+    result[~missing] = values
+    return Numbers(_finite(table, name, result, cells))
+
+
+def _with_commas(
+    table: Table, name: str, present: NDArray[np.str_], odd: NDArray[np.bool_], decimal: Decimal
+) -> NDArray[np.str_] | None:
+    """The cells with their commas read as decimals or as thousands, None where commas explain none of them."""
+    strange = [cell for cell in present[odd].tolist() if cell not in _MISSING_NUMBERS]
+    grouped = all(_THOUSANDS.fullmatch(cell) for cell in strange)
+    decimals = all(_DECIMAL_COMMA.fullmatch(cell) for cell in present.tolist() if cell not in _MISSING_NUMBERS)
+    if decimal == "." or (decimal == "auto" and grouped and table.comma_separates):
+        if not strange or not grouped:
+            return None
+        table.notes.append(f"column {name}: commas separate thousands, as in {strange[0]}")
+        return np.char.replace(present, ",", "")
+    if not decimals or (decimal == "auto" and not strange):
+        return None
+    if decimal == "auto" and all(_GROUPED.fullmatch(cell) for cell in strange) and not _comma_elsewhere(table):
+        raise UserError(
+            f"Column '{name}' of {table.file} must say whether {strange[0]} has decimals or thousands: "
+            'dataset.decimal="," or dataset.decimal=".".'
+        )
+    if strange:
+        table.notes.append(f"column {name}: decimal commas, as in {strange[0]}")
+    return np.char.replace(np.char.replace(present, ".", ""), ",", ".")
+
+
+def _comma_elsewhere(table: Table) -> bool:
+    """Whether some column of the file has decimal commas that cannot be thousands."""
+    for cells in table.columns:
+        if cells.dtype.kind in "US":
+            commas = [cell for cell in map(str.strip, cells.tolist()) if "," in cell]
+            if commas and all(map(_DECIMAL_COMMA.fullmatch, commas)) and not all(map(_GROUPED.fullmatch, commas)):
+                return True
+    return False
+
+
+def _finite(table: Table, name: str, values: NDArray[np.float64], cells: NDArray[Any]) -> NDArray[np.float64]:
+    """The values, none of which may be infinite or beyond float32."""
+    wild = np.abs(values) > _FLOAT32_MAX
+    if wild.any():
+        row = int(wild.argmax())
+        text = str(cells[row])
+        what = "is infinite" if re.search(r"inf", text, re.IGNORECASE) else "lies beyond float32 (3.4e38)"
+        raise UserError(f"Column '{name}' of {table.file} must hold finite numbers: row {row + 1} {what}, {text}.")
+    return values
+
+
+def _cause(cell: str) -> str:
+    """What makes a cell among numbers no number, most likely."""
+    if "%" in cell:
+        return "a percent sign"
+    if any(sign in cell for sign in "€$£¥"):
+        return "a currency sign"
+    if cell[:1] in "<>≤≥~":
+        return "a bound in a number's place"
+    if re.fullmatch(r"[+-]?[\d.,]+\s*[A-Za-zµ°/²³]+", cell):
+        return "a number with a unit"
+    if cell.count(".") > 1:
+        return "two decimal points"
+    if "," in cell:
+        return "a comma in one number alone"
+    if re.search(r"\d\s+\d", cell):
+        return "a blank inside the number"
+    return "a word for a missing value, or a slip" if cell.isalpha() else "a slip of the pen"
+
+
+def _booleans(table: Table, name: str, cells: NDArray[np.str_], missing: NDArray[np.bool_]) -> Numbers | None:
+    """The column as 0 and 1 where it holds both words of a pair such as no and yes, in any case."""
+    lower = np.char.lower(cells)
+    found = set(lower[~missing].tolist())
+    for no, yes in _BOOLEANS:
+        if found == {no, yes}:
+            table.notes.append(f"column {name}: {no} is 0, {yes} is 1")
+            return Numbers(np.where(missing, np.nan, (lower == yes).astype(np.float64)))
+    return None
+
+
+def _dates(table: Table, name: str, cells: NDArray[np.str_], missing: NDArray[np.bool_]) -> Numbers | None:
+    """The column as days since 1970 where it holds ISO dates; dates written otherwise are refused."""
+    present = cells[~missing].tolist()
+    if all(map(_ISO_DATE.fullmatch, present)):
+        import pandas
+
+        try:
+            moments = pandas.to_datetime(pandas.Series(present), format="ISO8601", utc=True)
+        except ValueError as error:
+            raise UserError(f"Column '{name}' of {table.file} must hold dates that exist ({error}).") from error
+        days = np.full(len(cells), np.nan)
+        epoch = pandas.Timestamp("1970-01-01", tz="UTC")
+        days[~missing] = ((moments - epoch) / pandas.Timedelta(days=1)).to_numpy()
+        table.notes.append(f"column {name}: dates, taken as days since 1970")
+        return Numbers(days)
+    if present and all(map(_OTHER_DATE.fullmatch, present)):
+        raise UserError(
+            f"Column '{name}' of {table.file} must hold dates that can be read one way, such as 2026-04-03, found "
+            f"{present[0]}: write them so, or leave the column out with dataset.drop=[{name}]."
+        )
+    return None
+
+
+def _words(table: Table, column: int, cells: NDArray[np.str_], missing: NDArray[np.bool_]) -> Words:
+    """The column as indices into its words: the declared ones in their order, else those found, sorted."""
+    found = np.unique(cells[~missing]).tolist()
+    declared = table.levels[column]
+    words = sorted(found, key=_in_order) if declared is None else declared
+    strange = [word for word in found if word not in words]
+    if strange:
+        raise UserError(
+            f"{table.file} must hold in column '{table.names[column]}' one of {few(words)}, found '{strange[0]}'."
+        )
+    position = {word: index for index, word in enumerate(words)}
+    return Words(np.array([position.get(cell, -1) for cell in cells.tolist()], dtype=np.int64), list(words))
+
+
+def _in_order(word: str) -> tuple[int, float, str]:
+    """Words that are numbers by their value, then the others by their letters."""
+    try:
+        return 0, float(word), word
+    except ValueError:
+        return 1, 0.0, word

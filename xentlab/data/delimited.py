@@ -1,0 +1,189 @@
+"""Tables as text (.csv, .tsv, .txt, .data, also packed with gzip) and as .parquet or .xlsx, read by pandas.
+
+What such a file leaves open is recognised by a rule and said, or refused: its encoding, what separates its cells,
+and whether its first row holds names. Cells stay as spelled; `columns` says what they mean.
+"""
+
+from __future__ import annotations
+
+import codecs
+import collections
+import csv
+import gzip
+import io
+import itertools
+import warnings
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xentlab.data.columns import MISSING, Table, few, parsed, spelled
+from xentlab.errors import UserError
+
+TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".data", ".dat")
+FRAME_SUFFIXES = (".parquet", ".xlsx")
+# In this order: where rows fall into equal cells by more than one, the first is what separates them.
+_SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas", " ": "blanks"}
+_LOOKED_AT = 100  # rows by which the separator is recognised
+
+
+def read_delimited(file: Path, *, header: bool | None, delimiter: str | None) -> Table:
+    """The cells of a text table, as spelled.
+
+    Args:
+        file: a text file, or one packed with gzip (`.gz`).
+        header: whether the first row holds names; None: it does unless one of its cells is a number.
+        delimiter: what separates cells, one character (a blank: any run of blanks and tabs); None recognises it.
+
+    Raises:
+        UserError: no text, no rows, or rows of different lengths.
+    """
+    import pandas
+
+    if delimiter is not None and len(delimiter) != 1:
+        raise UserError(f"dataset.delimiter must be one character, got '{delimiter}'.")
+    notes: list[str] = []
+    text = read_text(file, notes)
+    suffix = Path(file.stem).suffix if file.suffix.lower() == ".gz" else file.suffix
+    separator = delimiter or ("\t" if suffix.lower() == ".tsv" else _separator(text))
+    if delimiter is None and separator != ("\t" if suffix.lower() == ".tsv" else ","):
+        notes.append(f"separated by {_SEPARATORS[separator]}")
+    try:
+        with warnings.catch_warnings(action="ignore", category=pandas.errors.ParserWarning):
+            frame = pandas.read_csv(
+                io.StringIO(text),
+                sep=r"\s+" if separator == " " else separator,
+                header=None, dtype=str, keep_default_na=False, na_values=[], skipinitialspace=True, index_col=False,
+            )  # fmt: skip
+    except pandas.errors.EmptyDataError as error:
+        raise UserError(f"{file} must hold rows, found none.") from error
+    except (pandas.errors.ParserError, ValueError) as error:
+        raise UserError(f"{file} must hold rows of one length, quoted well: {_reason(error)}.") from error
+    rows = frame.to_numpy(dtype=object)
+    named = _is_header(rows[0], notes) if header is None else header
+    if (rows[:, -1] == "").any():  # a row that is too short ends in empty cells
+        for number, record in enumerate(_records(text, separator), 1 - named):
+            if len(record) < rows.shape[1]:
+                raise UserError(f"{file}, row {number}, must hold {rows.shape[1]} values, found {len(record)}.")
+    if len(rows) < 1 + named:
+        raise UserError(f"{file} must hold rows, found none.")
+    names = [str(cell).strip() for cell in rows[0]] if named else [f"column_{j}" for j in range(rows.shape[1])]
+    body = rows[1:] if named else rows
+    columns = [body[:, j].astype(str) for j in range(rows.shape[1])]
+    return _table(file, names, columns, notes, comma_separates=separator == ",")
+
+
+def read_frame(file: Path) -> Table:
+    """The columns of a .parquet or .xlsx file: numbers as numbers, all else as text.
+
+    Raises:
+        UserError: the file cannot be read, or the library for it is not installed.
+    """
+    import pandas
+
+    try:
+        frame = (
+            pandas.read_parquet(file) if file.suffix.lower() == ".parquet" else pandas.read_excel(file, dtype=object)
+        )
+    except ImportError as error:
+        library = "pyarrow" if file.suffix.lower() == ".parquet" else "openpyxl"
+        raise UserError(f"{file} needs {library}, which is not installed: pip install {library}.") from error
+    except (ValueError, OSError, KeyError) as error:
+        raise UserError(f"{file} cannot be read as {file.suffix} ({_reason(error)}).") from error
+    if not len(frame):
+        raise UserError(f"{file} must hold rows, found none.")
+    columns = []
+    for name in frame.columns:
+        series = frame[name]
+        if series.dtype.kind == "f":
+            columns.append(series.to_numpy(dtype=np.float64))
+        else:
+            gone = series.isna().to_numpy()
+            columns.append(np.where(gone, "", series.astype(str).to_numpy(dtype=str)))
+    return _table(file, [str(name).strip() for name in frame.columns], columns, [], comma_separates=True)
+
+
+def read_text(file: Path, notes: list[str]) -> str:
+    """The text of a file, unpacked where it is gzip; an encoding other than UTF-8 is recognised and noted.
+
+    Raises:
+        UserError: it is no text, or is damaged.
+    """
+    data = file.read_bytes()
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise UserError(f"{file} cannot be unpacked ({error}).") from error
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        notes.append("read as UTF-16")
+        return data.decode("utf-16")
+    if b"\0" in data:
+        raise UserError(f"{file} must be text, found a zero byte.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        notes.append("read as Latin-1, since it is no UTF-8")
+        return data.decode("cp1252", errors="replace")
+
+
+def _separator(text: str) -> str:
+    """What separates the cells: the first of `_SEPARATORS` by which rows fall into equal numbers of them, above one."""
+    agreed: dict[str, tuple[float, int]] = {}
+    for candidate in _SEPARATORS:
+        try:
+            lengths = [len(record) for record in itertools.islice(_records(text, candidate), _LOOKED_AT)]
+        except csv.Error:
+            continue
+        (length, times), *_ = collections.Counter(lengths).most_common(1) or [(0, 0)]
+        if length > 1:
+            agreed[candidate] = (times / len(lengths), -list(_SEPARATORS).index(candidate))
+    return max(agreed, key=lambda s: agreed[s]) if agreed else ","
+
+
+def _records(text: str, separator: str) -> Iterator[list[str]]:
+    """The rows of a text as lists of cells, without empty ones."""
+    if separator == " ":
+        return (line.split() for line in text.splitlines() if line.strip())
+    return (row for row in csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True) if row)
+
+
+def _is_header(first: Any, notes: list[str]) -> bool:
+    """Whether a first row holds names: it does unless one of its cells is a number."""
+    numbers = ~np.isnan(parsed(np.array([str(cell).replace(",", ".") for cell in first])))
+    if numbers.any():
+        number = str(first[int(numbers.argmax())]).strip()
+        notes.append(f"no header: its first row holds a number, {number} (dataset.header=true takes it as names)")
+    return not numbers.any()
+
+
+def _table(file: Path, names: list[str], columns: list[Any], notes: list[str], *, comma_separates: bool) -> Table:
+    """A table without empty columns, its names all different."""
+    empty = [j for j, c in enumerate(columns) if not names[j] and c.dtype.kind in "US" and np.isin(c, MISSING).all()]
+    kept = [j for j in range(len(names)) if j not in empty]
+    if empty:
+        notes.append(f"{len(empty)} empty column without a name left out")
+    names, columns = [names[j] for j in kept], [columns[j] for j in kept]
+    if names and not names[0] and _counts(columns[0]):
+        notes.append("the first column has no name and counts the rows: left out")
+        names, columns = names[1:], columns[1:]
+    names = [name or f"column_{j}" for j, name in enumerate(names)]
+    twice = [name for name, times in collections.Counter(names).items() if times > 1]
+    if twice:
+        raise UserError(f"{file} must have columns of different names, found {few(twice)} more than once.")
+    return Table(file, names, columns, [None] * len(names), (), comma_separates, notes)
+
+
+def _counts(cells: Any) -> bool:
+    """Whether a column counts its rows from 0 or 1."""
+    numbers = parsed(cells if cells.dtype.kind in "US" else spelled(cells))
+    return bool(np.isin(numbers[0], (0, 1)) and (np.diff(numbers) == 1).all())
+
+
+def _reason(error: Exception) -> str:
+    """The last line of what a library says."""
+    text = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
+    return (text or type(error).__name__).rstrip(".")

@@ -1,0 +1,225 @@
+"""Images with masks on disk (segmentation): class indices, palettes, colours, black and white.
+
+The masks are read first and together, since only all of them tell what their values are. What was recognised by a rule
+stands in the dataset's notes; what no rule tells is refused with the way on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from xentlab.data.columns import few
+from xentlab.data.dataset import Dataset, of_task
+from xentlab.data.folders import places, split_folders
+from xentlab.data.pixels import Report, by, contents, listed, read_all, read_mask, read_pixels, resized
+from xentlab.data.places import find_folder
+from xentlab.errors import UserError
+from xentlab.schema import Range
+
+_MASK_FOLDERS = ("masks", "mask", "labels", "annotations")
+_LOSSY = (".jpg", ".jpeg", ".jfif", ".jpe", ".webp")
+
+
+@of_task("segmentation")
+def segmentation_folder(
+    *,
+    name: str = "segmentation_folder",
+    root: str | None = None,
+    class_names: tuple[str, ...] = (),
+    colors: tuple[str, ...] = (),
+    ignore_index: Annotated[int | None, Range(0, 255)] = None,
+    height: Annotated[int | None, Range(1, None)] = None,
+    width: Annotated[int | None, Range(1, None)] = None,
+) -> Dataset:
+    """Images with a mask each from `train|val|test/{images,masks}`: inputs uint8 [N, 3, H, W], targets uint8 [N, H, W].
+
+    An image and its mask share their stem (`a.jpg`, `a.png`). Splits may have any of their usual names (see
+    `image_folder`), masks may lie in `masks`, `mask`, `labels` or `annotations`; `val` and `test` may be absent and are
+    then carved from train by the trial's seed. Mask values (or palette indices) are class indices; with `colors` they
+    are colours. Masks of 0 and 255 alone are two classes; 255 among class indices counts nowhere; values 1 to C without
+    a 0 are classes counted from one.
+
+    Args:
+        name: what the dataset is called.
+        root: its folder; None looks for a folder called `name` in XENTLAB_DATA and in the user's cache.
+        class_names: the classes in the order of their indices; empty reads `classes.txt` in `root`, one name per line.
+        colors: the colour of each class as `#rrggbb`, in the order of the classes, where masks are coloured.
+        ignore_index: the mask value of pixels that count nowhere, 0 to 255, or None.
+        height: H in pixels to which images (bilinear) and masks (nearest) are resized; None keeps the files' size.
+        width: W in pixels, given together with `height`.
+
+    Returns:
+        A segmentation dataset with scale 1/255 and the splits that the folder has.
+
+    Raises:
+        UserError: a folder, image or mask is missing, unreadable, of another size, or holds a value beyond the classes.
+    """
+    if (height is None) != (width is None):
+        raise UserError(f"dataset.height and dataset.width must be given together, got {height} and {width}.")
+    folder, report = find_folder(root, name), Report()
+    parts = split_folders(folder, report)
+    if "train" not in parts:
+        raise UserError(f"{folder} must hold a folder train with images and masks, found {contents(folder)}.")
+    found = {part: _pairs(base, report) for part, base in parts.items()}
+    pairs = [pair for part in found.values() for pair in part]
+    size = (height, width) if height is not None and width is not None else None
+    raw: list[NDArray[Any]] = [np.empty(0)] * len(pairs)
+    images: list[NDArray[np.uint8]] = [np.empty(0, dtype=np.uint8)] * len(pairs)
+
+    def read(index: int) -> None:
+        image, mask = pairs[index]
+        pixels, values = read_pixels(image, "RGB", report), read_mask(mask, image, report)
+        if pixels.shape[:2] != values.shape[:2]:
+            raise UserError(f"{mask} must be as large as its image ({by(pixels)} pixels), found {by(values)} pixels.")
+        if colors:
+            values = _of_colors(mask, values, colors)
+        if size is not None:
+            pixels, values = resized(pixels, size, "bilinear"), resized(values, size, "nearest")
+        images[index], raw[index] = pixels, values
+
+    read_all(read, len(pairs))
+    shape = images[0].shape[:2]
+    for (image, _), pixels in zip(pairs, images, strict=True):
+        if pixels.shape[:2] != shape:
+            raise UserError(
+                f"{image} must be as large as the first image ({by(images[0])} pixels), found {by(pixels)} pixels: set "
+                "dataset.height and dataset.width to resize all images."
+            )
+    names = class_names or _names_in(folder)
+    if colors and names and len(colors) != len(names):
+        raise UserError(f"dataset.colors must name a colour for each of {len(names)} classes, got {len(colors)}.")
+    masks, names, ignored = _indices(folder, [mask for _, mask in pairs], raw, names, ignore_index, report)
+    counts = np.bincount(masks.ravel(), minlength=256)
+    shares = [f"{word} {100 * counts[k] / masks.size:.2g} %" for k, word in enumerate(names)]
+    return Dataset(
+        name=name,
+        task="segmentation",
+        inputs=torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(),
+        targets=torch.from_numpy(masks),
+        class_names=names,
+        scale=1 / 255,
+        ignore_index=ignored,
+        source_splits=places({part: len(inside) for part, inside in found.items()}),
+        notes=(f"{len(pairs)} images with masks, {by(images[0])} pixels; {few(shares)}", *report.clauses()),
+    )
+
+
+def _indices(
+    folder: Path,
+    files: Sequence[Path],
+    raw: Sequence[NDArray[Any]],
+    names: tuple[str, ...],
+    ignore_index: int | None,
+    report: Report,
+) -> tuple[NDArray[np.uint8], tuple[str, ...], int | None]:
+    """The masks as class indices uint8 [N, H, W], the classes, and the value that counts nowhere."""
+    for file, values in zip(files, raw, strict=True):
+        if values.ndim == 3:
+            gray = (values == values[..., :1]).all()
+            raise UserError(
+                f"{file} holds colours, so dataset.colors must say the colour of each class"
+                + (", or save it with one channel." if gray else f", such as {_hex(values[0, 0])}.")
+            )
+    stack = np.stack(list(raw))
+    present = set(np.unique(stack).tolist()) - ({ignore_index} if ignore_index is not None else set())
+    if present == {0, 255} and ignore_index is None and len(names) in (0, 2):
+        report.notes.append("masks of 0 and 255: classes 0 and 1")
+        return (stack == 255).astype(np.uint8), names or ("background", "foreground"), None
+    if not names:
+        listing = folder / "classes.txt"
+        raise UserError(f"dataset.class_names must list the classes, or {listing} must, one per line; neither does.")
+    beyond = sorted(value for value in present if value >= len(names))
+    if beyond == [255] and ignore_index is None and len(present) > 1:
+        report.notes.append("mask value 255 counts nowhere (ignored)")
+        return stack.astype(np.uint8), names, 255
+    if beyond == [len(names)] and 0 not in present:
+        report.notes.append(f"masks count their classes from one: 1 is {names[0]}")
+        shifted = np.where(stack == (-1 if ignore_index is None else ignore_index), stack, stack - 1)
+        return shifted.astype(np.uint8), names, ignore_index
+    if beyond:
+        place = next(i for i, values in enumerate(raw) if (values == beyond[0]).any())
+        times = int((raw[place] == beyond[0]).sum())
+        ignored = "" if ignore_index is None else f" or the ignored {ignore_index}"
+        raise UserError(
+            f"{files[place]} must hold class indices 0 to {len(names) - 1} ({len(names)} classes){ignored}, found "
+            f"{beyond[0]} in {times} of its {raw[place].size} pixels."
+        )
+    return stack.astype(np.uint8), names, ignore_index
+
+
+def _of_colors(file: Path, values: NDArray[Any], colors: Sequence[str]) -> NDArray[np.uint8]:
+    """Class indices [H, W] of a mask of colours [H, W, 3], black and white ones included."""
+    values = values if values.ndim == 3 else np.repeat(values[..., None], 3, axis=2)
+    found = np.full(values.shape[:2], -1, dtype=np.int64)
+    for index, color in enumerate(colors):
+        text = color.removeprefix("#")
+        try:
+            wanted = np.array([int(text[i : i + 2], 16) for i in (0, 2, 4)] if len(text) == 6 else None, dtype=np.int64)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"dataset.colors must be colours such as #ff8000, got '{color}'.") from error
+        found[(values == wanted).all(2)] = index
+    if (found < 0).any():
+        strange = values[found < 0][0]
+        raise UserError(
+            f"{file} must hold the colours of dataset.colors alone, found {_hex(strange)} in {int((found < 0).sum())} "
+            f"of its {found.size} pixels."
+        )
+    return found.astype(np.uint8)
+
+
+def _hex(color: NDArray[Any]) -> str:
+    return "#" + "".join(f"{int(channel):02x}" for channel in color)
+
+
+def _names_in(folder: Path) -> tuple[str, ...]:
+    """The names in `classes.txt`, one a line, blanks in them kept; `#` begins a comment, an index before it goes."""
+    listing = folder / "classes.txt"
+    if not listing.is_file():
+        return ()
+    data = listing.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("cp1252", errors="replace")
+    names = [line.partition("#")[0].strip() for line in text.splitlines()]
+    names = [name for name in names if name]
+    numbered = [name.partition(" ") for name in names]
+    if all(head.rstrip(":,.").isdigit() and tail.strip() for head, _, tail in numbered):
+        places_said = [int(head.rstrip(":,.")) for head, _, _ in numbered]
+        if places_said in (list(range(len(names))), list(range(1, len(names) + 1))):
+            names = [tail.strip() for _, _, tail in numbered]
+    return tuple(names)
+
+
+def _pairs(part: Path, report: Report) -> list[tuple[Path, Path]]:
+    """Every image of a split with its mask."""
+    claims = [part / word for word in _MASK_FOLDERS if (part / word).is_dir()]
+    if len(claims) > 1:
+        raise UserError(f"{part} must hold one folder of masks, found {claims[0].name} and {claims[1].name}.")
+    where = claims[0] if claims else part / "masks"
+    by_stem = {}
+    for base in (part / "images", where):
+        files = listed(base, report)
+        if not files:
+            raise UserError(f"{base} must hold images, found {contents(base)}.")
+        stems = {file.stem: file for file in reversed(files)}
+        twice = [file for file in files if stems[file.stem] != file]
+        if twice:
+            raise UserError(f"{twice[0]} and {stems[twice[0].stem].name} must have different stems: which one counts?")
+        by_stem[base.name] = stems
+    images, masks = by_stem["images"], by_stem[where.name]
+    for stem, image in images.items():
+        if stem not in masks:
+            raise UserError(f"{image} must have a mask {where / stem}.png, found none.")
+    for stem, mask in masks.items():
+        if stem not in images:
+            raise UserError(f"{mask} must have an image of the same stem in {part / 'images'}, found none.")
+        if mask.suffix.lower() in _LOSSY:
+            raise UserError(f"{mask} must be a PNG file, which keeps class indices as they are, found {mask.suffix}.")
+    return [(images[stem], masks[stem]) for stem in sorted(images)]
