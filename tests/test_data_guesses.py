@@ -72,8 +72,9 @@ READ = [
     ("a.arff", ARFF + "1,p,{5}\n2,q\n", {}, [[1], [2]], "pq", "instance weights of 1 rows are not used"),
     ("a.arff", ARFF + "{0 1,1 q}, {2}\n{0 2}\n", {}, [[1], [2]], "pq", "instance weights of 1 rows"),
     ("a.arff", ARFF.replace("@attribute a", "@attribute s string\n@attribute d date 'yyyy'\n@attribute a")
-     + "'it, is',1999,1,p\n\"x\",2000,2,q\n", {}, [[1], [2]], "pq", "left out, neither number nor list of words: s (string)"),
-    ("a.arff", ARFF.replace("{p,q}", "{'a b', \"it's\"}") + "1,'a b'\n2,\"it's\"\n", {}, [[1], [2]], ("a b", "it's"), ""),
+     + "'it, is',1999,1,p\n\"x\",2000,2,q\n", {}, [[1], [2]], "pq", "neither number nor list of words: s (string), d"),
+    ("a.arff", ARFF.replace("{p,q}", "{'a b', \"it's\"}") + "1,'a b'\n2,\"it's\"\n", {}, [[1], [2]],
+     ("a b", "it's"), ""),
 ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ features and targets in one place. To add a format: its reader, and its suffix i
 from __future__ import annotations
 
 import collections
+import warnings
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from xentlab.tasks import Task, find
 _MOST_WORDS = 100  # a text column with more distinct words is a name or an identifier, not a feature
 # Numbers as classes: with more of them than this, and fewer rows than this for each, they are a quantity.
 _MOST_NUMBERS, _ROWS_OF_A_NUMBER = 30, 5
+_FAR = 1e3  # a column whose values lie this many standard deviations from 0 loses digits in float32
 _IDENTIFIERS = ("id", "index", "idx", "key", "uuid", "row", "rowid", "row_id", "nr", "no")
 _TRUTH = {"1": 1, "0": 0, "-1": 0, "true": 1, "false": 0, "yes": 1, "no": 0, "y": 1, "n": 0, "t": 1, "f": 0}
 
@@ -105,6 +107,8 @@ def tabular(
     if not features:
         raise UserError(f"{table.file} must have a column that is no target, found {few(table.names)} only.")
     x = np.stack(features, 1)
+    if standardize:
+        x = _near_zero(table, x)
     y: NDArray[Any]
     if on.columns == "class":
         y, class_names = _classes(table, chosen[0], known)
@@ -264,6 +268,16 @@ def _feature(
         )
     levels = [*range(len(column.words)), *([-1] if missing.any() and impute != "drop" else [])]
     return [(column.index == level).astype(np.float64) for level in levels], missing
+
+
+def _near_zero(table: Table, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Features [N, F], moved where float32 would lose their differences; their standardisation undoes the move."""
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # a column without any value
+        centre, spread = np.nanmedian(x, 0), np.nanstd(x, 0)
+    far = np.abs(centre) > _FAR * spread
+    if (far & (spread > 0)).any():
+        table.notes.append(f"{int((far & (spread > 0)).sum())} columns lie far from 0 beside their spread: moved there")
+    return x - np.where(far & np.isfinite(centre), centre, 0.0)
 
 
 def _classes(table: Table, j: int, known: int) -> tuple[NDArray[np.int64], tuple[str, ...]]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from xentlab.data import Dataset, Split, generator
+from xentlab.data.scaling import fit_scaling
 from xentlab.errors import UserError
 from xentlab.tasks import find
 
@@ -34,6 +35,7 @@ class Batches:
         self.seeds = list(seeds)
         self.shared = len(set(seeds)) == 1
         self._scale, self._offset = dataset.scale, dataset.offset
+        self._fitted = self._fit_scaling(dataset, splits)
         self._inputs = dataset.inputs.to(_home(dataset.inputs, device))
         home = self._inputs.device
         self._targets = _resident(dataset.targets).to(home)
@@ -82,7 +84,7 @@ class Batches:
                 target = _gather(self._train_targets.flatten(0, 1), places[..., batch])
             else:
                 target = _gather(self._soft_targets, chosen[..., batch])
-            yield self._prepared(_gather(self._inputs, chosen[..., batch])), self._target(target)
+            yield self._prepared(_gather(self._inputs, chosen[..., batch]), rows), self._target(target)
 
     def evaluation(
         self, rows: slice, part: str, batch_size: int, limit: int | None = None
@@ -96,13 +98,13 @@ class Batches:
             source, places = self._targets, index
         for start in range(0, index.shape[-1], batch_size):
             batch = slice(start, start + batch_size)
-            inputs = self._prepared(_gather(self._inputs, index[..., batch]))
+            inputs = self._prepared(_gather(self._inputs, index[..., batch]), rows)
             yield inputs, self._target(_gather(source, places[..., batch]))
 
     def chosen(self, rows: slice, part: str, places: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs and targets of `val` or `test` examples by their places in the part [n]."""
         index = self._for_rows(self._index[part], rows)[..., places.to(self._index[part].device)]
-        return self._prepared(_gather(self._inputs, index)), self._target(_gather(self._targets, index))
+        return self._prepared(_gather(self._inputs, index), rows), self._target(_gather(self._targets, index))
 
     def targets(self, row: int, part: str, limit: int | None = None) -> Tensor:
         """The targets of one trial's part, on the data's device: indices [n], masks [n, H, W] ..."""
@@ -132,13 +134,29 @@ class Batches:
         starts = torch.arange(len(self._train_targets), device=self._inputs.device) * self.size["train"]
         return self._for_rows(starts.unsqueeze(1), rows)
 
-    def _prepared(self, inputs: Tensor) -> Tensor:
+    def _prepared(self, inputs: Tensor, rows: slice) -> Tensor:
         if inputs.dtype == torch.int64:
             return inputs.to(self.device, non_blocking=True)
         values = inputs.to(self.device, self.dtype, non_blocking=True)
+        if self._fitted is not None:
+            # Each row of a stack has the numbers of its own seed, for all examples of a batch.
+            offset, factor, fill = (self._for_rows(table, rows).unsqueeze(-2) for table in self._fitted)
+            return (torch.where(values.isnan(), fill, values) - offset) * factor
         if self._offset:
             values = values - self._offset
         return values * self._scale if self._scale != 1.0 else values
+
+    def _fit_scaling(self, dataset: Dataset, splits: Sequence[Split]) -> list[Tensor] | None:
+        """Offset, factor and fill of each row [R or 1, F], see `xentlab.data.scaling`; None where none are needed."""
+        fitted = {s: fit_scaling(dataset, part.train) for s, part in zip(self.seeds, splits, strict=True)}
+        rows = [fitted[s] for s in (self.seeds[:1] if self.shared else self.seeds)]
+        known = [row for row in rows if row is not None]
+        if not known:
+            return None
+        table = [
+            (row.offset, row.factor, torch.zeros_like(row.offset) if row.fill is None else row.fill) for row in known
+        ]
+        return [torch.stack(column).to(self.device, self.dtype) for column in zip(*table, strict=True)]
 
     def _target(self, target: Tensor) -> Tensor:
         floats = self._floats or target.is_floating_point()
