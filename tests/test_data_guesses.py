@@ -6,6 +6,7 @@ Each row stands for a kind, in the shape of files that were misread before.
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -171,3 +172,18 @@ def test_parquet_says_what_its_text_twin_says(tmp_path: Path) -> None:
     assert torch.equal(read[0].inputs.nan_to_num(-9), read[1].inputs.nan_to_num(-9))
     assert read[0].class_names == read[1].class_names
     assert read[0].impute == "median"
+
+
+def test_what_was_read_is_said_once_and_recorded(run: Callable[..., tuple[int, str, str]], here: Path) -> None:
+    rows = "".join(f"{i % 9},{i % 7};{'pq'[i % 2]}\n" for i in range(60))
+    (here / "t.csv").write_text("a;y\n" + rows)
+    small = ("dataset=tabular", "dataset.path=t.csv", "trainer.epochs=1", "tracking=off")
+    said = (
+        "xentlab: tabular: 60 rows, 1 columns of numbers; target y; separated by semicolons; column a: decimal commas"
+    )
+    for command in (("train", *small), ("compare", *small, "--dry-run")):
+        code, _, errors = run(*command)
+        assert code == 0
+        assert errors.count(said) == 1
+    journal = next((here / "xentlab-runs" / "journal").glob("*.jsonl")).read_text()
+    assert '"data": "60 rows, 1 columns of numbers; target y; separated by semicolons' in journal

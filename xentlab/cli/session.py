@@ -48,7 +48,9 @@ def opened(config: Mapping[str, Any], command: str) -> Iterator[Session]:
 def looking(config: Mapping[str, Any]) -> Session:
     """A session over `output.root` that is to look only: nothing is written unless something is trained."""
     output = config["output"]
-    return Session.open(Path(output["root"]), environment.describe(), "look", fresh=output["fresh"], weights=False)
+    found = Session.open(Path(output["root"]), environment.describe(), "look", fresh=output["fresh"], weights=False)
+    found.say = say
+    return found
 
 
 def say(sentence: str) -> None:

@@ -82,7 +82,9 @@ class Dataset:
     def fingerprint(self) -> str:
         """sha256 over every tensor and every fact that decides what a model sees."""
         digest = hashlib.sha256()
-        facts = (self.task, self.class_names, self.scale, self.offset, self.ignore_index, self.standardize, self.impute)
+        facts: tuple[Any, ...] = (self.task, self.class_names, self.scale, self.offset, self.ignore_index)
+        if self.standardize or self.impute is not None:
+            facts += (self.standardize, self.impute)
         digest.update(repr(facts).encode())
         soft = () if self.soft_targets is None else (self.soft_targets,)
         splits = (self.source_splits[k] for k in sorted(self.source_splits))

@@ -19,19 +19,17 @@ import torch
 from numpy.typing import NDArray
 
 from xentlab.data.arff import read_arff
-from xentlab.data.columns import Decimal, Numbers, Table, Words, few, read_column, spelled
+from xentlab.data.columns import Decimal, Numbers, Table, Words, few, read_column
 from xentlab.data.dataset import Dataset
 from xentlab.data.delimited import FRAME_SUFFIXES, TEXT_SUFFIXES, read_delimited, read_frame
+from xentlab.data.targets import read_classes, read_labels, target_columns
 from xentlab.errors import UserError, unknown
 from xentlab.schema import Range
 from xentlab.tasks import Task, find
 
 _MOST_WORDS = 100  # a text column with more distinct words is a name or an identifier, not a feature
-# Numbers as classes: with more of them than this, and fewer rows than this for each, they are a quantity.
-_MOST_NUMBERS, _ROWS_OF_A_NUMBER = 30, 5
 _FAR = 1e3  # a column whose values lie this many standard deviations from 0 loses digits in float32
 _IDENTIFIERS = ("id", "index", "idx", "key", "uuid", "row", "rowid", "row_id", "nr", "no")
-_TRUTH = {"1": 1, "0": 0, "-1": 0, "true": 1, "false": 0, "yes": 1, "no": 0, "y": 1, "n": 0, "t": 1, "f": 0}
 
 Impute = Literal["refuse", "median", "mean", "most_frequent", "drop"]
 
@@ -91,7 +89,7 @@ def tabular(
         for named in given:
             if named not in table.names:
                 raise unknown(f"column of {table.file.name} in dataset.{knob}", named, table.names)
-    chosen = _target_columns(table, on, targets, num_targets, targets_at)
+    chosen = target_columns(table, on, targets, num_targets, targets_at)
     passed_over = _passed_over(table, chosen, drop, on)
     features, kinds, incomplete = [], collections.Counter[str](), np.zeros(len(table.columns[0]), dtype=bool)
     for j, column_name in enumerate(table.names):
@@ -111,9 +109,9 @@ def tabular(
         x = _near_zero(table, x)
     y: NDArray[Any]
     if on.columns == "class":
-        y, class_names = _classes(table, chosen[0], known)
+        y, class_names = read_classes(table, chosen[0], known)
     else:
-        y, class_names = _labels(table, chosen), tuple(table.names[j] for j in chosen)
+        y, class_names = read_labels(table, chosen), tuple(table.names[j] for j in chosen)
     if incomplete.any():
         table.notes.append(f"{int(incomplete.sum())} rows have a missing value: impute={impute}")
     if impute == "drop":
@@ -199,30 +197,6 @@ def _read_npz(file: Path) -> Table:
     return Table(file, [*(f"feature_{j}" for j in range(x.shape[1])), *names], [*x.T, *labels.T], levels, named)
 
 
-def _target_columns(table: Table, task: Task, targets: tuple[str, ...], count: int, side: str) -> list[int]:
-    """The positions of the target columns, from their names, their number, or what the file itself says."""
-    if not targets and not count and task.columns == "labels":
-        targets = table.labels
-    if targets:
-        for target in targets:
-            if target not in table.names:
-                raise unknown(f"target column of {table.file.name}", target, table.names)
-        chosen = [table.names.index(target) for target in targets]
-    else:
-        if not count and task.columns == "labels":
-            raise UserError(
-                f"dataset.targets must name the label columns of {table.file}, or dataset.num_targets count them, got "
-                "neither."
-            )
-        count = count or 1
-        if count >= len(table.names):
-            raise UserError(f"dataset.num_targets must be < {len(table.names)}, the number of columns, got {count}.")
-        chosen = list(range(count) if side == "start" else range(len(table.names) - count, len(table.names)))
-    if task.columns == "class" and len(chosen) != 1:
-        raise UserError(f"dataset.targets must be one column for task={task.name}, got {len(chosen)}.")
-    return chosen
-
-
 def _passed_over(table: Table, chosen: list[int], drop: tuple[str, ...], task: Task) -> set[str]:
     """The columns that are no features: what the user drops, other labels of the file, and copies of a target."""
     others = [label for label in table.labels if table.names.index(label) not in chosen and label not in drop]
@@ -278,77 +252,3 @@ def _near_zero(table: Table, x: NDArray[np.float64]) -> NDArray[np.float64]:
     if (far & (spread > 0)).any():
         table.notes.append(f"{int((far & (spread > 0)).sum())} columns lie far from 0 beside their spread: moved there")
     return x - np.where(far & np.isfinite(centre), centre, 0.0)
-
-
-def _classes(table: Table, j: int, known: int) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """The target column as class indices, classes as spelled; the first `known` rows may be trained on."""
-    name = table.names[j]
-    column = read_column(table, j, decimal="auto", words=True)
-    assert isinstance(column, Words)
-    missing = column.index < 0
-    if missing.any():
-        raise UserError(
-            f"{table.file} must hold a value in every row of column '{name}', found {int(missing.sum())} missing, the "
-            f"first in row {int(missing.argmax()) + 1}."
-        )
-    if table.levels[j] is None:
-        _refuse_quantities(table, name, column.words, len(column.index))
-    counts = np.bincount(column.index[:known], minlength=len(column.words))
-    lacking = [word for word, count in zip(column.words, counts, strict=True) if not count]
-    seen = [column.words[k] for k in np.unique(column.index[known:])]
-    if unseen := [word for word in lacking if word in seen]:
-        raise UserError(f"Class '{unseen[0]}' of '{name}' must be in {table.file} too, which has {few(column.words)}.")
-    if int((counts > 0).sum()) < 2:
-        raise UserError(
-            f"Column '{name}' of {table.file} must hold at least two classes, found {few(column.words)} alone: "
-            "dataset.targets names the target column."
-        )
-    said = [f"{word} {count}" for word, count in zip(column.words, counts, strict=True)]
-    table.notes.append(f"{len(column.words)} classes: {few(said)}")
-    if lonely := [word for word, count in zip(column.words, counts, strict=True) if count == 1]:
-        table.notes.append(f"one row only, so never in both training and validation: {few(lonely)}")
-    return column.index, tuple(column.words)
-
-
-def _refuse_quantities(table: Table, name: str, words: list[str], rows: int) -> None:
-    """Refuse classes that are numbers with decimals, or very many different ones."""
-    try:
-        numbers = np.array([float(word) for word in words])
-    except ValueError:
-        return
-    fractional = numbers != np.round(numbers)
-    if fractional.any():
-        found = f"the number {words[int(fractional.argmax())]}"
-    elif len(words) > _MOST_NUMBERS and rows < _ROWS_OF_A_NUMBER * len(words):
-        found = f"{len(words)} different numbers in {rows} rows"
-    else:
-        return
-    raise UserError(
-        f"Column '{name}' of {table.file} must hold classes, found {found}: dataset.targets names another target "
-        "column; a quantity is a regression target."
-    )
-
-
-def _labels(table: Table, chosen: list[int]) -> NDArray[np.uint8]:
-    """The label columns as n-hot [N, C]."""
-    labels = np.empty((len(table.columns[0]), len(chosen)), dtype=np.uint8)
-    said: set[str] = set()
-    for position, j in enumerate(chosen):
-        cells: NDArray[Any] = table.columns[j]
-        cells = cells if cells.dtype.kind in "US" else spelled(cells)
-        words = [word.strip().lower() for word in cells.tolist()]
-        words = [word[:-2] if word.endswith(".0") else word for word in words]
-        strange = [i for i, word in enumerate(words) if word not in _TRUTH]
-        if strange or {"0", "-1"} <= set(words):
-            shown = cells[strange[0]] if strange else "both 0 and -1"
-            raise UserError(
-                f"Label column '{table.names[j]}' of {table.file} must hold 0 and 1, -1 and 1 or such words as no and "
-                f"yes, found {shown or 'a missing value'}."
-            )
-        said |= set(words) - {"0", "1"}
-        labels[:, position] = [_TRUTH[word] for word in words]
-    if said:
-        table.notes.append(f"labels: {', '.join(f'{word} is {_TRUTH[word]}' for word in sorted(said))}")
-    counts = [f"{table.names[j]} {int(n)}" for j, n in zip(chosen, labels.sum(0), strict=True)]
-    table.notes.append(f"labels: {few(counts)}")
-    return labels

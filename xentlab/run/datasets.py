@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from xentlab.data import Dataset, soften
 from xentlab.train import Trial, signature
 
 
 class Datasets:
-    """What this process has read so far."""
+    """What this process has read so far; what a source recognised and passed over is told once, when it is read."""
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[str], None] = lambda sentence: None) -> None:  # noqa: ARG005
+        self._say = say
         self._read: dict[str, Dataset] = {}
         self._signatures: dict[Trial, str] = {}
 
@@ -19,7 +21,9 @@ class Datasets:
         """The trial's data; with soft targets it shares all else with the data without."""
         key = json.dumps([repr(trial.dataset.func), trial.dataset.keywords], sort_keys=True, default=str)
         if key not in self._read:
-            self._read[key] = trial.dataset()
+            self._read[key] = read = trial.dataset()
+            if read.notes:
+                self._say(f"{read.name}: {'; '.join(read.notes)}.")
         softened = f"{key} {trial.soft_targets}"
         if softened not in self._read:
             self._read[softened] = soften(self._read[key], soft_targets=trial.soft_targets)

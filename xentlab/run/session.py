@@ -40,7 +40,10 @@ class Session:
     executor: Executor | None = None
     trained: int = 0
     say: Say = say_aloud
-    _datasets: Datasets = field(default_factory=Datasets)
+    _datasets: Datasets = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._datasets = Datasets(lambda sentence: self.say(sentence))
 
     @classmethod
     def open(cls, root: Path, environment: Mapping[str, Any], command: str, *, fresh: bool, weights: bool) -> Session:

@@ -158,6 +158,7 @@ class _Training:
             "host": str(self.environment["host"]),
             "device": trial.device.type,
             "git_commit": git["commit"] if git else "none",
+            **({"data": "; ".join(self.dataset.notes)} if self.dataset.notes else {}),
         }
 
     def _end(self, fit: Fit, order: Order) -> None:
