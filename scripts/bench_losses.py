@@ -37,6 +37,7 @@ from xentlab.errors import UserError, unknown
 from xentlab.losses.adapters import bind_term
 from xentlab.losses.catalogue import catalogue
 from xentlab.schema import check_knobs
+from xentlab.tasks import find
 
 SHAPES = "65536x10,8x21x256x256,2048x32000"
 Values = Callable[[Tensor, Tensor], Tensor]
@@ -186,7 +187,7 @@ def measure(
 
 def bound(function: Callable[..., Tensor], task: str, num_classes: int, device: torch.device) -> Values:
     """The loss at its default knobs as `(logits, target) -> values`, with even class counts where it asks for them."""
-    term, _ = bind_term(functools.partial(function, **check_knobs("loss", function, {})), task)
+    term, _ = bind_term(functools.partial(function, **check_knobs("loss", function, {})), find(task))
     facts: dict[str, Any] = {
         "weight": None,
         "class_weights": None,
