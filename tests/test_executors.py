@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from executor_lab import batch, trial
 from support import compose_train
@@ -125,10 +126,10 @@ def test_a_worker_with_its_own_gpu_refuses_one_in_particular() -> None:
 
 
 def test_the_work_of_a_model_is_that_of_its_layers() -> None:
-    assert forward_flops(mlp((1, 8, 8), 10, hidden=(32,)), (1, 8, 8)) == 2 * (64 * 32 + 32 * 10)
+    assert forward_flops(mlp((1, 8, 8), 10, hidden=(32,)), torch.zeros(1, 1, 8, 8)) == 2 * (64 * 32 + 32 * 10)
     convolutions = 2 * (6 * 28 * 28 * 25 + 16 * 10 * 10 * 6 * 25)
     linear = 2 * (400 * 120 + 120 * 84 + 84 * 10)
-    assert forward_flops(lenet((1, 28, 28), 10), (1, 28, 28)) == convolutions + linear
+    assert forward_flops(lenet((1, 28, 28), 10), torch.zeros(1, 1, 28, 28)) == convolutions + linear
 
 
 def convolutional(count: int, epochs: int) -> list[Trial]:

@@ -78,6 +78,11 @@ class Dataset:
         """The shape of one input, without the batch axis."""
         return tuple(self.inputs.shape[1:])
 
+    def blank(self, count: int) -> Tensor:
+        """Inputs of zeros as a model takes them: floats, or indices where the inputs are indices."""
+        dtype = torch.int64 if self.inputs.dtype == torch.int64 else torch.float32
+        return torch.zeros(count, *self.input_shape, dtype=dtype)
+
     @cached_property
     def fingerprint(self) -> str:
         """sha256 over every tensor and every fact that decides what a model sees."""

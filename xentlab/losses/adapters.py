@@ -38,6 +38,7 @@ class Term:
         data: the float knobs and their values; they may differ inside a stack.
         structure: everything else that decides what it computes, as plain data.
         asks: what it takes after the target: `weight`, and facts of the training set by their names.
+        outputs: how many numbers of the model it takes for each target.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Term:
     data: dict[str, float]
     structure: dict[str, Any]
     asks: tuple[str, ...]
+    outputs: int = 1
 
     def reduce(
         self, logits: Tensor, target: Tensor, weight: Tensor | None, facts: Facts, knob_values: Mapping[str, Any]
@@ -84,9 +86,21 @@ class BoundLoss:
         return list(dict.fromkeys((*self.task.always, *asked)))
 
     @property
+    def outputs(self) -> int:
+        """How many numbers of the model it takes for each target."""
+        return next(iter(self.terms.values())).outputs
+
+    @property
     def structure(self) -> dict[str, Any]:
         """What two losses must share to train in one stack."""
         return {name: term.structure for name, term in self.terms.items()}
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """Its knobs that are numbers, alone or several, as a prediction may hang on them: by `loss.` and their path."""
+        parts = {f"terms.{name}." if name else "": term.structure for name, term in self.terms.items()}
+        known = self.data | {prefix + k: v for prefix, structure in parts.items() for k, v in structure.items()}
+        return {f"loss.{k}": v for k, v in known.items() if _is_numeric(v)}
 
     @property
     def functions(self) -> list[functools.partial[Tensor]]:
@@ -112,6 +126,12 @@ class BoundLoss:
             return torch.stack(parts).sum()
 
         return data_term
+
+
+def _is_numeric(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return bool(value) and all(isinstance(v, (int, float)) for v in value)
+    return isinstance(value, (int, float))
 
 
 def bind(loss: functools.partial[Any], task: str) -> BoundLoss:
@@ -143,7 +163,8 @@ def bind_term(loss: functools.partial[Any], task: Task) -> tuple[Term, Link]:
     asks = tuple(p for p in positional if p in _GIVEN or p in task.facts)
     function = functools.partial(loss.func, **structure)
     target = f"{loss.func.__module__}.{loss.func.__qualname__}"
-    return Term(name, function, data, {"_target_": target, **structure}, asks), link
+    outputs = spec.outputs(given) if callable(spec.outputs) else spec.outputs
+    return Term(name, function, data, {"_target_": target, **structure}, asks, outputs), link
 
 
 def smooth(target: Tensor, smoothing: float | Tensor, logits: Tensor) -> Tensor:

@@ -71,6 +71,9 @@ def bind_compound(loss: functools.partial[Any], task: str) -> BoundLoss:
     if len(set(links.values())) > 1:
         found = ", ".join(f"{name} {link}" for name, link in links.items())
         raise UserError(f"loss.terms must share one link, so that they speak of the same probabilities, got {found}.")
+    if len({term.outputs for term in terms.values()}) > 1:
+        found = ", ".join(f"{name} {term.outputs}" for name, term in terms.items())
+        raise UserError(f"loss.terms must take equally many outputs for each target, got {found}.")
     link = next(iter(links.values()))
     return BoundLoss(terms, data, link, on)
 

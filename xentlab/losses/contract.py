@@ -69,6 +69,7 @@ class LossSpec:
         proper: whether the expected loss under a distribution p is least where, and only where, link(logits) = p.
         raises_truth: whether at equal logits a gradient step raises the true class most.
         coupled: whether elements of a batch influence each other's values.
+        outputs: how many numbers the model gives for each target (each class); a function of the knobs where they tell.
         limits: the cases in which it is another loss of the catalogue.
     """
 
@@ -83,6 +84,7 @@ class LossSpec:
     proper: bool = False
     raises_truth: bool = True
     coupled: bool = False
+    outputs: int | Callable[[Mapping[str, Any]], int] = 1
     limits: tuple[Limit, ...] = ()
 
     def __call__(self, function: LossFunction) -> LossFunction:

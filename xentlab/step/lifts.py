@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from xentlab.step.objective import Given, Objective
+from xentlab.step.objective import Given, Objective, full_precision
 from xentlab.step.state import State, row_norms
 from xentlab.step.tape import Tape, peak_bytes, record
 
@@ -143,7 +143,7 @@ class Looped(Lift):
 
     def predict(self, inputs: Tensor) -> Tensor:
         with torch.no_grad(), _evaluating(self.module), _precision(self.objective, inputs):
-            return self.module(inputs).to(inputs.dtype).unsqueeze(0)
+            return full_precision(self.module(inputs)).unsqueeze(0)
 
 
 class Vectorised(Lift):
@@ -234,7 +234,7 @@ class Vectorised(Lift):
 
     def predict(self, inputs: Tensor) -> Tensor:
         with torch.no_grad(), _evaluating(self.module), _precision(self.objective, inputs):
-            return self._predict(self._leaves, self.buffers, inputs).to(inputs.dtype)
+            return full_precision(self._predict(self._leaves, self.buffers, inputs))
 
 
 @contextlib.contextmanager

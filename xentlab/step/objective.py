@@ -52,8 +52,13 @@ class Objective:
         """The two terms of one trial on one batch: (data term, penalty or None), scalars."""
         with torch.autocast(inputs.device.type, torch.bfloat16) if self.autocast else contextlib.nullcontext():
             logits = forward(inputs)
-        data = self.loss(logits.to(inputs.dtype), target, given.facts, given.loss_knobs)
+        data = self.loss(full_precision(logits), target, given.facts, given.loss_knobs)
         return data, self.penalty(weights, **given.penalty_knobs) if self.penalty else None
+
+
+def full_precision(outputs: Tensor) -> Tensor:
+    """What an autocast left in half precision in float32; all else as it is, whatever the inputs were."""
+    return outputs.float() if outputs.dtype in (torch.bfloat16, torch.float16) else outputs
 
 
 def weighted_mean(values: Tensor, weight: Tensor | None) -> Tensor:

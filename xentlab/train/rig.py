@@ -92,7 +92,8 @@ class Rig:
     def evaluate(self, part: str, limit: int | None = None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Every metric of the task on one part of the data, float64 [R], and its reliability [R, bins]; on the host."""
         size = self.trainer.eval_batch_size
-        return evaluate(self.lifts, self.batches, self.dataset, self.trials[0].loss.link, self.facts, part, size, limit)
+        facts = self.facts | _knobs_of(self.trials, self.batches)
+        return evaluate(self.lifts, self.batches, self.dataset, self.trials[0].loss.link, facts, part, size, limit)
 
     def weights(self, row: int, state: State | None = None) -> dict[str, Tensor]:
         """One trial's weights in `state` (None: those that it has now), as `load_state_dict` takes them."""
@@ -120,6 +121,12 @@ def class_facts_of(trials: Sequence[Trial], dataset: Dataset, batches: Batches) 
             targets = batches.targets(row, "train").cpu()
             rows[trial.seed] = {name: kind(targets, dataset) for name, kind in kinds.items()}
     return {name: torch.stack([rows[t.seed][name] for t in trials]).to(batches.device, batches.dtype) for name in kinds}
+
+
+def _knobs_of(trials: Sequence[Trial], batches: Batches) -> Facts:
+    """The numbers among each trial's loss knobs, by name [R, ...]."""
+    rows = [trial.loss.numbers for trial in trials]
+    return {k: torch.tensor([row[k] for row in rows]).to(batches.device, batches.dtype) for k in rows[0]}
 
 
 def first_gradient_norm(trial: Trial, dataset: Dataset) -> float:

@@ -121,7 +121,7 @@ class Trial:
 
     def num_outputs(self, dataset: Dataset) -> int:
         """How many numbers its model gives for each place."""
-        return self.task.num_outputs(dataset)
+        return self.task.num_outputs(dataset) * self.loss.outputs
 
     @property
     def device(self) -> torch.device:

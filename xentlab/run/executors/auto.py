@@ -57,13 +57,13 @@ def seconds(stack: Sequence[Trial], dataset: Dataset) -> float:
     examples = len(split(dataset, first.seed, **first.sampling).train)
     steps = math.ceil(examples / first.batch_size)
     module = initial(first.model, dataset.input_shape, first.num_outputs(dataset), 0)
-    work = len(stack) * 3 * first.batch_size * forward_flops(module, dataset.input_shape) / FLOPS
+    work = len(stack) * 3 * first.batch_size * forward_flops(module, dataset.blank(1)) / FLOPS
     calls = len(stack) if lift_of(stack, dataset) == "looped" else 1
     return first.trainer.epochs * steps * (calls * STEP_S + work)
 
 
-def forward_flops(module: nn.Module, input_shape: tuple[int, ...]) -> int:
-    """Multiplications and additions of the linear and convolutional layers for one input of this shape."""
+def forward_flops(module: nn.Module, inputs: torch.Tensor) -> int:
+    """Multiplications and additions of the linear and convolutional layers for these inputs."""
     total = 0
 
     def count(layer: nn.Module, given: Any, out: torch.Tensor) -> None:
@@ -79,7 +79,7 @@ def forward_flops(module: nn.Module, input_shape: tuple[int, ...]) -> int:
         if isinstance(layer, (nn.Linear, nn.modules.conv._ConvNd))
     ]
     with torch.no_grad():
-        module.eval()(torch.zeros(1, *input_shape))
+        module.eval()(inputs)
     for hook in hooks:
         hook.remove()
     return total
