@@ -16,7 +16,7 @@ from report_lab import Outline, example
 
 from xentlab import report
 from xentlab.errors import UserError
-from xentlab.report import diagnostics, trial_pictures
+from xentlab.report import diagnostic_views, trial_pictures
 from xentlab.report.record import Record
 
 LOSSES = ["ce", "mse", "focal"]
@@ -104,19 +104,19 @@ def test_masks_keep_their_pixels_and_the_colours_of_their_classes(page: str) -> 
 
 
 def test_every_number_of_a_reliability_diagram_stands_in_its_table(record: Record) -> None:
-    table = diagnostics.reliability_table(record)
+    table = diagnostic_views.reliability_table(record)
     assert table.header == ["stated", *LOSSES]
     assert len(table.rows) == 15
     assert [cell.text for cell in table.rows[0]] == ["0.00 to 0.07", "–", "–", "–"]
     assert table.rows[5][2].text == "0.363 → 0.233, 10.0 %"
     for k, entry in enumerate(record.reliability):
-        picture = diagnostics.reliability_picture(record, entry, f"r{k}")
+        picture = diagnostic_views.reliability_picture(record, entry, f"r{k}")
         assert f"var(--s{k})" in picture
         assert not re.search(r"#a0b0|#0102|#0708", picture)
 
 
 def test_the_matrix_marks_and_tints_within_columns(record: Record, page: str) -> None:
-    table = diagnostics.cross_table(record)
+    table = diagnostic_views.cross_table(record)
     assert [[cell.text for cell in row[1:]] for row in table.rows] == [
         ["0", "2", "4"],
         ["1", "3", "5"],

@@ -21,7 +21,7 @@ from xentlab.errors import UserError
 from xentlab.journal import GroupEndEvent, GroupEvent, MemberEvent, Records, TrialRecord, new_id
 from xentlab.report.conclusions import in_one_line
 from xentlab.report.record import Record
-from xentlab.report.runs import loss_run, places, shown_tag
+from xentlab.report.runs import dashboard_tag, loss_run, places
 from xentlab.tracking import content, views
 from xentlab.tracking.settings import load
 
@@ -47,7 +47,7 @@ def a_comparison(root: Path, *, name: str = "quickstart", cells: tuple[str, ...]
             curves = {name: [list(point) for point in points] for name, points in shown.curves.items()}
             lab.journal.append(GroupEndEvent(group, "finished", shown.tags, shown.metrics, None, curves))
     labelled = [(cell, RECORD) for cell in cells]
-    tags = {"verdict": in_one_line(labelled), **shown_tag(labelled)}
+    tags = {"verdict": in_one_line(labelled), **dashboard_tag(labelled)}
     lab.journal.append(GroupEndEvent(top, "finished", tags, {}, None))
     lab.journal.close()
     return top
@@ -151,7 +151,7 @@ def test_every_cell_has_its_own_curves(destination: tracking.Destination) -> Non
 
 
 def test_many_final_trials_are_drawn_from_the_means_of_their_losses() -> None:
-    shown = json.loads(shown_tag([("", RECORD)])["xentlab.shown"])
+    shown = json.loads(dashboard_tag([("", RECORD)])["xentlab.shown"])
     (_, _), (view, _), *_ = views.comparison_views("big", "g", {**shown, "cells": {"": 101}})
     assert view.group == ""
     drawn = [chart["metricKey"] for charts in view.charts.values() for chart in charts]

@@ -17,7 +17,7 @@ import torch
 from xentlab import analysis
 from xentlab.comparison.runner import Result
 from xentlab.journal import TrialRecord, new_id
-from xentlab.report.evidence import Cross
+from xentlab.report.diagnostics import Cross
 from xentlab.run.session import Session
 from xentlab.train import Trial, stacks, under_losses
 

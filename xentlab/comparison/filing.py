@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from xentlab.journal import GroupEndEvent, Journal
 from xentlab.report import Record, Study, headlines, sentences
 from xentlab.report.conclusions import in_one_line
-from xentlab.report.runs import loss_run, places, shown_tag
+from xentlab.report.runs import dashboard_tag, loss_run, places
 
 
 def file_comparison(
@@ -44,5 +44,5 @@ def _verdict(
 ) -> GroupEndEvent:
     verdict = in_one_line(records)
     note = "\n\n".join([verdict, *lines, f"`{records[0][1].command}`"])
-    tags = {"mlflow.note.content": note, "verdict": verdict, **shown_tag(records)}
+    tags = {"mlflow.note.content": note, "verdict": verdict, **dashboard_tag(records)}
     return GroupEndEvent(group, "finished", tags, {}, folder)

@@ -12,7 +12,7 @@ from typing import Any
 
 from xentlab import analysis
 from xentlab.comparison.cross import cross_matrix
-from xentlab.comparison.evidence import examples, reliability
+from xentlab.comparison.diagnostics import examples, reliability
 from xentlab.comparison.overlay import leaves
 from xentlab.comparison.runner import Result
 from xentlab.comparison.search import ON_GRIDS, Score, rank

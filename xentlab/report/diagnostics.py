@@ -1,117 +1,115 @@
-"""What a comparison shows beside its metrics: reliability diagrams, the cross-loss matrix, and examples of masks."""
+"""What a record holds beside judged metrics: reliability, the cross-loss matrix, and examples as arrays in text."""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import io
 import math
+import zlib
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from xentlab.report import draw, theme
-from xentlab.report.blocks import Cell, Grid, Table, cells
-from xentlab.report.evidence import Examples, Reliability
-from xentlab.report.numbers import MISSING, number, short
-from xentlab.report.record import Record
-from xentlab.report.trial_pictures import IGNORED, class_colours, painted
+from xentlab.errors import UserError
 
-SIZE = (2.5, 3.1)  # inches of one reliability diagram
+# A record from elsewhere may not unpack to more than this, in bytes.
+_LIMIT = 64 * 2**20
 
 
-def reliability_table(record: Record) -> Table:
-    """For every bin of stated probability: what each loss's models stated, how often it came true, and its share."""
-    entries = record.reliability
-    rows = []
-    for k in range(len(entries[0].low)):
-        bins = []
-        for entry in entries:
-            stated, true = entry.confidence[k], entry.frequency[k]
-            empty = stated is None or true is None
-            bins.append(MISSING if empty else f"{number(stated, 3)} → {number(true, 3)}, {_share(entry.share[k])}")
-        rows.append(cells(f"{number(entries[0].low[k], 2)} to {number(entries[0].high[k], 2)}", *bins))
-    header = ["stated", *(record.labels[entry.loss] for entry in entries)]
-    note = "Mean stated probability → how often it came true, and the bin's share of all statements; all final seeds."
-    return Table("Reliability", header, rows, note)
+@dataclass(frozen=True)
+class Pixels:
+    """An array of whole numbers 0 to 255: its shape, and its bytes in C order, packed by zlib, in base64."""
+
+    shape: list[int]
+    data: str
+
+    def array(self) -> NDArray[np.uint8]:
+        """The array, uint8.
+
+        Raises:
+            UserError: the data are damaged, of another size than the shape says, or too large.
+        """
+        size = math.prod(self.shape)
+        if not self.shape or min(self.shape) < 1 or size > _LIMIT:
+            raise UserError(f"pixels must have a shape of at most {_LIMIT} values, got {self.shape}.")
+        try:
+            unpacker = zlib.decompressobj()
+            values = unpacker.decompress(base64.b64decode(self.data, validate=True), size + 1)
+        except (binascii.Error, zlib.error) as error:
+            raise UserError(f"pixels must be zlib data in base64, got damaged data ({error}).") from error
+        if len(values) != size:
+            raise UserError(f"pixels must hold as many values as their shape {self.shape} says.")
+        return np.frombuffer(values, np.uint8).reshape(self.shape)
 
 
-def reliability_picture(record: Record, entry: Reliability, prefix: str) -> str:
-    """One loss's reliability diagram: frequency over stated probability, the gap to the diagonal, and shares below."""
-    from matplotlib.figure import Figure
+@dataclass(frozen=True)
+class Reliability:
+    """What one loss's probabilities say and what comes true, over all final seeds that ended well.
 
-    index = [loss.name for loss in record.losses].index(entry.loss)
-    width, height = SIZE
-    with draw.settings():
-        figure = Figure(figsize=SIZE, frameon=False)
-        left, across = 0.62 / width, 1 - 0.72 / width
-        upper = figure.add_axes((left, 1.05 / height, across, 1.9 / height), facecolor="none")
-        lower = figure.add_axes((left, 0.5 / height, across, 0.42 / height), facecolor="none")
-        for axes in (upper, lower):
-            draw.dress(axes, theme.INK, theme.GRID)
-            axes.set_xlim(0, 1)
-            axes.set_xticks([0, 0.5, 1])
-        upper.set_ylim(0, 1)
-        upper.set_yticks([0, 0.5, 1])
-        upper.tick_params(labelbottom=False)
-        upper.plot([0, 1], [0, 1], color=theme.INK, linewidth=1, linestyle=":")
-        for low, high, stated, true in zip(entry.low, entry.high, entry.confidence, entry.frequency, strict=True):
-            if stated is None or true is None:
-                continue
-            middle, thick = (low + high) / 2, 0.86 * (high - low)
-            upper.bar(middle, true, thick, color=theme.series(index), alpha=0.35, linewidth=0)
-            upper.bar(
-                middle, stated - true, thick, bottom=true, color="none", edgecolor=theme.series(index), linewidth=1.2
+    Attributes:
+        n: number of those seeds.
+        low, high: edges of each bin of stated probability.
+        share: of all statements that fall into the bin, in [0, 1].
+        confidence: mean probability stated there, or null where none is.
+        frequency: how often it came true, or null.
+    """
+
+    loss: str
+    n: int
+    low: list[float]
+    high: list[float]
+    share: list[float]
+    confidence: list[float | None]
+    frequency: list[float | None]
+
+
+@dataclass(frozen=True)
+class Cross:
+    """Mean test value of the loss `under` for models trained with `loss`, over `n` seeds; `best` in its column."""
+
+    loss: str
+    under: str
+    mean: float | None
+    n: int
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Segmented test images [n, H, W, 1 or 3], their true masks and each loss's masks [n, H, W] of class indices."""
+
+    class_names: list[str]
+    images: Pixels
+    truth: Pixels
+    predictions: dict[str, Pixels]
+    ignore_index: int | None = None
+
+
+def check_examples(examples: Examples) -> None:
+    """Refuse masks that do not belong to the images, or that hold what is no class."""
+    shape = examples.images.shape
+    if len(shape) != 4 or shape[3] not in (1, 3):
+        raise UserError(f"record.examples.images must be [n, H, W, 1 or 3], got {shape}.")
+    examples.images.array()
+    for name, mask in {"truth": examples.truth, **examples.predictions}.items():
+        if mask.shape != shape[:3]:
+            raise UserError(f"record.examples {name} must be {shape[:3]} as the images are, got {mask.shape}.")
+        values = mask.array()
+        allowed = values == examples.ignore_index if name == "truth" else np.zeros(values.shape, bool)
+        strange = values[(values >= len(examples.class_names)) & ~allowed]
+        if strange.size:
+            raise UserError(
+                f"record.examples {name} must hold indices of {len(examples.class_names)} classes, got {strange[0]}."
             )
-        lower.bar(
-            [(a + b) / 2 for a, b in zip(entry.low, entry.high, strict=True)],
-            [100 * share for share in entry.share],
-            [0.86 * (b - a) for a, b in zip(entry.low, entry.high, strict=True)],
-            color=theme.ZONE,
-            linewidth=0,
-        )
-        # One scale for all losses, so that their shares compare.
-        most = 10 * math.ceil(10 * max(share for each in record.reliability for share in each.share))
-        lower.set_ylim(0, most)
-        lower.set_yticks([0, most])
-        lower.set_xlabel("stated probability")
-        upper.set_ylabel("came true")
-        lower.set_ylabel("% of all", fontsize=9)
-        return draw.svg(figure, prefix, f"reliability diagram of {record.labels[entry.loss]}")
 
 
-def cross_table(record: Record) -> Table:
-    """Mean test value of every loss (columns) for models trained with every loss (rows), the best of each marked."""
-    found = {(entry.loss, entry.under): entry for entry in record.cross}
-    names = list(record.labels)
-    columns = []
-    for under in names:
-        values = [found[loss, under].mean for loss in names]
-        known = [v for v in values if v is not None]
-        low, spread = min(known, default=0.0), max(known, default=0.0) - min(known, default=0.0)
-        heat = [None if v is None or not spread else (v - low) / spread for v in values]
-        best = [found[loss, under].best for loss in names]
-        columns.append([Cell(short(v), heat=h, best=b) for v, h, b in zip(values, heat, best, strict=True)])
-    rows = [cells(record.labels[loss], *row) for loss, row in zip(names, zip(*columns, strict=True), strict=True)]
-    header = ["trained with", *(f"under {record.labels[name]} ↓" for name in names)]
-    note = (
-        "Mean value of the column's loss on test data at the final weights. Compare within a column only: losses have "
-        "different scales. Marked: those that no other is shown to beat; the deeper "
-        "the tint, the nearer to the column's highest."
-    )
-    return Table("Cross-loss matrix", header, rows, note)
+def png_data(pixels: NDArray[Any]) -> str:
+    """The picture [H, W, 3] in [0, 1] or uint8 as a `data:` address of a PNG."""
+    from matplotlib.image import imsave
 
-
-def example_grid(record: Record, found: Examples) -> Grid:
-    """Images, truth and each loss's masks beside each other, with the colours of the classes that occur."""
-    colours = class_colours(len(found.class_names))
-    images, truth = found.images.array(), found.truth.array()
-    ignored = np.zeros(truth.shape, bool) if found.ignore_index is None else truth == found.ignore_index
-    masks = {"truth": truth} | {record.labels[loss]: mask.array() for loss, mask in found.predictions.items()}
-    columns = {"image": list(images if images.shape[3] == 3 else np.repeat(images, 3, axis=3))}
-    for name, mask in masks.items():
-        columns[name] = [painted(m, hidden, colours) for m, hidden in zip(mask, ignored, strict=True)]
-    present = sorted({int(v) for mask in masks.values() for v in np.unique(mask) if v < len(found.class_names)})
-    legend = [(found.class_names[c], colours[c]) for c in present]
-    return Grid(columns, [*legend, *([("ignored", np.array(IGNORED))] if ignored.any() else [])])
-
-
-def _share(share: float) -> str:
-    percent = 100 * share
-    return "< 0.1 %" if percent < 0.1 else f"{percent:.1f} %"
+    buffer = io.BytesIO()
+    imsave(buffer, pixels, format="png", metadata={"Software": ""})
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-from xentlab.report import charts, conclusions, diagnostics, facts, study_charts, study_tables, tables
+from xentlab.report import charts, conclusions, diagnostic_views, facts, study_charts, study_tables, tables
 from xentlab.report.blocks import (
     Block,
     Command,
@@ -50,11 +50,11 @@ def _blocks(record: Record) -> Iterable[Block]:
     if record.time_to_target:
         yield Part("Time to target", [tables.target(record, entry) for entry in record.time_to_target])
     if record.reliability:
-        yield Part("Reliability", [_reliability(record), fold(diagnostics.reliability_table(record))])
+        yield Part("Reliability", [_reliability(record), fold(diagnostic_views.reliability_table(record))])
     if record.cross:
-        yield Part("Cross-loss matrix", [diagnostics.cross_table(record)])
+        yield Part("Cross-loss matrix", [diagnostic_views.cross_table(record)])
     if record.examples:
-        yield Part("Examples", [Gallery(partial(diagnostics.example_grid, record, record.examples))])
+        yield Part("Examples", [Gallery(partial(diagnostic_views.example_grid, record, record.examples))])
     if record.cost:
         yield Part("Cost", [tables.cost(record)])
     yield Part("Chosen hyper-parameters", [tables.chosen(record)])
@@ -104,7 +104,8 @@ def _tuning(record: Record) -> Pictures:
 def _reliability(record: Record) -> Pictures:
     pictures = [
         Picture(
-            partial(diagnostics.reliability_picture, record, entry), f"{record.labels[entry.loss]}, {entry.n} seeds"
+            partial(diagnostic_views.reliability_picture, record, entry),
+            f"{record.labels[entry.loss]}, {entry.n} seeds",
         )
         for entry in record.reliability
     ]

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from xentlab.analysis import Judgement, TimeToTarget
 from xentlab.errors import UserError, unknown
-from xentlab.report.evidence import Cross, Examples, Reliability, check_examples
+from xentlab.report.diagnostics import Cross, Examples, Reliability, check_examples
 from xentlab.report.setup import Environment, Setup
 from xentlab.report.upgrade import is_old, record_from_1
 from xentlab.typed import dump, load

@@ -16,12 +16,12 @@ from xentlab.report.conclusions import sentences
 from xentlab.report.numbers import p_value, row_of, scale_of
 from xentlab.report.record import JudgedMetric, Record
 
-SHOWN = "xentlab.shown"
+DASHBOARD_TAG = "xentlab.shown"
 """The tag of a comparison that says, as JSON, what its dashboards draw."""
 
 
 @dataclass(frozen=True)
-class Shown:
+class LossRun:
     """What the run of a loss shows: tags, numbers, and curves as (step, value)."""
 
     tags: dict[str, str]
@@ -29,7 +29,7 @@ class Shown:
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
 
-def loss_run(record: Record, loss: str, *, place: str) -> Shown:
+def loss_run(record: Record, loss: str, *, place: str) -> LossRun:
     """What the run of one loss shows.
 
     Args:
@@ -56,7 +56,7 @@ def loss_run(record: Record, loss: str, *, place: str) -> Shown:
     tags["mlflow.note.content"] = (
         sentences(record)[others.index(loss)] if loss in others else f"The baseline: {tags[record.primary.label]}."
     )
-    return Shown(tags, metrics, _curves(record, loss))
+    return LossRun(tags, metrics, _curves(record, loss))
 
 
 def places(record: Record, cell: int) -> dict[str, str]:
@@ -67,7 +67,7 @@ def places(record: Record, cell: int) -> dict[str, str]:
     return {row.loss: f"{cell:02d}.{number:02d}" for number, row in enumerate(ordered, start=1)}
 
 
-def shown_tag(cells: Sequence[tuple[str, Record]]) -> dict[str, str]:
+def dashboard_tag(cells: Sequence[tuple[str, Record]]) -> dict[str, str]:
     """The tag by which dashboards of a comparison know what to draw.
 
     Args:
@@ -83,7 +83,7 @@ def shown_tag(cells: Sequence[tuple[str, Record]]) -> dict[str, str]:
         "losses": [loss.name for loss in first.losses],
         "cells": {label: sum(row.n + row.failed for row in record.primary.rows) for label, record in cells},
     }
-    return {SHOWN: json.dumps(facts, ensure_ascii=False)}
+    return {DASHBOARD_TAG: json.dumps(facts, ensure_ascii=False)}
 
 
 def _value(metric: JudgedMetric, row: Judgement) -> str:

@@ -148,7 +148,7 @@ def comparison_views(name: str, root: str, shown: Mapping[str, Any]) -> list[tup
     Args:
         name: the comparison's, and when it began.
         root: its group in the journal, which its runs have as the tag `xentlab.root`.
-        shown: what its tag says, see `xentlab.report.runs.shown_tag`.
+        shown: what its tag says, see `xentlab.report.runs.dashboard_tag`.
     """
     own = f"tags.`xentlab.root` = '{root}'"
     losses = f"{own} and tags.`xentlab.kind` = 'loss'"

@@ -16,7 +16,7 @@ import numpy as np
 from xentlab.plain import visible
 from xentlab.report import theme
 from xentlab.report.blocks import Document
-from xentlab.report.evidence import png_data
+from xentlab.report.diagnostics import png_data
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xentlab.comparison.runner import Result
-from xentlab.report.evidence import Examples, Pixels, Reliability
+from xentlab.report.diagnostics import Examples, Pixels, Reliability
 
 # Examples of a segmentation that a report shows.
 _EXAMPLES = 3

@@ -1,0 +1,117 @@
+"""What a comparison shows beside its metrics: reliability diagrams, the cross-loss matrix, and examples of masks."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from xentlab.report import draw, theme
+from xentlab.report.blocks import Cell, Grid, Table, cells
+from xentlab.report.diagnostics import Examples, Reliability
+from xentlab.report.numbers import MISSING, number, short
+from xentlab.report.record import Record
+from xentlab.report.trial_pictures import IGNORED, class_colours, painted
+
+SIZE = (2.5, 3.1)  # inches of one reliability diagram
+
+
+def reliability_table(record: Record) -> Table:
+    """For every bin of stated probability: what each loss's models stated, how often it came true, and its share."""
+    entries = record.reliability
+    rows = []
+    for k in range(len(entries[0].low)):
+        bins = []
+        for entry in entries:
+            stated, true = entry.confidence[k], entry.frequency[k]
+            empty = stated is None or true is None
+            bins.append(MISSING if empty else f"{number(stated, 3)} → {number(true, 3)}, {_share(entry.share[k])}")
+        rows.append(cells(f"{number(entries[0].low[k], 2)} to {number(entries[0].high[k], 2)}", *bins))
+    header = ["stated", *(record.labels[entry.loss] for entry in entries)]
+    note = "Mean stated probability → how often it came true, and the bin's share of all statements; all final seeds."
+    return Table("Reliability", header, rows, note)
+
+
+def reliability_picture(record: Record, entry: Reliability, prefix: str) -> str:
+    """One loss's reliability diagram: frequency over stated probability, the gap to the diagonal, and shares below."""
+    from matplotlib.figure import Figure
+
+    index = [loss.name for loss in record.losses].index(entry.loss)
+    width, height = SIZE
+    with draw.settings():
+        figure = Figure(figsize=SIZE, frameon=False)
+        left, across = 0.62 / width, 1 - 0.72 / width
+        upper = figure.add_axes((left, 1.05 / height, across, 1.9 / height), facecolor="none")
+        lower = figure.add_axes((left, 0.5 / height, across, 0.42 / height), facecolor="none")
+        for axes in (upper, lower):
+            draw.dress(axes, theme.INK, theme.GRID)
+            axes.set_xlim(0, 1)
+            axes.set_xticks([0, 0.5, 1])
+        upper.set_ylim(0, 1)
+        upper.set_yticks([0, 0.5, 1])
+        upper.tick_params(labelbottom=False)
+        upper.plot([0, 1], [0, 1], color=theme.INK, linewidth=1, linestyle=":")
+        for low, high, stated, true in zip(entry.low, entry.high, entry.confidence, entry.frequency, strict=True):
+            if stated is None or true is None:
+                continue
+            middle, thick = (low + high) / 2, 0.86 * (high - low)
+            upper.bar(middle, true, thick, color=theme.series(index), alpha=0.35, linewidth=0)
+            upper.bar(
+                middle, stated - true, thick, bottom=true, color="none", edgecolor=theme.series(index), linewidth=1.2
+            )
+        lower.bar(
+            [(a + b) / 2 for a, b in zip(entry.low, entry.high, strict=True)],
+            [100 * share for share in entry.share],
+            [0.86 * (b - a) for a, b in zip(entry.low, entry.high, strict=True)],
+            color=theme.ZONE,
+            linewidth=0,
+        )
+        # One scale for all losses, so that their shares compare.
+        most = 10 * math.ceil(10 * max(share for each in record.reliability for share in each.share))
+        lower.set_ylim(0, most)
+        lower.set_yticks([0, most])
+        lower.set_xlabel("stated probability")
+        upper.set_ylabel("came true")
+        lower.set_ylabel("% of all", fontsize=9)
+        return draw.svg(figure, prefix, f"reliability diagram of {record.labels[entry.loss]}")
+
+
+def cross_table(record: Record) -> Table:
+    """Mean test value of every loss (columns) for models trained with every loss (rows), the best of each marked."""
+    found = {(entry.loss, entry.under): entry for entry in record.cross}
+    names = list(record.labels)
+    columns = []
+    for under in names:
+        values = [found[loss, under].mean for loss in names]
+        known = [v for v in values if v is not None]
+        low, spread = min(known, default=0.0), max(known, default=0.0) - min(known, default=0.0)
+        heat = [None if v is None or not spread else (v - low) / spread for v in values]
+        best = [found[loss, under].best for loss in names]
+        columns.append([Cell(short(v), heat=h, best=b) for v, h, b in zip(values, heat, best, strict=True)])
+    rows = [cells(record.labels[loss], *row) for loss, row in zip(names, zip(*columns, strict=True), strict=True)]
+    header = ["trained with", *(f"under {record.labels[name]} ↓" for name in names)]
+    note = (
+        "Mean value of the column's loss on test data at the final weights. Compare within a column only: losses have "
+        "different scales. Marked: those that no other is shown to beat; the deeper "
+        "the tint, the nearer to the column's highest."
+    )
+    return Table("Cross-loss matrix", header, rows, note)
+
+
+def example_grid(record: Record, found: Examples) -> Grid:
+    """Images, truth and each loss's masks beside each other, with the colours of the classes that occur."""
+    colours = class_colours(len(found.class_names))
+    images, truth = found.images.array(), found.truth.array()
+    ignored = np.zeros(truth.shape, bool) if found.ignore_index is None else truth == found.ignore_index
+    masks = {"truth": truth} | {record.labels[loss]: mask.array() for loss, mask in found.predictions.items()}
+    columns = {"image": list(images if images.shape[3] == 3 else np.repeat(images, 3, axis=3))}
+    for name, mask in masks.items():
+        columns[name] = [painted(m, hidden, colours) for m, hidden in zip(mask, ignored, strict=True)]
+    present = sorted({int(v) for mask in masks.values() for v in np.unique(mask) if v < len(found.class_names)})
+    legend = [(found.class_names[c], colours[c]) for c in present]
+    return Grid(columns, [*legend, *([("ignored", np.array(IGNORED))] if ignored.any() else [])])
+
+
+def _share(share: float) -> str:
+    percent = 100 * share
+    return "< 0.1 %" if percent < 0.1 else f"{percent:.1f} %"
