@@ -20,6 +20,7 @@ import yaml
 from xentlab.comparison.overlay import GroupNode
 from xentlab.errors import UserError, unknown
 from xentlab.journal import Records
+from xentlab.report import Record, Study
 from xentlab.train import COMPONENTS
 
 Composed = dict[str, dict[str, dict[str, Any]]]
@@ -78,7 +79,7 @@ def load_protocol(text: str) -> dict[str, Any]:
     return dict(whole)
 
 
-def read_protocol(whole: Mapping[str, Any]) -> tuple[dict[str, Any], GroupNode]:
+def recorded_config(whole: Mapping[str, Any]) -> tuple[dict[str, Any], GroupNode]:
     """The config in `load_protocol`'s answer, and what gives the nodes that it names, without any config file."""
     composed = whole["composed"]
 
@@ -90,6 +91,32 @@ def read_protocol(whole: Mapping[str, Any]) -> tuple[dict[str, Any], GroupNode]:
         return dict(known[name])
 
     return {key: value for key, value in whole.items() if key != "composed"}, node
+
+
+def read_verdicts(folder: Path) -> Record | Study:
+    """What a comparison's verdicts.json holds: one record, or a study of several.
+
+    Raises:
+        UserError: the file cannot be read, or is no such record.
+    """
+    path = folder / "verdicts.json"
+    try:
+        whole = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} must be JSON that can be read: {error}.") from error
+    return Study.from_json(whole) if isinstance(whole, dict) and "cells" in whole else Record.from_json(whole)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file of a folder.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path} must be a file that can be written: {error.strerror}.") from error
 
 
 def groups_below(records: Records, group: str) -> list[str]:

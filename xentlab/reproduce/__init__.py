@@ -5,39 +5,26 @@ anything of it is looked up; `xentlab.schema.only` holds that while it runs. `lo
 the result and takes paths and devices from here.
 
 - `again`: a record as a training of this machine, and what is not as it was
+- `rerun`: a trial or a comparison from its record to its judgement
 - `judge`: every number, and every verdict, against the record
 
 The contract: a number that is not judged is not reproduced. To judge one more, a row in `judge`.
 """
 
-from xentlab.reproduce.again import (
-    ALLOWED,
-    Difference,
-    check_targets,
-    differences,
-    local_executor,
-    localised,
-    stack_of,
-    threads,
-    trial_of,
-)
-from xentlab.reproduce.judge import LEVELS, Level, NumberAgain, VerdictAgain, judge_comparison, judge_trial, peers_of
+from xentlab.reproduce.again import ALLOWED, Difference, check_targets
+from xentlab.reproduce.judge import LEVELS, Level, judge_comparison, judge_trial
+from xentlab.reproduce.rerun import ComparisonAgain, Rerun, TrialAgain, find_record
 
 __all__ = [
     "ALLOWED",
     "LEVELS",
+    "ComparisonAgain",
     "Difference",
     "Level",
-    "NumberAgain",
-    "VerdictAgain",
+    "Rerun",
+    "TrialAgain",
     "check_targets",
-    "differences",
+    "find_record",
     "judge_comparison",
     "judge_trial",
-    "local_executor",
-    "localised",
-    "peers_of",
-    "stack_of",
-    "threads",
-    "trial_of",
 ]
