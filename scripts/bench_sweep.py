@@ -41,7 +41,7 @@ from rich.table import Table
 from torch.utils.data import DataLoader, TensorDataset
 
 from xentlab import environment, tracking
-from xentlab.cli.session import session
+from xentlab.cli.session import opened
 from xentlab.data import Dataset, digits, generator, mnist, split
 from xentlab.errors import UserError
 from xentlab.journal import GroupEndEvent, GroupEvent, Records, new_id
@@ -150,7 +150,7 @@ def run_direct(options: argparse.Namespace) -> dict[str, float]:
         }
         began = time.time()
         trials = [prepare(node) for node in grid(options)]
-        with session(facts, "bench") as lab:
+        with opened(facts, "bench") as session:
             group = new_id()
             lab.journal.append(GroupEvent(group, "sweep", "direct", None, {}, {}))
             lab.run(trials, group=lambda _: group)
