@@ -11,8 +11,8 @@
 - `plain`: the same trainings one after another as anyone would write them: a DataLoader over a TensorDataset,
   torch.optim with a cosine schedule, validation after each epoch, the test set at the end; cross-entropy in every
   loss's place, nothing recorded. The time of a few (`--sample`), after one to warm up, is scaled to the whole sweep.
-- `direct` (with `--direct`): the same trials prepared here and given to the lab, tracking on: what the command's start
-  and composing cost beside it.
+- `direct` (with `--direct`): the same trials prepared here and given to a session, tracking on: what the command's
+  start and composing cost beside it.
 
 On CUDA the defaults are 10 x 10 x 10 on MNIST for 5 epochs, else 10 x 5 x 10 on digits for 20. Without MNIST under
 XENTLAB_DATA, digits stand in its place.
@@ -140,7 +140,7 @@ def grid(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def run_direct(options: argparse.Namespace) -> dict[str, float]:
-    """The same trials without a command line: prepared here, trained by a lab that is tracked."""
+    """The same trials without a command line: prepared here, trained by a session that is tracked."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch) / "runs"
         facts: dict[str, Any] = {
@@ -152,9 +152,9 @@ def run_direct(options: argparse.Namespace) -> dict[str, float]:
         trials = [prepare(node) for node in grid(options)]
         with opened(facts, "bench") as session:
             group = new_id()
-            lab.journal.append(GroupEvent(group, "sweep", "direct", None, {}, {}))
-            lab.run(trials, group=lambda _: group)
-            lab.journal.append(GroupEndEvent(group, "finished", {}, {}, None))
+            session.journal.append(GroupEvent(group, "sweep", "direct", None, {}, {}))
+            session.run(trials, groups=dict.fromkeys(trials, group))
+            session.journal.append(GroupEndEvent(group, "finished", {}, {}, None))
         ended = time.time()
         return {"wall": ended - began} | parts(root, len(trials), began, ended)
 
@@ -245,7 +245,7 @@ def table(taken: dict[str, list[dict[str, float]]], trials: int) -> Table:
 
 
 def measure(options: argparse.Namespace, dataset: Dataset) -> dict[str, list[dict[str, float]]]:
-    """Everything turn by turn: the plain sample, the command, and the lab without it."""
+    """Everything turn by turn: the plain sample, the command, and the session without it."""
     names = ("command", "direct", "plain") if options.direct else ("command", "plain")
     taken: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     start = start_of(options)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xentlab import information
+from xentlab.cli.commands import Command
 from xentlab.cli.console import console
 from xentlab.config.compose import config_dir
 from xentlab.errors import unknown
@@ -175,7 +175,7 @@ def _show(file: Path) -> int:
     return 0
 
 
-def explain(distribution: str, against: str | None, base: float | None) -> int:
+def print_account(distribution: str, against: str | None, base: float | None) -> int:
     """Print the information-theoretic account of one distribution, or of one against another."""
     p = information.parse_distribution(distribution)
     q = information.parse_distribution(against) if against is not None else None
@@ -199,12 +199,13 @@ def explain(distribution: str, against: str | None, base: float | None) -> int:
     return 0
 
 
-def print_hydra_help(command: str, summary: str, examples: Sequence[str], overrides: str) -> None:
+def print_hydra_help(command: Command) -> None:
     """The help of a command whose arguments are Hydra's overrides: groups, keys and two examples."""
-    print(f"usage: xentlab {command} [-m] [GROUP=NAME ...] [KEY=VALUE ...]\n")
-    print(f"{summary[0].upper()}{summary[1:]}.\n{overrides}.\n")
+    print(f"usage: xentlab {command.name} [-m] [GROUP=NAME ...] [KEY=VALUE ...]\n")
+    print(f"{command.summary[0].upper()}{command.summary[1:]}.")
+    print("GROUP=NAME chooses a file of configs/GROUP, KEY=VALUE sets a value; as in Hydra.\n")
     groups = ["dataset", "model", "loss", "regularizer", "optimizer", "schedule", "executor", "tracking"]
-    if command == "compare":
+    if command.name == "compare":
         groups = ["comparison", *groups]
     print("groups:")
     for group in groups:
@@ -218,5 +219,5 @@ def print_hydra_help(command: str, summary: str, examples: Sequence[str], overri
     print("  --cfg job           print the composed config and stop")
     print("  --config-dir DIR    a directory of your own, searched beside the built-in configs")
     print("\nExamples:")
-    for example in examples:
+    for example in command.examples:
         print(f"  {example}")

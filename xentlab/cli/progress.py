@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from xentlab.plain import visible
+from xentlab.run.training import EpochCallback
 from xentlab.train import Epoch, Trial
-
-EpochCallback = Callable[[Sequence[Trial], Epoch], None]
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ def render(record: TrialRecord, folder: Path) -> None:
             )  # fmt: skip
 
 
-def sync(root: str, uri: str | None, experiment: str, follow: str | None) -> int:
+def send(root: str, uri: str | None, experiment: str, follow: str | None) -> int:
     """Send what is missing; with `follow`, keep sending for as long as that session lives."""
     destination = tracking.resolve(uri, experiment, Path(root))
     if follow is not None:

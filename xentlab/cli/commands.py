@@ -1,0 +1,228 @@
+"""Every command, each in one place: what it does, examples, its arguments, and what runs it.
+
+To add one: its entry in `COMMANDS`, and a function that takes the arguments by their names and returns an exit code.
+Nothing slow is imported here: `run` is looked up when the command is called.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+class Argument:
+    """One argument, as `argparse` takes it."""
+
+    def __init__(self, *flags: str, **options: Any) -> None:
+        self.flags, self.options = flags, options
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command.
+
+    Attributes:
+        name: as it is typed.
+        summary: what it does, in a few words.
+        examples: at least one.
+        run: module of this package and function in it.
+        arguments: what it takes; None where it takes Hydra's overrides.
+    """
+
+    name: str
+    summary: str
+    examples: tuple[str, ...]
+    run: str
+    arguments: tuple[Argument, ...] | None = ()
+
+    def function(self) -> Callable[..., int]:
+        """What runs it."""
+        module, _, name = self.run.partition(".")
+        found: Callable[..., int] = getattr(importlib.import_module(f"xentlab.cli.{module}"), name)
+        return found
+
+
+_KINDS = "losses, datasets, models, optimizers, schedules, regularizers, executors"
+_COMPARISON = "a comparison's name (the newest of it), id or folder"
+_ROOT = Argument("--root", default="xentlab-runs", help="the output directory (default: %(default)s)")
+_STORE = (
+    _ROOT,
+    Argument("--uri", help="MLflow tracking URI (default: the sqlite database in the root)"),
+    Argument("--experiment", default="xentlab", help="MLflow experiment (default: %(default)s)"),
+)
+
+COMMANDS = (
+    Command(
+        "train",
+        "train one model, or with -m a sweep of them",
+        (
+            "xentlab train loss=mse dataset=mnist optimizer.lr=0.05 seed=3",
+            "xentlab train -m loss=ce,bce,mse 'seed=range(5)'",
+        ),
+        "train.train",
+        None,
+    ),
+    Command(
+        "compare",
+        "compare losses at equal budgets over paired seeds, and say what can be concluded",
+        (
+            "xentlab compare comparison=quickstart",
+            "xentlab compare comparison=quickstart comparison.final_seeds=20 --dry-run",
+        ),
+        "compare.compare",
+        None,
+    ),
+    Command(
+        "published",
+        "run published results again, and say for each claim whether ours agree",
+        ("xentlab published --dry-run", "xentlab published nielsen_neuron nielsen_mnist --size full"),
+        "published.run_all",
+        (
+            Argument("names", nargs="*", metavar="NAME", help="of configs/comparison/published (default: all)"),
+            Argument(
+                "--size", choices=("smoke", "cpu", "gpu", "full"), help="(default: gpu where there is one, else cpu)"
+            ),
+            Argument(
+                "--minutes", type=float, default=30.0,
+                help="leave out what takes longer than this (default: %(default)g)",
+            ),
+            Argument("--dry-run", action="store_true", help="only say what would run, and how long it would take"),
+            Argument(
+                "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
+                help="an override for all, such as tracking=off",
+            ),
+            _ROOT,
+        ),
+    ),
+    Command(
+        "report",
+        "lay out a recorded comparison again: as a page, Markdown, LaTeX, JSON or text",
+        ("xentlab report quickstart", "xentlab report published/nielsen_mnist --format md > report.md"),
+        "records.report",
+        (
+            Argument("name", metavar="NAME|ID", help=_COMPARISON),
+            Argument(
+                "--format", dest="kind", choices=("html", "md", "tex", "json", "text"), default="html",
+                help="(default: %(default)s)",
+            ),
+            _ROOT,
+        ),
+    ),
+    Command(
+        "reproduce",
+        "train a recorded trial or comparison again, and judge whether every number and verdict stands",
+        ("xentlab reproduce quickstart", "xentlab reproduce --from quickstart.zip --root elsewhere"),
+        "records.reproduce",
+        (
+            Argument(
+                "name", nargs="?", metavar="RUN_ID|COMPARISON", help=f"a trial's id or its beginning, or {_COMPARISON}"
+            ),
+            Argument("--from", dest="source", metavar="FILE", help="import this archive first"),
+            Argument(
+                "--trust", action="store_true",
+                help="run any code that the record names, not only xentlab's and torch's",
+            ),
+            Argument(
+                "--tracking", action=argparse.BooleanOptionalAction, default=True, help="send the new runs to MLflow"
+            ),
+            *_STORE,
+        ),
+    ),
+    Command(
+        "export",
+        "write a comparison with all that runs it again into one file",
+        ("xentlab export quickstart -o quickstart.zip", "xentlab export quickstart --root my-runs"),
+        "records.export",
+        (
+            Argument("name", metavar="COMPARISON", help=_COMPARISON),
+            Argument("-o", "--out", metavar="FILE", help="the file to write (default: FOLDER.zip)"),
+            _ROOT,
+        ),
+    ),
+    Command(
+        "import",
+        "bring an exported comparison into an output directory",
+        ("xentlab import quickstart.zip", "xentlab import quickstart.zip --root elsewhere"),
+        "records.import_",
+        (Argument("file", metavar="FILE", help="as `xentlab export` wrote it"), _ROOT),
+    ),
+    Command(
+        "list",
+        f"what can be chosen: {_KINDS}, comparisons",
+        ("xentlab list losses", "xentlab list losses custom_ce"),
+        "catalogue.list_components",
+        (
+            Argument("kind", help=f"{_KINDS} or comparisons"),
+            Argument("name", nargs="?", help="show one of them in full"),
+        ),
+    ),
+    Command(
+        "check-loss",
+        "hold a loss, of the catalogue or your own, to the laws of losses",
+        ("xentlab check-loss focal", "xentlab check-loss my_package.my_loss --task multiclass"),
+        "laws.check_loss",
+        (
+            Argument("target", help="a name of `xentlab list losses`, or a dotted path"),
+            Argument("--task", help="multiclass, multilabel or segmentation (default: all that the loss declares)"),
+        ),
+    ),
+    Command(
+        "plot-loss",
+        "draw losses and their gradients against the true class's logit and probability",
+        (
+            "xentlab plot-loss ce mse focal",
+            "xentlab plot-loss ce gce my_package.my_loss --classes 10 -o losses.svg",
+        ),
+        "laws.plot_loss",
+        (
+            Argument("names", nargs="+", metavar="NAME", help="a loss of the catalogue, or a dotted path"),
+            Argument(
+                "-o", "--out", metavar="FILE", default="losses.png", help="a .png or .svg file (default: %(default)s)"
+            ),
+            Argument("--classes", type=int, default=2, help="number of classes (default: %(default)s)"),
+        ),
+    ),
+    Command(
+        "explain",
+        "information, entropy, cross-entropy and KL divergence of distributions, as a table",
+        ("xentlab explain 0.7,0.2,0.1", "xentlab explain 0.7,0.2,0.1 --against 0.5,0.3,0.2 --base 2"),
+        "catalogue.print_account",
+        (
+            Argument("distribution", help="probabilities that sum to one, such as 0.7,0.2,0.1"),
+            Argument("--against", metavar="Q", help="a second distribution of the same length"),
+            Argument("--base", type=float, help="base of the logarithm: 2 for bits (default: e, for nats)"),
+        ),
+    ),
+    Command(
+        "ui",
+        "open the MLflow UI on the recorded runs",
+        ("xentlab ui", "xentlab ui --comparison quickstart --open", "xentlab ui --port 5001 --root my-runs"),
+        "service.ui",
+        (
+            *_STORE,
+            Argument("--port", type=int, default=5000, help="on 127.0.0.1 (default: %(default)s)"),
+            Argument(
+                "--open", dest="browse", action="store_true",
+                help="open the losses of the newest comparison in a browser",
+            ),
+            Argument("--comparison", metavar="NAME", help="link to this comparison (default: the newest ones)"),
+        ),
+    ),
+    Command(
+        "sync",
+        "send to MLflow what is recorded here and missing there",
+        ("xentlab sync", "xentlab sync --root my-runs --uri http://127.0.0.1:5000"),
+        "service.send",
+        (*_STORE, Argument("--follow", metavar="SESSION", help=argparse.SUPPRESS)),
+    ),
+    Command(
+        "doctor",
+        "check versions, devices, data, database and disk",
+        ("xentlab doctor", "xentlab doctor --root my-runs"),
+        "service.doctor",
+        _STORE,
+    ),
+)  # fmt: skip
