@@ -97,7 +97,7 @@ def _losses(files: dict[str, Path]) -> int:
         )
     page.print(table)
     page.print(
-        "Tasks are all three unless named. Proper: least in expectation only at the true probabilities. "
+        "Tasks are all those with classes unless named. Proper: least in expectation only at the true probabilities. "
         "xentlab list losses NAME shows one in full, xentlab plot-loss NAME ... draws it.",
         highlight=False,
     )
@@ -113,8 +113,10 @@ def _rule(knob: Knob) -> str:
 
 def _properties(spec: LossSpec) -> list[str]:
     """What a loss declares, in words, where it is not what one expects."""
+    from xentlab.losses.contract import UNDECLARED
+
     words = []
-    if len(spec.tasks) < 3:
+    if spec.tasks != UNDECLARED.tasks:
         words.append(f"only {' and '.join(spec.tasks)}")
     if spec.proper:
         words.append("proper")

@@ -166,7 +166,7 @@ COMMANDS = (
         "laws.check_loss",
         (
             Argument("target", help="a name of `xentlab list losses`, or a dotted path"),
-            Argument("--task", help="multiclass, multilabel or segmentation (default: all that the loss declares)"),
+            Argument("--task", help="the name of one, such as multiclass (default: all that the loss declares)"),
         ),
     ),
     Command(

@@ -57,14 +57,14 @@ def temperature_scaled(
 
     Args:
         trials: R trials of one structure that may see test data.
-        dataset: what they were trained on; multiclass.
+        dataset: what they were trained on; of a task that has soft targets.
         weights: each trial's trained weights, as `Rig.weights` gave them.
 
     Returns:
         R mappings: `temperature`, and every metric of the task.
 
     Raises:
-        UserError: the task is not multiclass, or the loss does not give softmax probabilities.
+        UserError: the task has no single class of each example, or the loss does not give softmax probabilities.
     """
     if not find(dataset.task).soft_targets:
         raise UserError(f"Temperature scaling needs a multiclass dataset, got the {dataset.task} '{dataset.name}'.")
