@@ -13,8 +13,10 @@ import yaml
 from reproduce_lab import SMALL, Run, folder_of, read, rewrite, trials
 from support import an_outcome
 
+from xentlab.analysis import Judgement
 from xentlab.journal import TrialRecord
 from xentlab.report import Record
+from xentlab.report.record import JudgedMetric, Loss
 from xentlab.reproduce import judge_comparison, judge_trial
 
 pytest_plugins = ("reproduce_fixtures",)
@@ -125,17 +127,20 @@ def test_judgements_name_the_first_class_that_holds() -> None:
 
 
 def test_a_row_is_judged_by_its_means_and_its_seeds() -> None:
-    def level(values: list[float | None], **facts: Any) -> str:
+    def a_row(values: list[float | None], p: float) -> Judgement:
         known = [v for v in values if v is not None]
-        row = {"loss": "ce", "verdict": "baseline", "values": {str(i): v for i, v in enumerate(values)}}
-        row |= {"mean": sum(known) / len(known), "p": 0.5} | facts
-        (verdict,) = judge_comparison(*({"metrics": [{"key": "e", "label": "e", "rows": [r]}]} for r in (old, row)))
+        mean = sum(known) / len(known)
+        return Judgement("ce", dict(enumerate(values)), mean, None, None, len(known), len(values) - len(known), p=p)
+
+    def a_record(row: Judgement) -> Record:
+        metric = JudgedMetric("e", "e", "min", [row], primary=True)
+        return Record("r", "q", "c", "now", "ce", [Loss("ce", "ce")], [metric])
+
+    def level(values: list[float | None], p: float = 0.5) -> str:
+        (verdict,) = judge_comparison(a_record(a_row([0.20, 0.22, 0.24], 0.5)), a_record(a_row(values, p)))
         assert verdict.stands
         return verdict.mean.level
 
-    numbers = [0.20, 0.22, 0.24]
-    old = {"loss": "ce", "verdict": "baseline", "values": {"0": 0.20, "1": 0.22, "2": 0.24}}
-    old |= {"mean": sum(numbers) / 3, "p": 0.5}
     assert level([0.20, 0.22, 0.24]) == "bit-identical"
     assert level([0.20, 0.22, 0.24], p=0.5 + 1e-9) == "within tolerance"
     assert level([0.21, 0.22, 0.24], p=0.4) == "within seed noise"

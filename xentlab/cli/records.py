@@ -123,6 +123,8 @@ def _conclude_comparison(done: again.ComparisonAgain) -> int:
         cells += ["yes" if v.stands else "no"]
         table.add_row(*([v.cell] if done.cells > 1 else []), *cells, style=_style(v.mean.level, v.stands))
     console().print(table)
+    if done.rejudged:
+        print("The record was judged by an earlier rule: its values are judged by today's, as those from here are.")
     return _conclude([v.mean.level for v in done.verdicts], [v.stands for v in done.verdicts])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import hashlib
 import json
@@ -18,7 +19,7 @@ from xentlab.comparison.runner import Result
 from xentlab.comparison.search import ON_GRIDS, Score, rank
 from xentlab.journal import TrialRecord
 from xentlab.metrics import Metric
-from xentlab.report.record import Cost, JudgedMetric, Loss, MeanCurve, Record, Target, TuningPoint
+from xentlab.report.record import RULE, Cost, JudgedMetric, Loss, MeanCurve, Record, Target, TuningPoint
 from xentlab.report.setup import Axes, Environment, Setup
 from xentlab.run.session import Session
 from xentlab.tasks import find
@@ -118,9 +119,7 @@ def _metrics(result: Result, metrics: Sequence[Metric]) -> list[JudgedMetric]:
         m.name: analysis.Question(_values(result, m.name), m.direction, protocol.margin if m == primary else None)
         for m in metrics
     }
-    judged: dict[str, list[analysis.Judgement]] = {}
-    for family in (metrics[:1], metrics[1:]):
-        judged |= analysis.judge_family({m.name: questions[m.name] for m in family}, baseline=protocol.baseline)
+    judged = _judge(questions, primary.name, protocol.baseline)
     return [
         JudgedMetric(
             key=f"test/{m.name}",
@@ -133,6 +132,30 @@ def _metrics(result: Result, metrics: Sequence[Metric]) -> list[JudgedMetric]:
         )
         for m in metrics
     ]
+
+
+def _judge(
+    questions: Mapping[str, analysis.Question], primary: str, baseline: str
+) -> dict[str, list[analysis.Judgement]]:
+    """The rows of each metric: the primary one is judged by itself, all others as one family."""
+    others = {name: question for name, question in questions.items() if name != primary}
+    families = ({primary: questions[primary]}, others)
+    return {
+        name: rows for family in families for name, rows in analysis.judge_family(family, baseline=baseline).items()
+    }
+
+
+def judged_today(record: Record) -> Record:
+    """The record with its values judged by today's rule, so that it compares with one that was made today."""
+    if record.rule == RULE:
+        return record
+    questions = {
+        m.key: analysis.Question({row.loss: row.values for row in m.rows}, m.direction, m.margin)
+        for m in record.metrics
+    }
+    rows = _judge(questions, record.primary.key, record.baseline)
+    metrics = [dataclasses.replace(metric, rows=rows[metric.key]) for metric in record.metrics]
+    return dataclasses.replace(record, metrics=metrics, rule=RULE)
 
 
 def _values(result: Result, name: str) -> dict[str, dict[int, float | None]]:

@@ -20,6 +20,8 @@ from xentlab.report.upgrade import is_old, record_from_1
 from xentlab.typed import dump, load
 
 VERSION = 2
+RULE = 2
+"""By which rule `xentlab.analysis` judges: 1, each metric by itself; 2, families with simultaneous intervals."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ class Record:
         cross: one entry for each pair of losses, or none at all.
         examples: of a segmentation.
         sentences: the verdict in words, the headline first; where empty, they are written from the rows.
+        rule: by which the rows were judged, see `RULE`.
         version: of this schema.
     """
 
@@ -180,6 +183,7 @@ class Record:
     cross: list[Cross] = field(default_factory=list)
     examples: Examples | None = None
     sentences: list[str] = field(default_factory=list)
+    rule: int = RULE
     version: int = VERSION
 
     @classmethod

@@ -50,7 +50,7 @@ def record_from_1(data: Mapping[str, Any], cell: str = "") -> dict[str, Any]:
         data: as verdicts.json has it.
         cell: its label in its study.
     """
-    record = {**data, "version": 2}
+    record = {**data, "version": 2, "rule": 1}
     losses = record.get("losses")
     labels = [str(loss.get("label")) for loss in losses if isinstance(loss, dict)] if isinstance(losses, list) else []
     protocol, environment = record.pop("protocol", {}), record.pop("environment", {})

@@ -29,6 +29,7 @@ from xentlab.comparison.folder import (
     remember,
     write_text,
 )
+from xentlab.comparison.record import judged_today
 from xentlab.errors import UserError, unknown
 from xentlab.journal import Records, TrialEvent, TrialRecord
 from xentlab.report import Record, Study
@@ -67,12 +68,16 @@ class TrialAgain:
 
 @dataclass(frozen=True)
 class ComparisonAgain:
-    """A comparison of a record by its folder, the folder of the one run here, and every verdict judged."""
+    """A comparison of a record by its folder, the folder of the one run here, and every verdict judged.
+
+    `rejudged`: the record's own verdicts are of an earlier rule, so that its values were judged again by today's.
+    """
 
     recorded: Path
     here: Path
     cells: int
     verdicts: list[VerdictAgain]
+    rejudged: bool
 
 
 def find_record(records: Records, name: str) -> Path | TrialRecord:
@@ -152,11 +157,13 @@ class Rerun:
             self.on_differences(differences(session, examples, environment, own))
             new = run_study(study, session, shlex.join(["xentlab", "reproduce", group]), config, composed).folder
         here = _cells(read_verdicts(new))
-        verdicts = [v for cell, old in recorded.items() for v in judge_comparison(old, here.get(cell), cell)]
+        # An earlier version judged by another rule: what is compared is the numbers that both rest on.
+        today = {cell: judged_today(old) for cell, old in recorded.items()}
+        verdicts = [v for cell, old in today.items() for v in judge_comparison(old, here.get(cell), cell)]
         good = all(v.stands and v.mean.level != "differs" for v in verdicts)
         facts = {"reproduces": group, "reproduced": good, "verdicts": [dataclasses.asdict(v) for v in verdicts]}
         write_text(new / "reproduction.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
-        return ComparisonAgain(folder, new, len(recorded), verdicts)
+        return ComparisonAgain(folder, new, len(recorded), verdicts, rejudged=today != recorded)
 
     @contextlib.contextmanager
     def _session(
