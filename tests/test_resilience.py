@@ -220,9 +220,9 @@ def test_two_comparisons_at_once_on_one_database_do_not_disturb_each_other(tmp_p
 
 
 def client(here: Path) -> Any:
-    from xentlab.tracking.settings import load
+    from xentlab.tracking.settings import mlflow_module
 
-    return load().MlflowClient(f"sqlite:///{here / 'xentlab-runs' / 'mlflow.db'}")
+    return mlflow_module().MlflowClient(f"sqlite:///{here / 'xentlab-runs' / 'mlflow.db'}")
 
 
 def runs(here: Path) -> list[Any]:

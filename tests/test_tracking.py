@@ -38,8 +38,8 @@ def test_params_have_dotted_keys_and_short_component_names() -> None:
 
 
 def test_a_value_over_the_limit_is_cut_with_a_mark() -> None:
-    assert content.cut("x" * 6000, 6000) == "x" * 6000
-    short = content.cut("x" * 6001, 6000)
+    assert content.clipped("x" * 6000, 6000) == "x" * 6000
+    short = content.clipped("x" * 6001, 6000)
     assert len(short) == 6000
     assert short.endswith("xx ... [cut, 6001 characters in all]")
 

@@ -14,7 +14,7 @@ from tracking_lab import Lab, artifacts, assert_mirrors, runs
 from xentlab import tracking
 from xentlab.journal import MemberEvent, Records, TrialRecord
 from xentlab.tracking import content
-from xentlab.tracking.passes import Scope
+from xentlab.tracking.following import Scope
 from xentlab.tracking.sender import PICTURES, Sender
 
 # mlflow's own queries use what its SQLAlchemy deprecates; a warning that xentlab causes names another module

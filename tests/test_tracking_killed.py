@@ -24,11 +24,11 @@ import os, signal, sys
 from pathlib import Path
 from xentlab import tracking
 from xentlab.tracking import sender, store, tables
-from xentlab.tracking.settings import load
+from xentlab.tracking.settings import mlflow_module
 if sys.argv[2] == "client":
     store.open_tables = lambda *_: None
-    client = load().MlflowClient
-    load("mlflow.store.tracking.sqlalchemy_store"), load("mlflow.store.db.utils")
+    client = mlflow_module().MlflowClient
+    mlflow_module("mlflow.store.tracking.sqlalchemy_store"), mlflow_module("mlflow.store.db.utils")
     names = ("create_experiment", "create_run", "log_batch", "log_inputs", "set_terminated")
     numbers = (1, 2.5, 3, 3.5, 4, 2.5, 3, 4, 5, 6, 2.5, 4)
 else:
@@ -67,8 +67,8 @@ AT_ONCE = """
 import os, sys
 from pathlib import Path
 from xentlab import tracking
-from xentlab.tracking.settings import load
-load("mlflow.store.tracking.sqlalchemy_store")
+from xentlab.tracking.settings import mlflow_module
+mlflow_module("mlflow.store.tracking.sqlalchemy_store")
 destination = tracking.resolve(None, "lab", Path(sys.argv[1]))
 children = []
 for _ in range(3):

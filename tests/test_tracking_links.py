@@ -23,7 +23,7 @@ from xentlab.report.conclusions import in_one_line
 from xentlab.report.record import Record
 from xentlab.report.runs import dashboard_tag, loss_run, places
 from xentlab.tracking import content, views
-from xentlab.tracking.settings import load
+from xentlab.tracking.settings import mlflow_module
 
 pytest_plugins = ["tracking_fixtures"]
 ADDRESS = "http://127.0.0.1:5000"
@@ -65,10 +65,10 @@ def state_of(value: str) -> dict[str, Any]:
 
 
 def experiment(destination: tracking.Destination) -> Any:
-    return load().MlflowClient(tracking_uri=destination.uri).get_experiment_by_name(destination.experiment)
+    return mlflow_module().MlflowClient(tracking_uri=destination.uri).get_experiment_by_name(destination.experiment)
 
 
-def opened(destination: tracking.Destination, link: tracking.Link) -> dict[str, Any]:
+def opened(destination: tracking.Destination, link: tracking.RunLink) -> dict[str, Any]:
     """The saved view that a link opens."""
     query = urllib.parse.parse_qs(link.url.partition("?")[2])
     assert query["workflowType"] == ["machine_learning"]
@@ -77,7 +77,7 @@ def opened(destination: tracking.Destination, link: tracking.Link) -> dict[str, 
 
 def found_by(destination: tracking.Destination, state: dict[str, Any]) -> set[str]:
     """The names of the runs that a view shows."""
-    client = load().MlflowClient(tracking_uri=destination.uri)
+    client = mlflow_module().MlflowClient(tracking_uri=destination.uri)
     order = [f"{state['orderByKey']} {'ASC' if state['orderByAsc'] else 'DESC'}"]
     found = client.search_runs([experiment(destination).experiment_id], state["searchFilter"], order_by=order)
     return {run.info.run_name for run in found}
@@ -93,7 +93,7 @@ def test_a_sweep_links_to_its_run_and_to_curves_by_loss(destination: tracking.De
     found = tracking.links(destination, address=f"{ADDRESS}/")
     every, sweep, curves, table = found.found
     assert found.warning == ""
-    assert table == tracking.Link(
+    assert table == tracking.RunLink(
         f"{ADDRESS}/#/experiments/1/runs?workflowType=machine_learning", "every run of the experiment 'lab'"
     )
     assert found_by(destination, opened(destination, every)) == {"a sweep", "focal, seed 3"}  # one trained alone
@@ -206,7 +206,7 @@ def test_a_browser_is_opened_on_the_losses_where_that_is_asked(
 def test_the_runs_of_losses_carry_curves_and_what_tables_show(destination: tracking.Destination) -> None:
     a_comparison(destination.root)
     tracking.sync(destination)
-    client = load().MlflowClient(tracking_uri=destination.uri)
+    client = mlflow_module().MlflowClient(tracking_uri=destination.uri)
     losses = {r.info.run_name: r for r in runs(destination).values() if r.data.tags.get("xentlab.kind") == "loss"}
     for loss in RECORD.losses:
         run, curve = losses[loss.name], RECORD.curves["val/error"][loss.name]

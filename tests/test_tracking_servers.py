@@ -30,7 +30,7 @@ from tracking_lab import Lab, a_small_lab, artifacts, assert_mirrors, free_port,
 from xentlab import tracking
 from xentlab.journal import Records, TrialRecord
 from xentlab.tracking import content
-from xentlab.tracking.settings import load
+from xentlab.tracking.settings import mlflow_module
 
 # mlflow's own queries use what its SQLAlchemy deprecates; a warning that xentlab causes names another module
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow")]
@@ -85,7 +85,7 @@ def assert_whole(destination: tracking.Destination) -> None:
     assert [run.info.status for run in found.values()] == ["FINISHED"] * 3
     (sweep,) = (run for (trial, _), run in found.items() if trial is None)
     assert sweep.data.tags["xentlab.kind"] == "sweep"
-    client, seeds = load().MlflowClient(tracking_uri=destination.uri), set[str]()
+    client, seeds = mlflow_module().MlflowClient(tracking_uri=destination.uri), set[str]()
     for (trial, _), run in found.items():
         if trial is not None:
             assert run.data.tags["mlflow.parentRunId"] == sweep.info.run_id

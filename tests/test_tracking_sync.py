@@ -15,9 +15,9 @@ from xentlab import tracking
 from xentlab.errors import UserError
 from xentlab.journal import MemberEvent, Records, TrialRecord
 from xentlab.tracking import content, store, tables
-from xentlab.tracking.passes import refresh
+from xentlab.tracking.following import refresh
 from xentlab.tracking.sender import Sender
-from xentlab.tracking.settings import load
+from xentlab.tracking.settings import mlflow_module
 
 # mlflow's own queries use what its SQLAlchemy deprecates; a warning that xentlab causes names another module
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow")
@@ -162,7 +162,7 @@ def test_a_long_value_is_cut_in_the_params_and_whole_in_the_config(destination: 
     run = runs(destination)[(trial, None)]
     assert len(run.data.params) == 251
     assert len(run.data.params["text"]) == 6000
-    client = load().MlflowClient(tracking_uri=destination.uri)
+    client = mlflow_module().MlflowClient(tracking_uri=destination.uri)
     assert "x" * 7000 in Path(client.download_artifacts(run.info.run_id, "config.yaml")).read_text()
 
 
@@ -190,7 +190,7 @@ def test_a_run_that_its_user_deleted_stays_deleted(destination: tracking.Destina
     trials = [lab.trial(), lab.trial()]
     lab.epochs(trials, 1, 2)
     tracking.sync(destination)
-    client = load().MlflowClient(tracking_uri=destination.uri)
+    client = mlflow_module().MlflowClient(tracking_uri=destination.uri)
     client.delete_run(runs(destination)[(trials[0], None)].info.run_id)
     for trial in trials:
         lab.end(trial)
@@ -204,7 +204,7 @@ def test_a_deleted_experiment_is_one_sentence(destination: tracking.Destination)
     lab.epochs([lab.trial()], 1, 1)
     lab.journal.close()
     tracking.sync(destination)
-    client = load().MlflowClient(tracking_uri=destination.uri)
+    client = mlflow_module().MlflowClient(tracking_uri=destination.uri)
     client.delete_experiment(client.get_experiment_by_name("lab").experiment_id)
     with pytest.raises(UserError, match=r"got 'lab': restore it with `mlflow experiments restore"):
         tracking.sync(destination)
@@ -228,7 +228,7 @@ def test_a_picture_that_fails_keeps_no_number_back(destination: tracking.Destina
 
 def test_an_empty_journal_makes_no_database(tmp_path: Path) -> None:
     destination = tracking.resolve(None, "lab", tmp_path)
-    assert tracking.sync(destination) == tracking.Report()
+    assert tracking.sync(destination) == tracking.SendReport()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -250,7 +250,7 @@ def test_a_send_that_breaks_off_between_two_batches_is_made_up_for(
             raise sqlite3.OperationalError("database is locked")
 
     if way == "client":
-        client = load().MlflowClient
+        client = mlflow_module().MlflowClient
         log_batch = client.log_batch
 
         def breaks_off(self: Any, run: str, metrics: Sequence[Any] = (), **others: Any) -> None:

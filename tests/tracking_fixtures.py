@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from xentlab import tracking
-from xentlab.tracking.settings import load
+from xentlab.tracking.settings import mlflow_module
 from xentlab.tracking.store import _prepare_sqlite
 
 
@@ -16,7 +16,7 @@ from xentlab.tracking.store import _prepare_sqlite
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new database, migrated once: each test works on a copy."""
     destination = tracking.resolve(None, "template", tmp_path_factory.mktemp("template"))
-    load()
+    mlflow_module()
     assert destination.database is not None
     _prepare_sqlite(destination, destination.database)
     return destination.database

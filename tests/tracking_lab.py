@@ -25,7 +25,7 @@ from xentlab.journal import (
 )
 from xentlab.journal.events import Ended
 from xentlab.tracking import content
-from xentlab.tracking.settings import load
+from xentlab.tracking.settings import mlflow_module
 
 FINGERPRINT = "sha256:" + "0123456789abcdef" * 4
 CHILD = """
@@ -89,7 +89,7 @@ class Lab:
 
 def runs(destination: tracking.Destination) -> dict[content.Key, Any]:
     """Every run by its identity; that there is one of each is part of it."""
-    client = load().MlflowClient(tracking_uri=destination.uri)
+    client = mlflow_module().MlflowClient(tracking_uri=destination.uri)
     experiment = client.get_experiment_by_name(destination.experiment)
     assert experiment is not None
     found = list(client.search_runs([experiment.experiment_id], max_results=1000))
@@ -99,7 +99,7 @@ def runs(destination: tracking.Destination) -> dict[content.Key, Any]:
 
 
 def history(destination: tracking.Destination, run: Any, metric: str) -> list[tuple[int, float, int]]:
-    client = load().MlflowClient(tracking_uri=destination.uri)
+    client = mlflow_module().MlflowClient(tracking_uri=destination.uri)
     return sorted((p.step, p.value, p.timestamp) for p in client.get_metric_history(run.info.run_id, metric))
 
 
@@ -126,7 +126,7 @@ def assert_mirrors(destination: tracking.Destination) -> None:
 
 
 def artifacts(destination: tracking.Destination, run: Any, path: str | None = None) -> set[str]:
-    client = load().MlflowClient(tracking_uri=destination.uri)
+    client = mlflow_module().MlflowClient(tracking_uri=destination.uri)
     return {found.path for found in client.list_artifacts(run.info.run_id, path)}
 
 

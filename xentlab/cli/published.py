@@ -36,7 +36,7 @@ def compare_published(config: dict[str, Any], given: Sequence[str], *, dry_run: 
     command = shlex.join(["xentlab", "compare", *given])
     with opened(config, command) as session:
         began = time.monotonic()
-        found, path = published.reproduce(plan, session, progress_bar, command)
+        found, path = published.run_experiment(plan, session, progress_bar, command)
         print_findings(found)
         print(f"{session.trained} trials trained now, in {time.monotonic() - began:.0f} s")
         print(f"report: {path}")

@@ -8,7 +8,7 @@ at fixed settings over paired seeds (`trainings`) or traces one neuron exactly (
 To add one: a file there. What its claims need beyond the metrics of a trial: an evaluation in `trainings`.
 """
 
-from xentlab.published.experiment import estimate_experiment, reproduce, save, saved, trains, write_pages
+from xentlab.published.experiment import estimate_experiment, run_experiment, save, saved, trains, write_pages
 from xentlab.published.plan import Plan, given_keys, read_plan
 
 __all__ = [
@@ -16,7 +16,7 @@ __all__ = [
     "estimate_experiment",
     "given_keys",
     "read_plan",
-    "reproduce",
+    "run_experiment",
     "save",
     "saved",
     "trains",

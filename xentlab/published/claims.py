@@ -9,8 +9,8 @@ within     two arms differ by no more than the margin; the paired difference dec
 range      an exact quantity, without spread, lies between two numbers
 
 All intervals are 95 %. Claims were stated before any training, one by one, so nothing is corrected for their number: of
-many true ones about one in twenty is called wrong by chance. To add a kind: its function here, its name in `Kind`, its
-line in `xentlab.published.verdicts`.
+many true ones about one in twenty is called wrong by chance. To add a kind: its function here, its name in
+`ClaimKind`, its line in `xentlab.published.verdicts`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from xentlab import analysis
 from xentlab.analysis.interval import t_quantile
 from xentlab.report.published import ClaimVerdict
 
-Kind = Literal["value", "order", "at_least", "within", "range"]
+ClaimKind = Literal["value", "order", "at_least", "within", "range"]
 
 LEVEL = 0.95
 _DRAWS = 40_000
@@ -55,7 +55,7 @@ class Claim:
     """
 
     about: str
-    kind: Kind
+    kind: ClaimKind
     source: str
     metric: str
     values: dict[str, float] = field(default_factory=dict)

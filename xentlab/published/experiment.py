@@ -56,7 +56,7 @@ def _shape(trial: Trial) -> str:
     return json.dumps([config | {"optimizer": optimizer}, data], sort_keys=True, default=str)
 
 
-def reproduce(plan: Plan, session: Session, progress: Progress, command: str) -> tuple[Reproduction, Path]:
+def run_experiment(plan: Plan, session: Session, progress: Progress, command: str) -> tuple[Reproduction, Path]:
     """Run the experiment, judge its claims and write its page; what is recorded already is reused.
 
     Args:

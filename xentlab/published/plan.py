@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 from xentlab.comparison.overlay import GroupNode, combinations, lay, leaves
 from xentlab.errors import UserError, unknown
-from xentlab.published.claims import Claim, Kind
+from xentlab.published.claims import Claim, ClaimKind
 from xentlab.published.teachers import Teacher, check_teachers, in_rounds, read_teacher
 from xentlab.train import Trial, prepare
 from xentlab.typed import load
@@ -47,7 +47,7 @@ class Size:
 
     words: str
     seeds: int = 1
-    decides: list[Kind] = field(default_factory=list)
+    decides: list[ClaimKind] = field(default_factory=list)
     set: Any = None
 
 
@@ -75,7 +75,7 @@ class Otherwise:
 
 
 @dataclass(frozen=True)
-class Block:
+class Experiment:
     """The keys of `published` in a config; `neuron` stands where there is nothing to train in batches."""
 
     source: str
@@ -104,7 +104,7 @@ class Plan:
 
     name: str
     question: str
-    block: Block
+    block: Experiment
     size: str
     arms: dict[str, list[Trial]]
     others: dict[str, list[Trial]]
@@ -195,19 +195,19 @@ def _keeps_the_protocol(key: str) -> bool:
 _FREE = ("arms", "over", "neuron")
 
 
-def _block(node: Mapping[str, Any]) -> Block:
+def _block(node: Mapping[str, Any]) -> Experiment:
     """The checked keys of `published`."""
     facts = {key: value for key, value in node.items() if key not in _FREE}
     for key in ("sizes", "otherwise"):
         facts[key] = {n: {k: v for k, v in one.items() if k != "set"} for n, one in facts.get(key, {}).items()}
-    block: Block = load(Block, facts, "published")
+    block: Experiment = load(Experiment, facts, "published")
     sizes = {n: dataclasses.replace(one, set=node["sizes"][n].get("set")) for n, one in block.sizes.items()}
     tried = {n: dataclasses.replace(one, set=node["otherwise"][n].get("set")) for n, one in block.otherwise.items()}
     free = {key: node[key] for key in _FREE if key in node}
     return dataclasses.replace(block, sizes=sizes, otherwise=tried, **free)
 
 
-def _arms(block: Block) -> list[tuple[str, list[Mapping[str, Any]]]]:
+def _arms(block: Experiment) -> list[tuple[str, list[Mapping[str, Any]]]]:
     """Label and settings of every arm: each of `arms` once for every combination of `over`."""
     found = []
     for label, settings in dict(block.arms or {}).items():

@@ -10,7 +10,7 @@ absent store neither slows nor stops a training, and a killed training is still 
 - `store`: the store, made where there is none
 - `files`: locks, and artifacts that lie in a local folder
 - `sender`: finds or makes runs and sends them what they lack
-- `passes`: one pass (`sync`), and the loop that follows a session (`follow`)
+- `following`: one pass (`sync`), and the loop that follows a session (`follow`)
 - `tracker`: the training's side
 - `views`: ready dashboards for MLflow's own page; `links`: addresses into it
 - `server`: the UI, and what `xentlab doctor` asks
@@ -19,9 +19,9 @@ The contract: whatever is sent is derived from the journal alone and may be sent
 To send one more fact about a trial, write it to the journal and derive it in `content`.
 """
 
-from xentlab.tracking.links import Link, Links, links
-from xentlab.tracking.passes import follow, serve_follower, sync
-from xentlab.tracking.sender import Report
+from xentlab.tracking.following import follow, serve_follower, sync
+from xentlab.tracking.links import RunLink, RunLinks, links
+from xentlab.tracking.sender import SendReport
 from xentlab.tracking.server import base, serve, status, stop
 from xentlab.tracking.settings import Destination, default_uri, resolve
 from xentlab.tracking.store import Unreachable
@@ -29,9 +29,9 @@ from xentlab.tracking.tracker import Tracker
 
 __all__ = [
     "Destination",
-    "Link",
-    "Links",
-    "Report",
+    "RunLink",
+    "RunLinks",
+    "SendReport",
     "Tracker",
     "Unreachable",
     "base",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from xentlab.errors import UserError
-from xentlab.tracking.content import Point
+from xentlab.tracking.content import MetricPoint
 
 
 class Unreachable(UserError):  # noqa: N818  it names the state of the store
@@ -56,11 +56,11 @@ class Change:
     end: int | None = None
     dataset: tuple[str, str, str] | None = None
     params: Mapping[str, str] = field(default_factory=dict)
-    points: Sequence[Point] = ()
+    points: Sequence[MetricPoint] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-Landed = Callable[[str, Sequence[Point]], None]
+Landed = Callable[[str, Sequence[MetricPoint]], None]
 """Called with a run and the points of it that have arrived, in their order."""
 
 

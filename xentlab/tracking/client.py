@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from xentlab.tracking.backend import Change, Found, Landed, New, Refused, Unreachable
-from xentlab.tracking.content import Point, cut
+from xentlab.tracking.content import MetricPoint, clipped
 from xentlab.tracking.files import locked
-from xentlab.tracking.settings import DATABASES, PASSWORD, USERNAME, Destination, load, without_passwords
+from xentlab.tracking.settings import DATABASES, PASSWORD, USERNAME, Destination, mlflow_module, without_passwords
 
 BATCH = 1000  # params, points and tags per call, MLflow's own limit
 SMALL = 100  # params per call, and tags per call, MLflow's own limit
@@ -33,7 +33,7 @@ class Client:
         return self._client
 
     def search(self) -> Iterator[Found]:
-        view = load("mlflow.entities").ViewType.ALL
+        view = mlflow_module("mlflow.entities").ViewType.ALL
         token: str | None = None
         while True:
             with translated():
@@ -52,11 +52,11 @@ class Client:
                     self._experiment,
                     start_time=run.start,
                     tags=_storable(run.tags),
-                    run_name=_storable({"": cut(run.name, NAME_LIMIT)})[""],
+                    run_name=_storable({"": clipped(run.name, NAME_LIMIT)})[""],
                 )
             return _found(made)
 
-        load("mlflow.entities")
+        mlflow_module("mlflow.entities")
         if self._at_once == 1 or len(new) == 1:
             return [make(run) for run in new]
         with ThreadPoolExecutor(self._at_once) as pool:
@@ -69,7 +69,7 @@ class Client:
         refused: dict[str, str] = {}
         lock = threading.Lock()
 
-        def land(run: str, points: Sequence[Point]) -> None:
+        def land(run: str, points: Sequence[MetricPoint]) -> None:
             with lock:
                 landed(run, points)
 
@@ -81,7 +81,7 @@ class Client:
             except Refused as error:
                 refused[run] = str(error)
 
-        load("mlflow.entities")
+        mlflow_module("mlflow.entities")
         if self._at_once == 1 or len(runs) == 1:
             for run in runs:
                 bring(run)
@@ -92,7 +92,7 @@ class Client:
         return refused
 
     def _write(self, change: Change, landed: Landed) -> None:
-        run, entities = change.run, load("mlflow.entities")
+        run, entities = change.run, mlflow_module("mlflow.entities")
         if change.status is not None and change.end is not None:
             self._client.set_terminated(run, change.status, change.end)
         elif change.status is not None:
@@ -138,7 +138,7 @@ def _found(run: Any) -> Found:
 @contextmanager
 def translated() -> Iterator[None]:
     """Turn the errors of mlflow, requests, SQLAlchemy and the file system into Unreachable or Refused."""
-    load()
+    mlflow_module()
     import requests
     import sqlalchemy.exc
     from mlflow.exceptions import MlflowException

@@ -26,7 +26,7 @@ STATUS = {
 Key = tuple[str | None, str | None]
 """Identity of a run: (trial, group), (trial, None) for a trial by itself, (None, group) for a group."""
 
-Point = tuple[str, float, int, int]
+MetricPoint = tuple[str, float, int, int]
 """Name, finite value, milliseconds since the epoch, step."""
 
 
@@ -36,7 +36,7 @@ def params(config: Mapping[str, Any]) -> dict[str, str]:
     Who trained it is no part of it.
     """
     chosen = {key: value for key, value in config.items() if key != "executor"}
-    return {key_name(key): cut(text, PARAM_LIMIT) for key, text in _leaves(chosen, "")}
+    return {key_name(key): clipped(text, PARAM_LIMIT) for key, text in _leaves(chosen, "")}
 
 
 def _leaves(value: Any, key: str) -> Iterator[tuple[str, str]]:
@@ -65,7 +65,7 @@ def key_name(name: str) -> str:
     return clean.lstrip("./") or "_"
 
 
-def cut(text: str, limit: int) -> str:
+def clipped(text: str, limit: int) -> str:
     """The text, shortened to the limit with a mark that says so."""
     mark = f" ... [cut, {len(text)} characters in all]"
     return text if len(text) <= limit else text[: limit - len(mark)] + mark
@@ -164,10 +164,10 @@ def description(trial: TrialRecord) -> str:
 
 
 def clean_tags(tags: Mapping[str, Any]) -> dict[str, str]:
-    return {key_name(key): cut(str(value), TAG_LIMIT) for key, value in tags.items()}
+    return {key_name(key): clipped(str(value), TAG_LIMIT) for key, value in tags.items()}
 
 
-def points(trial: TrialRecord, after: int) -> list[Point]:
+def points(trial: TrialRecord, after: int) -> list[MetricPoint]:
     """The finite points of the epochs later than `after`, by epoch.
 
     Of a long training that is every k-th epoch (see `stride`) and, once it is over, the last one.
@@ -199,7 +199,7 @@ def stride(length: int) -> int:
     return math.ceil(length / CURVE_LIMIT)
 
 
-def final_points(record: TrialRecord | GroupRecord, end: int) -> list[Point]:
+def final_points(record: TrialRecord | GroupRecord, end: int) -> list[MetricPoint]:
     """The summary's numbers as points at step 0, which MLflow draws as bars; a name that has a curve keeps it."""
     if isinstance(record, TrialRecord):
         told = record.ended.to_json() if record.ended is not None else {}
@@ -210,7 +210,7 @@ def final_points(record: TrialRecord | GroupRecord, end: int) -> list[Point]:
     return found if isinstance(record, TrialRecord) else found + _group_points(record, end)
 
 
-def _group_points(group: GroupRecord, end: int) -> list[Point]:
+def _group_points(group: GroupRecord, end: int) -> list[MetricPoint]:
     """The curves of a group, thinned as those of a trial."""
     found = []
     for name, curve in group.curves.items():

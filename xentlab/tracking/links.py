@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xentlab.errors import UserError, unknown
-from xentlab.tracking.settings import DATABASES, Destination, load
+from xentlab.tracking.settings import DATABASES, Destination, mlflow_module
 from xentlab.tracking.store import translated
 from xentlab.tracking.views import PAGE, TAG, View, comparison_views, overview, sweep_view
 
@@ -19,7 +19,7 @@ KNOWN = ((3, 17), (3, 18))
 
 
 @dataclass(frozen=True)
-class Link:
+class RunLink:
     """One address, and what it shows in a few words; `verdicts` where that is the table of a comparison's losses."""
 
     url: str
@@ -28,16 +28,16 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Links:
+class RunLinks:
     """What there is to open, the most useful first, and a sentence where something is not as it should be."""
 
-    found: list[Link]
+    found: list[RunLink]
     warning: str = ""
 
 
 def links(
     destination: Destination, *, address: str | None = None, comparison: str | None = None, newest: int = 3
-) -> Links:
+) -> RunLinks:
     """Addresses into an experiment; its dashboards are saved in it where its version of MLflow takes them.
 
     Args:
@@ -55,10 +55,10 @@ def links(
     """
     address = (address or re.sub("//[^/@]*@", "//", destination.uri)).rstrip("/")  # a browser asks who one is
     with translated():
-        client = load().MlflowClient(tracking_uri=destination.uri)
+        client = mlflow_module().MlflowClient(tracking_uri=destination.uri)
         experiment = client.get_experiment_by_name(destination.experiment)
         if experiment is None:
-            return Links([])
+            return RunLinks([])
         version = _version(destination)
         saves = KNOWN[0] <= _numbers(version) < KNOWN[1]
         page = _Page(client, experiment, f"{address}/#/experiments/{experiment.experiment_id}/runs", saves)
@@ -70,9 +70,9 @@ def links(
                 found += page.comparison(run)
             for run in page.groups("sweep", newest):
                 found += page.sweep(run)
-            found.append(Link(f"{page.url}?{PAGE}", f"every run of the experiment '{destination.experiment}'"))
+            found.append(RunLink(f"{page.url}?{PAGE}", f"every run of the experiment '{destination.experiment}'"))
     warning = f"MLflow {version} is not known to take saved views: the links show the runs without columns and charts."
-    return Links(found, "" if saves else warning)
+    return RunLinks(found, "" if saves else warning)
 
 
 class _Page:
@@ -82,8 +82,8 @@ class _Page:
         self.client, self.id, self.url, self.saves = client, experiment.experiment_id, url, saves
         self.tags = dict(experiment.tags)
 
-    def overview(self) -> Link:
-        return Link(self._view(overview()), "all comparisons, sweeps and trainings, newest first")
+    def overview(self) -> RunLink:
+        return RunLink(self._view(overview()), "all comparisons, sweeps and trainings, newest first")
 
     def groups(self, kind: str, newest: int) -> Sequence[Any]:
         return self._search(f"tags.`xentlab.kind` = '{kind}'", newest) if newest else ()
@@ -97,27 +97,29 @@ class _Page:
             raise UserError("No comparison is recorded there: run `xentlab compare comparison=quickstart`.")
         raise unknown("comparison", name, {run.info.run_name for run in runs})
 
-    def comparison(self, run: Any) -> Iterator[Link]:
+    def comparison(self, run: Any) -> Iterator[RunLink]:
         tags, name = run.data.tags, run.info.run_name
         verdict = tags.get("verdict", "").rstrip(".")
-        yield Link(self._run(run), f"the comparison '{name}'" + (f": {verdict}" if verdict else f", {tags['status']}"))
+        yield RunLink(
+            self._run(run), f"the comparison '{name}'" + (f": {verdict}" if verdict else f", {tags['status']}")
+        )
         if "xentlab.shown" in tags:
-            yield Link(self._run(run, "artifacts/report.html"), "its report, among the files of the run")
+            yield RunLink(self._run(run, "artifacts/report.html"), "its report, among the files of the run")
             views = comparison_views(_dated(run), tags["xentlab.group"], json.loads(tags["xentlab.shown"]))
             for number, (view, shows) in enumerate(views):
-                yield Link(self._view(view), shows, verdicts=number == 0)
+                yield RunLink(self._view(view), shows, verdicts=number == 0)
         own = f"tags.`xentlab.root` = '{tags.get('xentlab.group')}' and tags.phase = 'final'"
         for trial in self._search(own, 1):
-            yield Link(self._run(trial, "model-metrics"), f"one trial: {trial.info.run_name}")
+            yield RunLink(self._run(trial, "model-metrics"), f"one trial: {trial.info.run_name}")
 
-    def sweep(self, run: Any) -> Iterator[Link]:
-        yield Link(self._run(run), f"the sweep '{run.info.run_name.removeprefix('sweep ')}'")
+    def sweep(self, run: Any) -> Iterator[RunLink]:
+        yield RunLink(self._run(run), f"the sweep '{run.info.run_name.removeprefix('sweep ')}'")
         root = run.data.tags.get("xentlab.group")
         for trial in self._search(f"tags.`xentlab.root` = '{root}' and tags.`xentlab.trial` LIKE '%'", 1):
             monitors = [name.removeprefix("best/") for name in trial.data.metrics if name.startswith("best/val/")]
             curves = dict.fromkeys([*monitors, *(k for k in trial.data.metrics if k.startswith("val/"))])
             view = sweep_view(_dated(run), str(root), list(curves)[:2])
-            yield Link(self._view(view), "its convergence by loss, mean and range of all trainings")
+            yield RunLink(self._view(view), "its convergence by loss, mean and range of all trainings")
 
     def _search(self, text: str, limit: int) -> Sequence[Any]:
         found: Sequence[Any] = self.client.search_runs([self.id], text, max_results=limit)
@@ -142,9 +144,9 @@ def _dated(run: Any) -> str:
 def _version(destination: Destination) -> str:
     """The version of MLflow whose pages will show the store."""
     if destination.scheme in DATABASES:
-        return str(load("mlflow.version").VERSION)
-    creds = load("mlflow.utils.credentials").get_default_host_creds(destination.uri)
-    reply = load("mlflow.utils.rest_utils").http_request(creds, "/version", "GET")
+        return str(mlflow_module("mlflow.version").VERSION)
+    creds = mlflow_module("mlflow.utils.credentials").get_default_host_creds(destination.uri)
+    reply = mlflow_module("mlflow.utils.rest_utils").http_request(creds, "/version", "GET")
     return str(reply.text).strip() if reply.status_code == 200 else "of an unknown version"
 
 

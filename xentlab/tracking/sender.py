@@ -16,7 +16,7 @@ import yaml
 from xentlab.journal import GroupRecord, Records, TrialRecord, new_id
 from xentlab.tracking import content
 from xentlab.tracking.backend import Backend, Change, Found, New, Refused
-from xentlab.tracking.content import Key, Point, parent_of, record_of
+from xentlab.tracking.content import Key, MetricPoint, parent_of, record_of
 from xentlab.tracking.files import copy_into, local_folder, locked
 from xentlab.tracking.settings import Destination
 from xentlab.tracking.store import open_store, translated
@@ -27,7 +27,7 @@ Render = Callable[[TrialRecord, Path], object]
 
 
 @dataclass
-class Report:
+class SendReport:
     """What a pass did: points sent, runs made, completed, and passed over as complete; and one sentence per trouble."""
 
     points: int = 0
@@ -65,7 +65,7 @@ class Sender:
     def __init__(self, destination: Destination, *, render: Render | None = None) -> None:
         self.destination = destination
         self.render = render
-        self.report = Report()
+        self.report = SendReport()
         self.runs: dict[Key, Run] = {}
         self._opened: Backend | None = None
         self._stamp: str | None = None
@@ -183,7 +183,7 @@ class Sender:
         """Send what these runs lack; then complete those that are over, with their artifacts."""
         runs = {run.id: run for _, run, _ in work}
 
-        def landed(name: str, points: Sequence[Point]) -> None:
+        def landed(name: str, points: Sequence[MetricPoint]) -> None:
             self.report.points += len(points)
             if points:  # the last epoch of a batch may go on in the next one
                 runs[name].sent = max(runs[name].sent, max(step for *_, step in points) - 1)

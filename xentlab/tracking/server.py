@@ -13,7 +13,7 @@ import urllib.request
 from typing import Any
 
 from xentlab.errors import UserError
-from xentlab.tracking.settings import DATABASES, Destination, environment, load
+from xentlab.tracking.settings import DATABASES, Destination, environment, mlflow_module
 from xentlab.tracking.store import Refused, Unreachable, translated
 from xentlab.tracking.tracker import last_line
 
@@ -44,7 +44,7 @@ def status(destination: Destination) -> dict[str, Any]:
 def _database_status(destination: Destination) -> dict[str, Any]:
     import sqlalchemy
 
-    db = load("mlflow.store.db.utils")
+    db = mlflow_module("mlflow.store.db.utils")
     engine = sqlalchemy.create_engine(destination.uri)
     try:
         tables = set(sqlalchemy.inspect(engine).get_table_names())
@@ -79,7 +79,7 @@ def _schema(db: Any, revision: str | None) -> str:
 
 
 def _server_status(destination: Destination) -> dict[str, Any]:
-    client = load().MlflowClient(tracking_uri=destination.uri)
+    client = mlflow_module().MlflowClient(tracking_uri=destination.uri)
     experiments = [found.experiment_id for found in _pages(client.search_experiments)]
     runs = sum(1 for _ in _pages(client.search_runs, experiments)) if experiments else 0
     return {"reachable": True, "schema": "current", "experiments": len(experiments), "runs": runs}

@@ -184,7 +184,7 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
 
 
 @cache
-def load(module: str = "mlflow") -> Any:
+def mlflow_module(module: str = "mlflow") -> Any:
     """Import a module of mlflow, quietly, with the environment set before."""
     wanted = environment(os.environ)
     for key in os.environ.keys() - wanted.keys():

@@ -16,7 +16,7 @@ from xentlab.errors import UserError
 from xentlab.tracking.backend import Backend, Refused, Unreachable
 from xentlab.tracking.client import Client, translated
 from xentlab.tracking.files import locked
-from xentlab.tracking.settings import DATABASES, Destination, load
+from xentlab.tracking.settings import DATABASES, Destination, mlflow_module
 from xentlab.tracking.tables import open_tables
 
 LOCK = 0x78656E74  # a number that no other program is likely to lock
@@ -51,7 +51,7 @@ def open_store(destination: Destination) -> Backend:
 
 def _open_client(destination: Destination) -> tuple[Any, str]:
     """MLflow's client of the store, and the id of the experiment."""
-    mlflow = load()
+    mlflow = mlflow_module()
     with translated():
         if destination.database is not None:
             _speed_up()
@@ -117,7 +117,7 @@ def _prepare_sqlite(destination: Destination, path: Path) -> None:
 
 def _create_sqlite(destination: Destination, path: Path) -> None:
     """Migrate a new database beside its place and move it there: a kill in the middle leaves nothing half-made."""
-    SqlAlchemyStore = load("mlflow.store.tracking.sqlalchemy_store").SqlAlchemyStore
+    SqlAlchemyStore = mlflow_module("mlflow.store.tracking.sqlalchemy_store").SqlAlchemyStore
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from xentlab.errors import UserError
 from xentlab.tracking.backend import Change, Found, Landed, New, Unreachable
-from xentlab.tracking.content import Point
+from xentlab.tracking.content import MetricPoint
 
 COLUMNS = {
     "experiments": ("experiment_id", "name", "artifact_location", "lifecycle_stage"),
@@ -215,9 +215,9 @@ def _insert(table: str, *, ignore: bool = False) -> str:
     return f"{word} INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
 
 
-def _latest(points: Sequence[Point]) -> list[Point]:
+def _latest(points: Sequence[MetricPoint]) -> list[MetricPoint]:
     """The latest point of each name: the greatest by step, then time, then value."""
-    latest: dict[str, Point] = {}
+    latest: dict[str, MetricPoint] = {}
     for point in points:
         known = latest.get(point[0])
         if known is None or (point[3], point[2], point[1]) > (known[3], known[2], known[1]):

@@ -14,11 +14,11 @@ from xentlab.errors import UserError
 from xentlab.journal import Records, writer_lives
 from xentlab.tracking import content
 from xentlab.tracking.content import Key
-from xentlab.tracking.sender import Render, Report, Sender
+from xentlab.tracking.sender import Render, Sender, SendReport
 from xentlab.tracking.settings import Destination
 from xentlab.tracking.store import Unreachable
 
-Say = Callable[[dict[str, Any]], None]
+Tell = Callable[[dict[str, Any]], None]
 POLL_S = 0.1  # how soon the end of the session is noticed
 LONGEST_PAUSE_S = 30.0
 
@@ -29,7 +29,7 @@ def refresh(records: Records) -> None:
     records.mark_killed()
 
 
-def sync(destination: Destination, *, render: Render | None = None, records: Records | None = None) -> Report:
+def sync(destination: Destination, *, render: Render | None = None, records: Records | None = None) -> SendReport:
     """Bring MLflow to what the journal says; running it again changes nothing.
 
     Args:
@@ -59,7 +59,7 @@ def follow(
     destination: Destination,
     session: str,
     *,
-    say: Say,
+    say: Tell,
     render: Render | None = None,
     interval_s: float = 1.0,
     grace_s: float = 30.0,
