@@ -50,6 +50,13 @@ def executor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
     assert not pool._crew
 
 
+@pytest.fixture
+def started(executor: Processes, tmp_path_factory: pytest.TempPathFactory) -> Processes:
+    """Both workers at work: what a test then waits for is not their start."""
+    opened(tmp_path_factory.mktemp("started"), executor).run(batch(epochs=1)[:3])
+    return executor
+
+
 @pytest.fixture(autouse=True)
 def as_configured(executor: Processes) -> Iterator[None]:
     yield
@@ -86,11 +93,11 @@ def test_a_batch_ends_with_the_numbers_of_one_process(executor: Processes, tmp_p
     assert session.run(batch())[0].id == found[0].id, "recorded trials are not trained again"
 
 
-def test_workers_stay_for_the_next_run(executor: Processes, tmp_path: Path) -> None:
-    before = [w.pid for w in executor._crew]
+def test_workers_stay_for_the_next_run(started: Processes, tmp_path: Path) -> None:
+    before = [w.pid for w in started._crew]
     assert len(before) == 2
-    opened(tmp_path, executor).run(batch(epochs=1)[:3])
-    assert [w.pid for w in executor._crew] == before
+    opened(tmp_path, started).run(batch(epochs=1)[:3])
+    assert [w.pid for w in started._crew] == before
 
 
 def test_what_libraries_print_reaches_no_answer_and_what_raises_stops_no_other(
@@ -107,13 +114,13 @@ def test_what_libraries_print_reaches_no_answer_and_what_raises_stops_no_other(
     assert [t.status for t in records(tmp_path).trials.values()].count("finished") == 3
 
 
-def test_a_unit_that_hangs_is_ended_and_the_others_are_not(executor: Processes, tmp_path: Path) -> None:
-    executor.timeout, executor.retries = 5.0, 0
-    session = opened(tmp_path, executor)
-    hanging, fine = run_all(executor, session, [own("hanging"), trial("trainer.epochs=1")])
+def test_a_unit_that_hangs_is_ended_and_the_others_are_not(started: Processes, tmp_path: Path) -> None:
+    started.timeout, started.retries = 10.0, 0
+    session = opened(tmp_path, started)
+    hanging, fine = run_all(started, session, [own("hanging"), trial("trainer.epochs=1")])
     assert fine is None
     assert hanging is not None
-    assert hanging.sentence.endswith("at last without a new epoch for 5 s (executor.timeout).")
+    assert hanging.sentence.endswith("at last without a new epoch for 10 s (executor.timeout).")
 
 
 def test_a_worker_with_other_code_says_so(executor: Processes, tmp_path: Path) -> None:
