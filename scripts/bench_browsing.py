@@ -11,8 +11,6 @@ curve drawn for every loss. Seconds are medians over the repeats.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import shutil
 import signal
@@ -27,11 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from xentlab import environment
-from xentlab.errors import UserError
+import harness
 
 LOSSES = ("ce", "mse")
 PATIENCE_MS = 120_000
@@ -45,16 +39,12 @@ def compare(size: int, folder: Path) -> float:
     rates, tuning = (2, 2) if size >= 40 else (2, 1)
     finals = (size - len(LOSSES) * rates * tuning) // len(LOSSES)
     command = [
-        sys.executable, "-m", "xentlab", "compare", "comparison=quickstart", "comparison.losses=[ce,mse]",
+        "compare", "comparison=quickstart", "comparison.losses=[ce,mse]",
         "comparison.tune.optimizer.lr=[0.1,0.3]", f"comparison.tuning_seeds={tuning}", "comparison.extensions=0",
         f"comparison.final_seeds={finals}", "trainer.epochs=30", "model.hidden=[8]", "executor=inline",
         "tracking.wait=600",
     ]  # fmt: skip
-    began = time.monotonic()
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise UserError(f"The comparison of {size} trials failed: {done.stderr.strip()[-300:]}")
-    return time.monotonic() - began
+    return harness.seconds(lambda: harness.call(command, folder))
 
 
 @contextmanager
@@ -118,10 +108,9 @@ def measure(browser: Any, links: dict[str, str], repeats: int, pictures: Path | 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.parser(__doc__ or "")
     parser.add_argument("--sizes", default="20,200,1000", help="numbers of trials (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="of each page (default: %(default)s)")
-    parser.add_argument("--json", metavar="FILE", help="write the figures here")
     parser.add_argument("--pictures", metavar="FOLDER", help="write a picture of each page here")
     options = parser.parse_args(arguments)
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -148,17 +137,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 found[size] |= measure(browser, links, options.repeats, pictures, size)
             browser.close()
             print(f"{size} trials, compared in {seconds:.0f} s", file=sys.stderr)
-    table = Table(title="seconds until a page is ready", title_justify="left")
-    table.add_column("page")
-    for size in found:
-        table.add_column(f"{size:,} trials", justify="right")
-    for name in dict.fromkeys(name for times in found.values() for name in times):
-        cells = (f"{times[name]:.1f}" if name in times else "–" for times in found.values())
-        table.add_row(name, *cells)
-    Console().print(table)
-    if options.json:
-        facts = {"environment": environment.describe(), "seconds": found}
-        Path(options.json).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    names = dict.fromkeys(name for times in found.values() for name in times)
+    rows = [[name, *(harness.number(times.get(name), ".1f") for times in found.values())] for name in names]
+    heads = ["page", *(f"{size:,} trials" for size in found)]
+    harness.show("seconds until a page is ready", heads, rows, left=("page",))
+    harness.write(options, {"seconds": found})
     return 0
 
 

@@ -16,7 +16,6 @@ import functools
 import json
 import math
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -26,10 +25,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import harness
 import torch
 import torch.nn.functional as F
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
@@ -69,30 +67,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if options.threads:
         torch.set_num_threads(options.threads)
-    console = Console()
     cells = []
     for device in devices:
         for sizes in shapes:
             for kind in options.targets.split(","):
                 found = measure(chosen, torch.device(device), sizes, kind, options)
-                console.print(as_table(found, threads=torch.get_num_threads()))
+                show(found, threads=torch.get_num_threads())
                 cells += found
-    if options.json:
-        facts = {
-            "torch": torch.__version__,
-            "threads": torch.get_num_threads(),
-            "machine": platform.machine(),
-            "gpu": torch.cuda.get_device_name() if "cuda" in devices else None,
-            "repeats": options.repeats,
-            "cells": [asdict(c) for c in cells],
-        }
-        options.json.write_text(json.dumps(facts, indent=1) + "\n")
+    gpu = torch.cuda.get_device_name() if "cuda" in devices else None
+    harness.write(options, {"threads": torch.get_num_threads(), "gpu": gpu, "cells": [asdict(c) for c in cells]})
     return 0
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.parser(__doc__ or "")
     parser.add_argument("--losses", help="names, comma-separated (default: the whole catalogue)")
     parser.add_argument("--shapes", default=SHAPES, help="of the logits: NxC or NxCxHxW (default: %(default)s)")
     parser.add_argument("--targets", default="index", help="index, soft or index,soft (default: %(default)s)")
@@ -106,7 +95,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=int, help="of the CPU (default: PyTorch's own choice)")
     parser.add_argument("--seed", type=int, default=0, help="of the logits and targets")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write every number there")
     return parser.parse_args(arguments)
 
 
@@ -178,10 +166,14 @@ def measure(
     rows, all_base = [], []
     for name, function in functions.items():
         held = peak(function, logits, target)
-        turns = take_turns(device, [functools.partial(step, f, logits, target) for f in (baseline, function)], options)
-        all_base += [base for base, _ in turns]
-        ratio = statistics.median(own / base for base, own in turns)
-        rows.append(cell(name, [own for _, own in turns], ratio, held))
+        passes = {"base": baseline, "own": function}
+        work = [
+            lambda n=n, f=f: {n: seconds(device, functools.partial(step, f, logits, target))}  # type: ignore[misc]
+            for n, f in passes.items()
+        ]
+        turns = harness.take_turns(work, options.repeats, least_s=options.seconds)
+        all_base += turns["base"]
+        rows.append(cell(name, turns["own"], harness.ratio(turns["own"], turns["base"]), held))
     return [cell("F.cross_entropy", all_base, 1.0, base_peak), *rows] if rows else []
 
 
@@ -198,22 +190,6 @@ def bound(function: Callable[..., Tensor], task: str, num_classes: int, device: 
         return term.function(logits, target, *(facts[name] for name in term.asks), **term.data)
 
     return values
-
-
-def take_turns(
-    device: torch.device, runs: Sequence[Callable[[], Any]], options: argparse.Namespace
-) -> list[tuple[float, float]]:
-    """Seconds of both runs in each turn: `repeats` turns, or as many more as it takes to fill `seconds`."""
-    first, second = runs
-    turns: list[tuple[float, float]] = []
-    while len(turns) < options.repeats or sum(map(sum, turns)) < options.seconds:
-        # Whoever comes second finds the memory that the first gave back: they change places.
-        if len(turns) % 2:
-            later, sooner = seconds(device, second), seconds(device, first)
-            turns.append((sooner, later))
-        else:
-            turns.append((seconds(device, first), seconds(device, second)))
-    return turns
 
 
 def step(function: Values, logits: Tensor, target: Tensor) -> Tensor:
@@ -261,27 +237,20 @@ def peak(function: Values, logits: Tensor, target: Tensor) -> int:
     return highest
 
 
-def as_table(cells: list[Cell], *, threads: int) -> Table | str:
+def show(cells: list[Cell], *, threads: int) -> None:
     """One shape's losses, fastest first."""
     if not cells:
-        return "no chosen loss has a meaning on this shape and kind of target"
+        print("no chosen loss has a meaning on this shape and kind of target")
+        return
     first = cells[0]
     where = f"{first.device}, {threads} threads" if first.device == "cpu" else first.device
-    table = Table(title=f"{first.shape}, {first.target} targets, {where}", title_justify="left")
-    table.add_column("loss")
-    for column in ("time\nms", "\nratio", "peak\nMiB", "\nratio", "\nGiB/s", "of a\ncopy"):
-        table.add_column(column, justify="right")
-    for c in sorted(cells, key=lambda c: c.time_ratio):
-        table.add_row(
-            c.loss,
-            f"{c.time_ms:.2f}",
-            f"{c.time_ratio:.2f}",
-            f"{c.peak_mib:.1f}",
-            f"{c.memory_ratio:.2f}",
-            f"{c.gib_per_s:.2f}",
-            f"{c.of_copy:.0%}",
-        )
-    return table
+    rows = [
+        (c.loss, f"{c.time_ms:.2f}", f"{c.time_ratio:.2f}", f"{c.peak_mib:.1f}", f"{c.memory_ratio:.2f}",
+         f"{c.gib_per_s:.2f}", f"{c.of_copy:.0%}")
+        for c in sorted(cells, key=lambda c: c.time_ratio)
+    ]  # fmt: skip
+    heads = ("loss", "time\nms", "\nratio", "peak\nMiB", "\nratio", "\nGiB/s", "of a\ncopy")
+    harness.show(f"{first.shape}, {first.target} targets, {where}", heads, rows, left=("loss",))
 
 
 if __name__ == "__main__":

@@ -25,12 +25,10 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import math
 import multiprocessing
 import os
 import random
-import resource
 import sys
 import tempfile
 import time
@@ -39,9 +37,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import harness
 import torch
-from rich.console import Console
-from rich.table import Table
+from harness import LOSSES, config, number, peak_mib, seconds
 
 from xentlab import environment
 from xentlab.analysis import judge
@@ -53,7 +51,6 @@ from xentlab.run.order import Failure, Order
 from xentlab.run.session import Session
 from xentlab.train import Trial, prepare, signature, stacks
 
-LOSSES = ("ce", "bce", "mse", "focal", "label_smoothing", "poly1", "gce", "sce", "multi_margin", "squared_hinge")
 METRICS = 20
 # What a cell would import inside its measurement, had it not been imported before the fork.
 IMPORTED = ["__main__", "hydra", "sklearn.datasets", "xentlab.config.launcher"]
@@ -74,20 +71,9 @@ class Cell:
 
 def configs(count: int) -> list[dict[str, Any]]:
     """So many different trials: ten losses, learning rates, seeds."""
-    points = itertools.product(range(count), range(1, 11), LOSSES)
-    return [
-        {
-            "seed": seed,
-            "dataset": {"_target_": "xentlab.data.digits"},
-            "model": {"_target_": "xentlab.models.mlp", "hidden": [64]},
-            "loss": {"_target_": f"xentlab.losses.{loss}"},
-            "regularizer": {"_target_": "xentlab.regularizers.none"},
-            "optimizer": {"_target_": "xentlab.optim.sgd", "lr": 0.01 * rate, "momentum": 0.9},
-            "schedule": {"_target_": "xentlab.optim.cosine"},
-            "trainer": {"epochs": 5, "device": "cpu"},
-        }
-        for seed, rate, loss in itertools.islice(points, count)
-    ]
+    points = itertools.islice(itertools.product(range(count), range(1, 11), LOSSES), count)
+    facts: dict[str, Any] = {"schedule": "cosine", "knobs": {"hidden": [64]}, "epochs": 5, "device": "cpu"}
+    return [config("digits", "mlp", loss, lr=0.01 * rate, seed=seed, **facts) for seed, rate, loss in points]
 
 
 @dataclass
@@ -147,18 +133,18 @@ class Simulated:
 
 def run_prepare(count: int, options: argparse.Namespace) -> float:  # noqa: ARG001
     nodes = configs(count)
-    return clock(lambda: [prepare(node) for node in nodes])
+    return seconds(lambda: [prepare(node) for node in nodes])
 
 
 def run_signature(count: int, options: argparse.Namespace) -> float:  # noqa: ARG001
     trials, fingerprint = [prepare(node) for node in configs(count)], digits().fingerprint
     signature(trials[0], fingerprint)  # reads the sources
-    return clock(lambda: [signature(trial, fingerprint) for trial in trials])
+    return seconds(lambda: [signature(trial, fingerprint) for trial in trials])
 
 
 def run_planner(count: int, options: argparse.Namespace) -> float:  # noqa: ARG001
     trials = [prepare(node) for node in configs(count)]
-    return clock(lambda: stacks(trials))
+    return seconds(lambda: stacks(trials))
 
 
 def run_session(count: int, options: argparse.Namespace) -> float:
@@ -181,7 +167,7 @@ def run_reopen(count: int, options: argparse.Namespace) -> float:
             found = sum(session.recorded(trial) is not None for trial in trials)
             assert found == count, f"{found} of {count} trials were found"
 
-        return clock(reopen)
+        return seconds(reopen)
 
 
 def fill(root: Path, count: int, options: argparse.Namespace) -> float:
@@ -198,7 +184,7 @@ def fill(root: Path, count: int, options: argparse.Namespace) -> float:
         records = session.run(trials, groups=dict.fromkeys(trials, group))
         assert all(record.status == "finished" for record in records)
 
-    return clock(sweep) - executor.waited
+    return seconds(sweep) - executor.waited
 
 
 def run_launcher(count: int, options: argparse.Namespace) -> float:  # noqa: ARG001
@@ -207,10 +193,10 @@ def run_launcher(count: int, options: argparse.Namespace) -> float:  # noqa: ARG
     line = ["-m", f"loss={','.join(losses)}", f"seed=range({count // len(losses)})", "dataset=digits", "tracking=off"]
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
-        seconds = clock(lambda: run_composed("train", line, lambda config, _: called.append(config["seed"])))
+        took = seconds(lambda: run_composed("train", line, lambda config, _: called.append(config["seed"])))
         os.chdir("/")
     assert len(called) == count, f"{len(called)} of {count} jobs were called"
-    return seconds
+    return took
 
 
 def run_analysis(count: int, options: argparse.Namespace) -> float:  # noqa: ARG001
@@ -219,38 +205,21 @@ def run_analysis(count: int, options: argparse.Namespace) -> float:  # noqa: ARG
         loss: {seed: draws.gauss(0.1 + 0.001 * place, 0.01) for seed in range(count // len(losses))}
         for place, loss in enumerate(losses)
     }
-    return clock(lambda: judge(table, baseline="ce", direction="min", margin=0.005))
+    return seconds(lambda: judge(table, baseline="ce", direction="min", margin=0.005))
 
 
 PARTS: dict[str, Callable[[int, argparse.Namespace], float]] = {
-    "prepare": run_prepare,
-    "signature": run_signature,
-    "planner": run_planner,
-    "session": run_session,
-    "reopen": run_reopen,
-    "launcher": run_launcher,
-    "analysis": run_analysis,
-}
-
-
-def clock(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+    "prepare": run_prepare, "signature": run_signature, "planner": run_planner, "session": run_session,
+    "reopen": run_reopen, "launcher": run_launcher, "analysis": run_analysis,
+}  # fmt: skip
 
 
 def in_child(part: str, count: int, options: argparse.Namespace, answers: Any) -> None:
     """One cell: what it took, and by how much the process's peak grew."""
     torch.set_num_threads(options.threads)
     before, cpu = peak_mib(), time.process_time()
-    seconds = PARTS[part](count, options)
-    answers.put((seconds, time.process_time() - cpu, peak_mib() - before))
-
-
-def peak_mib() -> float:
-    """The most memory that this process has had so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 1024
+    took = PARTS[part](count, options)
+    answers.put((took, time.process_time() - cpu, peak_mib() - before))
 
 
 def measure(part: str, count: int, options: argparse.Namespace) -> Cell:
@@ -273,8 +242,8 @@ def cells_of(part: str, sizes: Sequence[int], options: argparse.Namespace) -> li
             cells.append(measure(part, size, options))
             continue
         growth = exponent(cells[-2:]) if len(cells) > 1 else 1.0
-        seconds = cells[-1].seconds * (size / cells[-1].trials) ** growth
-        cells.append(Cell(part, size, seconds, None, None, measured=False))
+        guessed = cells[-1].seconds * (size / cells[-1].trials) ** growth
+        cells.append(Cell(part, size, guessed, None, None, measured=False))
     return cells
 
 
@@ -296,39 +265,34 @@ def growth_of(cells: Sequence[Cell]) -> dict[str, Any]:
     return {"exponent": exponent(measured), "steps": steps, "bends_above": bend}
 
 
-def table(rows: dict[str, list[Cell]], sizes: Sequence[int]) -> Table:
-    page = Table(title="ms per trial (MiB of memory)", title_justify="left")
-    for column in ("", *(f"{size:,}" for size in sizes), "exponent", "last step", ""):
-        page.add_column(column, justify="right" if column else "left", no_wrap=True)
+def show(rows: dict[str, list[Cell]], sizes: Sequence[int]) -> None:
+    lines = []
     for part, cells in rows.items():
         found = growth_of(cells)
         times = [f"{'' if c.measured else '~'}{1e3 * c.seconds / c.trials:.3g}" for c in cells]
         memory = ["" if c.mib is None else f" ({c.mib:.0f})" for c in cells]
-        slopes = ["–" if s is None else f"{s:.2f}" for s in (found["exponent"], (found["steps"] or [None])[-1])]
+        slopes = [number(s, ".2f") for s in (found["exponent"], (found["steps"] or [None])[-1])]
         bend = "linear" if found["bends_above"] is None else f"bends above {found['bends_above']:,}"
-        page.add_row(part, *(t + m for t, m in zip(times, memory, strict=True)), *slopes, bend)
-    return page
+        lines.append([part, *(t + m for t, m in zip(times, memory, strict=True)), *slopes, bend])
+    heads = ("", *(f"{size:,}" for size in sizes), "exponent", "last step", "")
+    harness.show("ms per trial (MiB of memory)", heads, lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.parser(__doc__ or "")
     parser.add_argument("--sizes", default="10,100,1000,10000", help="numbers of trials (default: %(default)s)")
     parser.add_argument("--parts", default=",".join(PARTS), help="(default: %(default)s)")
     parser.add_argument("--training-ms", type=float, default=1.0, help="of a simulated trial (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=5, help="of a simulated trial (default: %(default)s)")
     parser.add_argument("--most-jobs", type=int, default=1000, help="that Hydra composes (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     sizes = sorted({int(size) for size in options.sizes.split(",")})
     multiprocessing.get_context("forkserver").set_forkserver_preload(IMPORTED)
     rows = {part: cells_of(part, sizes, options) for part in options.parts.split(",")}
-    Console(width=None if sys.stdout.isatty() else 120).print(table(rows, sizes))
-    if options.json:
-        parts = {part: {"cells": [vars(c) for c in cells], **growth_of(cells)} for part, cells in rows.items()}
-        here = {"environment": environment.describe(), "load": os.getloadavg()}
-        said = {k: str(v) for k, v in vars(options).items()}
-        options.json.write_text(json.dumps({"parts": parts, **here, "options": said}))
+    show(rows, sizes)
+    parts = {part: {"cells": [vars(c) for c in cells], **growth_of(cells)} for part, cells in rows.items()}
+    harness.write(options, {"parts": parts})
     return 0
 
 

@@ -22,35 +22,25 @@ Without MNIST under XENTLAB_DATA, digits stand in its place.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
-import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
+import harness
 import torch
-import torch.nn.functional as F
-from rich.console import Console
-from rich.table import Table
+from harness import MIB, ByHand, Training, load, number
 
-from xentlab import environment
-from xentlab.data import Dataset, digits, generator, mnist, split
-from xentlab.errors import UserError
-from xentlab.models import initial
+from xentlab.data import Dataset, digits, split
 from xentlab.train import Fit, Trial, find_device, lift_of, prepare
 from xentlab.train.memory import footprint, is_out_of_memory, memory_limit
 
-LR, MOMENTUM = 0.05, 0.9
 MODELS: dict[str, dict[str, Any]] = {"mlp": {"hidden": [64]}, "lenet": {}}
 # The least steps that still stand for an epoch.
 FEWEST_STEPS = 16
-MIB = 2**20
 
 
 @dataclass
@@ -78,80 +68,17 @@ class Row:
         return 1e3 * statistics.median(values) / self.trials if values else None
 
 
-def config(dataset: str, model: str, options: argparse.Namespace, *, seed: int, fraction: float) -> dict[str, Any]:
-    """The config of a trial, as plain data."""
+def trial_of(dataset: str, model: str, options: argparse.Namespace, *, seed: int, fraction: float) -> Trial:
+    """One trial of the stack."""
     trainer = {"batch_size": options.batch_size, "device": str(options.device), "lift": options.lift}
     trainer |= {"memory": options.memory, "epochs": options.repeats + 1, "max_stack": 2**20}
-    return {
-        "seed": seed,
-        "dataset": {"_target_": f"xentlab.data.{dataset}", "train_fraction": fraction},
-        "model": {"_target_": f"xentlab.models.{model}", **MODELS[model]},
-        "loss": {"_target_": "xentlab.losses.ce"},
-        "regularizer": {"_target_": "xentlab.regularizers.none"},
-        "optimizer": {"_target_": "xentlab.optim.sgd", "lr": LR, "momentum": MOMENTUM},
-        "schedule": {"_target_": "xentlab.optim.constant"},
-        "trainer": trainer,
-    }
+    sampling = {"train_fraction": fraction}
+    return prepare(harness.config(dataset, model, seed=seed, sampling=sampling, knobs=MODELS[model], **trainer))
 
 
 def steps_of(dataset: Dataset, options: argparse.Namespace, fraction: float) -> int:
     """Steps of one epoch."""
     return math.ceil(len(split(dataset, 0, train_fraction=fraction).train) / options.batch_size)
-
-
-def synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def timed(work: Callable[[], object], device: torch.device) -> float:
-    synchronise(device)
-    start = time.perf_counter()
-    work()
-    synchronise(device)
-    return time.perf_counter() - start
-
-
-def validate(fits: Sequence[Fit]) -> None:
-    """What follows each epoch of a trial."""
-    for fit in fits:
-        for part, limit in (("train", fit.rig.trials[0].train_sample), ("val", None)):
-            fit.rig.evaluate(part, limit)
-
-
-class ByHand:
-    """A trial as anyone would write it: resident tensors, `torch.optim`, one random order per epoch."""
-
-    def __init__(self, trial: Trial, dataset: Dataset) -> None:
-        self.device, self.batch_size = trial.device, trial.batch_size
-        train = split(dataset, trial.seed, **trial.sampling).train
-        self.images = (dataset.inputs[train].float() * dataset.scale).to(self.device)
-        self.labels = dataset.targets[train].long().to(self.device)
-        weights = generator(trial.seed, "weights").initial_seed()
-        self.model = initial(trial.model, dataset.input_shape, dataset.num_classes, weights).to(self.device)
-        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=LR, momentum=MOMENTUM)
-
-    def epoch(self) -> None:
-        total = torch.zeros((), device=self.device)
-        for batch in torch.randperm(len(self.images)).to(self.device).split(self.batch_size):
-            loss = F.cross_entropy(self.model(self.images[batch]), self.labels[batch])
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
-            total += loss.detach()
-        total.item()
-
-
-def train_by_hand(trials: Sequence[ByHand]) -> None:
-    """An epoch of each, one after another."""
-    for trial in trials:
-        trial.epoch()
-
-
-def process_peak_mib() -> float:
-    """The most memory that this process has had so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / MIB if sys.platform == "darwin" else peak / 1024
 
 
 def measure(row: Row, dataset: Dataset, options: argparse.Namespace, expected: float) -> None:
@@ -160,9 +87,7 @@ def measure(row: Row, dataset: Dataset, options: argparse.Namespace, expected: f
     row.fraction = affordable(row, dataset, options, expected * (row.trials + 2 * sample) * (options.repeats + 1))
     if not row.fraction:
         return
-    trials = [
-        prepare(config(row.dataset, row.model, options, seed=s, fraction=row.fraction)) for s in range(row.trials)
-    ]
+    trials = [trial_of(row.dataset, row.model, options, seed=s, fraction=row.fraction) for s in range(row.trials)]
     row.lift = lift_of(trials, dataset)
     needs = footprint(trials[0], dataset, looped=row.lift == "looped").stack(row.trials)
     limit = memory_limit(trials[0])
@@ -176,11 +101,10 @@ def measure(row: Row, dataset: Dataset, options: argparse.Namespace, expected: f
         before = torch.cuda.memory_allocated(device)
     try:
         began = time.perf_counter()
-        stack = Fit(trials, dataset)
-        synchronise(device)
+        stack = Training(Fit(trials, dataset))
+        harness.synchronise(device)
         row.setup = time.perf_counter() - began
-        stack.train(1)  # warm-up
-        validate([stack])
+        stack.epoch()  # warm-up
         if device.type == "cuda":
             row.memory_mib = (torch.cuda.max_memory_allocated(device) - before) / MIB
             row.memory_is = "measured"
@@ -189,7 +113,7 @@ def measure(row: Row, dataset: Dataset, options: argparse.Namespace, expected: f
         if not is_out_of_memory(error):
             raise
         row.note = "out of memory"
-    row.process_peak_mib = process_peak_mib()
+    row.process_peak_mib = harness.peak_mib()
 
 
 def affordable(row: Row, dataset: Dataset, options: argparse.Namespace, wanted: float) -> float:
@@ -204,46 +128,44 @@ def affordable(row: Row, dataset: Dataset, options: argparse.Namespace, wanted: 
     return fraction
 
 
-def alternate(row: Row, stack: Fit, sample: Sequence[Trial], dataset: Dataset, options: argparse.Namespace) -> None:
+def alternate(
+    row: Row, stack: Training, sample: Sequence[Trial], dataset: Dataset, options: argparse.Namespace
+) -> None:
     """Time the stack, its first trials one by one, and the same by hand, turn by turn."""
-    alone = [Fit([trial], dataset) for trial in sample]
+    alone = [Training(Fit([trial], dataset)) for trial in sample]
     hands = [ByHand(trial, dataset) for trial in sample]
-    for fit in alone:
-        fit.train(1)
-    validate(alone)
-    train_by_hand(hands)
-    whole, part = steps_of(dataset, options, 1.0), stack.rig.steps_per_epoch
-    scale = {"stacked": whole / part, "one by one": whole / part * row.trials / len(sample)}
-    scale |= {"by hand": scale["one by one"], "stacked validation": 1.0, "validation": row.trials / len(sample)}
-    row.seconds = {name: [] for name in scale}
-    for turn in range(options.repeats):
-        work: dict[str, Callable[[], object]] = {
-            "stacked": lambda epoch=turn + 2: stack.train(epoch),  # type: ignore[misc]
-            "one by one": lambda epoch=turn + 2: [fit.train(epoch) for fit in alone],  # type: ignore[misc]
-            "by hand": lambda: train_by_hand(hands),
-            "stacked validation": lambda: validate([stack]),
-            "validation": lambda: validate(alone),
-        }
-        for name in work if turn % 2 == 0 else reversed(work):
-            row.seconds[name].append(timed(work[name], options.device) * scale[name])
-    row.ratio = paired(row, ["stacked"], ["one by one"])
-    row.hand_ratio = paired(row, ["stacked"], ["by hand"])
-    row.validated_ratio = paired(row, ["stacked", "stacked validation"], ["one by one", "validation"])
+    for one in (*alone, *hands):
+        one.epoch()  # warm-up
+    whole = steps_of(dataset, options, 1.0) / stack.fit.rig.steps_per_epoch
+    each = row.trials / len(sample)
 
+    def stacked() -> dict[str, float]:
+        steps, after = stack.epoch()
+        return {"stacked": steps * whole, "stacked validation": after}
 
-def paired(row: Row, ours: Sequence[str], theirs: Sequence[str]) -> float:
-    """Median over the turns of the ratio of two sums of times."""
-    sums = ([sum(turn) for turn in zip(*(row.seconds[n] for n in names), strict=True)] for names in (ours, theirs))
-    return statistics.median(a / b for a, b in zip(*sums, strict=True))
+    def one_by_one() -> dict[str, float]:
+        steps, after = (sum(part) for part in zip(*(one.epoch() for one in alone), strict=True))
+        return {"one by one": steps * whole * each, "validation": after * each}
+
+    def by_hand() -> dict[str, float]:
+        return {"by hand": harness.seconds(lambda: [hand.epoch() for hand in hands], options.device) * whole * each}
+
+    row.seconds = taken = harness.take_turns([stacked, one_by_one, by_hand], options.repeats)
+    row.ratio = harness.ratio(taken["stacked"], taken["one by one"])
+    row.hand_ratio = harness.ratio(taken["stacked"], taken["by hand"])
+    row.validated_ratio = harness.ratio(
+        map(sum, zip(taken["stacked"], taken["stacked validation"], strict=True)),
+        map(sum, zip(taken["one by one"], taken["validation"], strict=True)),
+    )
 
 
 def rows_of(name: str, dataset: Dataset, model: str, sizes: Sequence[int], options: argparse.Namespace) -> list[Row]:
     """All rows of one model; each tells the next how long it may take."""
-    probe = ByHand(prepare(config(name, model, options, seed=0, fraction=1.0)), dataset)
+    probe = ByHand(trial_of(name, model, options, seed=0, fraction=1.0), dataset)
     probe.images, probe.labels = (t[: 8 * options.batch_size] for t in (probe.images, probe.labels))
     probe.epoch()
     steps = math.ceil(len(probe.images) / options.batch_size)
-    expected = timed(probe.epoch, options.device) * steps_of(dataset, options, 1.0) / steps
+    expected = harness.seconds(probe.epoch, options.device) * steps_of(dataset, options, 1.0) / steps
     rows = []
     for size in sizes:
         row = Row(name, model, size)
@@ -254,20 +176,19 @@ def rows_of(name: str, dataset: Dataset, model: str, sizes: Sequence[int], optio
     return rows
 
 
-def table(rows: Sequence[Row], title: str) -> Table:
-    page = Table(title=title, title_justify="left")
+def show(rows: Sequence[Row], title: str) -> None:
     heads = (
-        "R|lift|stacked\nms|one by\none ms|by hand\nms|ratio|ratio to\nby hand|ratio\nvalidated|set-up\ns|memory\nMiB|"
-    )
-    for head in heads.split("|"):
-        page.add_column(head, justify="left" if head in ("lift", "") else "right", no_wrap=head != "")
+        "R", "lift", "stacked\nms", "one by\none ms", "by hand\nms", "ratio", "ratio to\nby hand", "ratio\nvalidated",
+        "set-up\ns", "memory\nMiB", "",
+    )  # fmt: skip
+    lines = []
     for r in rows:
         times = [r.per_trial(name) for name in ("stacked", "one by one", "by hand")]
         numbers = zip((*times, r.ratio, r.hand_ratio, r.validated_ratio, r.setup, r.memory_mib),
                       (*[".2f"] * 3, *[".3f"] * 3, ".2f", ",.0f"), strict=True)  # fmt: skip
         words = r.note or (f"1/{1 / r.fraction:.0f} of the training set" if r.fraction < 1 else "")
-        page.add_row(str(r.trials), r.lift, *("–" if v is None else format(v, how) for v, how in numbers), words)
-    return page
+        lines.append([str(r.trials), r.lift, *(number(v, how) for v, how in numbers), words])
+    harness.show(title, heads, lines, left=("lift", ""))
 
 
 def targets(rows: Sequence[Row], options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -281,18 +202,8 @@ def targets(rows: Sequence[Row], options: argparse.Namespace) -> list[dict[str, 
     ]
 
 
-def load(name: str) -> tuple[str, Dataset]:
-    """The dataset by its name; digits where MNIST is not at hand."""
-    if name == "mnist":
-        try:
-            return name, mnist(download=False)
-        except UserError:
-            print("bench_stack: MNIST is not at hand (XENTLAB_DATA): digits stand in its place.", file=sys.stderr)
-    return "digits", digits()
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.parser(__doc__ or "")
     parser.add_argument("--sizes", default="1,4,16,64,256,1024", help="numbers of trials (default: %(default)s)")
     parser.add_argument("--models", default="mlp,lenet", help="which of mlp, lenet (default: %(default)s)")
     parser.add_argument("--dataset", choices=["mnist", "digits"], default="mnist")
@@ -303,28 +214,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sample", type=int, default=4, help="trials that are run one by one (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=60.0, help="about how long a row may take")
     parser.add_argument("--memory", type=float, help="MB that a stack may take (default: half of what is free)")
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     options.device = find_device(options.device)
     name, dataset = load(options.dataset)
     sizes = sorted({int(size) for size in options.sizes.split(",")})
-    console, rows = Console(width=None if sys.stdout.isatty() else 120), []
+    rows = []
     for model in options.models.split(","):
         found = rows_of(name, dataset, model, sizes, options)
-        console.print(table(found, f"{model} on {name}, batch {options.batch_size}, {options.device}: per trial-epoch"))
+        show(found, f"{model} on {name}, batch {options.batch_size}, {options.device}: per trial-epoch")
         rows += found
     if options.device.type == "cpu" and "mlp" in options.models.split(",") and not targets(rows, options):
         found = rows_of("digits", digits(), "mlp", [32], options)
-        console.print(table(found, f"mlp on digits, batch {options.batch_size}, cpu: per trial-epoch"))
+        show(found, f"mlp on digits, batch {options.batch_size}, cpu: per trial-epoch")
         rows += found
     marks = targets(rows, options)
     for mark in marks:
         met = "met" if mark["ratio"] <= mark["target"] else "not met"
         print(f"{mark['what']}: stacked / one by one {mark['ratio']:.3f}, target 1/{1 / mark['target']:.0f}: {met}")
-    if options.json:
-        facts = {"rows": [asdict(r) for r in rows], "targets": marks, "environment": environment.describe()}
-        here = {"load": os.getloadavg(), "options": {k: str(v) for k, v in vars(options).items()}}
-        options.json.write_text(json.dumps({**facts, **here}, indent=1))
+    harness.write(options, {"rows": [asdict(r) for r in rows], "targets": marks})
     return 0
 
 

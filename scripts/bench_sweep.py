@@ -21,12 +21,9 @@ XENTLAB_DATA, digits stand in its place.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
 import sqlite3
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -34,22 +31,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import harness
 import torch
-import torch.nn.functional as F
-from rich.console import Console
-from rich.table import Table
+from harness import LOSSES, ByHand, call, number
 from torch.utils.data import DataLoader, TensorDataset
 
-from xentlab import environment, tracking
+from xentlab import tracking
 from xentlab.cli.session import opened
-from xentlab.data import Dataset, digits, generator, mnist, split
+from xentlab.data import Dataset, split
 from xentlab.errors import UserError
 from xentlab.journal import GroupEndEvent, GroupEvent, Records, new_id
-from xentlab.models import initial
 from xentlab.train import Trial, find_device, prepare
 
-LOSSES = ("ce", "bce", "mse", "focal", "label_smoothing", "poly1", "gce", "sce", "multi_margin", "squared_hinge")
-MOMENTUM = 0.9
 WAIT_S = 3600
 
 
@@ -77,14 +70,6 @@ def run_command(options: argparse.Namespace) -> dict[str, float]:
         call(command(options, root), scratch)
         ended = time.time()
         return {"wall": ended - began} | parts(root, trials, began, ended)
-
-
-def call(arguments: Sequence[str], folder: str) -> None:
-    """Run one command of xentlab in a process of its own."""
-    line = [sys.executable, "-m", "xentlab", *arguments]
-    done = subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise UserError(f"The command must succeed, got exit code {done.returncode}: {done.stderr.strip()[-300:]}")
 
 
 def parts(root: Path, trials: int, began: float, ended: float) -> dict[str, float]:
@@ -119,24 +104,11 @@ def stored_runs(root: Path) -> tuple[int, int]:
     return int(runs), int(points)
 
 
-def config(options: argparse.Namespace, loss: str, lr: float, seed: int) -> dict[str, Any]:
-    """The config of one trial, as plain data."""
-    return {
-        "seed": seed,
-        "dataset": {"_target_": f"xentlab.data.{options.dataset}"},
-        "model": {"_target_": f"xentlab.models.{options.model}"},
-        "loss": {"_target_": f"xentlab.losses.{loss}"},
-        "regularizer": {"_target_": "xentlab.regularizers.none"},
-        "optimizer": {"_target_": "xentlab.optim.sgd", "lr": lr, "momentum": MOMENTUM},
-        "schedule": {"_target_": "xentlab.optim.cosine"},
-        "trainer": {"epochs": options.epochs, "device": options.device},
-    }
-
-
 def grid(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """All trials of the sweep in the order of its jobs."""
+    """The configs of all trials of the sweep in the order of its jobs."""
+    facts: dict[str, Any] = {"schedule": "cosine", "epochs": options.epochs, "device": options.device}
     values = [(loss, lr, s) for loss in options.losses for lr in rates(options.rates) for s in range(options.seeds)]
-    return [config(options, *point) for point in values]
+    return [harness.config(options.dataset, options.model, loss, lr=lr, seed=s, **facts) for loss, lr, s in values]
 
 
 def run_direct(options: argparse.Namespace) -> dict[str, float]:
@@ -172,9 +144,8 @@ def train_plainly(trial: Trial, dataset: Dataset) -> float:
         loader(division.train, shuffle=True),
         *(loader(part, shuffle=False) for part in (division.val, division.test)),
     )
-    weights = generator(trial.seed, "weights").initial_seed()
-    model = initial(trial.model, dataset.input_shape, dataset.num_classes, weights).to(device)
-    optimizer = torch.optim.SGD(model.parameters(), lr=trial.optimizer.keywords["lr"], momentum=MOMENTUM)
+    own = ByHand(trial, dataset)
+    model, optimizer = own.model, own.optimizer
     total = epochs * len(train)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / total)))
 
@@ -190,10 +161,7 @@ def train_plainly(trial: Trial, dataset: Dataset) -> float:
     for _ in range(epochs):
         model.train()
         for inputs, target in train:
-            loss = F.cross_entropy(model(inputs.to(device)), target.to(device))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            own.step(inputs.to(device), target.to(device))
             schedule.step()
         accuracy(val)
     return accuracy(test)
@@ -222,46 +190,38 @@ def start_of(options: argparse.Namespace) -> float:
         return next(iter(records.groups.values())).start / 1e3 - began
 
 
-def table(taken: dict[str, list[dict[str, float]]], trials: int) -> Table:
-    page = Table(title=f"{trials} trainings", title_justify="left")
-    for column in (
-        "",
-        "wall\ns",
-        "start\ns",
-        "compose\ns",
-        "training\ns",
-        "MLflow\ns",
-        "ms a\ntraining",
-        "wall /\nplain",
-    ):
-        page.add_column(column, justify="right" if column else "left")
-    plain = statistics.median(turn["wall"] for turn in taken["plain"])
+def show(taken: dict[str, list[dict[str, float]]], trials: int) -> None:
+    heads = ("", "wall\ns", "start\ns", "compose\ns", "training\ns", "MLflow\ns", "ms a\ntraining", "wall /\nplain")
+    lines = []
     for name, turns in taken.items():
         median = {key: statistics.median(turn[key] for turn in turns) for key in turns[0]}
-        seconds = [median.get(key) for key in ("wall", "start", "compose", "training", "MLflow")]
-        cells = ["–" if s is None else f"{s:.2f}" for s in seconds]
-        page.add_row(name, *cells, f"{1e3 * median['wall'] / trials:.1f}", f"{median['wall'] / plain:.3f}")
-    return page
+        cells = [number(median.get(key), ".2f") for key in ("wall", "start", "compose", "training", "MLflow")]
+        walls = ([turn["wall"] for turn in some] for some in (turns, taken["plain"]))
+        lines.append([name, *cells, f"{1e3 * median['wall'] / trials:.1f}", f"{harness.ratio(*walls):.3f}"])
+    harness.show(f"{trials} trainings", heads, lines)
 
 
 def measure(options: argparse.Namespace, dataset: Dataset) -> dict[str, list[dict[str, float]]]:
     """Everything turn by turn: the plain sample, the command, and the session without it."""
-    names = ("command", "direct", "plain") if options.direct else ("command", "plain")
-    taken: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     start = start_of(options)
-    for _ in range(options.repeats):
-        taken["plain"].append(run_plainly(options, dataset))
+
+    def command() -> dict[str, dict[str, float]]:
         turn = run_command(options)
         before = turn.pop("before")
-        taken["command"].append({**turn, "start": min(start, before), "compose": max(before - start, 0.0)})
-        if options.direct:
-            turn = run_direct(options)
-            taken["direct"].append({**turn, "compose": turn.pop("before")})
-    return taken
+        return {"command": {**turn, "start": min(start, before), "compose": max(before - start, 0.0)}}
+
+    def direct() -> dict[str, dict[str, float]]:
+        turn = run_direct(options)
+        return {"direct": {**turn, "compose": turn.pop("before")}}
+
+    def plain() -> dict[str, dict[str, float]]:
+        return {"plain": run_plainly(options, dataset)}
+
+    return harness.take_turns([plain, command, *([direct] if options.direct else [])], options.repeats)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.parser(__doc__ or "")
     parser.add_argument("--losses", default="10", help=f"names, or how many of {', '.join(LOSSES)} (default: all)")
     parser.add_argument("--rates", type=int, help="learning rates from 0.01 to 0.5 (default: 5; 10 on CUDA)")
     parser.add_argument("--seeds", type=int, default=10, help="(default: %(default)s)")
@@ -272,7 +232,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=1, help="turns (default: %(default)s)")
     parser.add_argument("--sample", type=int, default=8, help="trainings in plain PyTorch (default: %(default)s)")
     parser.add_argument("--direct", action="store_true", help="also without command line and Hydra")
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     options.device = str(find_device(options.device))
     cuda = options.device.startswith("cuda")
@@ -280,23 +239,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.rates = options.rates or (10 if cuda else 5)
     options.epochs = options.epochs or (5 if cuda else 20)
     options.dataset = options.dataset or ("mnist" if cuda else "digits")
-    try:
-        dataset = mnist(download=False) if options.dataset == "mnist" else digits()
-    except UserError:
-        print("bench_sweep: MNIST is not at hand (XENTLAB_DATA): digits stand in its place.", file=sys.stderr)
-        options.dataset, dataset = "digits", digits()
+    options.dataset, dataset = harness.load(options.dataset)
     trials = len(options.losses) * options.rates * options.seeds
     print(f"{len(options.losses)} losses x {options.rates} learning rates x {options.seeds} seeds, {options.model} on "
           f"{options.dataset}, {options.epochs} epochs, {options.device}, torch {torch.__version__}")  # fmt: skip
     taken = measure(options, dataset)
-    Console(width=None if sys.stdout.isatty() else 120).print(table(taken, trials))
+    show(taken, trials)
     print(
         f"plain: {taken['plain'][0]['sample']:.0f} of {trials} trainings were run, the time of all is scaled from them."
     )
-    if options.json:
-        facts = {"taken": taken, "trials": trials, "command": command(options, Path("xentlab-runs"))}
-        here = {"environment": environment.describe(), "load": os.getloadavg()}
-        options.json.write_text(json.dumps({**facts, **here, "options": {k: str(v) for k, v in vars(options).items()}}))
+    line = command(options, Path("xentlab-runs"))
+    harness.write(options, {"taken": taken, "trials": trials, "command": line})
     return 0
 
 

@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
 import socket
 import sqlite3
@@ -26,12 +24,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+import harness
 
 from xentlab import environment, tracking
 from xentlab.errors import UserError
@@ -96,19 +93,19 @@ def run_command(arguments: Sequence[str], folder: Path, mode: str) -> Taken:
 
 def beside(arguments: Sequence[str], repeats: int) -> dict[str, list[Taken]]:
     """The command without and with tracking, in turns; `first` is the one that made the database."""
-    taken: dict[str, list[Taken]] = {"off": [], "mlflow": []}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
+
+        def taken(mode: str) -> Callable[[], dict[str, Taken]]:
+            return lambda: {mode: run_command(arguments, folder, mode)}
+
         first = run_command(arguments, folder, "mlflow")
-        for turn in range(repeats):
-            for mode in ("off", "mlflow") if turn % 2 == 0 else ("mlflow", "off"):
-                taken[mode].append(run_command(arguments, folder, mode))
-    return {**taken, "first": [first]}
+        return {**harness.take_turns([taken("off"), taken("mlflow")], repeats), "first": [first]}
 
 
-def ratios(taken: dict[str, list[Taken]], what: str) -> list[float]:
-    """With tracking against without, turn by turn."""
-    return [getattr(on, what) / getattr(off, what) for on, off in zip(taken["mlflow"], taken["off"], strict=True)]
+def tracked_ratio(taken: dict[str, list[Taken]], what: str) -> float:
+    """With tracking against without: the median over the turns."""
+    return harness.ratio(*([getattr(turn, what) for turn in taken[mode]] for mode in ("mlflow", "off")))
 
 
 def flood(store: str, trials: int, epochs: int, metrics: int, stack: int) -> Flood:
@@ -207,47 +204,34 @@ def commands(options: argparse.Namespace) -> dict[str, list[str]]:
     return {"train": one, "sweep": many}
 
 
-def beside_table(rows: dict[str, dict[str, list[Taken]]]) -> Table:
-    page = Table(title="tracking on / off", title_justify="left")
-    for column in (
-        "command",
-        "wall\noff",
-        "wall\non",
-        "wall\nratio",
-        "training\nratio",
-        "CPU\noff",
-        "CPU\non",
-        "first\non",
-    ):
-        page.add_column(column, justify="left" if column == "command" else "right")
+def show_commands(rows: dict[str, dict[str, list[Taken]]]) -> None:
+    heads = ("command", "wall\noff", "wall\non", "wall\nratio", "training\nratio", "CPU\noff", "CPU\non", "first\non")
+    lines = []
     for name, taken in rows.items():
         median = {(mode, what): statistics.median(getattr(t, what) for t in taken[mode])
                   for mode in taken for what in ("wall", "cpu")}  # fmt: skip
-        page.add_row(
-            name, f"{median['off', 'wall']:.2f} s", f"{median['mlflow', 'wall']:.2f} s",
-            f"{statistics.median(ratios(taken, 'wall')):.3f}", f"{statistics.median(ratios(taken, 'training')):.3f}",
-            f"{median['off', 'cpu']:.2f} s", f"{median['mlflow', 'cpu']:.2f} s", f"{median['first', 'wall']:.2f} s",
-        )  # fmt: skip
-    return page
+        seconds = {key: f"{value:.2f} s" for key, value in median.items()}
+        shares = [f"{tracked_ratio(taken, what):.3f}" for what in ("wall", "training")]
+        ends = (seconds["off", "cpu"], seconds["mlflow", "cpu"], seconds["first", "wall"])
+        lines.append((name, seconds["off", "wall"], seconds["mlflow", "wall"], *shares, *ends))
+    harness.show("tracking on / off", heads, lines, left=("command",))
 
 
-def flood_table(floods: Sequence[Flood]) -> Table:
-    page = Table(title="a flood of trials", title_justify="left")
-    for column in (
+def show_floods(floods: Sequence[Flood]) -> None:
+    heads = (
         "store", "trials", "points", "written\nin", "arrived\nin", "after\nthe end", "ms a\ntrial", "us a\npoint",
         "sender's\nCPU",
-    ):  # fmt: skip
-        page.add_column(column, justify="left" if column == "store" else "right")
-    for f in floods:
-        page.add_row(
-            f.store, str(f.trials), str(f.points), f"{f.written:.2f} s", f"{f.arrived:.2f} s", f"{f.after_end:.2f} s",
-            f"{1e3 * f.arrived / f.trials:.2f}", f"{1e6 * f.arrived / f.points:.1f}", f"{f.sender_cpu:.2f} s",
-        )  # fmt: skip
-    return page
+    )  # fmt: skip
+    lines = [
+        (f.store, str(f.trials), str(f.points), f"{f.written:.2f} s", f"{f.arrived:.2f} s", f"{f.after_end:.2f} s",
+         f"{1e3 * f.arrived / f.trials:.2f}", f"{1e6 * f.arrived / f.points:.1f}", f"{f.sender_cpu:.2f} s")
+        for f in floods
+    ]  # fmt: skip
+    harness.show("a flood of trials", heads, lines, left=("store",))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = harness.parser(__doc__ or "")
     parser.add_argument("--parts", default="train,sweep,flood", help="which of train, sweep, flood (default: all)")
     parser.add_argument("--repeats", type=int, default=5, help="turns of a command (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=300, help="of the one training (default: %(default)s)")
@@ -258,24 +242,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--flood-epochs", type=int, default=5)
     parser.add_argument("--metrics", type=int, default=20)
     parser.add_argument("--stack", type=int, default=64, help="trials that the flood writes at once")
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
-    console, parts = Console(), options.parts.split(",")
+    parts = options.parts.split(",")
     rows = {name: beside(line, options.repeats) for name, line in commands(options).items() if name in parts}
     if rows:
-        console.print(beside_table(rows))
+        show_commands(rows)
     sizes = [(store, int(n)) for n in options.trials.split(",") for store in options.stores.split(",")]
     size = (options.flood_epochs, options.metrics, options.stack)
     floods = [flood(store, n, *size) for store, n in sizes] if "flood" in parts else []
     if floods:
-        console.print(flood_table(floods))
-    if options.json:
-        commands_taken = {name: {mode: [asdict(t) for t in turns] for mode, turns in taken.items()}
-                          | {f"{what}_ratio": statistics.median(ratios(taken, what)) for what in ("wall", "training")}
-                          for name, taken in rows.items()}  # fmt: skip
-        facts = {"commands": commands(options), "taken": commands_taken, "floods": [asdict(f) for f in floods]}
-        here = {"environment": environment.describe(), "load": os.getloadavg(), "machine": platform.machine()}
-        options.json.write_text(json.dumps({**facts, **here, "options": {k: str(v) for k, v in vars(options).items()}}))
+        show_floods(floods)
+    told = {name: {mode: [asdict(t) for t in turns] for mode, turns in taken.items()}
+            | {f"{what}_ratio": tracked_ratio(taken, what) for what in ("wall", "training")}
+            for name, taken in rows.items()}  # fmt: skip
+    facts = {"commands": commands(options), "taken": told, "floods": [asdict(f) for f in floods]}
+    harness.write(options, facts)
     return 0
 
 

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
+import bench_losses
 import pytest
 import torch
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "bench_losses.py"
 
-
-@pytest.fixture(scope="module")
-def bench():
-    specification = importlib.util.spec_from_file_location("bench_losses", SCRIPT)
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["bench_losses"] = module
-    specification.loader.exec_module(module)
-    yield module
-    del sys.modules["bench_losses"]
-
-
-def test_table_and_file(bench, capsys, tmp_path):
+def test_table_and_file(capsys, tmp_path):
     file = tmp_path / "bench.json"
     sizes = ["--shapes", "65536x10,8x21x256x256", "--scale", "0.001", "--repeats", "1", "--seconds", "0"]
     which = ["--losses", "ce,custom_ce,dice", "--targets", "index,soft", "--devices", "cpu"]
-    assert bench.main([*sizes, *which, "--json", str(file)]) == 0
+    assert bench_losses.main([*sizes, *which, "--json", str(file)]) == 0
     assert capsys.readouterr().out.count("F.cross_entropy") == 4
     facts = json.loads(file.read_text())
     cells = {(c["shape"], c["target"], c["loss"]): c for c in facts["cells"]}
@@ -43,7 +29,7 @@ def test_table_and_file(bench, capsys, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["index", "soft"])
-def test_peak_is_what_the_tensors_of_a_pass_add_up_to(bench, kind):
+def test_peak_is_what_the_tensors_of_a_pass_add_up_to(kind):
     draws = torch.Generator().manual_seed(0)
     logits = torch.randn(400, 100, generator=draws, requires_grad=True)
     target = torch.randint(100, (400,), generator=draws) if kind == "index" else torch.rand(400, 100, generator=draws)
@@ -53,10 +39,10 @@ def test_peak_is_what_the_tensors_of_a_pass_add_up_to(bench, kind):
 
     # The exponential itself is kept for the backward pass, whose only other tensor of that size is the gradient.
     size = logits.numel() * 4
-    assert 2.0 * size <= bench.peak(exponential, logits, target) <= 2.1 * size
-    chosen = bench.choose("custom_ce,ce")
-    task = [bench.bound(f, "multiclass", 100, logits.device) for f in chosen.values()]
-    own, theirs = (bench.peak(f, logits, target) for f in task)
+    assert 2.0 * size <= bench_losses.peak(exponential, logits, target) <= 2.1 * size
+    chosen = bench_losses.choose("custom_ce,ce")
+    task = [bench_losses.bound(f, "multiclass", 100, logits.device) for f in chosen.values()]
+    own, theirs = (bench_losses.peak(f, logits, target) for f in task)
     # Log-probabilities and the gradient; PyTorch holds a gradient of the log-probabilities as well.
     assert 2.0 * size <= own <= 2.2 * size
     assert 3.0 * size <= theirs <= 3.2 * size
@@ -69,6 +55,6 @@ def test_peak_is_what_the_tensors_of_a_pass_add_up_to(bench, kind):
         (["--shapes", "8x21x256"], "--shapes must be NxC or NxCxHxW, got 8x21x256."),
     ],
 )
-def test_mistakes_are_one_sentence(bench, capsys, given, message):
-    assert bench.main(given) == 2
+def test_mistakes_are_one_sentence(capsys, given, message):
+    assert bench_losses.main(given) == 2
     assert message in capsys.readouterr().err

@@ -83,7 +83,7 @@ def test_a_sweep_is_timed_as_its_user_runs_it(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_growth_is_measured_and_the_launcher_extrapolated(tmp_path: Path) -> None:
-    parts = ("planner", "lab", "reopen", "launcher", "analysis")
+    parts = ("planner", "session", "reopen", "launcher", "analysis")
     size = ("--sizes", "10,20,40", "--most-jobs", "20", "--epochs", "2", "--parts", ",".join(parts))
     facts, out = run_script("bench_scaling.py", tmp_path, *size)
     assert tuple(facts["parts"]) == parts
