@@ -86,7 +86,8 @@ class _LogLikelihood(torch.autograd.Function):
     def forward(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         log_q = torch.log_softmax(logits, dim=1)
         if target.is_floating_point():
-            return (bounded(log_q) * target).sum(1), log_q
+            held = bounded(log_q)  # filled in place: a third tensor of this size would be the peak of a pass
+            return (held.mul_(target) if held.dtype == target.dtype else held * target).sum(1), log_q
         return log_q.gather(1, target.unsqueeze(1)).squeeze(1), log_q
 
     @staticmethod
