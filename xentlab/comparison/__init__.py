@@ -1,6 +1,6 @@
 """The protocol: tune every loss at equal budgets, repeat the winners over fresh paired seeds, judge.
 
-`run_comparison` returns one plain record, which `xentlab.report` lays out. What is already recorded is not run again.
+`make_record` gives the typed record that `xentlab.report` lays out. What is already recorded is not run again.
 """
 
 from xentlab.comparison.overview import make_overview
