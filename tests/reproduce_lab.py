@@ -15,7 +15,8 @@ Run = Callable[..., tuple[int, str, str]]
 
 SMALL = (
     "compare", "tracking=off", "trainer.epochs=2", "dataset.train_fraction=0.3", "model.hidden=[8]",
-    "comparison.losses=[ce,{smooth:{loss:custom_ce,smoothing:0.1}}]", "comparison.tuning_seeds=2",
+    "comparison.losses=[ce,{smooth:{loss:custom_ce,smoothing:0.1}}]",
+    "comparison.replicate=point", "comparison.tuning_seeds=2",
     "comparison.final_seeds=3", "comparison.extensions=0", "comparison.tune.optimizer.lr=[0.03,0.1,0.3]",
 )  # fmt: skip
 

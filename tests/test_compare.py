@@ -17,7 +17,8 @@ from xentlab.report.facts import tuning_note
 Run = Callable[..., tuple[int, str, str]]
 SMALL = (
     "compare", "tracking=off", "trainer.epochs=3", "dataset.train_fraction=0.3", "model.hidden=[16]",
-    "comparison.losses=[ce,mse]", "comparison.tuning_seeds=2", "comparison.final_seeds=4", "comparison.extensions=1",
+    "comparison.losses=[ce,mse]",
+    "comparison.replicate=point", "comparison.tuning_seeds=2", "comparison.final_seeds=4", "comparison.extensions=1",
     "comparison.tune.optimizer.lr=[0.03,0.3]",
 )  # fmt: skip
 
@@ -113,7 +114,10 @@ MISTAKES: dict[tuple[str, ...], str] = {
     ("comparison.baseline=mae",): "Unknown comparison.baseline 'mae'.",
     ("comparison.losses=[ce,msee]",): "Unknown loss 'msee'. Did you mean 'mse'?",
     ("comparison.losses=[ce]",): "comparison.losses must be a list of at least two losses",
-    ("comparison.final_seeds=[1000]",): "comparison.final_seeds must not hold a tuning seed, got 1000 in both.",
+    (
+        "comparison.final_seeds=[1000]",
+        "comparison.replicate=point",
+    ): "comparison.final_seeds must not hold a tuning seed, got 1000 in both.",
     ("comparison.final_seeds=1",): "comparison.final_seeds must be at least 2 seeds, got 1.",
     ("comparison.margin=-1",): "comparison.margin must be > 0, got -1.",
     ("comparison.tune.optimizer.lr=[a]",): "comparison.tune.optimizer.lr must be a list of numbers",

@@ -23,7 +23,8 @@ Run = Callable[..., tuple[int, str, str]]
 
 RATES = (0.03, 0.1)
 TINY = (
-    "tracking=off", "trainer.epochs=2", "trainer.batch_size=16", "trainer.train_sample=32", "comparison.tuning_seeds=1",
+    "tracking=off", "trainer.epochs=2", "trainer.batch_size=16", "trainer.train_sample=32",
+    "comparison.replicate=point", "comparison.tuning_seeds=1",
     "comparison.final_seeds=2", "comparison.extensions=0", f"comparison.tune.optimizer.lr=[{RATES[0]},{RATES[1]}]",
 )  # fmt: skip
 VERDICTS = {"better", "worse", "equivalent", "inconclusive"}

@@ -72,7 +72,7 @@ def test_examples_without_labels_weigh_nothing_under_cross_entropy() -> None:
 
 SMALL = (
     "compare", "tracking=off", "trainer.epochs=2", "dataset.train_fraction=0.3", "model.hidden=[8]",
-    "comparison.tuning_seeds=1", "comparison.final_seeds=2", "comparison.extensions=0",
+    "comparison.replicate=point", "comparison.tuning_seeds=1", "comparison.final_seeds=2", "comparison.extensions=0",
     "comparison.tune.optimizer.lr=[0.1,0.3]",
 )  # fmt: skip
 

@@ -66,7 +66,19 @@ def test_seeds_differ_and_the_global_generator_takes_no_part() -> None:
     torch.manual_seed(2)
     again = split(dataset, 0, label_noise=0.1, train_fraction=0.5, imbalance=3.0)
     assert all(torch.equal(a, b) for a, b in zip(parts(first), parts(again), strict=True))
-    assert not torch.equal(first.test, split(dataset, 1).test)
+    assert not torch.equal(first.val, split(dataset, 1).val)
+
+
+def test_no_test_example_is_ever_trained_on_or_chosen_by_under_another_seed() -> None:
+    dataset = data.digits()
+    kept = set(split(dataset, 0).test.tolist())
+    for seed in range(1, 6):
+        drawn = split(dataset, seed)
+        assert set(drawn.test.tolist()) == kept
+        assert not kept & {*drawn.train.tolist(), *drawn.val.tolist()}
+    other = split(dataset, 0, outer_seed=7)
+    assert set(other.test.tolist()) != kept
+    assert torch.equal(split(dataset, 3, outer_seed=None).test, split(dataset, 3, outer_seed=3).test)
 
 
 def test_generators_of_two_purposes_or_seeds_are_unlike() -> None:
@@ -120,7 +132,7 @@ def test_every_example_is_drawn_equally_often() -> None:
     dataset = toy(classes=3, each=20)
     drawn = torch.zeros(60)
     for seed in range(600):
-        drawn[split(dataset, seed).test] += 1
+        drawn[split(dataset, 0, outer_seed=seed).test] += 1
     # Binomial(600, 0.2): mean 120, standard deviation 9.8; five of them.
     assert (drawn - 120).abs().max() < 49
 

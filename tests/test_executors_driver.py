@@ -16,7 +16,8 @@ pytestmark = [needs_proc, pytest.mark.slow]
 COMPARISON = (
     "compare", "trainer.epochs=25", "trainer.precision=float64", "trainer.lift=looped", "trainer.checkpoint_every=3",
     "model.hidden=[16]",
-    "comparison.losses=[ce,mse]", "comparison.tuning_seeds=2", "comparison.tune.optimizer.lr=[0.1,0.3]",
+    "comparison.losses=[ce,mse]",
+    "comparison.replicate=point", "comparison.tuning_seeds=2", "comparison.tune.optimizer.lr=[0.1,0.3]",
     "comparison.final_seeds=4", "comparison.extensions=1", "tracking=off",
 )  # fmt: skip
 

@@ -163,7 +163,7 @@ def test_a_winner_on_the_edge_is_extended_at_all_epochs() -> None:
 
 def test_noise_is_told_from_neighbours_of_the_same_epochs_alone() -> None:
     def scored(epochs: int | None) -> Scores:
-        near = {0.1: Score(0.2, (0.19, 0.21)), 0.3: Score(0.2, (0.2, 0.2), epochs=epochs)}
+        near = {0.1: Score(0.2, (0.19, 0.21) * 3), 0.3: Score(0.2, (0.2, 0.2) * 3, epochs=epochs)}
         return {(("optimizer.lr", k),): s for k, s in near.items()}
 
     assert neighbours_within_noise(scored(None), (("optimizer.lr", 0.1),), "optimizer.lr") == [0.3]

@@ -21,7 +21,8 @@ Run = Callable[..., tuple[int, str, str]]
 GRID = (0.003, 0.03, 0.1, 0.3)
 SMALL = (
     "compare", "tracking=off", "trainer.epochs=4", "dataset.train_fraction=0.3", "model.hidden=[16]",
-    "comparison.losses=[ce,mse]", "comparison.tuning_seeds=2", "comparison.final_seeds=2", "comparison.extensions=0",
+    "comparison.losses=[ce,mse]",
+    "comparison.replicate=point", "comparison.tuning_seeds=2", "comparison.final_seeds=2", "comparison.extensions=0",
     "comparison.tune.optimizer.lr=[0.003,0.03,0.1,0.3]",
 )  # fmt: skip
 HALVING = (*SMALL, "comparison.search=halving", "comparison.eta=2", "comparison.min_epochs=1")

@@ -129,7 +129,8 @@ def test_a_comparison_nests_its_losses_and_trials_in_mlflow(tmp_path: Path) -> N
     finish(
         start(
             tmp_path, "compare", "trainer.epochs=2", "dataset.train_fraction=0.2", "comparison.losses=[ce,mse]",
-            "comparison.tune.optimizer.lr=[0.1,0.3]", "comparison.tuning_seeds=1", "comparison.final_seeds=2",
+            "comparison.tune.optimizer.lr=[0.1,0.3]",
+            "comparison.replicate=point", "comparison.tuning_seeds=1", "comparison.final_seeds=2",
             "comparison.extensions=0",
         )
     )  # fmt: skip
@@ -148,7 +149,8 @@ def test_a_comparison_nests_its_losses_and_trials_in_mlflow(tmp_path: Path) -> N
 
 
 COMPARISON = (
-    "compare", "trainer.epochs=25", "model.hidden=[16]", "comparison.losses=[ce,mse]", "comparison.tuning_seeds=2",
+    "compare", "trainer.epochs=25", "model.hidden=[16]", "comparison.losses=[ce,mse]",
+    "comparison.replicate=point", "comparison.tuning_seeds=2",
     "comparison.tune.optimizer.lr=[0.1,0.3]", "comparison.final_seeds=4", "comparison.extensions=1",
 )  # fmt: skip
 

@@ -107,13 +107,14 @@ def test_neighbours_within_noise() -> None:
         return (("optimizer.lr", rate),)
 
     scores = {
-        point(0.01): Score(0.30, (0.29, 0.31, 0.30)),
-        point(0.1): Score(0.20, (0.19, 0.21, 0.20)),
-        point(1.0): Score(0.205, (0.18, 0.22, 0.215)),
+        point(0.01): Score(0.30, (0.29, 0.31, 0.30, 0.28, 0.32, 0.31, 0.30)),
+        point(0.1): Score(0.20, (0.19, 0.21, 0.20, 0.19, 0.20, 0.21, 0.20)),
+        point(1.0): Score(0.205, (0.18, 0.22, 0.215, 0.19, 0.205, 0.2, 0.21)),
     }
     assert neighbours_within_noise(scores, point(0.1), "optimizer.lr") == [1.0]
-    single = {p: Score(s.value, s.values[:1]) for p, s in scores.items()}
-    assert neighbours_within_noise(single, point(0.1), "optimizer.lr") == []
+    # Five draws can tell nothing apart, so that nothing is said of them.
+    few = {p: Score(s.value, s.values[:5]) for p, s in scores.items()}
+    assert neighbours_within_noise(few, point(0.1), "optimizer.lr") == []
 
 
 def test_what_a_search_needs_is_said() -> None:

@@ -16,7 +16,8 @@ from xentlab.train import Fit, first_gradient_norm, prepare
 Run = Callable[..., tuple[int, str, str]]
 SMALL = (
     "compare", "tracking=off", "trainer.epochs=2", "dataset.train_fraction=0.3", "model.hidden=[8]",
-    "comparison.losses=[ce,mse]", "comparison.tuning_seeds=2", "comparison.final_seeds=3", "comparison.extensions=0",
+    "comparison.losses=[ce,mse]",
+    "comparison.replicate=point", "comparison.tuning_seeds=2", "comparison.final_seeds=3", "comparison.extensions=0",
     "comparison.tune.optimizer.lr=[0.03,0.1,0.3]",
 )  # fmt: skip
 

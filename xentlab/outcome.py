@@ -7,7 +7,7 @@ names, `best/val/MONITOR`, `test/METRIC` and `test_at_best/METRIC`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from xentlab.schema import Range
@@ -31,6 +31,30 @@ class ReliabilityBins:
     count: list[int]
     correct: list[int]
     confidence: list[float]
+
+
+@dataclass(frozen=True)
+class OnTest:
+    """What the test set says of a trained trial: the fields of `Outcome` by the same names."""
+
+    test: dict[str, float] = field(default_factory=dict)
+    test_at_best: dict[str, float] = field(default_factory=dict)
+    reliability: ReliabilityBins | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The `summary` of a `test` event: `test/METRIC`, `test_at_best/METRIC` and `reliability`."""
+        found = {f"{_TEST[part]}{k}": v for part in _TEST for k, v in getattr(self, part).items()}
+        return found | ({"reliability": dump(self.reliability)} if self.reliability is not None else {})
+
+    @classmethod
+    def from_json(cls, summary: Mapping[str, Any], path: str = "summary", *, strange: bool = False) -> OnTest:
+        """What a `summary` says; arguments as in `Outcome.from_json`."""
+        fields = _named(summary)
+        if strange:
+            found: OnTest = load(cls, fields, path)
+            return found
+        bins = fields.get("reliability")
+        return cls(**fields | {"reliability": ReliabilityBins(**bins) if bins is not None else None})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,17 +115,32 @@ class Outcome:
         Raises:
             UserError: a strange one lacks a field, or has one of the wrong type.
         """
-        fields: dict[str, Any] = {"test": {}, "test_at_best": {}}
-        for key, value in summary.items():
-            part, _, name = key.rpartition("/")
-            if key.startswith(_BEST):
-                fields |= {"monitor": key.removeprefix(_BEST), "best": value}
-            elif part in _TEST:
-                fields[part][name] = value
-            else:
-                fields[key] = value
+        fields = _named(summary)
         if strange:
             found: Outcome = load(cls, fields, path)
             return found
         bins = fields.get("reliability")
         return cls(**fields | {"reliability": ReliabilityBins(**bins) if bins is not None else None})
+
+    @property
+    def untested(self) -> bool:
+        """Whether a trial that ended well has not met its test set yet."""
+        return not self.diverged and not self.test
+
+    def with_test(self, found: OnTest) -> Outcome:
+        """The outcome with what the test set has said since."""
+        return replace(self, test=found.test, test_at_best=found.test_at_best, reliability=found.reliability)
+
+
+def _named(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The flat names of a summary as fields."""
+    fields: dict[str, Any] = {"test": {}, "test_at_best": {}}
+    for key, value in summary.items():
+        part, _, name = key.rpartition("/")
+        if key.startswith(_BEST):
+            fields |= {"monitor": key.removeprefix(_BEST), "best": value}
+        elif part in _TEST:
+            fields[part][name] = value
+        else:
+            fields[key] = value
+    return fields

@@ -13,7 +13,7 @@ from xentlab.analysis.interval import Band, Summary, band, summarise
 from xentlab.analysis.judgement import Judgement, Question, Verdict
 from xentlab.analysis.looks import Looked, Looks, judge_looks
 from xentlab.analysis.paired import Direction, Paired, equivalence, holm, paired
-from xentlab.analysis.permutation import flip_below, flip_interval, sign_flip
+from xentlab.analysis.permutation import flip_below, flip_interval, sign_flip, sign_flips
 from xentlab.analysis.planning import detectable, power, seeds_for, seeds_needed
 from xentlab.analysis.profile import Profile, performance_profiles
 from xentlab.analysis.ranks import Friedman, friedman, inseparable
@@ -53,6 +53,7 @@ __all__ = [
     "seeds_for",
     "seeds_needed",
     "sign_flip",
+    "sign_flips",
     "summarise",
     "time_to_target",
     "welch",

@@ -47,13 +47,14 @@ class Looked:
     Attributes:
         rows: one judgement for each loss: of the look that decided it, or of the last one taken.
         seeds: loss -> how many seeds its judgement rests on.
-        taken: how many looks were taken.
+        taken: how many looks were taken, the last one at `level`.
         done: whether every loss is decided or no look is left.
     """
 
     rows: list[Judgement]
     seeds: dict[str, int]
     taken: int
+    level: float
     done: bool
 
 
@@ -85,7 +86,7 @@ def judge_looks(question: Question, looks: Looks, *, baseline: str, alpha: float
             if row.loss not in rows or rows[row.loss].verdict in ("inconclusive", "baseline"):
                 rows[row.loss], seeds[row.loss] = row, n
     done = taken == len(looks.seeds) or _decided(rows, baseline)
-    return Looked([rows[loss] for loss in question.table], seeds, taken, done)
+    return Looked([rows[loss] for loss in question.table], seeds, taken, looks.levels(alpha)[taken - 1], done)
 
 
 def _first(table: Mapping[str, Mapping[int, float | None]], n: int) -> dict[str, dict[int, float | None]]:

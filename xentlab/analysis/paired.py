@@ -76,7 +76,7 @@ def paired(
         baseline: the baseline's numbers on the same seeds, [n].
         direction: whether smaller (`min`) or larger (`max`) is better.
         level: confidence of the interval, in (0, 1); 1 - alpha / m where m intervals shall hold together.
-        seed: decides the sign draws beyond 32 seeds and the interval's beyond 16.
+        seed: decides the sign draws beyond 24 seeds and the interval's beyond 16.
 
     Returns:
         The comparison; its numbers are nan where there are too few pairs.
@@ -156,7 +156,7 @@ def equivalence(differences: ArrayLike, margin: float, *, seed: int = 0) -> floa
     Args:
         differences: one per seed, [n], finite.
         margin: the largest difference that would not matter, > 0, in the metric's unit.
-        seed: decides the random assignments beyond 32 seeds.
+        seed: decides the random assignments beyond 24 seeds.
 
     Returns:
         The larger of the two one-sided p-values; nan for n = 0.

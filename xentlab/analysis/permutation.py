@@ -1,9 +1,9 @@
 """Tests and intervals that assume nothing but exchangeable signs.
 
 If two losses were exchangeable within a seed, every paired difference could as well have had the other sign.
-`sign_flip` turns that into a p-value, `flip_below` into a one-sided one against any bound, and `flip_interval` into the
-interval of all shifts that the test does not reject, so that the three agree. Small samples are enumerated; large ones
-draw from a stated seed.
+`sign_flip` turns that into a p-value (`sign_flips` for many at once), `flip_below` into a one-sided one against any
+bound, and `flip_interval` into the interval of all shifts that the test does not reject, so that the three agree. Small
+samples are enumerated; large ones draw from a stated seed.
 
 References:
     Pitman, Significance tests which may be applied to samples from any populations, 1937.
@@ -20,29 +20,33 @@ from numpy.typing import ArrayLike
 
 from xentlab.analysis.interval import LEVEL, Array, finite_vector
 
-LARGEST_EXACT = 32
+LARGEST_EXACT = 24
 LARGEST_ENUMERATED = 16
 DRAWS = 99_999
+_CHUNK = 4096
 
 
 def sign_flip(differences: ArrayLike, *, seed: int = 0, draws: int = DRAWS) -> float:
     """Two-sided permutation p-value of mean 0 for paired `differences` [n], over all 2^n assignments of signs.
 
-    p is the share of assignments whose absolute sum is at least that observed. Up to 32 seeds the share is exact;
+    p is the share of assignments whose absolute sum is at least that observed. Up to 24 seeds the share is exact;
     beyond, `draws` random assignments and the observed one are counted.
 
     Args:
         differences: one per seed, [n], finite.
-        seed: decides the random assignments beyond 32 seeds.
+        seed: decides the random assignments beyond 24 seeds.
         draws: how many random assignments, >= 1.
 
     Returns:
         p in (0, 1]; nan for n = 0. Its smallest value is 2^(1-k), k the number of differences that are not 0.
     """
     sample = finite_vector("differences", differences)
-    if sample.size == 0:
-        return math.nan
-    return min(1.0, 2 * _upper_tail(sample, abs(float(sample.sum())), seed, draws))
+    return math.nan if sample.size == 0 else float(sign_flips(sample[None], seed=seed, draws=draws)[0])
+
+
+def sign_flips(rows: Array, *, seed: int = 0, draws: int = DRAWS) -> Array:
+    """`sign_flip` of each of `rows` [T, n], n >= 1, which share their random assignments beyond 24 seeds; [T]."""
+    return np.minimum(1.0, 2 * _upper_tails(rows, np.abs(rows.sum(axis=1)), seed, draws))
 
 
 def flip_below(differences: ArrayLike, bound: float, *, seed: int = 0, draws: int = DRAWS) -> float:
@@ -53,38 +57,43 @@ def flip_below(differences: ArrayLike, bound: float, *, seed: int = 0, draws: in
     Args:
         differences: one per seed, [n], finite.
         bound: what the mean is compared with, in the unit of the differences.
-        seed: decides the random assignments beyond 32 seeds.
+        seed: decides the random assignments beyond 24 seeds.
         draws: how many random assignments, >= 1.
 
     Returns:
         p in (0, 1]; nan for n = 0. Its smallest value is 2^-k, k the number of differences that are not `bound`.
     """
-    sample = bound - finite_vector("differences", differences)
-    return math.nan if sample.size == 0 else _upper_tail(sample, float(sample.sum()), seed, draws)
+    rows = bound - finite_vector("differences", differences)[None]
+    return math.nan if rows.size == 0 else float(_upper_tails(rows, rows.sum(axis=1), seed, draws)[0])
 
 
-def _upper_tail(sample: Array, observed: float, seed: int, draws: int) -> float:
-    """The share of sign assignments under which the sum of `sample` is at least `observed`.
-
-    Every sum is one sum of the first half plus one of the second, so that sorting the second half counts all 2^n of
-    them in 2^(n/2) steps.
-    """
-    sizes = np.abs(sample)
+def _upper_tails(rows: Array, observed: Array, seed: int, draws: int) -> Array:
+    """The share of sign assignments under which the sum of each of `rows` [T, n] is at least `observed` [T]; [T]."""
+    sizes = np.abs(rows)
     # Sums of one set of numbers in another order differ by rounding; equal ones must count as equal.
-    threshold = observed - 1e-12 * float(sizes.sum())
+    thresholds = observed - 1e-12 * sizes.sum(axis=1)
+    n = rows.shape[1]
+    if n <= LARGEST_EXACT:
+        return np.array([_exact_tail(row, bound) for row, bound in zip(sizes, thresholds, strict=True)])
+    generator, count = np.random.default_rng(seed), np.ones(len(rows))
+    for start in range(0, draws, _CHUNK):
+        signs = generator.integers(0, 2, (n, min(_CHUNK, draws - start))) * 2.0 - 1.0
+        count += (sizes @ signs >= thresholds[:, None]).sum(axis=1)
+    return count / (draws + 1)
+
+
+def _exact_tail(sizes: Array, threshold: float) -> float:
+    """The share of all 2^n sums of +-sizes that reach the threshold.
+
+    Every sum is one sum of the first half plus one of the second, so that sorting the second half counts all of them in
+    2^(n/2) steps.
+    """
     sizes = sizes[sizes > 0]
     n = sizes.size
-    if n <= LARGEST_EXACT:
-        first, second = _signed_sums(sizes[: n // 2]), _signed_sums(sizes[n // 2 :])
-        second.sort()
-        reached = second.size - np.searchsorted(second, threshold - np.sort(first)[::-1])
-        return int(reached.sum()) / 2.0**n
-    generator = np.random.default_rng(seed)
-    count = 1
-    for start in range(0, draws, 8192):
-        signs = generator.integers(0, 2, (min(8192, draws - start), n)) * 2.0 - 1.0
-        count += int((signs @ sizes >= threshold).sum())
-    return count / (draws + 1)
+    first, second = _signed_sums(sizes[: n // 2]), _signed_sums(sizes[n // 2 :])
+    second.sort()
+    reached = second.size - np.searchsorted(second, threshold - np.sort(first)[::-1])
+    return int(reached.sum()) / 2.0**n
 
 
 def _signed_sums(values: Array) -> Array:

@@ -17,7 +17,7 @@ from xentlab.cli.console import console
 from xentlab.cli.progress import progress_bar
 from xentlab.cli.session import looking, opened
 from xentlab.comparison import StudyPlan, read_study
-from xentlab.comparison.estimate import estimate_study
+from xentlab.comparison.estimate import estimate_study, what_seeds_detect
 from xentlab.comparison.execute import Executed, run_study
 from xentlab.comparison.folder import Composed, remember
 from xentlab.comparison.search import trial_epochs
@@ -59,6 +59,8 @@ def run_and_print(
 ) -> Executed:
     """Run a study, print each verdict as it comes, and where its report is."""
     began = time.monotonic()
+    for line in dict.fromkeys(setting.protocol.undecidable for setting in study.cells.values()):
+        print(line, end="\n" if line else "")
 
     def show(label: str, record: Record) -> None:
         if label:
@@ -76,7 +78,8 @@ def run_and_print(
 
 def print_estimate(study: StudyPlan, config: Mapping[str, Any]) -> None:
     """Print what the comparison would do; nothing is written."""
-    phases = estimate_study(study, looking(config))
+    session = looking(config)
+    phases = estimate_study(study, session)
     table = Table(title=f"{study.name}: what would run", title_justify="left")
     for column in ("cell", "phase", "trials", "trial-epochs", "reused", "stacks", "memory MB", "seconds"):
         table.add_column(column, justify="left" if column in ("cell", "phase") else "right")
@@ -94,6 +97,7 @@ def print_estimate(study: StudyPlan, config: Mapping[str, Any]) -> None:
                 f"{trial_epochs(protocol.rungs)} trial-epochs for each tuning seed, {whole} by comparison.search=grid.",
                 highlight=False,
             )
+        page.print(what_seeds_detect(protocol, session.root), highlight=False)
     page.print(
         f"about {sum(p.seconds for p in phases):.0f} s on this machine; more where a winner sits on the edge of its "
         f"grid and the grid is extended. Memory is the largest stack's, from one measured step.",

@@ -39,7 +39,12 @@ class Arms:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def run(
-        self, title: str, arms: Mapping[str, Sequence[Trial]], tags: Mapping[str, str]
+        self,
+        title: str,
+        arms: Mapping[str, Sequence[Trial]],
+        tags: Mapping[str, str],
+        *,
+        candidates: bool = False,
     ) -> dict[str, list[TrialRecord]]:
         """Bring every trial of every arm to its end, reusing what is recorded; returns their records by arm.
 
@@ -47,9 +52,10 @@ class Arms:
             title: of the progress.
             arms: label -> trials.
             tags: what each new trial is tagged with beside the tags of all.
+            candidates: they keep their weights until they are chosen or dropped.
         """
         records: dict[str, list[TrialRecord]] = {}
-        for label, outcomes in self._outcomes(title, arms, tags, stop=True).items():
+        for label, outcomes in self._outcomes(title, arms, tags, stop=True, candidates=candidates).items():
             records[label] = []
             for outcome in outcomes:
                 if isinstance(outcome, Exception):
@@ -59,17 +65,28 @@ class Arms:
 
     def attempt(self, title: str, arms: Mapping[str, Sequence[Trial]]) -> dict[str, list[TrialRecord | Exception]]:
         """As `run`, with the exception in the place of a trial that failed; the others go on."""
-        return self._outcomes(title, arms, {}, stop=False)
+        return self._outcomes(title, arms, {}, stop=False, candidates=False)
 
     def _outcomes(
-        self, title: str, arms: Mapping[str, Sequence[Trial]], tags: Mapping[str, str], *, stop: bool
+        self,
+        title: str,
+        arms: Mapping[str, Sequence[Trial]],
+        tags: Mapping[str, str],
+        *,
+        stop: bool,
+        candidates: bool,
     ) -> dict[str, list[TrialRecord | Exception]]:
         trials = [trial for arm in arms.values() for trial in arm]
         groups = {trial: self.groups.get(label, self.group) for label, arm in arms.items() for trial in arm}
         total = sum(trial.trainer.epochs for trial in self.session.missing(trials))
         with self.progress(title, total) as on_epoch:
             ended = self.session.attempt(
-                trials, groups=groups, tags={**self.tags, **tags}, on_epoch=on_epoch, stop=stop
+                trials,
+                groups=groups,
+                tags={**self.tags, **tags},
+                on_epoch=on_epoch,
+                stop=stop,
+                candidates=candidates,
             )
         rows = iter(ended)
         return {label: [next(rows) for _ in arm] for label, arm in arms.items()}

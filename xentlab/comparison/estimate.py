@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import math
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from xentlab.analysis import detectable
+from xentlab.comparison.folder import find_comparison
 from xentlab.comparison.protocol import Protocol
 from xentlab.comparison.search import make_search
 from xentlab.comparison.study import StudyPlan
+from xentlab.errors import UserError
+from xentlab.report.record import JudgedMetric, Record
 from xentlab.run.session import Session
 from xentlab.train import Rig, Trial
 from xentlab.train.memory import footprint
@@ -57,7 +65,10 @@ def estimate_study(plan: StudyPlan, session: Session) -> list[PhaseEstimate]:
 
 
 def _phases(protocol: Protocol) -> dict[str, list[Trial]]:
-    """The trials of each phase, as far as they are known before tuning: later rungs and the final ones at any point."""
+    """The trials of each phase, as far as they are known before tuning: later rungs and the final ones at any point.
+
+    Where each final seed tunes for itself, the final trials are among those of tuning.
+    """
     rungs = {f"tuning, epochs {r.epochs}" if len(protocol.rungs) > 1 else "tuning": r for r in protocol.rungs}
     tuning: dict[str, list[Trial]] = {phase: [] for phase in rungs}
     final = []
@@ -67,11 +78,45 @@ def _phases(protocol: Protocol) -> dict[str, list[Trial]]:
         if protocol.search == "optuna" and protocol.trials:
             points = [points[i % len(points)] for i in range(protocol.trials)]
         for phase, rung in rungs.items():
-            jobs = [(p, s) for p in points[: rung.points] for s in protocol.tuning_seeds]
+            draws = [seed for replicate in protocol.draws for seed in protocol.drawn(label, replicate)]
+            jobs = [(p, s) for p in points[: rung.points] for s in draws]
             epochs = rung.epochs if len(rungs) > 1 else None  # a grid may tune them
             tuning[phase] += [protocol.trial(label, p, s, test=False, epochs=epochs) for p, s in jobs]
-        final += protocol.final_trials(label, points[0])
-    return {**tuning, "final seeds": final}
+        final += protocol.final_trials(label, lambda _, first=points[0]: first)  # type: ignore[misc]
+    return tuning if protocol.replicate == "procedure" else {**tuning, "final seeds": final}
+
+
+def what_seeds_detect(protocol: Protocol, root: Path) -> str:
+    """The smallest difference that the final seeds find with 80 % power, by the noise of an earlier record of the name.
+
+    Args:
+        protocol: of one cell.
+        root: where earlier records are looked for.
+    """
+    seeds, compared = len(protocol.final_seeds), protocol.compared
+    if protocol.undecidable:
+        return protocol.undecidable
+    unit = detectable(1.0, seeds, compared=compared)
+    told = f"{seeds} seeds, {compared} comparison{'s' if compared > 1 else ''}: a difference of {unit:.2g} standard"
+    told += " deviations of the paired differences is found with 80 % power"
+    known = _known_noise(protocol.name, root)
+    if known is None:
+        return f"{told}; no earlier record of {protocol.name} says how large one is."
+    metric, sd = known
+    factor, points = (100.0, " points") if metric.percent else (1.0, "")
+    return f"{told}: {factor * unit * sd:.2g}{points} of {metric.label} by the noise of the latest record."
+
+
+def _known_noise(name: str, root: Path) -> tuple[JudgedMetric, float] | None:
+    """The primary metric of the latest record of a name, and the middle paired standard deviation of its losses."""
+    try:
+        found = json.loads((find_comparison(root, name) / "verdicts.json").read_text(encoding="utf-8"))
+        record = Record.from_json(found["cells"][0]["record"] if "cells" in found else found)
+    except UserError:
+        return None
+    rows = [(r.difference, r.effect) for r in record.primary.rows if r.difference and r.effect]
+    known = [abs(d / e) for d, e in rows if math.isfinite(d / e)]
+    return (record.primary, statistics.median(known)) if known else None
 
 
 def _cost(planned: Sequence[Sequence[Trial]], session: Session) -> tuple[int, float]:

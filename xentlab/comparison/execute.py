@@ -62,7 +62,7 @@ def run_study(
         (parent,) = session.open_groups([{**facts, "tags": {"comparison": plan.name}}])
     for number, (label, setting) in enumerate(plan.cells.items(), start=1):
         result = run_comparison(setting.protocol, session, progress, parent=parent, cell=label)
-        trials += sum(result.tuning_trials.values()) + sum(map(len, result.finals.values()))
+        trials += result.trials
         record = make_record(result, session, command, setting.axes)
         cells.append(StudyCell(label, record))
         on_verdict(label, record)

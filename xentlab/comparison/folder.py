@@ -88,9 +88,18 @@ def recorded_config(whole: Mapping[str, Any]) -> tuple[dict[str, Any], GroupNode
         known = known if isinstance(known, dict) else {}
         if not isinstance(known.get(name), dict):
             raise unknown(f"{group} of protocol.yaml", name, map(str, known))
-        return dict(known[name])
+        return as_before(known[name])
 
-    return {key: value for key, value in whole.items() if key != "composed"}, node
+    config = {key: value for key, value in whole.items() if key != "composed"}
+    # Until replicates repeated the whole procedure, every rate was chosen once.
+    config["comparison"] = {"replicate": "point", **config["comparison"]}
+    return config, node
+
+
+def as_before(node: Mapping[str, Any]) -> dict[str, Any]:
+    """A dataset's node as it meant when it was written: until there was an outer split, each seed drew its own test."""
+    old = "test_fraction" in node and "outer_seed" not in node
+    return {**node, **({"outer_seed": None} if old else {})}
 
 
 def read_verdicts(folder: Path) -> Record | Study:

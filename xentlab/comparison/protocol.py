@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
+from xentlab.analysis import Looks, seeds_for
+from xentlab.analysis.permutation import smallest_conclusive
 from xentlab.comparison.overlay import leaves, set_key
 from xentlab.comparison.search import Point, Rung, SearchKind, Space, count_points, plan_rungs
+from xentlab.comparison.seeds import read_looks, read_seeds, tuning_seeds
 from xentlab.errors import UserError, unknown
-from xentlab.report.setup import Mode
+from xentlab.report.setup import Mode, Replicated
 from xentlab.schema import Range, check_knobs
 from xentlab.train import Trial, prepare
 
 LossNode = Callable[[str], dict[str, Any]]
 """Composes `configs/loss/NAME.yaml`."""
-
-# Tuning seeds begin here, so that they never meet the final ones, which count from 0.
-_FIRST_TUNING_SEED = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +38,13 @@ class Settings:
         extensions: how often a grid may grow on the side where the winner sits on its edge.
         eta: of `halving`: one in so many points goes on, for so many times the epochs.
         min_epochs: of `halving`: the fewest epochs that a point is judged by.
-        tuning_seeds: a number, or the seeds themselves.
-        final_seeds: a number, or the seeds themselves; disjoint from the tuning seeds.
+        replicate: what each final seed repeats: the whole `procedure`, tuning on its own validation split; or the
+            `point` that was chosen once, which is cheaper and leaves the variance of choosing out.
+        tuning_seeds: of `point` a number, or the seeds themselves (null: 2); of `procedure` how many draws more each
+            final seed tunes on beside its own (null: 0).
+        final_seeds: a number, or the seeds themselves; disjoint from the tuning seeds. `auto` takes as many as the
+            number of losses needs.
+        looks: numbers of final seeds, ascending, at which verdicts are taken, alpha split over them; null for one look.
         margin: the largest difference of the judged metric that would not matter, or null.
         modes: of fairness, one or several of `tuned`, `shared`, `matched`.
         axes: what the comparison is repeated over: groups (`dataset: [digits, mnist]`) or knobs, nested.
@@ -55,8 +60,10 @@ class Settings:
     extensions: Annotated[int, Range(0, None)] = 2
     eta: Annotated[int, Range(2, None)] = 3
     min_epochs: Annotated[int, Range(1, None)] = 3
-    tuning_seeds: Any = 2
-    final_seeds: Any = 10
+    replicate: Replicated = "procedure"
+    tuning_seeds: Any = None
+    final_seeds: Any = "auto"
+    looks: Any = None
     margin: Annotated[float, Range(0, None, open_low=True)] | None = None
     modes: tuple[str, ...] = ("tuned",)
     axes: dict[str, Any]
@@ -84,11 +91,50 @@ class Protocol:
     trials: int | None
     extensions: int
     rungs: tuple[Rung, ...]
+    replicate: Replicated
     tuning_seeds: tuple[int, ...]
     final_seeds: tuple[int, ...]
+    looks: Looks | None
     margin: float | None
     mode: Mode
     seed_offsets: dict[str, int]
+
+    @property
+    def compared(self) -> int:
+        """How many losses are compared with the baseline."""
+        return len(self.losses) - 1
+
+    @property
+    def draws(self) -> tuple[int | None, ...]:
+        """The replicates that tune for themselves: every final seed, or one for all, called None."""
+        return self.final_seeds if self.replicate == "procedure" else (None,)
+
+    def drawn(self, label: str, replicate: int | None) -> tuple[int, ...]:
+        """The seeds of the tuning trials of one replicate; first its own, whose chosen trial meets the test set."""
+        if replicate is None:
+            return self.tuning_seeds
+        more = len(self.tuning_seeds) // len(self.final_seeds)
+        place = self.final_seeds.index(replicate) * more
+        return (replicate + self.seed_offsets[label], *self.tuning_seeds[place : place + more])
+
+    def at(self, seeds: int) -> Protocol:
+        """The same with only the first final seeds."""
+        if self.replicate == "point":
+            return replace(self, final_seeds=self.final_seeds[:seeds])
+        more = len(self.tuning_seeds) // len(self.final_seeds)
+        return replace(self, final_seeds=self.final_seeds[:seeds], tuning_seeds=self.tuning_seeds[: seeds * more])
+
+    @property
+    def undecidable(self) -> str:
+        """That no verdict can come of so few final seeds, and what number would do; empty where one can."""
+        seeds = len(self.final_seeds)
+        if seeds >= smallest_conclusive(0.05 / self.compared):
+            return ""
+        losses = f"{self.compared} loss{'es' if self.compared > 1 else ''}"
+        return (
+            f"{seeds} final seeds cannot make any of {losses} better or worse than {self.baseline}: "
+            f"comparison.final_seeds={seeds_for(self.compared)} can."
+        )
 
     def trial(self, label: str, point: Point, seed: int, *, test: bool, epochs: int | None = None) -> Trial:
         """One trial of one loss, for all epochs or fewer; only those with `test` may ever see test data."""
@@ -100,10 +146,10 @@ class Protocol:
             config["trainer"]["epochs"] = epochs
         return prepare(config, test=test, name=label)
 
-    def final_trials(self, label: str, point: Point) -> list[Trial]:
-        """The trials that judge a loss at one point, one for each final seed."""
-        seeds = (seed + self.seed_offsets[label] for seed in self.final_seeds)
-        return [self.trial(label, point, seed, test=True) for seed in seeds]
+    def final_trials(self, label: str, point: Callable[[int], Point]) -> list[Trial]:
+        """The trials that judge a loss, one for each final seed at the point that it uses."""
+        seeds = ((seed, seed + self.seed_offsets[label]) for seed in self.final_seeds)
+        return [self.trial(label, point(seed), own, test=True) for seed, own in seeds]
 
 
 def read_settings(config: Mapping[str, Any]) -> Settings:
@@ -137,8 +183,10 @@ def read_protocol(config: Mapping[str, Any], settings: Settings, mode: Mode, los
         )
     if mode == "matched" and "optimizer.lr" not in common:
         raise UserError("comparison.modes: matched scales optimizer.lr, which comparison.tune does not name.")
-    tuning = _seeds("tuning_seeds", settings.tuning_seeds, _FIRST_TUNING_SEED)
-    final = _seeds("final_seeds", settings.final_seeds, 0)
+    looks = read_looks(settings.looks)
+    wanted = settings.final_seeds if looks is None else looks.seeds[-1]
+    final = read_seeds("final_seeds", seeds_for(len(nodes) - 1) if wanted == "auto" else wanted, 0)
+    tuning = tuning_seeds(settings.replicate, settings.tuning_seeds, len(final))
     for label, offset in offsets.items():
         shared = sorted({s + offset for s in final} & set(tuning))
         if shared:
@@ -157,8 +205,10 @@ def read_protocol(config: Mapping[str, Any], settings: Settings, mode: Mode, los
         trials=settings.trials,
         extensions=settings.extensions,
         rungs=_rungs(settings, sizes[settings.baseline], base["trainer"]["epochs"]),
+        replicate=settings.replicate,
         tuning_seeds=tuning,
         final_seeds=final,
+        looks=looks,
         margin=settings.margin,
         mode=mode,
         seed_offsets=offsets,
@@ -200,17 +250,6 @@ def _single(entry: Any) -> tuple[str, Any]:
         raise UserError(f"comparison.losses must hold names, or one label with its knobs each, got {entry!r}.")
     ((label, given),) = entry.items()
     return str(label), given
-
-
-def _seeds(key: str, value: Any, first: int) -> tuple[int, ...]:
-    """A count of seeds, or the seeds themselves."""
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return tuple(range(first, first + value))
-    if isinstance(value, (list, tuple)) and value and all(isinstance(s, int) and s >= 0 for s in value):
-        if len(set(value)) == len(value):
-            return tuple(value)
-        raise UserError(f"comparison.{key} must be different seeds, got {list(value)}.")
-    raise UserError(f"comparison.{key} must be a number >= 1 or a list of seeds, got {value!r}.")
 
 
 def _values(key: str, values: Any) -> tuple[float, ...]:

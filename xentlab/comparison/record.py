@@ -15,8 +15,9 @@ from xentlab import analysis
 from xentlab.comparison.cross import cross_matrix
 from xentlab.comparison.diagnostics import examples, reliability
 from xentlab.comparison.overlay import leaves
-from xentlab.comparison.runner import Result
+from xentlab.comparison.runner import Result, first_trial, judged_at_looks
 from xentlab.comparison.search import ON_GRIDS, Score, rank
+from xentlab.data import split
 from xentlab.journal import TrialRecord
 from xentlab.metrics import Metric
 from xentlab.report.record import RULE, Cost, JudgedMetric, Loss, MeanCurve, Record, Target, TuningPoint
@@ -53,7 +54,7 @@ def make_record(result: Result, session: Session, command: str, axes: Axes | Non
         baseline=protocol.baseline,
         losses=[_loss(result, label) for label in protocol.losses],
         metrics=_metrics(result, ordered),
-        setup=_setup(result, first, axes or {}),
+        setup=_setup(result, session, first, axes or {}),
         environment=environment_of(session.environment),
         signature=_signature(result),
         fingerprint=first.tags["fingerprint"],
@@ -73,17 +74,19 @@ def make_record(result: Result, session: Session, command: str, axes: Axes | Non
 def _loss(result: Result, label: str) -> Loss:
     protocol, tuning, finals = result.protocol, result.tunings[label], result.finals[label]
     knobs = {key: value for key, value in leaves(protocol.losses[label]) if "_" not in key[:1] and "._" not in key}
+    times, keys = tuning.times, tuple(protocol.spaces[label]) if protocol.search in ON_GRIDS else ()
+    same = next(iter(times)) if len(times) == 1 else ()
     return Loss(
         name=label,
         label=label,
-        knobs=knobs | {_last(key): value for key, value in tuning.chosen},
+        knobs=knobs | {_last(key): value for key, value in same},
         on_edge=bool(tuning.on_edge),
         edges=list(tuning.on_edge),
         stuck=sum(r.outcome.stuck for r in finals),
         diverged=sum(r.outcome.diverged for r in finals),
         extended=tuning.extended,
-        near={_last(key): list(values) for key, values in tuning.flat.items()},
-        note=tuning.note,
+        near={_last(key): values for key, values in (tuning.flat(keys) if protocol.mode == "tuned" else {}).items()},
+        note="; ".join(tuning.notes),
         space={key: list(values) for key, values in protocol.spaces[label].items()},
         tuning_trials=result.tuning_trials[label],
         tuning_epochs=result.tuning_epochs[label],
@@ -105,9 +108,20 @@ def _sensitivity(result: Result, label: str) -> list[TuningPoint]:
             continue
         if rate not in by_rate or rank(score, result.monitor) < rank(by_rate[rate], result.monitor):
             by_rate[rate] = score
-    chosen = dict(tuning.chosen).get("optimizer.lr")
+    times: dict[float | None, int] = {}
+    for point, count in tuning.times.items():
+        rate = dict(point).get("optimizer.lr")
+        times[rate] = times.get(rate, 0) + count
+    most, alone = max(times.values()), len(tuning.replicates) == 1
     return [
-        TuningPoint(rate, score.value, score.n, chosen=rate == chosen, epochs=score.epochs)
+        TuningPoint(
+            rate,
+            score.value,
+            score.n,
+            chosen=times.get(rate) == most,
+            epochs=score.epochs,
+            times=0 if alone else times.get(rate, 0),
+        )
         for rate, score in sorted(by_rate.items())
     ]
 
@@ -116,10 +130,13 @@ def _metrics(result: Result, metrics: Sequence[Metric]) -> list[JudgedMetric]:
     """Every metric with its rows: the first is the primary one, all others are one family of their own."""
     protocol, primary = result.protocol, metrics[0]
     questions = {
-        m.name: analysis.Question(_values(result, m.name), m.direction, protocol.margin if m == primary else None)
+        m.name: analysis.Question(result.values(m.name), m.direction, protocol.margin if m == primary else None)
         for m in metrics
     }
-    judged = _judge(questions, primary.name, protocol.baseline)
+    looked = judged_at_looks(result) if protocol.looks is not None else None
+    judged = _judge(questions, primary.name, protocol.baseline, looked.level if looked is not None else 0.05)
+    if looked is not None:
+        judged[primary.name] = looked.rows
     return [
         JudgedMetric(
             key=f"test/{m.name}",
@@ -135,14 +152,15 @@ def _metrics(result: Result, metrics: Sequence[Metric]) -> list[JudgedMetric]:
 
 
 def _judge(
-    questions: Mapping[str, analysis.Question], primary: str, baseline: str
+    questions: Mapping[str, analysis.Question], primary: str, baseline: str, alpha: float = 0.05
 ) -> dict[str, list[analysis.Judgement]]:
     """The rows of each metric: the primary one is judged by itself, all others as one family."""
     others = {name: question for name, question in questions.items() if name != primary}
     families = ({primary: questions[primary]}, others)
-    return {
-        name: rows for family in families for name, rows in analysis.judge_family(family, baseline=baseline).items()
-    }
+    judged: dict[str, list[analysis.Judgement]] = {}
+    for family in families:
+        judged |= analysis.judge_family(family, baseline=baseline, alpha=alpha)
+    return judged
 
 
 def judged_today(record: Record) -> Record:
@@ -156,15 +174,6 @@ def judged_today(record: Record) -> Record:
     rows = _judge(questions, record.primary.key, record.baseline)
     metrics = [dataclasses.replace(metric, rows=rows[metric.key]) for metric in record.metrics]
     return dataclasses.replace(record, metrics=metrics, rule=RULE)
-
-
-def _values(result: Result, name: str) -> dict[str, dict[int, float | None]]:
-    """Loss -> seed -> final test value of one metric."""
-    seeds = result.protocol.final_seeds
-    return {
-        label: {seed: r.outcome.test.get(name) for seed, r in zip(seeds, records, strict=True)}
-        for label, records in result.finals.items()
-    }
 
 
 def _curves(result: Result, key: str) -> dict[str, MeanCurve]:
@@ -207,8 +216,11 @@ def _cost(label: str, records: Sequence[TrialRecord]) -> Cost:
     )
 
 
-def _setup(result: Result, first: TrialRecord, axes: Axes) -> Setup:
+def _setup(result: Result, session: Session, first: TrialRecord, axes: Axes) -> Setup:
     protocol, trainer = result.protocol, result.protocol.base["trainer"]
+    trial = first_trial(protocol)
+    data = session.dataset(trial)
+    parts = split(data, trial.seed, **trial.sampling)
     return Setup(
         dataset=first.tags["dataset"],
         model=first.tags["model"],
@@ -222,6 +234,10 @@ def _setup(result: Result, first: TrialRecord, axes: Axes) -> Setup:
         rungs=list(protocol.rungs) if protocol.search == "halving" else [],
         tuning_seeds=list(protocol.tuning_seeds),
         final_seeds=list(protocol.final_seeds),
+        replicate=protocol.replicate,
+        looks=list(protocol.looks.seeds) if protocol.looks is not None else [],
+        sizes={"train": len(parts.train), "val": len(parts.val), "test": len(parts.test)},
+        own_test="test" in data.source_splits,
     )
 
 

@@ -1,4 +1,4 @@
-"""Running a comparison on a session: tuning, then the final seeds, all filed under one arm per loss."""
+"""Running a comparison on a session: tuning, then the test of what was chosen, all filed under one arm per loss."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from xentlab.analysis import Looked, Question, judge_looks
 from xentlab.comparison.arms import Arms, Progress, open_arms
 from xentlab.comparison.protocol import Protocol
 from xentlab.comparison.tune import Tuning, tune
 from xentlab.journal import TrialRecord
 from xentlab.run.session import Session
+from xentlab.tasks import find
 from xentlab.train import Trial, first_gradient_norm
 
 
@@ -34,11 +36,27 @@ class Result:
     tuning_trials: dict[str, int]
     tuning_epochs: dict[str, int]
 
+    @property
+    def trials(self) -> int:
+        """How many trials it took: a chosen candidate is counted once."""
+        chosen = sum(map(len, self.finals.values()))
+        among = self.protocol.replicate == "procedure" and self.protocol.mode != "matched"
+        return sum(self.tuning_trials.values()) + (0 if among else chosen)
+
+    def values(self, metric: str) -> dict[str, dict[int, float | None]]:
+        """Loss -> final seed -> final test value of one metric."""
+        return {
+            label: {s: r.outcome.test.get(metric) for s, r in zip(self.protocol.final_seeds, records, strict=True)}
+            for label, records in self.finals.items()
+        }
+
 
 def run_comparison(
     protocol: Protocol, session: Session, progress: Progress, *, parent: str | None = None, cell: str = ""
 ) -> Result:
-    """Tune, then repeat the chosen points over the final seeds; reuses whatever is recorded.
+    """Tune, then have the chosen points of all final seeds meet the test set; reuses whatever is recorded.
+
+    With planned looks, it goes on to the next number of seeds only while a verdict is lacking.
 
     Args:
         protocol: of one cell.
@@ -50,22 +68,46 @@ def run_comparison(
     first = first_trial(protocol)
     session.signature(first)  # reads the data, so that a mistake there is found before anything is written
     arms = _open(protocol, session, progress, first, parent, cell)
+    looks = protocol.looks.seeds if protocol.looks is not None else (len(protocol.final_seeds),)
+    for seeds in looks:
+        result = _run(protocol.at(seeds), session, arms, first.monitor, f"{cell}: " if cell else "")
+        if protocol.looks is None or judged_at_looks(result).done:
+            break
+    return result
+
+
+def judged_at_looks(result: Result) -> Looked:
+    """The primary metric judged at every look that the seeds so far allow."""
+    protocol, records = result.protocol, result.finals
+    assert protocol.looks is not None
+    metric = find(records[protocol.baseline][0].tags["task"]).metric(result.monitor)
+    question = Question(result.values(metric.name), metric.direction, protocol.margin)
+    return judge_looks(question, protocol.looks, baseline=protocol.baseline)
+
+
+def _run(protocol: Protocol, session: Session, arms: Arms, monitor: str, prefix: str) -> Result:
+    """One comparison of all its final seeds."""
     counts, epochs = dict.fromkeys(protocol.losses, 0), dict.fromkeys(protocol.losses, 0)
-    prefix = f"{cell}: " if cell else ""
+    whole = protocol.replicate == "procedure"
+    tried: list[TrialRecord] = []
 
     def run(trials: Mapping[str, Sequence[Trial]]) -> dict[str, list[TrialRecord]]:
         for label, arm in trials.items():
             counts[label] += len(arm)
             epochs[label] += sum(trial.trainer.epochs for trial in arm)
-        return arms.run(f"{prefix}tuning", trials, {"phase": "tune"})
+        records = arms.run(f"{prefix}tuning", trials, {"phase": "tune", "role": "candidate"}, candidates=whole)
+        tried.extend(record for arm in records.values() for record in arm)
+        return records
 
     def measure(trial: Trial) -> float:
         return first_gradient_norm(trial, session.dataset(trial))
 
-    tunings = tune(protocol, first.monitor, run, measure)
+    tunings = tune(protocol, monitor, run, measure)
     trials = {label: protocol.final_trials(label, tunings[label].chosen) for label in protocol.losses}
-    finals = arms.run(f"{prefix}final seeds", trials, {"phase": "final"})
-    return Result(protocol, first.monitor, tunings, finals, arms.group, dict(arms.groups), counts, epochs)
+    finals = arms.run(f"{prefix}final seeds", trials, {"phase": "final", "role": "chosen"})
+    if whole:
+        session.drop_weights(tried)
+    return Result(protocol, monitor, tunings, finals, arms.group, dict(arms.groups), counts, epochs)
 
 
 def first_trial(protocol: Protocol) -> Trial:
@@ -84,6 +126,7 @@ def _open(
     tags["protocol"] = _digest(protocol)
     params: dict[str, Any] = {
         "baseline": protocol.baseline,
+        "replicate": protocol.replicate,
         "tuning_seeds": len(protocol.tuning_seeds),
         "final_seeds": len(protocol.final_seeds),
     }

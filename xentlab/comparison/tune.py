@@ -1,13 +1,20 @@
-"""Tuning: the same budget and the same seeds for every loss, chosen on validation. No test data can be reached here."""
+"""Tuning: the same budget and the same seeds for every loss, chosen on validation. No test data can be reached here.
+
+A replicate is one run of the whole procedure. It tunes on its own draws (a draw is a seed: a validation split, first
+weights, an order), chooses, and extends its grid where the winner sits on the edge. With `replicate=procedure` every
+final seed is a replicate, whose first draw is the seed itself; with `replicate=point` there is one, and its choice is
+used for all final seeds.
+"""
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xentlab.comparison.protocol import Protocol
-from xentlab.comparison.search import ON_GRIDS, Point, Score, best, make_search, neighbours_within_noise, rank
+from xentlab.comparison.search import Point, Score, Search, best, make_search, neighbours_within_noise, rank
 from xentlab.journal import TrialRecord
 from xentlab.train import Trial
 
@@ -17,30 +24,83 @@ RunArms = Callable[[Mapping[str, Sequence[Trial]]], dict[str, list[TrialRecord]]
 MeasureNorm = Callable[[Trial], float]
 """The gradient norm of a trial's first batch at its first weights."""
 
+# Where more replicates than these choose the outermost value that was tried, tuning is inconclusive.
+_EDGE_SHARE = 0.2
+
 
 @dataclass
-class Tuning:
-    """How one loss was tuned.
+class Replicate:
+    """How one replicate of one loss was tuned.
 
     Attributes:
+        draws: the seeds of its tuning trials.
         scores: every point that was tried, by the trials of it that were trained for most epochs.
-        chosen: the point that its final trials use.
+        chosen: the point that it uses.
         on_edge: the keys whose best value is still the outermost that was tried.
         extended: how many points were added because a winner sat on an edge.
-        flat: tuned key -> neighbouring values that the tuning seeds cannot tell from the chosen one.
         note: how the point was chosen, where it is not simply the best.
     """
 
+    draws: tuple[int, ...]
     scores: dict[Point, Score] = field(default_factory=dict)
     chosen: Point = ()
     on_edge: tuple[str, ...] = ()
     extended: int = 0
-    flat: dict[str, list[float]] = field(default_factory=dict)
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Tuning:
+    """How one loss was tuned: its replicates by their seed; a single one, by None, where the rates are chosen once."""
+
+    replicates: dict[int | None, Replicate]
+
+    def chosen(self, seed: int) -> Point:
+        """The point that a final seed uses."""
+        return self.replicates[seed if seed in self.replicates else None].chosen
+
+    @property
+    def times(self) -> dict[Point, int]:
+        """How often each point was chosen, the most frequent first."""
+        points = [r.chosen for r in self.replicates.values()]
+        return {p: points.count(p) for p in sorted(set(points), key=lambda p: (-points.count(p), p))}
+
+    @property
+    def scores(self) -> dict[Point, Score]:
+        """Every point that any replicate tried, by the mean over the draws of those that tried it for most epochs."""
+        found: dict[Point, list[Score]] = {}
+        for replicate in self.replicates.values():
+            for point, score in replicate.scores.items():
+                found.setdefault(point, []).append(score)
+        return {point: _together(scores) for point, scores in found.items()}
+
+    @property
+    def on_edge(self) -> dict[str, int]:
+        """Key -> how many replicates chose its outermost value, where they are too many to conclude from."""
+        counts: dict[str, int] = {}
+        for replicate in self.replicates.values():
+            for key in replicate.on_edge:
+                counts[key] = counts.get(key, 0) + 1
+        return {key: count for key, count in counts.items() if count > _EDGE_SHARE * len(self.replicates)}
+
+    @property
+    def extended(self) -> int:
+        """How many points were added in all."""
+        return sum(replicate.extended for replicate in self.replicates.values())
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said of the choice, each thing once."""
+        return list(dict.fromkeys(r.note for r in self.replicates.values() if r.note))
+
+    def flat(self, keys: Sequence[str]) -> dict[str, list[float]]:
+        """Tuned key -> neighbours of the most frequent choice that the draws do not tell from it."""
+        found = {key: neighbours_within_noise(self.scores, next(iter(self.times)), key) for key in keys}
+        return {key: values for key, values in found.items() if values}
+
+
 def tune(protocol: Protocol, monitor: str, run: RunArms, measure: MeasureNorm) -> dict[str, Tuning]:
-    """Tune every loss at the protocol's budget and choose each loss's point by its fairness mode.
+    """Tune every replicate of every loss at the protocol's budget and choose its point by the fairness mode.
 
     Args:
         protocol: the comparison.
@@ -48,53 +108,83 @@ def tune(protocol: Protocol, monitor: str, run: RunArms, measure: MeasureNorm) -
         run: runs trials by loss and returns their records.
         measure: tells a trial's first gradient norm; asked in the mode `matched` only.
     """
-    tunings = {label: Tuning() for label in protocol.losses}
-    searches = {
-        label: make_search(
-            protocol.search,
-            space,
-            monitor,
-            trials=protocol.trials,
-            extensions=protocol.extensions,
-            rungs=protocol.rungs,
-        )
-        for label, space in protocol.spaces.items()
+    draws = protocol.draws
+    tuned = {key: {label: Replicate(protocol.drawn(label, key)) for label in protocol.losses} for key in draws}
+    searches = {(key, label): _search(protocol, label, monitor) for key in draws for label in protocol.losses}
+    while _round(protocol, monitor, run, tuned, searches):
+        pass
+    for key, replicates in tuned.items():
+        for label, replicate in replicates.items():
+            search = searches[key, label]
+            replicate.chosen = best(replicate.scores, monitor)
+            replicate.on_edge, replicate.extended = tuple(search.edges(replicate.scores)), search.extended
+            judged = replicate.scores[replicate.chosen]
+            if judged.epochs is not None and judged.value is not None:
+                replicate.note = (
+                    f"every point that was trained for all epochs diverged: the best of those trained for "
+                    f"{judged.epochs} was chosen, INCONCLUSIVE tuning"
+                )
+        if protocol.mode == "shared":
+            _share(protocol, replicates, monitor)
+        elif protocol.mode == "matched":
+            _match(protocol, replicates, measure)
+    return {label: Tuning({key: tuned[key][label] for key in draws}) for label in protocol.losses}
+
+
+Searches = Mapping[tuple[int | None, str], Search]
+Tuned = Mapping[int | None, Mapping[str, Replicate]]
+
+
+def _search(protocol: Protocol, label: str, monitor: str) -> Search:
+    return make_search(
+        protocol.search,
+        protocol.spaces[label],
+        monitor,
+        trials=protocol.trials,
+        extensions=protocol.extensions,
+        rungs=protocol.rungs,
+    )
+
+
+def _round(protocol: Protocol, monitor: str, run: RunArms, tuned: Tuned, searches: Searches) -> bool:
+    """Train what the searches ask for, all replicates and losses at once; whether any asked for more."""
+    jobs: dict[str, list[tuple[int | None, Point]]] = {label: [] for label in protocol.losses}
+    for (key, label), search in searches.items():
+        jobs[label] += [(key, point) for point in search.ask(tuned[key][label].scores)]
+    trials = {
+        label: [
+            protocol.trial(label, point, seed, test=False, epochs=searches[key, label].epochs)
+            for key, point in asked
+            for seed in tuned[key][label].draws
+        ]
+        for label, asked in jobs.items()
+        if asked
     }
-    while wanted := {label: points for label, s in searches.items() if (points := s.ask(tunings[label].scores))}:
-        epochs, seeds = {label: searches[label].epochs for label in wanted}, protocol.tuning_seeds
-        records = run(
-            {
-                label: [protocol.trial(label, p, s, test=False, epochs=epochs[label]) for p in points for s in seeds]
-                for label, points in wanted.items()
-            }
-        )
-        for label, points in wanted.items():
-            for place, point in enumerate(points):
-                of_point = records[label][place * len(seeds) : (place + 1) * len(seeds)]
-                tunings[label].scores[point] = _score(of_point, monitor, epochs[label])
-    for label, tuning in tunings.items():
-        tuning.chosen = best(tuning.scores, monitor)
-        tuning.on_edge = tuple(searches[label].edges(tuning.scores))
-        tuning.extended = searches[label].extended
-        judged = tuning.scores[tuning.chosen]
-        if judged.epochs is not None and judged.value is not None:
-            tuning.note = (
-                f"every point that was trained for all epochs diverged: the best of those trained for {judged.epochs} "
-                f"was chosen, INCONCLUSIVE tuning"
-            )
-        if protocol.search in ON_GRIDS:
-            flat = {key: neighbours_within_noise(tuning.scores, tuning.chosen, key) for key in protocol.spaces[label]}
-            tuning.flat = {key: values for key, values in flat.items() if values}
-    if protocol.mode == "shared":
-        _share(protocol, tunings, monitor)
-    elif protocol.mode == "matched":
-        _match(protocol, tunings, measure)
-    return tunings
+    if not trials:
+        return False
+    records = run(trials)
+    for label in trials:
+        rows = iter(records[label])
+        for key, point in jobs[label]:
+            replicate = tuned[key][label]
+            mine = [next(rows) for _ in replicate.draws]
+            replicate.scores[point] = _score(mine, monitor, searches[key, label].epochs)
+    return True
 
 
 def _score(records: Sequence[TrialRecord], monitor: str, epochs: int | None) -> Score:
     values = tuple(final_value(r, f"val/{monitor}") for r in records)
     return Score(_mean(values), values, _mean([final_value(r, "val/nll") for r in records]), epochs)
+
+
+def _together(scores: Sequence[Score]) -> Score:
+    """One score over the draws of all replicates that tried a point for as many epochs as any."""
+    longest = max(math.inf if s.epochs is None else s.epochs for s in scores)
+    kept = [s for s in scores if (math.inf if s.epochs is None else s.epochs) == longest]
+    if len(kept) == 1:
+        return kept[0]
+    values = tuple(value for score in kept for value in score.values)
+    return Score(_mean(values), values, _mean([score.nll for score in kept]), kept[0].epochs)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -109,35 +199,36 @@ def final_value(record: TrialRecord, key: str) -> float | None:
     return points[-1][2] if points and not record.outcome.diverged else None
 
 
-def _share(protocol: Protocol, tunings: Mapping[str, Tuning], monitor: str) -> None:
+def _share(protocol: Protocol, replicates: Mapping[str, Replicate], monitor: str) -> None:
     """One point for all: of those that every loss has tried, the one with the best mean rank over the losses."""
-    common = set.intersection(*(set(t.scores) for t in tunings.values()))
+    common = set.intersection(*(set(r.scores) for r in replicates.values()))
     totals = dict.fromkeys(common, 0.0)
-    for tuning in tunings.values():
-        ordered = sorted(common, key=lambda p, t=tuning: rank(t.scores[p], monitor))  # type: ignore[misc]
+    for replicate in replicates.values():
+        ordered = sorted(common, key=lambda p, r=replicate: rank(r.scores[p], monitor))  # type: ignore[misc]
         for place, point in enumerate(ordered):
             totals[point] += place
-    shared = min(common, key=lambda p: (totals[p], rank(tunings[protocol.baseline].scores[p], monitor), p))
-    for tuning in tunings.values():
-        tuning.chosen, tuning.note = shared, "shared by all losses: best mean rank on validation"
+    shared = min(common, key=lambda p: (totals[p], rank(replicates[protocol.baseline].scores[p], monitor), p))
+    for replicate in replicates.values():
+        replicate.chosen, replicate.note = shared, "shared by all losses: best mean rank on validation"
         if len(protocol.rungs) > 1:
-            tuning.note += ", points trained for more epochs before those trained for fewer"
-        tuning.on_edge, tuning.flat = (), {}
+            replicate.note += ", points trained for more epochs before those trained for fewer"
+        replicate.on_edge = ()
 
 
-def _match(protocol: Protocol, tunings: Mapping[str, Tuning], measure: MeasureNorm) -> None:
+def _match(protocol: Protocol, replicates: Mapping[str, Replicate], measure: MeasureNorm) -> None:
     """The baseline's learning rate, scaled for each loss so that first updates have the norm of the baseline's."""
-    chosen = dict(tunings[protocol.baseline].chosen)
-    seeds = protocol.tuning_seeds
+    chosen = dict(replicates[protocol.baseline].chosen)
 
     def norm(label: str) -> float:
-        point = tuple(chosen.items())
-        return statistics.fmean(measure(protocol.trial(label, point, s, test=False)) for s in seeds)
+        point, draws = tuple(chosen.items()), replicates[label].draws
+        return statistics.fmean(measure(protocol.trial(label, point, s, test=False)) for s in draws)
 
     reference = norm(protocol.baseline)
-    for label, tuning in tunings.items():
+    for label, replicate in replicates.items():
         factor = 1.0 if label == protocol.baseline else reference / norm(label)
         rate = float(f"{chosen['optimizer.lr'] * factor:.4g}")
-        tuning.chosen = tuple((k, rate if k == "optimizer.lr" else v) for k, v in chosen.items())
-        tuning.note = f"matched: first updates as large as {protocol.baseline}'s, factor {factor:.4g}"
-        tuning.on_edge, tuning.flat = (), {}
+        replicate.chosen = tuple((k, rate if k == "optimizer.lr" else v) for k, v in chosen.items())
+        replicate.note = f"matched: first updates as large as {protocol.baseline}'s"
+        if None in protocol.draws:
+            replicate.note += f", factor {factor:.4g}"
+        replicate.on_edge = ()

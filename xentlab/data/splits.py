@@ -47,12 +47,14 @@ def split(
     label_noise: Annotated[float, Range(0, 1)] = 0.0,
     noise: Noise = "symmetric",
     imbalance: Annotated[float, Range(1, None)] = 1.0,
+    outer_seed: Annotated[int, Range(0, None)] | None = 0,
 ) -> Split:
     """The train, validation and test indices of one seed, and the training targets with their noise.
 
-    What the source defines is honoured. A missing test set is drawn from all examples; a missing validation set from
-    what then is left for training, never from test. Multiclass draws are stratified: every class gives its share, to
-    within one example. Imbalance, then the training fraction, thin the training set alone.
+    What the source defines is honoured. A missing test set is drawn from all examples by `outer_seed`, before any
+    trial's seed: no test example is ever trained on, or chosen by, under another seed. A missing validation set is
+    drawn by the seed from what then is left for training, never from test. Multiclass draws are stratified: every class
+    gives its share, to within one example. Imbalance, then the training fraction, thin the training set alone.
 
     Args:
         dataset: any dataset with N examples.
@@ -70,6 +72,8 @@ def split(
         imbalance: ratio between the most and the least frequent training class, >= 1, multiclass only: class c keeps a
             number proportional to imbalance^(-c / (C - 1)), as many as the source allows. 1 keeps the source's own
             frequencies.
+        outer_seed: draws the test examples where the source defines none, the same ones for every seed; null lets each
+            seed draw its own, as before there was an outer split.
 
     Returns:
         Sorted, disjoint indices and the training targets in their order; the same sizes for every seed.
@@ -93,7 +97,8 @@ def split(
     train, val, test = _parts(dataset)
     if test is None:
         size = _size("test_fraction", test_fraction, train, dataset)
-        test, train = _draw(train, labels, size, generator(seed, "test"))
+        outer = seed if outer_seed is None else outer_seed
+        test, train = _draw(train, labels, size, generator(outer, "test"))
     if val is None:
         size = _size("val_fraction", val_fraction, train, dataset)
         val, train = _draw(train, labels, size, generator(seed, "val"))

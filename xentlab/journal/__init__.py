@@ -16,6 +16,7 @@ from xentlab.journal.events import (
     GroupEndEvent,
     GroupEvent,
     MemberEvent,
+    OnTestEvent,
     SessionEvent,
     TrialEvent,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "GroupRecord",
     "Journal",
     "MemberEvent",
+    "OnTestEvent",
     "Records",
     "SessionEvent",
     "TrialEvent",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from xentlab.errors import UserError
-from xentlab.outcome import Outcome
+from xentlab.outcome import OnTest, Outcome
 from xentlab.schema import Range
 from xentlab.typed import Pattern, load
 
@@ -93,6 +93,18 @@ class EndEvent:
 
 
 @dataclass(frozen=True)
+class OnTestEvent:
+    """A finished trial that was chosen on validation meets its test set; `summary` is what `OnTest.to_json` says.
+
+    `tags` replace those of its beginning: a candidate becomes a chosen one.
+    """
+
+    trial: Id
+    summary: dict[str, Any]
+    tags: dict[str, str]
+
+
+@dataclass(frozen=True)
 class GroupEndEvent:
     """A group ends. `metrics` and `curves` (name -> [[step, value] ...]) are said of all its trials together."""
 
@@ -104,7 +116,7 @@ class GroupEndEvent:
     curves: dict[str, list[list[float]]] = field(default_factory=dict)
 
 
-Event = SessionEvent | GroupEvent | TrialEvent | MemberEvent | EpochEvent | EndEvent | GroupEndEvent
+Event = SessionEvent | GroupEvent | TrialEvent | MemberEvent | EpochEvent | EndEvent | OnTestEvent | GroupEndEvent
 
 EVENTS: dict[str, type[Event]] = {
     "session": SessionEvent,
@@ -113,6 +125,7 @@ EVENTS: dict[str, type[Event]] = {
     "member": MemberEvent,
     "epoch": EpochEvent,
     "end": EndEvent,
+    "test": OnTestEvent,
     "group_end": GroupEndEvent,
 }
 _KINDS = {kind: name for name, kind in EVENTS.items()}
@@ -162,4 +175,6 @@ def load_event(line: Any, where: str) -> Event:
         raise UserError(f"{where} must hold curves of [step, number].")
     if isinstance(event, EndEvent) and event.status == "finished":
         Outcome.from_json(event.summary, f"{where}: summary", strange=True)
+    if isinstance(event, OnTestEvent):
+        OnTest.from_json(event.summary, f"{where}: summary", strange=True)
     return event

@@ -15,12 +15,13 @@ from xentlab.journal.events import (
     GroupEndEvent,
     GroupEvent,
     MemberEvent,
+    OnTestEvent,
     SessionEvent,
     TrialEvent,
     from_json,
 )
 from xentlab.journal.writer import writer_lives
-from xentlab.outcome import Outcome
+from xentlab.outcome import OnTest, Outcome
 
 
 @dataclass
@@ -86,6 +87,7 @@ class Records:
         self.sessions: dict[str, SessionEvent] = {}
         self._offsets: dict[Path, int] = {}
         self._orphans: list[tuple[str, str]] = []
+        self._untested: list[tuple[OnTestEvent, int]] = []
         self._by_signature: dict[str, list[TrialRecord]] = {}
         self._filed: set[tuple[str, str]] = set()
 
@@ -160,6 +162,9 @@ class Records:
                 ending.ended = Outcome.from_json(event.summary) if event.status == "finished" else None
                 ending.artifacts = event.artifacts
                 return {name}
+            case OnTestEvent():
+                self._untested.append((event, time))
+                return set()
             case GroupEndEvent(name):
                 group_ending = self.groups[name]
                 group_ending.status, group_ending.end = event.status, time
@@ -192,6 +197,20 @@ class Records:
             else:
                 waiting.append((group, trial))
         self._orphans = waiting
+        return changed | self._tested()
+
+    def _tested(self) -> set[str]:
+        """Give trials what the test set said of them once they have ended: their end may stand in a later segment."""
+        waiting, changed = [], set()
+        for event, time in self._untested:
+            trial = self.trials.get(event.trial)
+            if trial is None or trial.ended is None:
+                waiting.append((event, time))
+                continue
+            trial.ended = trial.ended.with_test(OnTest.from_json(event.summary))
+            trial.tags, trial.end = {**trial.tags, **event.tags}, time
+            changed.add(trial.id)
+        self._untested = waiting
         return changed
 
 

@@ -28,6 +28,8 @@ def _sentence(record: Record, loss: str) -> str:
         if named:
             clauses.append(f"{verdict} on {joined(named)}")
     entry = next(item for item in record.losses if item.name == loss)
+    if record.setup.replicate == "point":
+        clauses.append("at the rates chosen once")
     if entry.stuck:
         clauses.append(f"{entry.stuck} of its {row.n + row.failed} trials stuck at a constant answer")
     if entry.on_edge:

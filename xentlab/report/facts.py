@@ -13,6 +13,11 @@ _FAIRNESS = {
     "matched": "matched: learning rates scaled so that first updates have equal norms",
 }
 
+_REPLICATES = {
+    "procedure": "procedure: every final seed tunes for itself",
+    "point": "point: chosen once on the tuning seeds, for all final seeds",
+}
+
 
 def protocol(record: Record) -> dict[str, str]:
     """What was compared on what, and how."""
@@ -30,6 +35,7 @@ def protocol(record: Record) -> dict[str, str]:
             "tuning trials": _counts(record.losses, "tuning_trials"),
             "tuning trial-epochs": _counts(record.losses, "tuning_epochs"),
             "selected by": f"{record.selection}, final epoch; the test set is read by final trials only",
+            "replicate": _REPLICATES[setup.replicate] if setup.replicate is not None else "",
             "tuning seeds": ", ".join(map(str, setup.tuning_seeds)),
             "final seeds": ", ".join(map(str, setup.final_seeds)),
             "stuck": _counts(record.losses, "stuck"),
@@ -94,4 +100,8 @@ def tuning_note(loss: Loss) -> str:
     for key, values in loss.near.items():
         near = ", ".join(f"{v:g}" for v in values)
         notes.append(f"the tuning seeds cannot tell {key} {near} from the chosen value")
+    chosen = [(point.lr, point.times) for point in loss.tuning if point.times]
+    if chosen:
+        rates = ", ".join(f"lr {lr:g} in {n}" for lr, n in chosen)
+        notes.append(f"chosen: {rates} of {sum(n for _, n in chosen)} seeds")
     return "; ".join(notes)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-from xentlab.report import charts, conclusions, diagnostic_views, facts, study_charts, study_tables, tables
+from xentlab.report import charts, conclusions, diagnostic_views, facts, scope, study_charts, study_tables, tables
 from xentlab.report.blocks import (
     Block,
     Command,
     Document,
     Gallery,
+    Items,
     Legend,
     Links,
     Part,
@@ -38,6 +39,8 @@ def _blocks(record: Record) -> Iterable[Block]:
     second = [metric for metric in record.metrics if not metric.primary]
     yield Sentences(_sentences(record))
     yield tables.verdicts(record, record.primary)
+    if said := scope.scope(record):
+        yield Part("Scope", [Items(said)])
     folded = [Part(f"Pictures of {metric.label}", [_pairing(record, metric)], folded=True) for metric in second]
     yield Part("Against the baseline", [legend, _pairing(record, record.primary), *folded])
     yield Part("All metrics", [tables.overview(record), *(fold(tables.verdicts(record, m)) for m in second)])
@@ -95,7 +98,7 @@ def _curves(record: Record) -> Pictures:
 
 
 def _tuning(record: Record) -> Pictures:
-    caption = "Mean over the tuning seeds; the ring is the chosen learning rate. A gap: no trial finished there."
+    caption = "Mean over all tuning trials; the ring is the rate chosen most. A gap: no trial finished there."
     if any(t.epochs is not None for x in record.losses for t in x.tuning):
         caption += " Rates that were left after fewer epochs are in the tables alone: their values do not compare."
     return Pictures([Picture(partial(charts.sensitivity, record), caption)])

@@ -29,6 +29,7 @@ class TuningPoint:
     """One point of a loss's tuning: the mean of the selection metric over `n` finished tuning trials at `lr`.
 
     `epochs`: what they were trained for, where that is fewer than all; such values are not comparable with the others.
+    `times`: how many final seeds chose it, where each chose for itself.
     """
 
     lr: float
@@ -36,6 +37,7 @@ class TuningPoint:
     n: int
     chosen: bool = False
     epochs: int | None = None
+    times: int = 0
 
 
 @dataclass(frozen=True)

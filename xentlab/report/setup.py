@@ -10,6 +10,7 @@ from xentlab.schema import Range
 Axes = dict[str, float | int | str | bool | None]
 """Dotted key, or the name of a group -> the value of a cell there."""
 Mode = Literal["tuned", "shared", "matched"]
+Replicated = Literal["procedure", "point"]
 SearchKind = Literal["grid", "sobol", "optuna", "halving"]
 
 
@@ -44,7 +45,12 @@ class Setup:
         search: what tuning searches with.
         points: of each loss that `sobol` and `optuna` draw.
         rungs: of `halving`.
+        replicate: what each final seed repeats: the whole procedure, or the point that was chosen once; None in older
+            records, which chose once.
         tuning_seeds, final_seeds: the latter before any loss's own offset.
+        looks: numbers of final seeds at which verdicts were planned; empty for one look.
+        sizes: part (`train`, `val`, `test`) -> how many examples it holds.
+        own_test: whether the source says which examples are the test set; None in older records.
         more: label -> text, of an older record, that has no field.
     """
 
@@ -60,6 +66,10 @@ class Setup:
     rungs: list[Rung] = field(default_factory=list)
     tuning_seeds: list[int] = field(default_factory=list)
     final_seeds: list[int] = field(default_factory=list)
+    replicate: Replicated | None = None
+    looks: list[int] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)
+    own_test: bool | None = None
     more: dict[str, str] = field(default_factory=dict)
 
 

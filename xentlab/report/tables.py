@@ -137,7 +137,8 @@ def tuning(record: Record, loss: Loss) -> Table:
     for t in loss.tuning:
         epochs = ["all" if t.epochs is None else str(t.epochs)] if partly else []
         point = (Cell(text, best=t.chosen) for text in (short(t.lr), unit.value(t.value)))
-        rows.append(cells(*point, *epochs, str(t.n), "✓" if t.chosen else ""))
+        by = f"by {t.times} seed{'' if t.times == 1 else 's'}" if t.times else "✓" if t.chosen else ""
+        rows.append(cells(*point, *epochs, str(t.n), by))
     edge = "The choice lies on the edge of the search space." if loss.on_edge else ""
     return Table(f"Tuning of {loss.label}", header, rows, " ".join(filter(None, [edge, tuning_note(loss)])))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from xentlab.comparison.folder import phase
+from xentlab.comparison.folder import as_before, phase
 from xentlab.errors import UserError
 from xentlab.journal import EpochEvent, Records, TrialRecord
 from xentlab.journal.events import from_json
@@ -74,9 +74,10 @@ def localised(config: Mapping[str, Any], own: Mapping[str, Any], device: str) ->
     here = {**config, **{key: own[key] for key in _OWN}}
     kept = "cuda" if device == "cuda" and torch.cuda.is_available() else "cpu" if device == "cpu" else "auto"
     here["trainer"] = {**config["trainer"], "device": kept}
+    here["dataset"] = as_before(config["dataset"])
     root = config["dataset"].get("root")
     if root is not None and not Path(str(root)).expanduser().exists():
-        here["dataset"] = {**config["dataset"], "root": None}
+        here["dataset"]["root"] = None
     return here
 
 

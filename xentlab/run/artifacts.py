@@ -10,19 +10,42 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from torch import Tensor
 
-from xentlab.train import Fit, examples
+from xentlab.train import Fit, Rig, examples
+
+_WEIGHTS = ("final", "best")
 
 
 def write_artifacts(folder: Path, fit: Fit, row: int, environment: Mapping[str, Any], *, weights: bool) -> None:
-    """Write them into a folder of the trial's own; weights and examples for trials that may see test data."""
+    """Write them into a folder of the trial's own; examples where it has met its test set."""
     trial = fit.rig.trials[row]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(trial.config, sort_keys=False, allow_unicode=True))
     (folder / "environment.json").write_text(json.dumps(environment, indent=2))
-    if weights and trial.test:
-        for which in ("final", "best"):
+    if weights:
+        for which in _WEIGHTS:
             torch.save(fit.weights(row, which), folder / f"{which}.pt")
-    pictured = examples(fit.rig, row) if trial.test else {}
+    if trial.test:
+        write_examples(folder, fit.rig, row)
+
+
+def write_examples(folder: Path, rig: Rig, row: int) -> None:
+    """Write what pictures test examples of one trial, where its task has pictures."""
+    pictured = examples(rig, row)
     if pictured:
         np.savez_compressed(folder / "examples.npz", allow_pickle=False, **pictured)
+
+
+def read_weights(folder: Path) -> dict[str, dict[str, Tensor]] | None:
+    """A trial's final and best weights, where they were kept."""
+    files = {which: folder / f"{which}.pt" for which in _WEIGHTS}
+    if not all(file.is_file() for file in files.values()):
+        return None
+    return {which: torch.load(file, map_location="cpu", weights_only=True) for which, file in files.items()}
+
+
+def drop_weights(folder: Path) -> None:
+    """Remove a trial's weights, where they were kept."""
+    for which in _WEIGHTS:
+        (folder / f"{which}.pt").unlink(missing_ok=True)

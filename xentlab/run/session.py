@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from xentlab.data import Dataset
-from xentlab.journal import GroupEvent, Journal, MemberEvent, Records, TrialRecord, new_id
+from xentlab.journal import GroupEvent, Journal, MemberEvent, OnTestEvent, Records, TrialRecord, new_id
+from xentlab.outcome import OnTest
+from xentlab.run.artifacts import drop_weights, read_weights, write_examples
 from xentlab.run.checkpoint import Checkpoint
 from xentlab.run.datasets import Datasets
 from xentlab.run.order import Executor, Order
 from xentlab.run.training import EpochCallback, Say, say_aloud, train_order
-from xentlab.train import Epoch, Trial, lift_of, stacks
+from xentlab.train import Epoch, Fit, Rig, Trial, lift_of, meet_test, on_test, stacks
 from xentlab.train.memory import footprint, memory_limit
 
 
@@ -40,6 +42,7 @@ class Session:
     executor: Executor | None = None
     trained: int = 0
     say: Say = say_aloud
+    _own: set[str] = field(default_factory=set)
     _datasets: Datasets = field(init=False)
 
     def __post_init__(self) -> None:
@@ -63,8 +66,9 @@ class Session:
         return self._datasets.signature(trial)
 
     def recorded(self, trial: Trial) -> TrialRecord | None:
-        """The finished record of this trial, unless everything is to be trained afresh."""
-        return None if self.fresh else self.records.finished(self.signature(trial))
+        """The finished record of this trial; of this session alone where everything is to be trained afresh."""
+        found = self.records.finished(self.signature(trial))
+        return found if found is not None and (not self.fresh or found.id in self._own) else None
 
     def missing(self, trials: Sequence[Trial]) -> list[Trial]:
         """Those that are not recorded yet; of equal trials the first."""
@@ -130,8 +134,13 @@ class Session:
         tags: Mapping[str, str] | None = None,
         on_epoch: EpochCallback = lambda trials, epoch: None,  # noqa: ARG005
         stop: bool = False,
+        candidates: bool = False,
     ) -> list[TrialRecord | Exception]:
-        """As `run`, with the exception in the place of a trial that failed; the others go on unless it is to `stop`."""
+        """As `run`, with the exception in the place of a trial that failed; the others go on unless it is to `stop`.
+
+        Candidates keep their weights until they are chosen or dropped. A trial that was one and now may meet its test
+        set does so from these weights.
+        """
         groups = groups or {}
         known = {self.signature(t): record.id for t in trials if (record := self.recorded(t)) is not None}
         missing = self.missing(trials)
@@ -139,7 +148,7 @@ class Session:
         planned: Sequence[Sequence[Trial]] = self.plan(missing)
         placed = self.executor.place(planned, trials, self.dataset) if self.executor is not None and planned else None
         planned = planned if placed is None else placed
-        orders = [self._order(stack, groups, dict(tags or {})) for stack in planned]
+        orders = [self._order(stack, groups, dict(tags or {}), keep=candidates) for stack in planned]
         if self.executor is None or placed is None:
             errors = self._train_here(planned, orders, on_epoch, stop=stop)
         else:
@@ -152,10 +161,47 @@ class Session:
                 failed |= dict.fromkeys(order.signatures, errors[i])
             else:
                 self.trained += len(order.trials)
+                self._own |= set(order.ids)
         ordered = set(missing)
         self._file([t for t in trials if self.signature(t) not in known and t not in ordered], groups, ids)
         self.records.update()
+        ended = [(t, self.records.trials[ids[key]]) for t in trials if (key := self.signature(t)) in ids]
+        self._test(ended, tags or {})
         return [failed[key] if key in failed else self.records.trials[ids[key]] for key in map(self.signature, trials)]
+
+    def _test(self, trials: Sequence[tuple[Trial, TrialRecord]], tags: Mapping[str, str]) -> None:
+        """Have trials that ended without their test set meet it now, where they may."""
+        waiting = {
+            record.id: trial
+            for trial, record in trials
+            if trial.test and record.ended is not None and record.ended.untested
+        }
+        kept = {name: read_weights(self.root / str(self.records.trials[name].artifacts)) for name in waiting}
+        names = {trial: name for name, trial in waiting.items()}
+        for stack in stacks([trial for trial in names if kept[names[trial]] is not None]):
+            weights = [found for trial in stack if (found := kept[names[trial]]) is not None]
+            self._tested(*meet_test(stack, self.dataset(stack[0]), weights), [names[trial] for trial in stack], tags)
+        for stack in stacks([trial for trial in names if kept[names[trial]] is None]):
+            fit = Fit(stack, self.dataset(stack[0]))
+            for _ in fit.epochs():
+                pass
+            self._tested(fit.rig, on_test(fit.rig, fit.best), [names[trial] for trial in stack], tags)
+        if waiting:
+            self.records.update()
+
+    def _tested(self, rig: Rig, found: Sequence[OnTest], names: Sequence[str], tags: Mapping[str, str]) -> None:
+        """Write down what the test set said of trials."""
+        for row, name in enumerate(names):
+            folder = self.root / str(self.records.trials[name].artifacts)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_examples(folder, rig, row)
+        self.journal.append(*(OnTestEvent(n, test.to_json(), dict(tags)) for n, test in zip(names, found, strict=True)))
+
+    def drop_weights(self, records: Sequence[TrialRecord]) -> None:
+        """Remove the weights of trials that were not chosen, and of the others where none are to be kept."""
+        for record in records:
+            if record.artifacts is not None and (not self.weights or record.outcome.untested):
+                drop_weights(self.root / record.artifacts)
 
     def _file(self, trials: Sequence[Trial], groups: Mapping[Trial, str], ids: Mapping[str, str]) -> None:
         """Write down that trials which other trials stand for belong to their groups too."""
@@ -200,7 +246,7 @@ class Session:
             )
         return size
 
-    def _order(self, stack: Sequence[Trial], groups: Mapping[Trial, str], tags: dict[str, str]) -> Order:
+    def _order(self, stack: Sequence[Trial], groups: Mapping[Trial, str], tags: dict[str, str], *, keep: bool) -> Order:
         """The order of a stack, under the ids of an interrupted session where there was one."""
         signatures = [self.signature(t) for t in stack]
         ids, _ = Checkpoint(self.root, signatures).load() if not self.fresh else ([], None)
@@ -211,7 +257,8 @@ class Session:
             for name, key, t in zip(ids, signatures, stack, strict=True)
         )
         gpu = stack[0].device.type == "cuda"
-        return Order(str(self.root), self.journal.session, entries, tags, self.weights, not self.fresh, gpu)
+        weights = keep or (self.weights and stack[0].test)
+        return Order(str(self.root), self.journal.session, entries, tags, weights, not self.fresh, gpu)
 
     def _delegate(
         self, executor: Executor, planned: Sequence[Sequence[Trial]], orders: Sequence[Order], on_epoch: EpochCallback

@@ -233,9 +233,11 @@ def end_time(record: TrialRecord | GroupRecord, records: Records) -> int:
 
 
 def state(record: TrialRecord | GroupRecord) -> str:
-    """What a complete run was complete for; a trial that is taken up again gets another."""
-    epochs = record.epochs if isinstance(record, TrialRecord) else 0
-    return f"{record.session} {record.status} {epochs}"
+    """What a complete run was complete for; a trial that is taken up again, or chosen since, gets another."""
+    if not isinstance(record, TrialRecord):
+        return f"{record.session} {record.status} 0"
+    tested = " tested" if record.ended is not None and record.tags.get("role") == "chosen" else ""
+    return f"{record.session} {record.status} {record.epochs}{tested}"
 
 
 def dataset_facts(trial: TrialRecord) -> tuple[str, str] | None:

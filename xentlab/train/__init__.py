@@ -1,7 +1,7 @@
 """Training: from a config to a checked `Trial`, from trials to stacks, from a stack to epochs of metrics."""
 
 from xentlab.train.fit import Epoch, Fit
-from xentlab.train.outcome import examples
+from xentlab.train.outcome import examples, meet_test, on_test
 from xentlab.train.plan import choose_lift, lift_of, stacks, structure
 from xentlab.train.rig import Rig, first_gradient_norm
 from xentlab.train.trial import (
@@ -30,6 +30,8 @@ __all__ = [
     "find_device",
     "first_gradient_norm",
     "lift_of",
+    "meet_test",
+    "on_test",
     "prepare",
     "signature",
     "stacks",

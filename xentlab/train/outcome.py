@@ -3,45 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from xentlab import tasks
-from xentlab.outcome import Outcome, ReliabilityBins
+from xentlab.data import Dataset
+from xentlab.outcome import OnTest, Outcome, ReliabilityBins
 from xentlab.step import State
 from xentlab.train.evaluate import is_stuck
 from xentlab.train.history import History
 from xentlab.train.rig import Rig
+from xentlab.train.trial import Trial
 
 
 def ends(rig: Rig, history: History, weights_at_best: State) -> list[Outcome]:
-    """How each trial ended: its marks, and its test metrics at the final and the best epoch.
+    """How each trial ended: its marks, and where it may see test data, its test metrics at the final and best epoch.
 
-    The test set is read here and nowhere else. `stuck` is a trial whose last validation value is hardly better than a
-    constant answer's, whether it never left it or fell back.
+    `stuck` is a trial whose last validation value is hardly better than a constant answer's, whether it never left it
+    or fell back.
 
     Args:
         rig: with the final weights in its state.
         history: how its trials have fared.
         weights_at_best: of each trial's best epoch.
     """
-    test = rig.trials[0].test
-    final, bins = rig.evaluate("test") if test else ({}, {})
-    if all(epoch == history.done for epoch in history.best_epoch):
-        at_best = final
-    else:
-        at_best = _evaluated_at(rig, weights_at_best) if test else {}
+    at_end = all(epoch == history.done for epoch in history.best_epoch)
+    tests = on_test(rig, None if at_end else weights_at_best) if rig.trials[0].test else [OnTest()] * len(rig.trials)
     constants: dict[int, float] = {}
     told: list[Outcome] = []
-    for row, trial in enumerate(rig.trials):
+    for row, (trial, test) in enumerate(zip(rig.trials, tests, strict=True)):
         if trial.seed not in constants:
             constants[trial.seed] = constant_value(rig, row)
-        ended = not history.diverged[row]
-        sound = ended and bool(bins) and bool(torch.isfinite(bins["confidence"][row]).all())
-        best = history.best[row]
+        ended, best = not history.diverged[row], history.best[row]
         told.append(
             Outcome(
                 diverged=history.diverged[row],
@@ -54,12 +50,46 @@ def ends(rig: Rig, history: History, weights_at_best: State) -> list[Outcome]:
                 lift=rig.lift,
                 monitor=trial.monitor if best is not None else "",
                 best=best,
-                test=_finite(final, row) if ended else {},
-                test_at_best=_finite(at_best, row) if best is not None else {},
-                reliability=ReliabilityBins(**{k: v[row].tolist() for k, v in bins.items()}) if sound else None,
+                test=test.test if ended else {},
+                test_at_best=test.test_at_best if best is not None else {},
+                reliability=test.reliability if ended else None,
             )
         )
     return told
+
+
+def on_test(rig: Rig, weights_at_best: State | None) -> list[OnTest]:
+    """What the test set says of each trial. It is read here and nowhere else.
+
+    Args:
+        rig: with the final weights in its state.
+        weights_at_best: of each trial's best epoch; None where those are the final ones.
+    """
+    final, bins = rig.evaluate("test")
+    at_best = final if weights_at_best is None else _evaluated_at(rig, weights_at_best)
+    found = []
+    for row in range(len(rig.trials)):
+        sound = bool(bins) and bool(torch.isfinite(bins["confidence"][row]).all())
+        reliability = ReliabilityBins(**{k: v[row].tolist() for k, v in bins.items()}) if sound else None
+        found.append(OnTest(_finite(final, row), _finite(at_best, row), reliability))
+    return found
+
+
+def meet_test(
+    trials: Sequence[Trial], dataset: Dataset, weights: Sequence[Mapping[str, Mapping[str, Tensor]]]
+) -> tuple[Rig, list[OnTest]]:
+    """What the test set says of trials that were trained without it, and the rig that holds their final weights.
+
+    Args:
+        trials: R trials of one structure that may see test data.
+        dataset: what they were trained on.
+        weights: for each its `final` and `best` weights, as `Rig.weights` gave them.
+    """
+    rig = Rig(trials, dataset)
+    rig.put_weights([kept["best"] for kept in weights])
+    at_best = rig.state.weights()
+    rig.put_weights([kept["final"] for kept in weights])
+    return rig, on_test(rig, at_best)
 
 
 def _finite(values: Mapping[str, Tensor], row: int) -> dict[str, float]:

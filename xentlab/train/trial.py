@@ -75,7 +75,7 @@ class Trial:
         soft_targets: the file that holds what it trains on in the labels' place, see `xentlab.data.soften`.
         name: what its loss is called here.
         label: what a person calls it, such as `ce · lr 0.1 · seed 3`.
-        test: whether it may see test data at its end; tuning trials may not.
+        test: whether it meets its test set as it ends; one that is to be chosen first does so afterwards, if ever.
     """
 
     config: dict[str, Any]
@@ -250,7 +250,6 @@ def signature(trial: Trial, fingerprint: str) -> str:
     partials = (trial.model, *trial.loss.functions, trial.regularizer, trial.optimizer, trial.schedule)
     facts = {
         "config": config,
-        "test": trial.test,
         "fingerprint": fingerprint,
         "sources": [
             _source(p.func if isinstance(p, functools.partial) else p) for p in (*partials, split, step.Looped)

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from xentlab import tasks
+from xentlab.analysis import holm, sign_flip
+from xentlab.analysis.planning import SMALLEST_VERDICT
 
 Point = tuple[tuple[str, float], ...]
 """Values of the tuned keys, such as (("optimizer.lr", 0.1),)."""
@@ -90,28 +92,22 @@ class Search(ABC):
 
 
 def neighbours_within_noise(scores: Scores, chosen: Point, key: str) -> list[float]:
-    """The values of `key` next to the chosen one whose scores do not differ from it by more than the seeds' noise.
+    """The values of `key` next to the chosen one whose scores the paired draws do not tell from it.
 
-    Noise is two standard errors of the paired difference over the tuning seeds; one seed says nothing about it, and
-    neither does a score that was taken after another number of epochs.
+    By the sign-flip test with Holm over the neighbours. Fewer than six draws tell nothing apart, and nothing is said of
+    them; neither is a score told that was taken after another number of epochs.
     """
     tried, value = tried_values(scores, key), dict(chosen)[key]
     place = tried.index(value)
-    near = [tried[i] for i in (place - 1, place + 1) if 0 <= i < len(tried)]
-    mine = scores[chosen].values
-    found = []
-    for other in near:
+    tests: dict[float, float] = {}
+    for other in (tried[i] for i in (place - 1, place + 1) if 0 <= i < len(tried)):
         point = tuple((k, other if k == key else v) for k, v in chosen)
         same = point in scores and scores[point].epochs == scores[chosen].epochs
         theirs = scores[point].values if same else ()
-        pairs = [a - b for a, b in zip(mine, theirs, strict=False) if a is not None and b is not None]
-        if len(pairs) < 2:
-            continue
-        mean = sum(pairs) / len(pairs)
-        error = math.sqrt(sum((p - mean) ** 2 for p in pairs) / (len(pairs) - 1) / len(pairs))
-        if abs(mean) <= 2 * error:
-            found.append(other)
-    return found
+        pairs = [a - b for a, b in zip(scores[chosen].values, theirs, strict=False) if a is not None and b is not None]
+        if len(pairs) >= SMALLEST_VERDICT and len(theirs) == len(scores[chosen].values):
+            tests[other] = sign_flip(pairs)
+    return [other for other, p in zip(tests, holm(list(tests.values())), strict=True) if p >= 0.05]
 
 
 def tried_values(scores: Scores, key: str) -> list[float]:

@@ -29,7 +29,7 @@ def _parts(blocks: Sequence[Block]) -> Iterable[str]:
             yield command(block.text)
         elif isinstance(block, Part):
             # Tables have headings of their own.
-            if block.chapter or isinstance(block.blocks[0], Command):
+            if block.chapter or isinstance(block.blocks[0], Command | Items):
                 yield f"{'#' if block.chapter else '##'} {escape(block.title)}"
             yield from _parts(block.blocks)
 

@@ -1,0 +1,66 @@
+"""What a comparison is about and what it cannot say: data, model, sizes, what a seed redraws, how many were tried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from xentlab.report.numbers import row_of
+from xentlab.report.record import Record
+
+
+def scope(record: Record) -> list[str]:
+    """Sentences for a section of every report; empty for a record that does not tell of its replicates."""
+    return [] if record.setup.replicate is None else list(_sentences(record))
+
+
+def _sentences(record: Record) -> Iterable[str]:
+    setup, others = record.setup, [loss for loss in record.losses if loss.name != record.baseline]
+    sizes = ", ".join(f"{count:,} {part}" for part, count in setup.sizes.items())
+    yield (
+        f"One dataset ({setup.dataset}: {sizes} examples), one model ({setup.model}), {setup.epochs} epochs. On other "
+        f"data, models and budgets nothing is concluded."
+    )
+    if setup.replicate == "procedure":
+        more = f" and {len(setup.tuning_seeds) // len(setup.final_seeds)} draws more" if setup.tuning_seeds else ""
+        yield (
+            f"What is repeated {len(setup.final_seeds)} times is the whole procedure: each seed draws a validation "
+            f"split, first weights and the order of batches, tunes every loss on that split{more}, and what it chooses "
+            f"meets the test set."
+        )
+    else:
+        yield (
+            f"Rates were chosen once, on {len(setup.tuning_seeds)} seeds; each of {len(setup.final_seeds)} others "
+            f"redraws the validation split, first weights and the order of batches. Every verdict holds at the rates "
+            f"chosen once: what another choice would have changed is in no interval."
+        )
+    source = "the source's own" if setup.own_test else "drawn once, before any seed, and never trained or chosen on"
+    yield (
+        f"The test set is the same for all seeds: {source}. Intervals and verdicts are for new seeds on this test set; "
+        f"what other test examples would change is not in them."
+    )
+    if setup.looks:
+        planned = ", ".join(map(str, setup.looks))
+        yield f"Verdicts were planned at {planned} seeds, each at its equal share of the level; none was added."
+    if "dataset.label_noise" in setup.axes:
+        yield "Label noise is in training labels only: validation and test labels are the source's."
+    yield from _tried(record, len(others))
+
+
+def _tried(record: Record, others: int) -> Iterable[str]:
+    """How many candidates there were, and at what budgets."""
+    metric, base = record.primary, next(loss for loss in record.losses if loss.name == record.baseline)
+    secondary = [m.label for m in record.metrics if not m.primary]
+    family = row_of(metric, record.baseline).family
+    told = f"{others} loss{'es' if others != 1 else ''} compared with {base.label} on {metric.label}"
+    if secondary:
+        told += f"; {', '.join(secondary)} are secondary, one family of {others * len(secondary)} comparisons"
+    yield f"{told[0].upper()}{told[1:]}. Level 5 % over {family} comparison{'s' if family != 1 else ''}."
+    if others > 1:
+        yield "The leader of several losses is overestimated by its own figure, which was chosen for being the best."
+    budgets = {loss.label: loss.tuning_trials for loss in record.losses}
+    most, least = max(budgets.values()), min(budgets.values())
+    if most > least:
+        named = ", ".join(f"{label} {count}" for label, count in budgets.items() if count > least)
+        yield f"Not every loss had the same budget: {named} tuning trials where others had {least}."
+    if base.stuck or base.diverged:
+        yield f"Of the baseline's own trials {base.stuck} stuck at a constant answer and {base.diverged} diverged."
