@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from xentlab import __version__
 from xentlab.cli.commands import COMMANDS, Command
+from xentlab.cli.output import Output
 from xentlab.errors import UserError
 from xentlab.plain import visible
 
@@ -47,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = hide_passwords(arguments)
         if argv is None:
             sys.argv[1:] = arguments
+    if argv is None:
+        sys.stdout, sys.stderr = Output(sys.stdout), Output(sys.stderr)
     # Idle worker threads that spin take the core from the process beside them: ten times slower on two cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     known = {command.name: command for command in COMMANDS}

@@ -50,8 +50,8 @@ _COMPARISON = "a comparison's name (the newest of it), id or folder"
 _ROOT = Argument("--root", default="xentlab-runs", help="the output directory (default: %(default)s)")
 _STORE = (
     _ROOT,
-    Argument("--uri", help="MLflow tracking URI (default: the sqlite database in the root)"),
-    Argument("--experiment", default="xentlab", help="MLflow experiment (default: %(default)s)"),
+    Argument("--uri", help="MLflow tracking URI (default: MLFLOW_TRACKING_URI, else the sqlite database in the root)"),
+    Argument("--experiment", help="MLflow experiment (default: MLFLOW_EXPERIMENT_NAME, else xentlab)"),
 )
 
 COMMANDS = (

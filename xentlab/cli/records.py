@@ -71,7 +71,14 @@ def _tell_import(brought: Imported) -> None:
 
 
 def reproduce(
-    name: str | None, source: str | None, root: str, *, trust: bool, tracking: bool, uri: str | None, experiment: str
+    name: str | None,
+    source: str | None,
+    root: str,
+    *,
+    trust: bool,
+    tracking: bool,
+    uri: str | None,
+    experiment: str | None,
 ) -> int:
     """Train a record again and judge it; 0 only if every number and every verdict stands."""
     if name is None and source is None:

@@ -40,7 +40,7 @@ def render(record: TrialRecord, folder: Path) -> None:
             )  # fmt: skip
 
 
-def send(root: str, uri: str | None, experiment: str, follow: str | None) -> int:
+def send(root: str, uri: str | None, experiment: str | None, follow: str | None) -> int:
     """Send what is missing; with `follow`, keep sending for as long as that session lives."""
     destination = tracking.resolve(uri, experiment, Path(root))
     if follow is not None:
@@ -52,7 +52,7 @@ def send(root: str, uri: str | None, experiment: str, follow: str | None) -> int
     return 0
 
 
-def ui(root: str, uri: str | None, experiment: str, port: int, *, comparison: str | None, browse: bool) -> int:
+def ui(root: str, uri: str | None, experiment: str | None, port: int, *, comparison: str | None, browse: bool) -> int:
     """Serve the MLflow UI on 127.0.0.1 until Ctrl-C and print where to look; a server already there gets links only.
 
     Args:
@@ -96,7 +96,7 @@ def _show_links(
         webbrowser.open(next((link for link in links.found if link.verdicts), links.found[0]).url)
 
 
-def doctor(root: str, uri: str | None, experiment: str) -> int:
+def doctor(root: str, uri: str | None, experiment: str | None) -> int:
     """Print versions, devices, data, database and disk; returns 1 when something would stop a training."""
     from xentlab import environment
     from xentlab.data.places import places

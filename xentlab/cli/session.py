@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from xentlab.plain import visible
 from xentlab.run.executors import executor_of
 from xentlab.run.session import Session
 from xentlab.tracking import Tracker, resolve
+from xentlab.tracking.settings import EXPERIMENT_NAME, TRACKING_URI, without_passwords
 
 
 @contextlib.contextmanager
@@ -29,6 +31,7 @@ def opened(config: Mapping[str, Any], command: str) -> Iterator[Session]:
     tracker: Tracker | None = None
     if tracking["enabled"]:
         destination = resolve(tracking["uri"], tracking["experiment"], root)
+        _say_who_decides(tracking)
 
         def start_tracking() -> None:
             nonlocal tracker
@@ -43,6 +46,15 @@ def opened(config: Mapping[str, Any], command: str) -> Iterator[Session]:
         session.journal.close()
         if tracker is not None:
             _drain(tracker, float(tracking["wait"]))
+
+
+def _say_who_decides(tracking: Mapping[str, Any]) -> None:
+    """Say where MLflow's own variables decide where the runs go, or are overruled."""
+    for knob, variable in (("uri", TRACKING_URI), ("experiment", EXPERIMENT_NAME)):
+        if os.environ.get(variable):
+            shown = without_passwords(os.environ[variable])
+            rule = f"is followed: {shown}" if tracking[knob] is None else f"is overruled by tracking.{knob}"
+            say(f"{variable} {rule}.")
 
 
 def looking(config: Mapping[str, Any]) -> Session:

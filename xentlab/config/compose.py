@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from xentlab.errors import UserError, unknown
+from xentlab.config.mistakes import sentence
 
 
 def config_dir() -> Path:
@@ -30,17 +29,15 @@ def run_composed(config_name: str, overrides: Sequence[str], job: Callable[[dict
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
-    from omegaconf import DictConfig, OmegaConf
+    from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
     from xentlab.config.launcher import register
     from xentlab.config.promise import settled
 
     def task(config: DictConfig) -> Any:
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        assert isinstance(plain, dict)
         try:
-            return settled(job({str(k): v for k, v in plain.items()}, list(HydraConfig.get().overrides.task)))
+            return settled(job(_plain(config), list(HydraConfig.get().overrides.task)))
         except Exception as error:  # Hydra would print its own line about it: raised again below
             failed.append(error)
             return None
@@ -48,16 +45,61 @@ def run_composed(config_name: str, overrides: Sequence[str], job: Callable[[dict
     failed: list[Exception] = []
     # Hydra prints its errors and ends the process unless it is told to raise them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = ["xentlab", *overrides]
+    sys.argv = ["xentlab", *map(_quoted, overrides)]
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a user's own loss lives beside where the command is called
     register()
     try:
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(task)()
     except (HydraException, OmegaConfBaseException) as error:
-        raise _sentence(error) from error
+        raise sentence(error) from error
     if failed:
-        raise failed[0]
+        raise sentence(failed[0]) if isinstance(failed[0], OmegaConfBaseException) else failed[0]
+
+
+def _quoted(override: str) -> str:
+    """An override as Hydra's grammar takes it: a value that it cannot read, such as a path with `=`, in quotes."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    key, equals, value = override.partition("=")
+    if override.startswith("-") or not equals:
+        return override
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        quoted = f"{key}='{escaped}'"
+        try:
+            OverridesParser.create().parse_override(quoted)
+        except HydraException:
+            return override
+        return quoted
+    return override
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """The config as plain data; what stands for an environment variable is read as if it were written there."""
+    from omegaconf import OmegaConf
+
+    written = OmegaConf.to_container(config, resolve=False)
+    resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(resolved, dict)
+    return {str(key): _read_anew(written[key], value) for key, value in resolved.items()}
+
+
+def _read_anew(written: Any, value: Any) -> Any:
+    """`value`, where the text of an environment variable that is a number (or true, null ...) is that."""
+    if isinstance(value, dict) and isinstance(written, dict):
+        return {key: _read_anew(written[key], inner) for key, inner in value.items()}
+    if isinstance(value, list) and isinstance(written, list):
+        return [_read_anew(*pair) for pair in zip(written, value, strict=True)]
+    if isinstance(value, str) and isinstance(written, str) and written.startswith("${oc.env:"):
+        import yaml
+
+        read = yaml.safe_load(value)
+        return read if isinstance(read, (bool, int, float)) or read is None else value
+    return value
 
 
 def compose_group(group: str, name: str) -> dict[str, Any]:
@@ -69,36 +111,7 @@ def compose_group(group: str, name: str) -> dict[str, Any]:
     try:
         config = compose("train", [f"{group}={name}"])
     except HydraException as error:
-        raise _sentence(error) from error
+        raise sentence(error) from error
     node = OmegaConf.to_container(config[group], resolve=True)
     assert isinstance(node, dict)
     return {str(k): v for k, v in node.items()}
-
-
-def _sentence(error: Exception) -> UserError:
-    """What Hydra found wrong, in one sentence with the name, the value and what exists instead."""
-    text = str(error)
-    missing = re.search(r"Could not find '([^']+)/([^']+)'", text)
-    if missing:
-        available = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
-        return unknown(missing[1], missing[2], available or ["none"])
-    override = re.search(r"Could not override '([^']+)'", text)
-    if override and "No match in the defaults list" in text:
-        return UserError(f"'{override[1]}' cannot be chosen here; this command's groups stand in its --help.")
-    if override:
-        return _unknown_key(error, override[1])
-    grammar = text.partition("See https://hydra.cc")[0]
-    return UserError(" ".join(grammar.split()).rstrip(".") + ".")
-
-
-def _unknown_key(error: BaseException, key: str) -> UserError:
-    """Name the keys that stand where `key` does not exist, as the user would write them."""
-    cause: BaseException | None = error
-    while cause is not None and getattr(cause, "parent_node", None) is None:
-        cause = cause.__cause__
-    node: Any = getattr(cause, "parent_node", None) or {}
-    where = str(node._get_full_key(None)) if node else key.rpartition(".")[0]
-    names = [f"{where}.{k}" if where else str(k) for k in node if not str(k).startswith("_")]
-    if names:
-        return unknown("config key", key, names)
-    return UserError(f"Unknown config key '{key}': the chosen {where} has no knobs.")

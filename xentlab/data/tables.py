@@ -7,6 +7,7 @@ features and targets in one place. To add a format: its reader, and its suffix i
 from __future__ import annotations
 
 import collections
+import os
 import warnings
 import zipfile
 import zlib
@@ -132,7 +133,9 @@ def tabular(
 
 
 def _existing(path: str, knob: str) -> Path:
-    file = Path(path).expanduser()
+    file = Path(path)
+    if not file.is_file():  # a name may begin with ~ itself
+        file = Path(os.path.expanduser(path))
     if not file.is_file():
         raise UserError(f"dataset.{knob} must be a file that exists, got {file}.")
     return file

@@ -35,6 +35,7 @@ PATIENCE = {
 }  # the sender tries again itself
 USERNAME, PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
 DATABASE_PASSWORD = "PGPASSWORD"
+TRACKING_URI, EXPERIMENT_NAME = "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"
 FOREIGN = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_ACTIVE_MODEL_ID")
 
 
@@ -53,7 +54,7 @@ class Destination:
     @property
     def database(self) -> Path | None:
         """The file of a sqlite store, None for any other store."""
-        return Path(_sqlite_path(self.uri)) if self.scheme == "sqlite" else None
+        return Path(urllib.parse.unquote(_sqlite_path(self.uri))) if self.scheme == "sqlite" else None
 
     @property
     def artifact_location(self) -> str | None:
@@ -80,40 +81,44 @@ def default_uri(root: Path) -> str:
     """
     if "?" in str(root):
         raise UserError(f"output.root must not hold a '?', got {root}.")
-    return f"sqlite:///{root.absolute() / 'mlflow.db'}"
+    return "sqlite:///" + escaped(str(root.absolute() / "mlflow.db"))
 
 
-def resolve(uri: str | None, experiment: str, root: Path) -> Destination:
+def resolve(uri: str | None, experiment: str | None, root: Path) -> Destination:
     """Check a tracking URI and make its paths absolute; whether the store answers is not asked.
 
     Args:
-        uri: any MLflow tracking URI of a database or a server; None for the sqlite store under `root`.
-        experiment: name of the experiment, not empty.
+        uri: any MLflow tracking URI of a database or a server; None for MLFLOW_TRACKING_URI, or where that is not set
+            the sqlite store under `root`.
+        experiment: name of the experiment, not empty; None for MLFLOW_EXPERIMENT_NAME, or `xentlab`.
         root: the output directory.
 
     Raises:
         UserError: the scheme is none that MLflow stores runs in, or the URI lacks its path or host.
     """
-    root, shown = root.absolute(), without_passwords(uri or "")
+    if experiment is None:
+        experiment = os.environ.get(EXPERIMENT_NAME) or "xentlab"
     if not experiment.strip():
         raise UserError("tracking.experiment must be a name, got an empty one.")
+    root, knob = root.absolute(), "tracking.uri"
     if uri is None:
-        return Destination(default_uri(root), experiment, root)
+        if not os.environ.get(TRACKING_URI):
+            return Destination(default_uri(root), experiment, root)
+        (uri,), knob = hide_passwords([os.environ[TRACKING_URI]]), TRACKING_URI
+    shown = without_passwords(uri)
     parts = urllib.parse.urlsplit(uri)
     scheme = parts.scheme.partition("+")[0]
     if scheme == "sqlite":
         path = _sqlite_path(uri)
         if not uri.startswith("sqlite:///") or path in ("", ":memory:"):
-            raise UserError(f"tracking.uri of a sqlite store must be sqlite:///PATH, got {shown}.")
+            raise UserError(f"{knob} of a sqlite store must be sqlite:///PATH, got {shown}.")
         return Destination(uri.replace(path, str(Path(path).absolute()), 1), experiment, root)
     if scheme in ("http", "https") and not parts.hostname:
-        raise UserError(f"tracking.uri must name a host, got {shown}.")
+        raise UserError(f"{knob} must name a host, got {shown}.")
     if scheme not in (*DATABASES, *SERVERS) and uri != "databricks" and parts.scheme not in _plugin_schemes():
         example = f"sqlite:///{Path(shown.removeprefix('file://')).absolute() / 'mlflow.db'}"
         hint = f" For a folder use {example}." if scheme in ("", "file") else ""
-        raise UserError(
-            f"tracking.uri must start with one of {', '.join((*DATABASES, *SERVERS))}, got '{shown}'.{hint}"
-        )
+        raise UserError(f"{knob} must start with one of {', '.join((*DATABASES, *SERVERS))}, got '{shown}'.{hint}")
     return Destination(_with_driver(uri), experiment, root)
 
 
@@ -167,6 +172,15 @@ def hide_passwords(arguments: Sequence[str], environment: MutableMapping[str, st
         return f"{key}{scheme}://{user}@{rest}"
 
     return [hide(argument) for argument in arguments]
+
+
+def escaped(path: str) -> str:
+    """A path in a database's URI: whether `%20` is read as a blank there depends on SQLAlchemy's version."""
+    if "%" not in path:
+        return path
+    from sqlalchemy.engine import make_url
+
+    return path if make_url(f"sqlite:///{path}").database == path else path.replace("%", "%25")
 
 
 def _sqlite_path(uri: str) -> str:

@@ -16,7 +16,7 @@ from xentlab.errors import UserError
 from xentlab.tracking.backend import Backend, Refused, Unreachable
 from xentlab.tracking.client import Client, translated
 from xentlab.tracking.files import locked
-from xentlab.tracking.settings import DATABASES, Destination, mlflow_module
+from xentlab.tracking.settings import DATABASES, Destination, escaped, mlflow_module
 from xentlab.tracking.tables import open_tables
 
 LOCK = 0x78656E74  # a number that no other program is likely to lock
@@ -125,7 +125,7 @@ def _create_sqlite(destination: Destination, path: Path) -> None:
     draft.unlink(missing_ok=True)
     event.listen(Engine, "connect", _without_sync)
     try:
-        SqlAlchemyStore(f"sqlite:///{draft}", destination.artifact_location).engine.dispose()
+        SqlAlchemyStore("sqlite:///" + escaped(str(draft)), destination.artifact_location).engine.dispose()
     finally:
         event.remove(Engine, "connect", _without_sync)
     with open(draft, "rb") as file:

@@ -142,6 +142,9 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
     for key in config:
         if key not in _KEYS:
             raise unknown("config key", key, _KEYS)
+    for key in (*COMPONENTS, "trainer", "seed"):
+        if config.get(key) is None:
+            raise UserError(f"{key} must be chosen, got none: {key}=NAME, without ~{key}.")
     dataset_knobs = {k: v for k, v in config["dataset"].items() if k in knobs(split)}
     soft_knobs = {k: v for k, v in config["dataset"].items() if k in knobs(soften)}
     builder_node = {k: v for k, v in config["dataset"].items() if k not in {**dataset_knobs, **soft_knobs}}

@@ -1,0 +1,110 @@
+"""Values as people type them, and what Hydra says of mistakes: taken as they are, or one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., tuple[int, str, str]]
+QUICK = ("trainer.epochs=1", "tracking=off")
+ROWS = "a;y\n" + "".join(f"{i},5;{'pq'[i % 2]}\n" for i in range(40))
+
+
+@pytest.mark.parametrize(
+    "name", ["my t=1;(x).csv", "größe & 100%20.csv", "a,b [1].csv", "it's {x}.csv", "~t.csv", "t$.csv"]
+)
+def test_a_path_is_taken_as_it_is(run: Run, here: Path, name: str) -> None:
+    (here / name).write_text(ROWS)
+    code, _, errors = run("train", "dataset=tabular", f"dataset.path={here / name}", *QUICK)
+    assert code == 0, errors
+    code, _, errors = run("train", "dataset=tabular", f"dataset.path=./{name}", "seed=1", *QUICK)
+    assert code == 0, errors
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("dataset=tabular", "dataset.path must be given: dataset.path=VALUE."),
+        ("~dataset", "dataset must be chosen, got none: dataset=NAME, without ~dataset."),
+        ("~loss", "loss must be chosen, got none"),
+        ("optimizer.lr=${nope}", "optimizer.lr refers to ${nope}, which is not in the config."),
+        (
+            "optimizer.lr=${oc.env:XENTLAB_NO_SUCH}",
+            "refers to the environment variable XENTLAB_NO_SUCH, which is not set.",
+        ),
+        ("model.hidden=[8", "model.hidden must be"),
+    ],
+)
+def test_a_mistake_gets_our_words(run: Run, here: Path, override: str, sentence: str) -> None:
+    code, _, errors = run("train", override, *QUICK)
+    assert code == 2
+    assert sentence in errors
+    assert errors.startswith("xentlab: ")
+    assert errors.count("\n") == 1
+    assert not (here / "xentlab-runs").exists()
+
+
+def test_a_sweep_between_bounds_names_what_does_that(run: Run) -> None:
+    code, _, errors = run("train", "-m", "optimizer.lr=interval(0.1,0.2)", *QUICK)
+    assert code == 2
+    assert "comparison.search=sobol" in errors
+
+
+def test_a_number_may_come_from_the_environment(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RATE", "0.125")
+    code, page, errors = run("train", "optimizer.lr=${oc.env:RATE}", *QUICK)
+    assert code == 0, errors
+    assert "lr 0.125" in page
+
+
+def call(here: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "xentlab", *arguments]
+    return subprocess.run(
+        command, cwd=here, env={**os.environ, **variables}, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_terminal_without_unicode_gets_every_line(here: Path) -> None:
+    done = call(here, "train", *QUICK, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.isascii()
+    assert "1 epochs in" in done.stdout
+
+
+def test_a_reader_that_leaves_costs_nothing(here: Path) -> None:
+    shell = (
+        f"{sys.executable} -m xentlab compare {' '.join(QUICK)} model.hidden=[8] comparison.final_seeds=2 | head -n 1"
+    )
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {shell}"], cwd=here, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert list((here / "xentlab-runs" / "comparisons").glob("*/report.html"))
+
+
+def test_mlflows_own_variables_are_followed_or_overruled_and_said(here: Path) -> None:
+    variables = {"MLFLOW_TRACKING_URI": f"sqlite:///{here}/else.db", "MLFLOW_EXPERIMENT_NAME": "mine"}
+    done = call(here, "train", "trainer.epochs=1", **variables)
+    assert done.returncode == 0, done.stderr
+    assert f"MLFLOW_TRACKING_URI is followed: sqlite:///{here}/else.db." in done.stderr
+    assert (here / "else.db").is_file()
+    assert not (here / "xentlab-runs" / "mlflow.db").exists()
+    done = call(here, "train", "trainer.epochs=1", "seed=1", f"tracking.uri=sqlite:///{here}/third.db", **variables)
+    assert "MLFLOW_TRACKING_URI is overruled by tracking.uri." in done.stderr
+    assert (here / "third.db").is_file()
+
+
+def test_a_directory_with_a_percent_sign_keeps_its_runs(here: Path) -> None:
+    place = here / "b%20b & (1)"
+    place.mkdir()
+    done = call(place, "train", "trainer.epochs=1")
+    assert done.returncode == 0, done.stderr
+    assert "still gets" not in done.stderr
+    done = call(place, "sync")
+    assert "0 points sent, 0 runs made" in done.stdout
