@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xentlab.journal import Records, TrialRecord
+from xentlab.journal.lines import seal, unseal
 from xentlab.reproduce.archive import contents
 
 Run = Callable[..., tuple[int, str, str]]
@@ -38,10 +39,10 @@ def trials(root: Path, phase: str) -> list[TrialRecord]:
 def rewrite(root: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """Tamper with every event of a journal."""
     for path in (root / "journal").glob("*.jsonl"):
-        events = [json.loads(line) for line in path.read_text().splitlines()]
+        events = [unseal(line) for line in path.read_bytes().splitlines()]
         for event in events:
             change(event)
-        path.write_text("".join(json.dumps(event) + "\n" for event in events))
+        path.write_bytes(b"".join(map(seal, events)))
 
 
 def forge(made: Path, out: Path, change: Callable[[dict[str, bytes]], None]) -> Path:

@@ -25,6 +25,7 @@ from xentlab.journal import (
     writer_lives,
 )
 from xentlab.journal.events import Ended
+from xentlab.journal.lines import seal, unseal
 
 
 def begin(root: Path) -> Journal:
@@ -216,10 +217,10 @@ def test_the_latest_finished_trial_of_a_signature_is_found(tmp_path: Path) -> No
         journal.append(EndEvent(name, status, "", summary, None))
     path = journal.path
     journal.close()
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = [unseal(line) for line in path.read_bytes().splitlines()]
     for index, line in enumerate(lines):
         line["time"] = 1000 + index
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    path.write_bytes(b"".join(map(seal, lines)))
     records = read(tmp_path)
     found = records.finished("s")
     assert found is not None

@@ -80,13 +80,13 @@ def test_a_batch_that_fails_fails_its_own_jobs_only(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_ends_the_launch(tmp_path: Path) -> None:
-    class Stopped:
+    class StoppedError:
         def run(self) -> None:
             raise KeyboardInterrupt
 
     here, outside = Path.cwd(), HydraConfig.instance().cfg
     with pytest.raises(KeyboardInterrupt):
-        launch(lambda _: Promise(lambda: 0, Stopped()), tmp_path)
+        launch(lambda _: Promise(lambda: 0, StoppedError()), tmp_path)
     assert settled(Promise(lambda: 7)) == 7, "no launcher collects promises any more"
     assert Path.cwd() == here
     assert HydraConfig.instance().cfg is outside

@@ -1,4 +1,4 @@
-"""The one error that a user sees: a sentence with the name, the rule, the value and what exists instead."""
+"""The errors that a user sees: a sentence with the name, the rule, the value and what exists instead."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from collections.abc import Iterable
 
 class UserError(Exception):
     """A mistake that the user can mend. Its text is one sentence; the command line prints it and exits with 2."""
+
+
+class StoppedError(Exception):
+    """What nobody has done wrong, and stops the command. One sentence; the command line prints it and exits with 1."""
 
 
 def unknown(kind: str, name: str, available: Iterable[str]) -> UserError:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from xentlab import __version__
 from xentlab.cli.commands import COMMANDS, Command
 from xentlab.cli.output import Output
-from xentlab.errors import UserError
+from xentlab.errors import StoppedError, UserError
 from xentlab.plain import visible
 
 
@@ -61,6 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(visible(f"xentlab: {error}"), file=sys.stderr)
         return 2
+    except StoppedError as error:
+        print(visible(f"xentlab: {error}"), file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("xentlab: interrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
         return 130

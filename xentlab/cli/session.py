@@ -27,6 +27,8 @@ def opened(config: Mapping[str, Any], command: str) -> Iterator[Session]:
         root, environment.describe(), command, fresh=config["output"]["fresh"], weights=config["output"]["weights"]
     )
     session.executor, session.say = executor, say
+    if (loss := session.records.loss()) is not None:
+        warn(loss)
     tracking = config["tracking"]
     tracker: Tracker | None = None
     if tracking["enabled"]:

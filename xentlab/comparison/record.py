@@ -179,8 +179,8 @@ def judged_today(record: Record) -> Record:
 def _curves(result: Result, key: str) -> dict[str, MeanCurve]:
     drawn = {}
     for label, records in result.finals.items():
-        length = max(len(r.curves[key]) for r in records)
-        rows = [[v for _, _, v in r.curves[key]] + [None] * (length - len(r.curves[key])) for r in records]
+        length = max(r.epochs for r in records)
+        rows = [[r.at(key, epoch) for epoch in range(1, length + 1)] for r in records]
         band = analysis.band(rows)
         mean, low, high = ([_finite(v) for v in part] for part in (band.mean, band.low, band.high))
         drawn[label] = MeanCurve([float(e) for e in range(1, length + 1)], mean, low, high, band.count.tolist())

@@ -1,10 +1,12 @@
 """The journal: an append-only record of every trial on the local disk. It is the truth; MLflow is fed from it.
 
 One process writes one segment, a file of JSON lines under `<root>/journal`, holds its lock for as long as it lives, and
-syncs it to disk with every event. A reader merges all segments. A torn last line is what a kill leaves behind and is
-passed over; a segment whose lock is free has no writer, so its unfinished trials were killed.
+syncs it to disk with every event. A reader merges all segments, in whatever order it meets them. A torn last line is
+what a kill leaves behind and is passed over, a damaged one costs what it said and nothing else; a segment whose lock is
+free has no writer, so its unfinished trials were killed.
 
 - `events`: the events, and their only description
+- `lines`: one line and its checksum
 - `writer`: one segment, written
 - `records`: all segments of a root, read and merged
 """
@@ -20,10 +22,12 @@ from xentlab.journal.events import (
     SessionEvent,
     TrialEvent,
 )
+from xentlab.journal.lines import Damage, read_lines
 from xentlab.journal.records import GroupRecord, Records, TrialRecord
 from xentlab.journal.writer import Journal, new_id, now_ms, writer_lives
 
 __all__ = [
+    "Damage",
     "EndEvent",
     "EpochEvent",
     "Event",
@@ -39,5 +43,6 @@ __all__ = [
     "TrialRecord",
     "new_id",
     "now_ms",
+    "read_lines",
     "writer_lives",
 ]

@@ -3,6 +3,9 @@
 An event is one JSON object a line: `event` (its kind), `time` (milliseconds since the epoch), and the fields of its
 class. What we wrote ourselves is read as it is; what comes from elsewhere is checked by `load_event` field by field.
 
+Times are for people: clocks go back, and two hosts' differ. What came first is told by `attempt`. Of a trial it counts
+how often its signature was begun before, of a group how often it was taken up again; 0 in journals of before.
+
 To add an event: its class here, its line in `EVENTS`, and what it does in `records`.
 """
 
@@ -46,6 +49,7 @@ class GroupEvent:
     parent: Id | None
     params: dict[str, Any]
     tags: dict[str, str]
+    attempt: Annotated[int, Range(0, None)] = 0
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class TrialEvent:
     config: dict[str, Any]
     tags: dict[str, str]
     resumed: Annotated[int, Range(0, None)]
+    attempt: Annotated[int, Range(0, None)] = 0
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,7 @@ _KINDS = {kind: name for name, kind in EVENTS.items()}
 
 
 # Left out of a line where there is nothing to say.
-_SPARSE = ("imported", "curves")
+_SPARSE = ("imported", "curves", "attempt")
 
 
 def to_json(event: Event, time: int) -> dict[str, Any]:

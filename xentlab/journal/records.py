@@ -1,9 +1,12 @@
-"""Every trial and group of a root, merged over the segments of its journal."""
+"""Every trial and group of a root, merged over the segments of its journal.
+
+What came first is told by content, never by a clock or by the order of reading: of two attempts the higher counts, and
+what is finished stays so. An epoch that two attempts have trained stands as the lower one wrote it.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from xentlab.journal.events import (
     TrialEvent,
     from_json,
 )
+from xentlab.journal.lines import Damage, DamagedError, segments, unseal, whole_lines
 from xentlab.journal.writer import writer_lives
 from xentlab.outcome import OnTest, Outcome
 
@@ -28,8 +32,9 @@ from xentlab.outcome import OnTest, Outcome
 class TrialRecord:
     """One trial as the journal knows it.
 
-    `curves` holds (epoch, milliseconds, value or None) by metric name, epochs ascending without gap or double.
-    `status` is running, finished, failed, interrupted or killed; `ended` is how a finished one ended.
+    `curves` holds (epoch, milliseconds, value or None) by metric name, epochs ascending without double; one is missing
+    only where its line was damaged. `status` is running, finished, failed, interrupted or killed; `ended` is how a
+    finished one ended; `session` is the segment of its last `attempt`.
     """
 
     id: str
@@ -46,12 +51,19 @@ class TrialRecord:
     ended: Outcome | None = None
     artifacts: str | None = None
     epochs: int = 0
+    attempt: int = 0
 
     @property
     def outcome(self) -> Outcome:
         """How it ended; only a finished trial has one."""
         assert self.ended is not None, f"trial {self.id} is {self.status}"
         return self.ended
+
+    def at(self, metric: str, epoch: int) -> float | None:
+        """What a metric was in an epoch; None where it was not finite or is not known."""
+        curve = self.curves.get(metric, [])
+        place = bisect_left(curve, (epoch,))
+        return curve[place][2] if place < len(curve) and curve[place][0] == epoch else None
 
 
 @dataclass
@@ -75,28 +87,52 @@ class GroupRecord:
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     artifacts: str | None = None
     members: list[str] = field(default_factory=list)
+    attempt: int = 0
 
 
 class Records:
-    """Every trial and group of a root, merged over its segments; `update` reads what was appended since."""
+    """Every trial and group of a root, merged over its segments; `update` reads what was appended since.
+
+    `damage` lists the lines that cannot be used.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.trials: dict[str, TrialRecord] = {}
         self.groups: dict[str, GroupRecord] = {}
         self.sessions: dict[str, SessionEvent] = {}
-        self._offsets: dict[Path, int] = {}
+        self.damage: list[Damage] = []
+        self._read: dict[Path, tuple[int, int]] = {}  # bytes, lines
         self._orphans: list[tuple[str, str]] = []
         self._untested: list[tuple[OnTestEvent, int]] = []
         self._by_signature: dict[str, list[TrialRecord]] = {}
         self._filed: set[tuple[str, str]] = set()
+        self._waiting: dict[str, list[tuple[Event, int, str]]] = {}
+        # Of what was begun again: which attempt a segment wrote, and which one an epoch is from.
+        self._attempts: dict[tuple[str, str], int] = {}
+        self._again: dict[tuple[str, int], int] = {}
+
+    @property
+    def lost(self) -> set[str]:
+        """Trials and groups of which lines speak while the line that opened them is gone."""
+        return {name for name, waiting in self._waiting.items() if waiting}
+
+    def loss(self) -> str | None:
+        """One sentence on what is damaged and what that costs; None where nothing is."""
+        if not self.damage:
+            return None
+        more = f" and {len(self.damage) - 1} more" if len(self.damage) > 1 else ""
+        lost = f"; {len(self.lost)} trials or groups have lost the line that opened them" if self.lost else ""
+        return (
+            f"The journal is damaged in {self.damage[0]}{more}: what such a line said is passed over, all else "
+            f"stands{lost}. `xentlab doctor` lists them, `xentlab doctor --repair` mends what can be."
+        )
 
     def update(self) -> set[str]:
         """Read new events; returns the ids of trials and groups that changed."""
         changed: set[str] = set()
-        for path in sorted((self.root / "journal").glob("*.jsonl")):
-            for event, time in self._new_events(path):
-                changed |= self._apply(event, time, path.stem)
+        for path in segments(self.root):
+            changed |= self._update_from(path)
         changed |= self._adopt()
         return changed
 
@@ -117,16 +153,29 @@ class Records:
     def finished(self, signature: str) -> TrialRecord | None:
         """The latest finished trial of this signature."""
         found = [t for t in self._by_signature.get(signature, ()) if t.status == "finished"]
-        return max(found, key=lambda t: t.start, default=None)
+        return max(found, key=lambda t: (t.attempt, t.start), default=None)
 
-    def _new_events(self, path: Path) -> Iterator[tuple[Event, int]]:
-        with open(path, "rb") as file:
-            file.seek(self._offsets.get(path, 0))
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break  # still being written, or torn by a kill
-                self._offsets[path] = self._offsets.get(path, 0) + len(line)
-                yield from_json(json.loads(line))
+    def next_attempt(self, signature: str) -> int:
+        """The attempt with which a trial of this signature is to begin."""
+        return max((t.attempt + 1 for t in self._by_signature.get(signature, ())), default=0)
+
+    def _update_from(self, path: Path) -> set[str]:
+        changed: set[str] = set()
+        at, number = self._read.get(path, (0, 0))
+        try:
+            for line in whole_lines(path, at):
+                at, number = at + len(line), number + 1
+                try:
+                    event, time = from_json(unseal(line))
+                    changed |= self._apply(event, time, path.stem)
+                except (DamagedError, KeyError, TypeError, IndexError, AttributeError) as error:
+                    reason = str(error) if isinstance(error, DamagedError) else "it has not the shape of its event"
+                    self.damage.append(Damage(path, number, reason))
+        except OSError as error:
+            if path not in self._read:
+                self.damage.append(Damage(path, 0, str(error.strerror).lower()))
+        self._read[path] = at, number
+        return changed
 
     def _apply(self, event: Event, time: int, session: str) -> set[str]:
         match event:
@@ -134,54 +183,103 @@ class Records:
                 self.sessions[session] = event
                 return set()
             case GroupEvent(name):
-                known = self.groups.get(name)
-                if known is not None:  # taken up again by a later session
-                    known.session, known.status, known.end = session, "running", None
-                    return {name}
-                self.groups[name] = GroupRecord(
-                    name, event.kind, event.name, event.parent, event.params, event.tags, session, time
-                )
-                return {name}
+                self._note(name, event.attempt, session)
+                group = self.groups.get(name)
+                if group is None:
+                    self.groups[name] = GroupRecord(
+                        name, event.kind, event.name, event.parent, event.params, event.tags, session, time,
+                        attempt=event.attempt,
+                    )  # fmt: skip
+                elif self._counts(group, session):
+                    group.status, group.end = "running", None
+                return self._come(name)
             case TrialEvent(name):
-                before = self.trials.get(name)
-                if before is not None:  # taken up again by a later session
-                    before.session, before.status, before.end, before.reason = session, "running", None, ""
-                    return {name}
-                new = TrialRecord(name, event.signature, event.label, event.config, event.tags, session, time)
-                self.trials[name] = new
-                self._by_signature.setdefault(new.signature, []).append(new)
-                return {name}
-            case MemberEvent(group, trial):
-                self._orphans.append((group, trial))
+                self._note(name, event.attempt, session)
+                known = self.trials.get(name)
+                if known is None:
+                    facts = (event.signature, event.label, event.config, event.tags, session, time)
+                    known = self.trials[name] = TrialRecord(name, *facts, attempt=event.attempt)
+                    self._by_signature.setdefault(event.signature, []).append(known)
+                elif self._counts(known, session):
+                    known.status, known.end, known.reason = "running", None, ""
+                return self._come(name)
+            case MemberEvent(group_id, trial):
+                self._orphans.append((group_id, trial))
                 return set()
             case EpochEvent():
-                return self._apply_epoch(event, time)
+                return self._apply_epoch(event, time, session)
             case EndEvent(name):
-                ending = self.trials[name]
-                ending.status, ending.reason, ending.end = event.status, event.reason, time
+                ending = self.trials.get(name)
+                if ending is None:
+                    return self._wait(name, event, time, session)
+                if not self._counts(ending, session, over=event.status == "finished"):
+                    return set()
                 ending.ended = Outcome.from_json(event.summary) if event.status == "finished" else None
+                ending.status, ending.reason, ending.end = event.status, event.reason, time
                 ending.artifacts = event.artifacts
                 return {name}
             case OnTestEvent():
                 self._untested.append((event, time))
                 return set()
             case GroupEndEvent(name):
-                group_ending = self.groups[name]
-                group_ending.status, group_ending.end = event.status, time
-                group_ending.tags |= event.tags
-                group_ending.metrics, group_ending.artifacts = event.metrics, event.artifacts
-                group_ending.curves = {k: [(int(at), value) for at, value in v] for k, v in event.curves.items()}
+                over = self.groups.get(name)
+                if over is None:
+                    return self._wait(name, event, time, session)
+                if not self._counts(over, session, over=event.status == "finished"):
+                    return set()
+                over.status, over.end = event.status, time
+                over.tags |= event.tags
+                over.metrics, over.artifacts = event.metrics, event.artifacts
+                over.curves = {k: [(int(at), value) for at, value in v] for k, v in event.curves.items()}
                 return {name}
 
-    def _apply_epoch(self, event: EpochEvent, time: int) -> set[str]:
+    def _note(self, name: str, attempt: int, session: str) -> None:
+        if attempt:
+            self._attempts[session, name] = attempt
+
+    def _wait(self, name: str, event: Event, time: int, session: str) -> set[str]:
+        """Keep an event for the opening of what it speaks of: that line is damaged, and another may do."""
+        self._waiting.setdefault(name, []).append((event, time, session))
+        return set()
+
+    def _come(self, name: str) -> set[str]:
+        for waiting in self._waiting.pop(name, ()):
+            self._apply(*waiting)
+        return {name}
+
+    def _counts(self, record: TrialRecord | GroupRecord, session: str, *, over: bool = False) -> bool:
+        """Whether what this segment says of a record counts more than what is known; if so it is the record's now."""
+        new = (over, self._attempts.get((session, record.id), 0), session)
+        if new < (record.status == "finished", record.attempt, record.session):
+            return False
+        record.attempt, record.session = new[1:]
+        return True
+
+    def _apply_epoch(self, event: EpochEvent, time: int, session: str) -> set[str]:
         changed = set()
         for row, name in enumerate(event.trials):
-            trial = self.trials[name]
+            trial = self.trials.get(name)
+            if trial is None:
+                self._wait(name, event, time, session)
+                continue
+            attempt = self._attempts.get((session, name), 0)
             if event.epoch <= trial.epochs:
-                continue  # trained again after a resume: the first record stands
-            trial.epochs = event.epoch
+                first = next(iter(trial.curves.values()), [])
+                at = bisect_left(first, (event.epoch,))
+                there = at < len(first) and first[at][0] == event.epoch
+                if there and self._again.get((name, event.epoch), 0) <= attempt:
+                    continue  # trained again after a resume: the first record stands
+            if attempt:
+                self._again[name, event.epoch] = attempt
+            else:
+                self._again.pop((name, event.epoch), None)
             for metric, values in event.metrics.items():
-                trial.curves.setdefault(metric, []).append((event.epoch, time, values[row]))
+                curve, point = trial.curves.setdefault(metric, []), (event.epoch, time, values[row])
+                if event.epoch > trial.epochs:
+                    curve.append(point)
+                else:
+                    curve[at : at + there] = [point]
+            trial.epochs = max(trial.epochs, event.epoch)
             changed.add(name)
         return changed
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fcntl
-import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from xentlab.disk import cannot_go_on, sync_folder
 from xentlab.errors import UserError
 from xentlab.journal.events import Event, GroupEvent, SessionEvent, TrialEvent, to_json
+from xentlab.journal.lines import seal
 
 
 def now_ms() -> int:
@@ -37,7 +39,7 @@ class Journal:
         self.root = root
         self.session = new_id()
         self._opening = SessionEvent(self.session, os.uname().nodename, os.getpid(), command, dict(environment), driver)
-        self._file: IO[str] | None = None
+        self._file: int | None = None
         self.on_open: Callable[[], None] = lambda: None
         self.tags: Callable[[TrialEvent | GroupEvent], dict[str, str]] = lambda event: {}  # noqa: ARG005
 
@@ -50,11 +52,10 @@ class Journal:
 
         Raises:
             UserError: the output directory cannot be written.
+            StoppedError: it cannot be written any more, since it was; all that was written before is safe.
         """
         self.open()
-        for event in events:
-            self._write(event)
-        self._sync()
+        self._write(events)
 
     def open(self) -> None:
         """Begin the segment, if it has not begun."""
@@ -62,30 +63,38 @@ class Journal:
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115  it stays open as long as the process
+            self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
             message = f"output.root must be a directory that can be written, got {self.root}: {error.strerror}."
             raise UserError(message) from error
         fcntl.flock(self._file, fcntl.LOCK_EX)
-        self._write(self._opening)
-        self._sync()
+        self._write([self._opening])
+        sync_folder(self.path.parent)
         self.on_open()
 
-    def _write(self, event: Event) -> None:
+    def _write(self, events: Sequence[Event]) -> None:
+        """All of these events, or none: a line that the disk has no place for is taken back."""
         assert self._file is not None
-        if isinstance(event, (TrialEvent, GroupEvent)):
-            event = dataclasses.replace(event, tags={**event.tags, **self.tags(event)})
-        self._file.write(json.dumps(to_json(event, now_ms()), allow_nan=False) + "\n")
+        lines = memoryview(b"".join(seal(to_json(self._tagged(event), now_ms())) for event in events))
+        size = os.fstat(self._file).st_size
+        try:
+            while lines:
+                lines = lines[os.write(self._file, lines) :]
+            os.fsync(self._file)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, size)
+            raise cannot_go_on(self.root, error) from error
 
-    def _sync(self) -> None:
-        assert self._file is not None
-        self._file.flush()
-        os.fsync(self._file.fileno())
+    def _tagged(self, event: Event) -> Event:
+        if isinstance(event, (TrialEvent, GroupEvent)):
+            return dataclasses.replace(event, tags={**event.tags, **self.tags(event)})
+        return event
 
     def close(self) -> None:
         """Release the segment; a trial that has not ended by now counts as killed."""
         if self._file is not None:
-            self._file.close()
+            os.close(self._file)
             self._file = None
 
 

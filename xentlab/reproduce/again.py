@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,7 @@ import torch
 
 from xentlab.comparison.folder import as_before, phase
 from xentlab.errors import UserError
-from xentlab.journal import EpochEvent, Records, TrialRecord
-from xentlab.journal.events import from_json
+from xentlab.journal import Records, TrialRecord, read_lines
 from xentlab.run.executors import present_name
 from xentlab.run.session import Session
 from xentlab.schema import refused
@@ -124,16 +122,11 @@ def stack_of(records: Records, record: TrialRecord) -> list[TrialRecord]:
     end = record.ended
     if end is None or end.lift != "vectorised" or end.stack == 1:
         return [record]
-    for path in sorted((records.root / "journal").glob("*.jsonl")):
-        with open(path, encoding="utf-8") as file:
-            for line in file:
-                if record.id not in line or not line.endswith("\n"):
-                    continue
-                event, _ = from_json(json.loads(line))
-                if isinstance(event, EpochEvent):
-                    mates = [records.trials[name] for name in event.trials]
-                    sound = all(m.status == "finished" and m.outcome.lift == "vectorised" for m in mates)
-                    return mates if sound and len(mates) == end.stack else [record]
+    for _, line in read_lines(records.root):
+        if line["event"] == "epoch" and record.id in line["trials"]:
+            mates = [records.trials[name] for name in line["trials"] if name in records.trials]
+            sound = all(m.status == "finished" and m.outcome.lift == "vectorised" for m in mates)
+            return mates if sound and len(mates) == end.stack else [record]
     return [record]
 
 

@@ -6,6 +6,7 @@ its shape in `xentlab.journal.events`, and to what its readers ask for, before t
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -14,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from xentlab import journal
+from xentlab.disk import written_whole
 from xentlab.errors import UserError
-from xentlab.journal import Records, SessionEvent, TrialEvent
+from xentlab.journal import Records, SessionEvent, TrialEvent, read_lines
 from xentlab.journal.events import ID, load_event
+from xentlab.journal.lines import seal
 from xentlab.train import COMPONENTS
 
 Event = dict[str, Any]
@@ -38,12 +41,9 @@ def is_id(value: Any) -> bool:
 def select(root: Path, groups: set[str], trials: set[str]) -> bytes:
     """The events of these groups and trials as JSON lines, session by session, as they were written."""
     lines: list[str] = []
-    for path in sorted((root / "journal").glob("*.jsonl")):
+    for _, segment in itertools.groupby(read_lines(root), key=lambda read: read[0]):
         opening, chosen = None, []
-        for line in path.read_bytes().splitlines(keepends=True):
-            if not line.endswith(b"\n"):
-                break  # still being written, or torn by a kill
-            event = json.loads(line)
+        for _, event in segment:
             if event["event"] == "session":
                 opening = event
             elif (kept := _concerns(event, groups, trials)) is not None:
@@ -147,11 +147,9 @@ def write(sessions: list[Session], records: Records, digest: str, folders: Mappi
         path = records.root / "journal" / f"{session.opening['session']}-{digest[:12]}.jsonl"
         if not kept or path.exists():
             continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_suffix(".part")
         opening = {**session.opening, "imported": digest}
-        scratch.write_text("".join(json.dumps(e, allow_nan=False) + "\n" for e in (opening, *kept)), encoding="utf-8")
-        scratch.replace(path)
+        with written_whole(path) as scratch:
+            scratch.write_bytes(b"".join(map(seal, (opening, *kept))))
     return len(added)
 
 

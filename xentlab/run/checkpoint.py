@@ -1,34 +1,60 @@
-"""Where a stack that is interrupted goes on."""
+"""Where a stack that is interrupted goes on: its last checkpoint, and the one before should that be damaged."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from xentlab.disk import written_whole
+
+
+def check_tensors(path: Path) -> None:
+    """Read a file of `torch.save` to its end and compare every checksum in it, which `torch.load` does not.
+
+    Raises:
+        zipfile.BadZipFile: it is not as it was written.
+    """
+    with zipfile.ZipFile(path) as members:
+        bad = members.testzip()
+    if bad is not None:
+        raise zipfile.BadZipFile(f"the checksum of {bad} differs")
+
 
 class Checkpoint:
-    """One file for all trials of a stack, replaced whole or not at all."""
+    """Two files for all trials of a stack, the newest and the one before, each replaced whole or not at all."""
 
     def __init__(self, root: Path, signatures: Sequence[str]) -> None:
         key = hashlib.sha256("".join(signatures).encode()).hexdigest()[:32]
         self.path = root / "checkpoints" / f"{key}.pt"
+        self.before = root / "checkpoints" / f"{key}.before.pt"
 
-    def load(self) -> tuple[list[str], dict[str, Any] | None]:
-        """The trials' ids and the snapshot, or ([], None) where there is none."""
-        if not self.path.is_file():
-            return [], None
-        saved = torch.load(self.path, map_location="cpu", weights_only=True)
-        return list(saved["trials"]), saved["snapshot"]
+    def load(self, say: Callable[[str], None] = lambda sentence: None) -> tuple[list[str], dict[str, Any] | None]:  # noqa: ARG005
+        """The trials' ids and the snapshot, or ([], None) where there is none; one that is damaged is said."""
+        for path, instead in ((self.path, "the one before"), (self.before, "the start")):
+            if not path.is_file():
+                continue
+            try:
+                check_tensors(path)
+                saved = torch.load(path, map_location="cpu", weights_only=True)
+                return list(saved["trials"]), dict(saved["snapshot"])
+            except Exception as error:  # torch raises a dozen kinds over a file that is not as it was
+                reason = f"{type(error).__name__}: {error}".partition("\n")[0].rstrip(".")
+                say(f"The checkpoint {path} is damaged and passed over, for {instead}: {reason}.")
+        return [], None
 
     def save(self, ids: Sequence[str], snapshot: dict[str, Any]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self.path.with_suffix(".part")
-        torch.save({"trials": list(ids), "snapshot": snapshot}, scratch)
-        scratch.replace(self.path)
+        """Write the newest; the one that was becomes the one before."""
+        with written_whole(self.path) as scratch:
+            torch.save({"trials": list(ids), "snapshot": snapshot}, scratch)
+            if self.path.exists():
+                self.path.replace(self.before)
 
     def remove(self) -> None:
-        self.path.unlink(missing_ok=True)
+        """Remove both, and what a kill has left of a third."""
+        for path in self.path.parent.glob(f"{self.path.stem}.*"):
+            path.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ class Order:
     Attributes:
         root: the output directory, on a file system that every worker sees under this path.
         driver: the session that hands the order out, see `journal`.
-        trials: for each its `id`, `signature`, `config`, `name` (of the loss), `test` and `group` (or None).
+        trials: for each its `id`, `signature`, `attempt`, `config`, `name` (of the loss), `test` and `group` (or None).
         tags: what each trial is tagged with beside what it is.
         weights: keep each trial's final and best weights.
         resumable: go on from a checkpoint of these trials where there is one.

@@ -20,7 +20,7 @@ from xentlab.train import prepare
 def perform(
     order: Order,
     *,
-    again: bool = False,
+    again: int = 0,
     on_epoch: EpochCallback = lambda trials, epoch: None,  # noqa: ARG005
 ) -> Failure | None:
     """Train an order in this process, under a journal segment of this process; returns why it failed, or None.
@@ -29,12 +29,12 @@ def perform(
 
     Args:
         order: what to train.
-        again: whether an earlier worker was lost over it: then it goes on from its checkpoint, and in a new segment,
-            because segments are read in the order in which they were begun.
+        again: how many workers were lost over it before: if any, it goes on from its checkpoint, as a later attempt.
         on_epoch: called after each epoch.
     """
     if again:
-        order = replace(order, resumable=True)
+        trials = tuple({**entry, "attempt": entry.get("attempt", 0) + again} for entry in order.trials)
+        order = replace(order, resumable=True, trials=trials)
         _segment.cache_clear()
     try:
         journal, facts, datasets = _segment(order.root, order.driver)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xentlab.data import Dataset
-from xentlab.journal import GroupEvent, Journal, MemberEvent, OnTestEvent, Records, TrialRecord, new_id
+from xentlab.journal import GroupEvent, GroupRecord, Journal, MemberEvent, OnTestEvent, Records, TrialRecord, new_id
 from xentlab.outcome import OnTest
 from xentlab.run.artifacts import drop_weights, read_weights, write_examples
 from xentlab.run.checkpoint import Checkpoint
@@ -89,18 +89,20 @@ class Session:
         events: list[GroupEvent] = []
         for facts in groups:
             parent = ids[facts["parent"]] if isinstance(facts["parent"], int) else facts["parent"]
-            ids.append(self._killed_group({**facts, "parent": parent}) or new_id())
-            events.append(GroupEvent(**{**facts, "group": ids[-1], "parent": parent}))
+            left = self._killed_group({**facts, "parent": parent})
+            ids.append(new_id() if left is None else left.id)
+            attempt = 0 if left is None else left.attempt + 1
+            events.append(GroupEvent(**{**facts, "group": ids[-1], "parent": parent, "attempt": attempt}))
         self.journal.append(*events)
         return ids
 
-    def _killed_group(self, facts: Mapping[str, Any]) -> str | None:
+    def _killed_group(self, facts: Mapping[str, Any]) -> GroupRecord | None:
         if self.fresh:
             return None
         for group in self.records.groups.values():
             same = all(getattr(group, key) == facts[key] for key in ("kind", "name", "parent", "params"))
             if group.status == "killed" and same and facts["tags"].items() <= group.tags.items():
-                return group.id
+                return group
         return None
 
     def run(
@@ -253,9 +255,12 @@ class Session:
         if not ids or not all(name in self.records.trials for name in ids):
             ids = [new_id() for _ in stack]
         entries = tuple(
-            {"id": name, "signature": key, "config": t.config, "name": t.name, "test": t.test, "group": groups.get(t)}
+            {
+                "id": name, "signature": key, "attempt": self.records.next_attempt(key), "config": t.config,
+                "name": t.name, "test": t.test, "group": groups.get(t),
+            }
             for name, key, t in zip(ids, signatures, stack, strict=True)
-        )
+        )  # fmt: skip
         gpu = stack[0].device.type == "cuda"
         weights = keep or (self.weights and stack[0].test)
         return Order(str(self.root), self.journal.session, entries, tags, weights, not self.fresh, gpu)
@@ -284,5 +289,5 @@ class Session:
 
 def _recorded_epoch(rows: Sequence[TrialRecord], number: int) -> Epoch:
     """One epoch of a stack as its workers have journaled it."""
-    points = {name: [row.curves[name][number - 1][2] for row in rows] for name in rows[0].curves}
+    points = {name: [row.at(name, number) for row in rows] for name in rows[0].curves}
     return Epoch(number, points)

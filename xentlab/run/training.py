@@ -49,7 +49,7 @@ def train_order(
         say: tells the user that a stack was halved.
     """
     try:
-        _Training(order, stack, dataset, journal, environment).train(on_epoch)
+        _Training(order, stack, dataset, journal, environment, say).train(on_epoch)
         return
     except Exception as error:
         if not is_out_of_memory(error):
@@ -78,12 +78,13 @@ class _Training:
         dataset: Dataset,
         journal: Journal,
         environment: Mapping[str, Any],
+        say: Say,
     ) -> None:
         self.order, self.dataset, self.journal, self.environment = order, dataset, journal, environment
         self.root = Path(order.root)
         self.fit = Fit(stack, dataset)
         self.checkpoint = Checkpoint(self.root, order.signatures)
-        ids, snapshot = self.checkpoint.load() if order.resumable else ([], None)
+        ids, snapshot = self.checkpoint.load(say) if order.resumable else ([], None)
         if snapshot is not None and ids == order.ids:
             self.fit.restore(snapshot)
 
@@ -138,7 +139,8 @@ class _Training:
         for entry, trial in zip(self.order.trials, self.fit.rig.trials, strict=True):
             facts = self._facts(trial, entry["signature"]) | dict(self.order.tags)
             key, config = entry["signature"], dict(trial.config)
-            events.append(TrialEvent(entry["id"], key, trial.label, config, facts, resumed=self.fit.history.done))
+            done, attempt = self.fit.history.done, entry.get("attempt", 0)
+            events.append(TrialEvent(entry["id"], key, trial.label, config, facts, resumed=done, attempt=attempt))
             if entry["group"] is not None:
                 events.append(MemberEvent(entry["group"], entry["id"]))
         self.journal.append(*events)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from xentlab.journal import GroupRecord, Records, TrialRecord
+from xentlab.journal import GroupRecord, Records, SessionEvent, TrialRecord
 
 PARAM_LIMIT, TAG_LIMIT, KEY_LIMIT, DIGEST_LIMIT = 6000, 8000, 250, 36  # characters, MLflow's own
 CURVE_LIMIT = 200  # points of one curve
@@ -79,16 +79,20 @@ def config_of(record: TrialRecord | GroupRecord) -> Mapping[str, Any]:
     return record.config if isinstance(record, TrialRecord) else record.params
 
 
+# Of a segment whose first line is damaged.
+_LOST = SessionEvent("00000000", "unknown", 0, "unknown", {})
+
+
 def opening_tags(record: TrialRecord | GroupRecord, key: Key, records: Records) -> dict[str, str]:
     """The tags that a run gets when it is created, its identity among them."""
-    session = records.sessions[record.session]
+    session = records.sessions.get(record.session, _LOST)
     facts = session.environment
     tags = {
         **record.tags,
         **filing_tags(key, records),
         "host": session.host,
         "status": record.status,
-        "xentlab.session": record.session,
+        **writer_tags(record),
     }
     if facts.get("git"):
         commit = facts["git"]["commit"]
@@ -135,7 +139,7 @@ def outermost(records: Records, group: str) -> str:
 
 def closing_tags(record: TrialRecord | GroupRecord, key: Key, records: Records) -> dict[str, str]:
     """The tags that say how a trial or a group ended."""
-    tags = {**record.tags, **filing_tags(key, records), "status": record.status, "xentlab.session": record.session}
+    tags = {**record.tags, **filing_tags(key, records), "status": record.status, **writer_tags(record)}
     if isinstance(record, TrialRecord):
         tags["mlflow.note.content"] = description(record)
         if record.ended is not None:
@@ -230,6 +234,12 @@ def end_time(record: TrialRecord | GroupRecord, records: Records) -> int:
     if isinstance(record, GroupRecord) and record.status == "killed":
         return max([end, *(end_time(records.trials[name], records) for name in record.members)])
     return end
+
+
+def writer_tags(record: TrialRecord | GroupRecord) -> dict[str, str]:
+    """Which session wrote it, and in which attempt where it was begun more than once."""
+    again = {"xentlab.attempt": str(record.attempt)} if record.attempt else {}
+    return {"xentlab.session": record.session, **again}
 
 
 def state(record: TrialRecord | GroupRecord) -> str:

@@ -44,7 +44,7 @@ class Run:
     id: str
     artifacts: str = ""
     status: str = "RUNNING"
-    session: str = ""
+    writer: tuple[int, str] = (0, "")  # attempt and session that it is of
     state: str = ""  # what it is complete for; empty while it is not
     closed: bool = False  # deleted by a user, or refused by the store: left alone
     params: frozenset[str] = frozenset()  # those it has already; a param cannot change
@@ -113,7 +113,7 @@ class Sender:
         if not run.state:
             return False
         # a record that still runs, read before another sender completed the run, is older than the run
-        return run.state == content.state(record) or (record.status == "running" and run.session >= record.session)
+        return run.state == content.state(record) or (record.status == "running" and run.writer >= _writer(record))
 
     # ---- runs: found or made -------------------------------------------------------------------------------------
 
@@ -158,7 +158,8 @@ class Sender:
         if key == (None, None):
             return  # someone else's run in the same experiment
         run = self.runs.setdefault(key, Run(found.id))
-        run.artifacts, run.status, run.session = found.artifacts, found.status, tags.get("xentlab.session", "")
+        run.artifacts, run.status = found.artifacts, found.status
+        run.writer = (int(tags.get("xentlab.attempt", 0)), tags.get("xentlab.session", ""))
         run.state = tags.get("xentlab.state", "") if tags.get("xentlab.complete") == "true" else ""
         run.params = found.params
         run.closed = run.closed or not found.active
@@ -174,7 +175,7 @@ class Sender:
                     tags["mlflow.parentRunId"] = self.runs[parent].id
                 new.append(New(content.label_of(record), record.start, tags))
             for key, made in zip(part, store.create(new), strict=True):
-                self.runs[key] = Run(made.id, made.artifacts, session=record_of(records, key).session)
+                self.runs[key] = Run(made.id, made.artifacts, writer=_writer(record_of(records, key)))
                 self.report.created += 1
 
     # ---- their content -------------------------------------------------------------------------------------------
@@ -192,7 +193,7 @@ class Sender:
         work = self._accepted(work, store.write(changes, landed))
         for _, run, record in work:
             if _reopens(run, record):
-                run.status, run.session, run.state = "RUNNING", record.session, ""
+                run.status, run.writer, run.state = "RUNNING", _writer(record), ""
             run.described, run.sent = True, record.epochs if isinstance(record, TrialRecord) else 0
         over = [item for item in work if item[2].status != "running"]
         refused: dict[str, str] = {}
@@ -207,7 +208,7 @@ class Sender:
             tags = {"xentlab.state": content.state(record), "xentlab.complete": "true"}
             ends.append(Change(run.id, content.STATUS[record.status], content.end_time(record, records), tags=tags))
         for _, run, record in self._accepted(over, store.write(ends, landed)):
-            run.status, run.state, run.session = content.STATUS[record.status], content.state(record), record.session
+            run.status, run.state, run.writer = content.STATUS[record.status], content.state(record), _writer(record)
             self.report.completed += 1
 
     def _accepted(self, work: Sequence[Work], refused: dict[str, str]) -> list[Work]:
@@ -222,7 +223,7 @@ class Sender:
         over = record.status != "running"
         if _reopens(run, record):
             status = None if over else "RUNNING"
-            back = {"xentlab.complete": "false", "xentlab.session": record.session}
+            back = {"xentlab.complete": "false", **content.writer_tags(record)}
             yield Change(run.id, status, tags=back | {"status": record.status, "reason": ""})
         trial = record if isinstance(record, TrialRecord) else None
         params: dict[str, str] = {}
@@ -282,4 +283,8 @@ class Sender:
 
 def _reopens(run: Run, record: TrialRecord | GroupRecord) -> bool:
     """Whether a run is complete no more: its trial was taken up again by a later session."""
-    return bool(run.state and record.status != "running") or (run.status != "RUNNING" and run.session < record.session)
+    return bool(run.state and record.status != "running") or (run.status != "RUNNING" and run.writer < _writer(record))
+
+
+def _writer(record: TrialRecord | GroupRecord) -> tuple[int, str]:
+    return record.attempt, record.session

@@ -44,7 +44,7 @@ KEYS = {
     "latest_metrics": {"key", "run_uuid"},
     "inputs": {"source_type", "source_id", "destination_type", "destination_id"},
 }
-OURS = ("xentlab.trial", "xentlab.group", "xentlab.session", "xentlab.state", "xentlab.complete")
+OURS = ("xentlab.trial", "xentlab.group", "xentlab.session", "xentlab.attempt", "xentlab.state", "xentlab.complete")
 PATIENCE_S = 20.0  # how long another writer is waited for
 ROWS = 20_000  # points per transaction
 

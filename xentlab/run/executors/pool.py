@@ -62,7 +62,7 @@ class Worker:
     def give(self, index: int, order: dict[str, Any], attempt: int) -> None:
         """Order one stack."""
         self.index, self.attempt = index, attempt
-        self._outgoing += json.dumps({"order": order, "again": attempt > 0}).encode() + b"\n"
+        self._outgoing += json.dumps({"order": order, "again": attempt}).encode() + b"\n"
         self.heard = self.moved = time.monotonic()
         self.write()
 

@@ -78,7 +78,7 @@ class RayCluster:
             order = orders[index]
             gpus = self.num_gpus if self.num_gpus is not None else float(order.gpu)
             options = remote.options(num_cpus=self.num_cpus, num_gpus=gpus, max_retries=0)
-            message = task(order.to_json(), again=attempt > 0, threads=self.num_cpus)
+            message = task(order.to_json(), again=attempt, threads=self.num_cpus)
             running[options.remote(message)] = (index, attempt)
 
         try:

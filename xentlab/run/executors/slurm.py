@@ -132,7 +132,7 @@ class Slurm:
         silence = DRIVER_SILENCE_S[self.cluster]
         with importable(), executor.batch():
             return [
-                executor.submit(job, task(orders[i].to_json(), again=n > 0, threads=self.cpus), str(touched), silence)
+                executor.submit(job, task(orders[i].to_json(), again=n, threads=self.cpus), str(touched), silence)
                 for i, n in first
             ]
 

@@ -108,7 +108,7 @@ def _threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
-def _train(order: Mapping[str, Any], again: bool, progress: Callable[[int], None]) -> dict[str, Any] | None:
+def _train(order: Mapping[str, Any], again: int, progress: Callable[[int], None]) -> dict[str, Any] | None:
     from xentlab.run.order import Order
     from xentlab.run.performing import perform
 
@@ -116,7 +116,7 @@ def _train(order: Mapping[str, Any], again: bool, progress: Callable[[int], None
     return None if failure is None else asdict(failure)
 
 
-def task(order: Mapping[str, Any], *, again: bool, threads: int) -> dict[str, Any]:
+def task(order: Mapping[str, Any], *, again: int, threads: int) -> dict[str, Any]:
     """An order as `work` takes it, with what a worker elsewhere must know of the command: where it runs and imports."""
     path = [os.path.abspath(p) for p in sys.path]
     return {"order": order, "again": again, "threads": threads, "folder": os.getcwd(), "path": path}

@@ -1,0 +1,54 @@
+"""Files that are there whole or not at all, also after a loss of power; and what is said when the disk refuses."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from xentlab.errors import StoppedError
+
+_WHY = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota is used up",
+    errno.EROFS: "it is read-only",
+    errno.EACCES: "it may not be written",
+    errno.EPERM: "it may not be written",
+}
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A scratch file beside `path` that takes its place once it is written and on disk; it is gone where that fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        yield scratch
+        with open(scratch, "rb") as file:
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the disk keep a folder's names, where it can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def cannot_go_on(root: Path, error: OSError) -> StoppedError:
+    """One sentence of a write under the output directory that failed: why, what is safe, and how to go on."""
+    why = _WHY.get(error.errno or 0, error.strerror or str(error))
+    return StoppedError(
+        f"{root} cannot be written any more: {why}; all that the journal holds is safe, and the same command goes on "
+        f"from there once there is room."
+    )
