@@ -13,8 +13,8 @@ from tracking_lab import Lab, artifacts, assert_mirrors, runs
 
 from xentlab import tracking
 from xentlab.journal import MemberEvent, Records, TrialRecord
-from xentlab.tracking import content
 from xentlab.tracking.following import Scope
+from xentlab.tracking.keys import Key, all_keys
 from xentlab.tracking.sender import PICTURES, Sender
 
 # mlflow's own queries use what its SQLAlchemy deprecates; a warning that xentlab causes names another module
@@ -89,11 +89,11 @@ def test_a_driver_that_ends_first_is_followed_until_its_workers_end(destination:
 def test_what_was_touched_is_what_all_keys_say(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
     scope = Scope(read(tmp_path), lab.journal.session)
-    found: set[content.Key] = set()
+    found: set[Key] = set()
 
     def look() -> None:
         found.update(scope.touched(scope.records.update()))
-        assert found == set(content.keys(scope.records))
+        assert found == set(all_keys(scope.records))
 
     comparison = lab.group(kind="comparison")
     loss = lab.group(kind="loss", parent=comparison)
@@ -119,7 +119,7 @@ def test_a_pass_costs_what_is_new_not_what_exists(
     asked: list[int] = []
     send = Sender.send
 
-    def counted(self: Sender, records: Records, keys: Iterable[content.Key]) -> Any:
+    def counted(self: Sender, records: Records, keys: Iterable[Key]) -> Any:
         wanted = list(keys)
         asked.append(len(wanted))
         return send(self, records, wanted)

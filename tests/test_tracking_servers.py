@@ -30,6 +30,7 @@ from tracking_lab import Lab, a_small_lab, artifacts, assert_mirrors, free_port,
 from xentlab import tracking
 from xentlab.journal import Records, TrialRecord
 from xentlab.tracking import content
+from xentlab.tracking.keys import all_keys, record_of
 from xentlab.tracking.settings import mlflow_module
 
 # mlflow's own queries use what its SQLAlchemy deprecates; a warning that xentlab causes names another module
@@ -71,8 +72,8 @@ def points(destination: tracking.Destination) -> int:
     records = Records(destination.root)
     records.update()
     count = 0
-    for key in content.keys(records):
-        record = content.record_of(records, key)
+    for key in all_keys(records):
+        record = record_of(records, key)
         count += len(content.points(record, 0)) if isinstance(record, TrialRecord) else 0
         count += len(content.final_points(record, content.end_time(record, records)))
     return count

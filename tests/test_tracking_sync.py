@@ -14,8 +14,9 @@ from tracking_lab import FINGERPRINT, Lab, artifacts, assert_mirrors, history, r
 from xentlab import tracking
 from xentlab.errors import UserError
 from xentlab.journal import MemberEvent, Records, TrialRecord
-from xentlab.tracking import content, store, tables
+from xentlab.tracking import store, tables
 from xentlab.tracking.following import refresh
+from xentlab.tracking.keys import all_keys
 from xentlab.tracking.sender import Sender
 from xentlab.tracking.settings import mlflow_module
 
@@ -270,9 +271,9 @@ def test_a_send_that_breaks_off_between_two_batches_is_made_up_for(
         monkeypatch.setattr(tables, "ROWS", 1000)
         monkeypatch.setattr(tables.Tables, "_write", breaks_off_too)
     with pytest.raises(tracking.Unreachable, match="database is locked"):
-        list(sender.send(records, content.keys(records)))
-    assert sender.pending(records, content.keys(records)) == 2 * (1300 - 499)
-    list(sender.send(records, content.keys(records)))
+        list(sender.send(records, all_keys(records)))
+    assert sender.pending(records, all_keys(records)) == 2 * (1300 - 499)
+    list(sender.send(records, all_keys(records)))
     assert calls == [1000, 1000, 1000, 602]
     assert_mirrors(destination)
 

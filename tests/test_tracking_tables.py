@@ -13,9 +13,10 @@ from tracking_lab import Lab, a_small_lab, assert_mirrors, history, runs
 
 from xentlab import tracking
 from xentlab.journal import MemberEvent, Records
-from xentlab.tracking import content, store, tables
+from xentlab.tracking import store, tables
 from xentlab.tracking.backend import Change
 from xentlab.tracking.client import Client
+from xentlab.tracking.keys import all_keys
 from xentlab.tracking.store import open_store
 
 # mlflow's own queries use what its SQLAlchemy deprecates; a warning that xentlab causes names another module
@@ -188,6 +189,6 @@ def test_a_run_deleted_while_it_is_written_is_refused_and_the_others_are_not(
     assert (refused, landed) == ({names[0]: "the run was deleted"}, names[1:])
     records = Records(destination.root)
     records.update()
-    assert set(runs(destination)) == {(trials[1], None)} <= set(content.keys(records))
+    assert set(runs(destination)) == {(trials[1], None)} <= set(all_keys(records))
     assert history(destination, runs(destination)[(trials[1], None)], "late") == [(9, 0.5, 1)]
     lab.journal.close()

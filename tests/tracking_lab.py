@@ -25,6 +25,7 @@ from xentlab.journal import (
 )
 from xentlab.journal.events import Ended
 from xentlab.tracking import content
+from xentlab.tracking.keys import Key, all_keys
 from xentlab.tracking.settings import mlflow_module
 
 FINGERPRINT = "sha256:" + "0123456789abcdef" * 4
@@ -87,7 +88,7 @@ class Lab:
         self.journal.append(GroupEndEvent(group, status, tags, {"p": 0.01}, None))
 
 
-def runs(destination: tracking.Destination) -> dict[content.Key, Any]:
+def runs(destination: tracking.Destination) -> dict[Key, Any]:
     """Every run by its identity; that there is one of each is part of it."""
     client = mlflow_module().MlflowClient(tracking_uri=destination.uri)
     experiment = client.get_experiment_by_name(destination.experiment)
@@ -109,7 +110,7 @@ def assert_mirrors(destination: tracking.Destination) -> None:
     records.update()
     records.mark_killed()
     found = runs(destination)
-    wanted = set(content.keys(records))
+    wanted = set(all_keys(records))
     assert wanted
     assert set(found) == wanted
     for (trial, group), run in found.items():

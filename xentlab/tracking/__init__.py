@@ -4,6 +4,7 @@ The training never imports mlflow. A process of its own tails the journal and fe
 absent store neither slows nor stops a training, and a killed training is still recorded to its last epoch.
 
 - `settings`: where the runs go, and the environment in which mlflow is imported
+- `keys`: which runs there are, and how they are nested
 - `content`: what a record looks like in MLflow: names, params, tags, points
 - `backend`: what is asked of a store; `client` asks any store through MLflow's client, `tables` writes a local sqlite
   store many runs at a time, without importing mlflow

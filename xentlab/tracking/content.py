@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from xentlab.journal import GroupRecord, Records, SessionEvent, TrialRecord
+from xentlab.tracking.keys import Key
 
 PARAM_LIMIT, TAG_LIMIT, KEY_LIMIT, DIGEST_LIMIT = 6000, 8000, 250, 36  # characters, MLflow's own
 CURVE_LIMIT = 200  # points of one curve
@@ -22,9 +23,6 @@ STATUS = {
     "interrupted": "KILLED",
     "killed": "KILLED",
 }
-
-Key = tuple[str | None, str | None]
-"""Identity of a run: (trial, group), (trial, None) for a trial by itself, (None, group) for a group."""
 
 MetricPoint = tuple[str, float, int, int]
 """Name, finite value, milliseconds since the epoch, step."""
@@ -255,54 +253,3 @@ def dataset_facts(trial: TrialRecord) -> tuple[str, str] | None:
     if "dataset" not in trial.tags or "fingerprint" not in trial.tags:
         return None
     return trial.tags["dataset"], trial.tags["fingerprint"].removeprefix("sha256:")[:DIGEST_LIMIT]
-
-
-def record_of(records: Records, key: Key) -> TrialRecord | GroupRecord:
-    """The record behind a run."""
-    trial, group = key
-    if trial is not None:
-        return records.trials[trial]
-    assert group is not None
-    return records.groups[group]
-
-
-def parent_of(records: Records, key: Key) -> Key | None:
-    """The run under which a run is nested: a trial under its group, a group under its parent."""
-    trial, group = key
-    if group is None:
-        return None
-    if trial is not None:
-        return (None, group)
-    parent = records.groups[group].parent
-    return (None, parent) if parent is not None and parent in records.groups else None
-
-
-def keys(records: Records) -> Iterator[Key]:
-    """The runs that the journal asks for, parents first.
-
-    A trial without a group gets a run of its own once it has an epoch or an end: by then it would have been filed.
-    """
-    filed: set[str] = set()
-    for name in groups_in_order(records):
-        yield (None, name)
-        for trial in records.groups[name].members:
-            filed.add(trial)
-            yield (trial, name)
-    for trial, record in records.trials.items():
-        if trial not in filed and (record.epochs > 0 or record.status != "running"):
-            yield (trial, None)
-
-
-def groups_in_order(records: Records) -> list[str]:
-    """Group ids, each after its parent."""
-    ordered: dict[str, None] = {}
-
-    def visit(name: str) -> None:
-        parent = records.groups[name].parent
-        if parent is not None and parent in records.groups and parent not in ordered:
-            visit(parent)
-        ordered[name] = None
-
-    for name in records.groups:
-        visit(name)
-    return list(ordered)

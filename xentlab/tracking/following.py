@@ -12,8 +12,7 @@ from typing import Any, TextIO
 
 from xentlab.errors import UserError
 from xentlab.journal import Records, writer_lives
-from xentlab.tracking import content
-from xentlab.tracking.content import Key
+from xentlab.tracking.keys import Key, all_keys
 from xentlab.tracking.sender import Render, Sender, SendReport
 from xentlab.tracking.settings import Destination
 from xentlab.tracking.store import Unreachable
@@ -48,7 +47,7 @@ def sync(destination: Destination, *, render: Render | None = None, records: Rec
         refresh(records)
     sender = Sender(destination, render=render)
     try:
-        for _ in sender.send(records, content.keys(records)):
+        for _ in sender.send(records, all_keys(records)):
             pass
     except Unreachable as error:
         raise Unreachable(_unreachable(destination, error)) from error
@@ -150,7 +149,7 @@ class Scope:
         """All runs to look after, parents first; which sessions live is looked up anew."""
         self._orphaned.clear()
         self._file(self.records.groups)
-        return [key for key in content.keys(self.records) if self._mine(key)]
+        return [key for key in all_keys(self.records) if self._mine(key)]
 
     def touched(self, changed: Iterable[str]) -> list[Key]:
         """The runs to look after among those of the trials and groups that changed."""
@@ -161,7 +160,7 @@ class Scope:
             trial = self.records.trials[name]
             if name in self._groups:
                 found += [(name, group) for group in self._groups[name]]
-            elif trial.epochs > 0 or trial.status != "running":  # as in `content.keys`
+            elif trial.epochs > 0 or trial.status != "running":  # as in `all_keys`
                 found.append((name, None))
         return [key for key in found if self._mine(key)]
 
