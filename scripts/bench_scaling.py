@@ -138,8 +138,8 @@ def run_prepare(count: int, options: argparse.Namespace) -> float:  # noqa: ARG0
 
 def run_signature(count: int, options: argparse.Namespace) -> float:  # noqa: ARG001
     trials, fingerprint = [prepare(node) for node in configs(count)], digits().fingerprint
-    signature(trials[0], fingerprint)  # reads the sources
-    return seconds(lambda: [signature(trial, fingerprint) for trial in trials])
+    signature(trials[0], fingerprint, "looped")  # reads the sources
+    return seconds(lambda: [signature(trial, fingerprint, "looped") for trial in trials])
 
 
 def run_planner(count: int, options: argparse.Namespace) -> float:  # noqa: ARG001

@@ -88,7 +88,7 @@ def measure(row: Row, dataset: Dataset, options: argparse.Namespace, expected: f
     if not row.fraction:
         return
     trials = [trial_of(row.dataset, row.model, options, seed=s, fraction=row.fraction) for s in range(row.trials)]
-    row.lift = lift_of(trials, dataset)
+    row.lift = lift_of(trials[0], dataset)
     needs = footprint(trials[0], dataset, looped=row.lift == "looped").stack(row.trials)
     limit = memory_limit(trials[0])
     row.memory_mib = needs / MIB

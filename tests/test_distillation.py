@@ -101,7 +101,7 @@ def test_what_a_file_holds_is_in_the_signature_and_where_it_lies_is_not(tmp_path
     assert prints[1] == prints[2]
     assert len(set(prints)) == 3
     trials = [prepare(compose_train(f"dataset.soft_targets={file}")) for file in files]
-    signatures = [signature(t, d.fingerprint) for t, d in zip(trials, datasets, strict=True)]
+    signatures = [signature(t, d.fingerprint, "vectorised") for t, d in zip(trials, datasets, strict=True)]
     assert signatures[0] == signatures[1] != signatures[2]
     # What a student teaches belongs to the data as such.
     write_soft_targets(tmp_path / "d.npz", datasets[0], TRAIN, drawn(320))
@@ -280,7 +280,7 @@ def test_students_learn_what_their_own_seeds_teacher_answers(here: Path) -> None
     record = ran.records[other][1]
     again = prepare(record.config, name=record.label)
     data = soften(again.dataset(), soft_targets=again.soft_targets)
-    assert signature(again, data.fingerprint) == record.signature
+    assert signature(again, data.fingerprint, "vectorised") == record.signature
 
 
 def test_an_experiment_that_was_interrupted_among_its_students_goes_on(here: Path) -> None:

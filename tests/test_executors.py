@@ -107,7 +107,7 @@ def test_an_executor_is_no_part_of_a_trials_signature() -> None:
     one = prepare(compose_train())
     other = prepare(compose_train("executor=processes", "executor.workers=3"))
     assert one.config["executor"] != other.config["executor"]
-    assert signature(one, "") == signature(other, "")
+    assert signature(one, "", "") == signature(other, "", "")
 
 
 def test_looped_stacks_are_cut_into_trials_and_tensor_programs_stay_whole() -> None:

@@ -12,7 +12,7 @@ from support import compose_train, small_digits
 from xentlab.data import Split
 from xentlab.errors import UserError
 from xentlab.losses import loss
-from xentlab.train import Fit, prepare, signature, stacks, structure
+from xentlab.train import Fit, prepare, stacks, structure
 
 
 def fit_of(*overrides: str, test: bool = True, **changes: Any) -> Fit:
@@ -156,20 +156,6 @@ def test_stacks_are_formed_by_structure() -> None:
     assert [len(s) for s in stacks([*same, *other])] == [3, 1, 1, 1, 1, 1]
     capped = [prepare({**t.config, "trainer": {**t.config["trainer"], "max_stack": 2}}) for t in same]
     assert [len(s) for s in stacks(capped)] == [2, 1]
-
-
-def test_the_signature_follows_what_decides_a_result_and_nothing_else() -> None:
-    base = compose_train()
-    reference = signature(prepare(base), "data")
-    for key, value in (("lift", "looped"), ("max_stack", 3), ("checkpoint_every", 2), ("eval_batch_size", 7)):
-        assert signature(prepare({**base, "trainer": {**base["trainer"], key: value}}), "data") == reference
-    assert signature(prepare({**base, "output": {"root": "elsewhere"}}), "data") == reference
-    assert signature(prepare(base), "other data") != reference
-    # A trial that was a candidate first is the trial that meets the test set.
-    assert signature(prepare(base, test=False), "data") == reference
-    for key, value in (("epochs", 3), ("batch_size", 8), ("precision", "float64")):
-        assert signature(prepare({**base, "trainer": {**base["trainer"], key: value}}), "data") != reference
-    assert signature(prepare({**base, "seed": 1}), "data") != reference
 
 
 def test_a_loss_without_meaning_on_the_task_is_refused_before_any_data_is_read() -> None:

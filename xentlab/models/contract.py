@@ -97,6 +97,11 @@ def has_convolution(module: nn.Module) -> bool:
     return any(isinstance(m, nn.modules.conv._ConvNd) for m in module.modules())
 
 
+def has_bag(module: nn.Module) -> bool:
+    """Whether any layer is a bag of embeddings, which `torch.vmap` runs row by row and warns of."""
+    return any(isinstance(m, nn.EmbeddingBag) for m in module.modules())
+
+
 def has_dropout(module: nn.Module) -> bool:
     """Whether any layer of the module draws random numbers in training (dropout or stochastic depth with p > 0).
 

@@ -38,7 +38,7 @@ def estimate_experiment(plan: Plan, session: Session) -> tuple[int, float]:
     seen: dict[str, float] = {}
     seconds = 0.0
     for stack in stacks:
-        together = lift_of(stack, session.dataset(stack[0])) == "vectorised"
+        together = lift_of(stack[0], session.dataset(stack[0])) == "vectorised"
         rows = len(stack) if together else 1
         key = f"{rows} {_shape(stack[0])}"
         if key not in seen:

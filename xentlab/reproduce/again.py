@@ -152,8 +152,8 @@ def differences(
         as_recorded = dataclasses.replace(trial, config=record.config)
         label = f"code for {trial.label.partition(' · ')[0]}"
         if device.same:
-            code = Difference(label, record.signature[:16], signature(as_recorded, record.tags["fingerprint"])[:16])
-            found += [code]
+            here_too = signature(as_recorded, record.tags["fingerprint"], str(record.outcome.lift))
+            found += [Difference(label, record.signature[:16], here_too[:16])]
         found += [data, device]
     return list(dict.fromkeys(found))
 

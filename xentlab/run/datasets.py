@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 from xentlab.data import Dataset, soften
-from xentlab.train import Trial, signature
+from xentlab.train import Trial, lift_of, signature
 
 
 class Datasets:
@@ -32,5 +32,6 @@ class Datasets:
     def signature(self, trial: Trial) -> str:
         """The trial's signature over its data."""
         if trial not in self._signatures:
-            self._signatures[trial] = signature(trial, self.of(trial).fingerprint)
+            data = self.of(trial)
+            self._signatures[trial] = signature(trial, data.fingerprint, lift_of(trial, data))
         return self._signatures[trial]

@@ -232,7 +232,7 @@ class Session:
     def _fits(self, group: Sequence[Trial]) -> int:
         """How many of these trials fit into one stack; says so where memory is what limits it."""
         first, dataset = group[0], self.dataset(group[0])
-        looped = lift_of(group, dataset) == "looped"
+        looped = lift_of(first, dataset) == "looped"
         try:
             limit, needs = memory_limit(first), footprint(first, dataset, looped=looped)
         except Exception as error:

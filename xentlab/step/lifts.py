@@ -54,7 +54,9 @@ class Lift(ABC):
         if bool((rates == rates[:, :1]).all()):
             self._rates: list[float] | Tensor = rates[:, 0].tolist()
         else:
-            self._rates = rates.to(self.params).unsqueeze(2)
+            self._rates = rates.to(self.params.device).unsqueeze(
+                2
+            )  # float64: an optimizer rounds what it computes of it
 
     def _row_value(self, values: list[Any]) -> Any:
         mine = values[self.rows]

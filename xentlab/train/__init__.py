@@ -2,8 +2,9 @@
 
 from xentlab.train.fit import Epoch, Fit
 from xentlab.train.outcome import examples, meet_test, on_test
-from xentlab.train.plan import choose_lift, lift_of, stacks, structure
+from xentlab.train.plan import lift_of, stacks, structure
 from xentlab.train.rig import Rig, first_gradient_norm
+from xentlab.train.signature import signature
 from xentlab.train.trial import (
     COMPONENTS,
     Trainer,
@@ -12,7 +13,6 @@ from xentlab.train.trial import (
     component_name,
     find_device,
     prepare,
-    signature,
 )
 from xentlab.train.yardsticks import under_losses
 
@@ -24,7 +24,6 @@ __all__ = [
     "Trainer",
     "Trial",
     "check_teachable",
-    "choose_lift",
     "component_name",
     "examples",
     "find_device",

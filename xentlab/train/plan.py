@@ -1,4 +1,4 @@
-"""The planner: which trials train together as one stack, and by which lift.
+"""The planner: by which lift a trial trains, and which trials train together as one stack.
 
 Floats of the loss, the optimizer, the regularizer and the schedule are data, and so is the seed: trials that differ
 only in them form a stack. Everything else is structure.
@@ -10,10 +10,8 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from torch import nn
-
 from xentlab.data import Dataset
-from xentlab.models import has_convolution, has_dropout, initial
+from xentlab.models import has_bag, has_convolution, has_dropout, initial
 from xentlab.schema import knobs
 from xentlab.train.trial import COMPONENTS, Trial
 
@@ -61,27 +59,25 @@ def stacks(
     return planned
 
 
-def lift_of(trials: Sequence[Trial], dataset: Dataset) -> Literal["looped", "vectorised"]:
-    """Which lift trains these trials as one stack; builds one model to look at."""
-    module = initial(trials[0].model, dataset.input_shape, trials[0].num_outputs(dataset), 0)
-    return choose_lift(trials, module, trials[0].device.type)
-
-
-def choose_lift(trials: Sequence[Trial], module: nn.Module, device: str) -> Literal["looped", "vectorised"]:
-    """Which lift trains this stack: what `trainer.lift` says, else the measured rule.
-
-    One trial is fastest through its module. Matrix models gain from one tensor program everywhere (32 digits-size MLPs
-    five-fold on two cores); stacked convolutions become grouped convolutions, which a CPU does not run faster. Dropout
-    draws random numbers inside the step, so such a model is looped.
-    """
-    asked = trials[0].trainer.lift
-    if has_dropout(module):
+def lift_of(trial: Trial, dataset: Dataset) -> Literal["looped", "vectorised"]:
+    """Which lift trains this trial, whoever trains beside it; builds its model once to look at, with others like it."""
+    shape, num_outputs = dataset.input_shape, trial.num_outputs(dataset)
+    key = json.dumps([trial.config["model"], shape, num_outputs], sort_keys=True, default=str)
+    if key not in _LAYERS:
+        module = initial(trial.model, shape, num_outputs, 0)
+        _LAYERS[key] = (has_dropout(module), has_convolution(module), has_bag(module))
+    dropout, convolution, bag = _LAYERS[key]
+    # Dropout draws random numbers inside the step. Stacked convolutions become grouped ones, which a CPU does not run
+    # faster; matrix models gain everywhere (32 digits-size MLPs five-fold on two cores).
+    if dropout:
         return "looped"
-    if asked != "auto":
-        return asked
-    if len(trials) == 1:
-        return "looped"
-    return "looped" if device == "cpu" and has_convolution(module) else "vectorised"
+    if trial.trainer.lift != "auto":
+        return trial.trainer.lift
+    return "looped" if bag or (trial.device.type == "cpu" and convolution) else "vectorised"
+
+
+# By model and sizes: whether it has dropout, convolutions, and bags of embeddings.
+_LAYERS: dict[str, tuple[bool, bool, bool]] = {}
 
 
 def cut(planned: Sequence[Sequence[Trial]], dataset: ReadDataset) -> list[Sequence[Trial]]:
@@ -93,7 +89,7 @@ def cut(planned: Sequence[Sequence[Trial]], dataset: ReadDataset) -> list[Sequen
     """
     pieces: list[Sequence[Trial]] = []
     for stack in planned:
-        if len(stack) > 1 and lift_of(stack, dataset(stack[0])) == "looped":
+        if len(stack) > 1 and lift_of(stack[0], dataset(stack[0])) == "looped":
             pieces += [[trial] for trial in stack]
         else:
             pieces.append(stack)

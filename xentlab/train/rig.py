@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from xentlab.optim import clip_norm, optimizer_state
 from xentlab.step import Facts, Given, Lift, Looped, Objective, State, Update, Vectorised, row_norms, state_dict
 from xentlab.train.batches import Batches
 from xentlab.train.evaluate import evaluate
-from xentlab.train.plan import choose_lift
+from xentlab.train.plan import lift_of
 from xentlab.train.trial import Trial
 
 
@@ -57,7 +57,7 @@ class Rig:
         modules = {s: self._initial(s) for s in splits}
         self.state = State.of([modules[s] for s in seeds], self.device, dtype)
         self.module: nn.Module = modules[seeds[0]].to(self.device, dtype)
-        self.lift: Literal["looped", "vectorised"] = choose_lift(trials, self.module, self.device.type)
+        self.lift = lift_of(first, dataset)
         self.lifts = self._lifts()
 
     def _initial(self, seed: int) -> nn.Module:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import inspect
-import json
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
 
-from xentlab import step
 from xentlab.data import Dataset, soften, split
 from xentlab.errors import UserError, unknown
 from xentlab.losses.adapters import BoundLoss
@@ -51,9 +46,6 @@ class Trainer:
     max_stack: Annotated[int, Range(1, None)] = 64
     memory: Annotated[float, Range(0, None, open_low=True)] | None = None
 
-
-# What changes how a result is computed or kept, but not the result: trials that differ in it are the same trial.
-_EXECUTION = ("lift", "compile", "train_sample", "eval_batch_size", "checkpoint_every", "max_stack", "memory")
 
 _KEYS = (
     "dataset", "executor", "loss", "model", "optimizer", "output", "regularizer", "schedule", "seed", "tracking",
@@ -241,32 +233,3 @@ def find_device(name: str) -> torch.device:
     if name == "cuda" or name.startswith("cuda:"):
         raise UserError(f"trainer.device={name} is not available here: available are auto, {', '.join(available)}.")
     raise unknown("trainer.device", name, ["auto", "cuda", *available])
-
-
-def signature(trial: Trial, fingerprint: str) -> str:
-    """sha256 of what decides a trial's result: its config, the source of its functions, and its data's fingerprint."""
-    config = {k: trial.config[k] for k in (*COMPONENTS, "seed")}
-    # Where a file of soft targets lies decides nothing; what it holds is in the fingerprint.
-    config["dataset"] = {k: v for k, v in trial.config["dataset"].items() if k not in knobs(soften)}
-    config["trainer"] = {k: v for k, v in trial.config["trainer"].items() if k not in _EXECUTION}
-    config["trainer"]["device"] = trial.device.type
-    partials = (trial.model, *trial.loss.functions, trial.regularizer, trial.optimizer, trial.schedule)
-    facts = {
-        "config": config,
-        "fingerprint": fingerprint,
-        "sources": [
-            _source(p.func if isinstance(p, functools.partial) else p) for p in (*partials, split, step.Looped)
-        ],
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-@functools.cache
-def _source(function: Callable[..., Any]) -> str:
-    """sha256 of the module that defines the function, or its name and module where there is no source."""
-    module = sys.modules.get(function.__module__)
-    try:
-        text = inspect.getsource(module) if module is not None else ""
-    except (OSError, TypeError):
-        text = ""
-    return hashlib.sha256(f"{function.__module__}.{function.__qualname__}\n{text}".encode()).hexdigest()

@@ -29,7 +29,7 @@ class Auto(Processes):
 
     It pays where the device is the CPU, this process may use 2 cores or more, and what is to be trained would take 30 s
     of one core or more, of which the longest stack takes at most three quarters; trials that train one after another
-    (convolutions and dropout on a CPU, see `train.plan.choose_lift`) count as a stack each. A worker takes about 4 s of
+    (convolutions and dropout on a CPU, see `train.plan.lift_of`) count as a stack each. A worker takes about 4 s of
     CPU time to import torch. Once two one-thread workers had started, 8 LeNets on MNIST took 0.44 of the time of one
     two-thread process (21 s against 49 s, on two cores in use by others); a stack of 8 MLPs of 30 hidden units trains
     batches of 10 in 0.5 of the time on one thread that it takes on two (6.2 s against 12.3 s an epoch), and 8 of 100
@@ -58,7 +58,7 @@ def seconds(stack: Sequence[Trial], dataset: Dataset) -> float:
     steps = math.ceil(examples / first.batch_size)
     module = initial(first.model, dataset.input_shape, first.num_outputs(dataset), 0)
     work = len(stack) * 3 * first.batch_size * forward_flops(module, dataset.blank(1)) / FLOPS
-    calls = len(stack) if lift_of(stack, dataset) == "looped" else 1
+    calls = len(stack) if lift_of(first, dataset) == "looped" else 1
     return first.trainer.epochs * steps * (calls * STEP_S + work)
 
 

@@ -1,0 +1,82 @@
+"""A trial's numbers are its own: who trains beside it changes neither its lift nor one bit of what it ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import compose_train
+
+from xentlab.data import digits
+from xentlab.journal import Records
+from xentlab.train import Fit, Trial, lift_of, prepare
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def trials(seeds: Sequence[int], *overrides: str, knobs: Sequence[str] = ("seed=0",)) -> list[Trial]:
+    return [prepare(compose_train("trainer.epochs=4", *overrides, k, f"seed={s}")) for s in seeds for k in knobs]
+
+
+def ended(stack: Sequence[Trial]) -> list[tuple[Any, ...]]:
+    """Each trial's final weights, curves and outcome, but for what tells of time and company."""
+    fit = Fit(stack, digits())
+    epochs = list(fit.epochs())
+    rows: list[tuple[Any, ...]] = []
+    for row, end in enumerate(fit.finish()):
+        curves = {k: [e.metrics[k][row] for e in epochs] for k in epochs[0].metrics if not k.startswith("speed/")}
+        rows.append((fit.rig.state.params[row].tolist(), curves, end.best, end.test, end.test_at_best, end.lift))
+    return rows
+
+
+def test_stacks_of_ten_of_five_and_of_one_end_in_the_same_bits() -> None:
+    ten = trials(range(10), "loss=mse", "optimizer.lr=0.3", "trainer.batch_size=64")
+    together = ended(ten)
+    assert {row[-1] for row in together} == {"vectorised"}
+    assert ended(ten[:5]) + ended(ten[5:]) == together
+    assert [row for trial in ten for row in ended([trial])] == together
+
+
+@pytest.mark.parametrize(
+    ("base", "knobs"),
+    [
+        (("optimizer=sgd", "loss=custom_ce"), ("optimizer.lr=0.3", "optimizer.momentum=0.5", "loss.gamma=2.0")),
+        (("optimizer=sgd", "regularizer=l2", "model=linear"), ("optimizer.lr=0.2", "optimizer.weight_decay=0.01")),
+    ],
+    ids=["sgd", "linear"],
+)
+def test_neighbours_with_other_knobs_and_other_seeds_change_no_bit(base: Sequence[str], knobs: Sequence[str]) -> None:
+    mixed = trials((0, 1, 2), *base, knobs=knobs)
+    together = ended(mixed)
+    assert ended(mixed[:: len(knobs)]) == together[:: len(knobs)], "of one rate"
+    assert ended(mixed[: len(knobs)]) == together[: len(knobs)], "of one seed"
+    assert [row for trial in mixed for row in ended([trial])] == together
+
+
+def test_the_lift_follows_from_model_device_and_wish() -> None:
+    (mlp,), data = trials([0]), digits()
+    assert lift_of(mlp, data) == "vectorised"
+    assert lift_of(*trials([0], "trainer.lift=looped"), data) == "looped"
+    assert lift_of(*trials([0], "model=convnet"), data) == "looped"
+    assert lift_of(*trials([0], "model=convnet", "trainer.lift=vectorised"), data) == "vectorised"
+
+
+def test_one_job_after_another_gives_the_bits_of_a_stack(run: Run, here: Path) -> None:
+    sweep = ("train", "-m", "loss=mse", "optimizer.lr=0.3,0.1", "seed=0,1", "trainer.epochs=3", "tracking=off")
+    found = []
+    for launcher in ("basic", "stack"):
+        assert run(*sweep, f"hydra/launcher={launcher}", f"output.root={launcher}")[0] == 0
+        records = Records(here / launcher)
+        records.update()
+        found.append({r.signature: r for r in records.trials.values()})
+    one, stacked = found
+    assert len(one) == 4
+    assert one.keys() == stacked.keys()
+    for key, record in one.items():
+        other = stacked[key]
+        assert (record.outcome.stack, other.outcome.stack) == (1, 4)
+        assert (record.outcome.best, record.outcome.test) == (other.outcome.best, other.outcome.test)
+        values = [{k: [p[2] for p in c] for k, c in r.curves.items() if "speed" not in k} for r in (record, other)]
+        assert values[0] == values[1]

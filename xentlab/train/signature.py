@@ -1,0 +1,203 @@
+"""What decides a trial's numbers, as one sha256: config, data, lift, torch's version, and all code that takes part.
+
+The code is that of the trial's own components and of the training loop, with every module that they import and so on,
+without installed packages. A name that a package hands on counts as the module that defines it: a loss more in the
+catalogue changes no other loss's trials. Comments, docstrings and layout do not count.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import inspect
+import json
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xentlab.data import soften
+from xentlab.schema import knobs
+from xentlab.train.trial import COMPONENTS, Trial
+
+# What changes how a result is computed or kept, but not the result: trials that differ in it are the same trial.
+_EXECUTION = ("train_sample", "eval_batch_size", "checkpoint_every", "max_stack", "memory")
+# Where the closure of what trains every trial begins.
+_TRAINING = ("xentlab.train.fit", "xentlab.step")
+_STANDARD = Path(sysconfig.get_path("stdlib")).resolve()
+
+
+def signature(trial: Trial, fingerprint: str, lift: str) -> str:
+    """sha256 of what decides a trial's result.
+
+    Args:
+        trial: of which components and config count.
+        fingerprint: of its data.
+        lift: that trains it, see `plan.lift_of`.
+    """
+    config = {k: trial.config[k] for k in (*COMPONENTS, "seed")}
+    # Where a file of soft targets lies decides nothing; what it holds is in the fingerprint.
+    config["dataset"] = {k: v for k, v in trial.config["dataset"].items() if k not in knobs(soften)}
+    config["trainer"] = {k: v for k, v in trial.config["trainer"].items() if k not in _EXECUTION}
+    config["trainer"] |= {"device": trial.device.type, "lift": lift}
+    partials = (trial.model, *trial.loss.functions, trial.regularizer, trial.optimizer, trial.schedule)
+    functions = [p.func if isinstance(p, functools.partial) else p for p in partials]
+    facts = {
+        "config": config,
+        "fingerprint": fingerprint,
+        "torch": torch.__version__,
+        "functions": [f"{f.__module__}.{getattr(f, '__qualname__', '')}" for f in functions],
+        "typed in": [_typed(f) for f in functions],
+        "code": _digest(tuple(sorted({f.__module__ for f in functions}))),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def closure(*names: str) -> list[str]:
+    """The modules of these names and all that they import, installed packages left out, in alphabetical order."""
+    found: set[str] = set()
+    ahead = list(names)
+    while ahead:
+        name = ahead.pop()
+        if name not in found and _file(name) is not None:
+            found.add(name)
+            ahead += _imports(name)
+    return sorted(found)
+
+
+@functools.cache
+def _digest(names: tuple[str, ...]) -> str:
+    """sha256 of the code of these modules, of what trains, and of all that both import."""
+    code = "".join(f"{name} {_code(name)}\n" for name in closure(*names, *_TRAINING))
+    return hashlib.sha256(code.encode()).hexdigest()
+
+
+@functools.cache
+def _typed(function: Callable[..., Any]) -> str:
+    """The source of a function that stands in no file, as in a notebook's cell; else nothing."""
+    if _file(function.__module__) is None and not _is_installed(function.__module__):
+        try:
+            return inspect.getsource(function)
+        except (OSError, TypeError):
+            pass
+    return ""
+
+
+@functools.cache
+def _code(name: str) -> str:
+    """sha256 of a module's code; equal for two files that differ in comments, docstrings and layout only."""
+    file = _file(name)
+    assert file is not None
+    if file.suffix != ".py":
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    tree = _tree(name)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and (
+            ast.get_docstring(node, clean=False) is not None
+        ):
+            node.body = node.body[1:]
+    words: list[str] = []
+    _spell(tree, words)
+    return hashlib.sha256(" ".join(words).encode()).hexdigest()
+
+
+def _spell(node: Any, words: list[str]) -> None:
+    """Add a syntax tree to `words`. Unlike `ast.dump` it is the same on every Python: what is empty is left out."""
+    if isinstance(node, list):
+        words.append("[")
+        for item in node:
+            _spell(item, words)
+        words.append("]")
+    elif isinstance(node, ast.AST):
+        words.append(type(node).__name__)
+        for field in node._fields:
+            value = getattr(node, field, None)
+            if value is not None and value != [] and not isinstance(value, ast.expr_context):
+                words.append(field)
+                _spell(value, words)
+        words.append(".")
+    else:
+        words.append(repr(node))
+
+
+@functools.cache
+def _file(name: str) -> Path | None:
+    """The file of a module, unless it is built in, installed, or no module at all."""
+    module = sys.modules.get(name)
+    origin = getattr(module, "__file__", None)
+    if module is None:
+        try:
+            spec = importlib.util.find_spec(name)
+        except (ImportError, ValueError, AttributeError):
+            spec = None
+        origin = spec.origin if spec is not None and spec.has_location else None
+    if origin is None:
+        return None
+    file = Path(origin).resolve()
+    installed = _STANDARD in file.parents or not {"site-packages", "dist-packages"}.isdisjoint(file.parts)
+    own = name.partition(".")[0] == "xentlab"
+    return file if file.is_file() and (own or not installed) else None
+
+
+def _is_installed(name: str) -> bool:
+    return getattr(sys.modules.get(name), "__file__", None) is not None
+
+
+@functools.cache
+def _tree(name: str) -> ast.Module:
+    file = _file(name)
+    return ast.parse(file.read_bytes()) if file is not None and file.suffix == ".py" else ast.Module([], [])
+
+
+@functools.cache
+def _imports(name: str) -> list[str]:
+    """The modules that a module imports, anywhere in it but for type checking alone."""
+    found: list[str] = []
+    ahead: list[ast.AST] = [_tree(name)]
+    while ahead:
+        node = ahead.pop()
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            source = _source_of(name, node)
+            found += [_definer(source, alias.name) for alias in node.names]
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            ahead += node.orelse
+        else:
+            ahead += ast.iter_child_nodes(node)
+    return found
+
+
+def _source_of(name: str, node: ast.ImportFrom) -> str:
+    """The absolute name of the module that `from ... import` in module `name` speaks of."""
+    if not node.level:
+        return node.module or ""
+    file = _file(name)
+    package = name.split(".")
+    if file is None or file.name != "__init__.py":
+        package = package[:-1]
+    package = package[: len(package) - (node.level - 1)]
+    return ".".join([*package, *([node.module] if node.module else [])])
+
+
+def _definer(module: str, attribute: str, seen: frozenset[str] = frozenset()) -> str:
+    """Where `attribute` of a module comes from: the submodule of that name, the module that defines it, or itself."""
+    if _file(module) is None or module in seen:
+        return module
+    bound = [
+        (node, alias)
+        for node in _tree(module).body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if (alias.asname or alias.name) == attribute
+    ]
+    if len(bound) == 1:
+        node, alias = bound[0]
+        return _definer(_source_of(module, node), alias.name, seen | {module})
+    inner = f"{module}.{attribute}"
+    return inner if not bound and attribute != "*" and _file(inner) is not None else module
