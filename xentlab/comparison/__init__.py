@@ -9,17 +9,3 @@ from xentlab.comparison.record import make_record
 from xentlab.comparison.runner import Result, first_trial, run_comparison
 from xentlab.comparison.study import Setting, StudyPlan, read_study
 from xentlab.comparison.tune import Tuning, tune
-
-__all__ = [
-    "Protocol",
-    "Result",
-    "Setting",
-    "StudyPlan",
-    "Tuning",
-    "first_trial",
-    "make_overview",
-    "make_record",
-    "read_study",
-    "run_comparison",
-    "tune",
-]

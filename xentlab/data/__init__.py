@@ -18,22 +18,3 @@ from xentlab.data.soft import soften, write_soft_targets
 from xentlab.data.splits import generator, split
 from xentlab.data.synthetic import multilabel_synthetic
 from xentlab.data.tables import tabular
-
-__all__ = [
-    "Dataset",
-    "Split",
-    "as_torchvision",
-    "digits",
-    "fashion_mnist",
-    "generator",
-    "image_folder",
-    "mnist",
-    "multilabel_synthetic",
-    "of_task",
-    "scenes",
-    "segmentation_folder",
-    "soften",
-    "split",
-    "tabular",
-    "write_soft_targets",
-]

@@ -27,24 +27,3 @@ from xentlab.journal.lines import Damage, read_lines
 from xentlab.journal.record import GroupRecord, TrialRecord
 from xentlab.journal.records import Records
 from xentlab.journal.writer import Journal, new_id, now_ms, writer_lives
-
-__all__ = [
-    "Damage",
-    "EndEvent",
-    "EpochEvent",
-    "Event",
-    "GroupEndEvent",
-    "GroupEvent",
-    "GroupRecord",
-    "Journal",
-    "MemberEvent",
-    "OnTestEvent",
-    "Records",
-    "SessionEvent",
-    "TrialEvent",
-    "TrialRecord",
-    "new_id",
-    "now_ms",
-    "read_lines",
-    "writer_lives",
-]

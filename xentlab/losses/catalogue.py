@@ -15,7 +15,7 @@ from xentlab.losses.contract import LossSpec
 
 def catalogue() -> dict[str, Callable[..., Tensor]]:
     """Every loss of the catalogue by name, in alphabetical order."""
-    exported = {name: getattr(losses, name) for name in sorted(losses.__all__)}
+    exported = dict(sorted(vars(losses).items()))
     return {
         name: function
         for name, function in exported.items()

@@ -26,20 +26,3 @@ from xentlab.metrics.categorical import (
 )
 from xentlab.metrics.contract import Metric
 from xentlab.metrics.multilabel import LABEL_METRICS, POSTERIOR_METRICS, multilabel_metrics, posterior_metrics
-
-__all__ = [
-    "CLASS_METRICS",
-    "LABEL_METRICS",
-    "MAP_METRICS",
-    "POSTERIOR_METRICS",
-    "Metric",
-    "add",
-    "calibration_counts",
-    "constant_counts",
-    "multiclass_counts",
-    "multiclass_metrics",
-    "multilabel_metrics",
-    "posterior_metrics",
-    "segmentation_counts",
-    "segmentation_metrics",
-]

@@ -30,25 +30,3 @@ from xentlab.models.dense import segnet_basic, unet
 from xentlab.models.vector import convnet, lenet, linear, mlp
 from xentlab.models.vision import resnet18, torchvision_classifier
 from xentlab.models.weights import initial
-
-__all__ = [
-    "Builder",
-    "Kind",
-    "check_model",
-    "check_output",
-    "convnet",
-    "has_bag",
-    "has_convolution",
-    "has_dropout",
-    "initial",
-    "is_torchvision",
-    "kind",
-    "lenet",
-    "linear",
-    "mlp",
-    "outputs",
-    "resnet18",
-    "segnet_basic",
-    "torchvision_classifier",
-    "unet",
-]

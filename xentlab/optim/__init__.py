@@ -13,17 +13,3 @@ and name it in `configs/optimizer/<name>.yaml` or `configs/schedule/<name>.yaml`
 
 from xentlab.optim.optimizers import adam, adamw, clip_norm, optimizer, optimizer_state, sgd
 from xentlab.optim.schedules import constant, cosine, exponential, one_cycle, step_decay
-
-__all__ = [
-    "adam",
-    "adamw",
-    "clip_norm",
-    "constant",
-    "cosine",
-    "exponential",
-    "one_cycle",
-    "optimizer",
-    "optimizer_state",
-    "sgd",
-    "step_decay",
-]

@@ -27,22 +27,6 @@ from xentlab.report.trial_pictures import masks, save_curves, training_curves
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = [
-    "Record",
-    "Study",
-    "StudyCell",
-    "headlines",
-    "html",
-    "latex",
-    "markdown",
-    "masks",
-    "print_verdict",
-    "save_curves",
-    "sentences",
-    "training_curves",
-    "write",
-]
-
 
 def write(found: Record | Study, folder: Path | str) -> dict[str, Path]:
     """The report in every format, in `folder`, which is made where it is missing.

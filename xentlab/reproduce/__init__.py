@@ -14,17 +14,3 @@ The contract: a number that is not judged is not reproduced. To judge one more, 
 from xentlab.reproduce.again import ALLOWED, Difference, check_targets
 from xentlab.reproduce.judge import LEVELS, Level, judge_comparison, judge_trial
 from xentlab.reproduce.rerun import ComparisonAgain, Rerun, TrialAgain, find_record
-
-__all__ = [
-    "ALLOWED",
-    "LEVELS",
-    "ComparisonAgain",
-    "Difference",
-    "Level",
-    "Rerun",
-    "TrialAgain",
-    "check_targets",
-    "find_record",
-    "judge_comparison",
-    "judge_trial",
-]

@@ -28,8 +28,6 @@ from xentlab.errors import UserError
 from xentlab.journal import Records
 from xentlab.reproduce import contents, events
 
-__all__ = ["Archive", "Imported", "export_comparison", "import_archive", "read_archive"]
-
 _NEEDED = ("verdicts.json", "protocol.yaml", "environment.json", "trials.json")
 
 

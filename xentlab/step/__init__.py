@@ -12,19 +12,3 @@ from xentlab.step.lifts import Lift, Looped, Update, Vectorised
 from xentlab.step.objective import Facts, Given, Objective, weighted_mean
 from xentlab.step.state import State, parameter_count, row_norms, state_dict
 from xentlab.step.tape import peak_bytes
-
-__all__ = [
-    "Facts",
-    "Given",
-    "Lift",
-    "Looped",
-    "Objective",
-    "State",
-    "Update",
-    "Vectorised",
-    "parameter_count",
-    "peak_bytes",
-    "row_norms",
-    "state_dict",
-    "weighted_mean",
-]

@@ -13,22 +13,6 @@ from xentlab.tasks.multiclass import MULTICLASS
 from xentlab.tasks.multilabel import MULTILABEL
 from xentlab.tasks.segmentation import SEGMENTATION
 
-__all__ = [
-    "TASKS",
-    "Examples",
-    "Facts",
-    "Form",
-    "Link",
-    "Statistics",
-    "Task",
-    "find",
-    "known_metrics",
-    "metric",
-    "probabilities",
-    "register",
-    "simplex_projection",
-]
-
 TASKS: dict[str, Task] = {}
 
 

@@ -20,29 +20,10 @@ The contract: whatever is sent is derived from the journal alone and may be sent
 To send one more fact about a trial, write it to the journal and derive it in `content`.
 """
 
+from xentlab.tracking.backend import Unreachable
 from xentlab.tracking.following import follow, serve_follower, sync
 from xentlab.tracking.links import RunLink, RunLinks, links
 from xentlab.tracking.sender import SendReport
 from xentlab.tracking.server import base, serve, status, stop
 from xentlab.tracking.settings import Destination, default_uri, resolve
-from xentlab.tracking.store import Unreachable
 from xentlab.tracking.tracker import Tracker
-
-__all__ = [
-    "Destination",
-    "RunLink",
-    "RunLinks",
-    "SendReport",
-    "Tracker",
-    "Unreachable",
-    "base",
-    "default_uri",
-    "follow",
-    "links",
-    "resolve",
-    "serve",
-    "serve_follower",
-    "status",
-    "stop",
-    "sync",
-]

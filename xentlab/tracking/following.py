@@ -12,10 +12,10 @@ from typing import Any, TextIO
 
 from xentlab.errors import UserError
 from xentlab.journal import Records, writer_lives
+from xentlab.tracking.backend import Unreachable
 from xentlab.tracking.keys import Key, all_keys
 from xentlab.tracking.sender import Render, Sender, SendReport
 from xentlab.tracking.settings import Destination
-from xentlab.tracking.store import Unreachable
 
 Tell = Callable[[dict[str, Any]], None]
 POLL_S = 0.1  # how soon the end of the session is noticed

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from xentlab.errors import UserError, unknown
+from xentlab.tracking.client import translated
 from xentlab.tracking.settings import DATABASES, Destination, mlflow_module
-from xentlab.tracking.store import translated
 from xentlab.tracking.views import PAGE, TAG, View, comparison_views, overview, sweep_view
 
 # The versions of MLflow whose pages take the saved views of `views`, tried out: first, and first that is not.

@@ -16,11 +16,12 @@ import yaml
 from xentlab.journal import GroupRecord, Records, TrialRecord, new_id
 from xentlab.tracking import content
 from xentlab.tracking.backend import Backend, Change, Found, New, Refused
+from xentlab.tracking.client import translated
 from xentlab.tracking.content import MetricPoint
 from xentlab.tracking.files import copy_into, local_folder, locked
 from xentlab.tracking.keys import Key, parent_of, record_of
 from xentlab.tracking.settings import Destination
-from xentlab.tracking.store import open_store, translated
+from xentlab.tracking.store import open_store
 
 TOGETHER = 32  # runs that are brought up to date at once
 PICTURES = 16  # trials of a sweep that get pictures: the first ones

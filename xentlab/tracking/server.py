@@ -13,8 +13,9 @@ import urllib.request
 from typing import Any
 
 from xentlab.errors import UserError
+from xentlab.tracking.backend import Refused, Unreachable
+from xentlab.tracking.client import translated
 from xentlab.tracking.settings import DATABASES, Destination, environment, mlflow_module
-from xentlab.tracking.store import Refused, Unreachable, translated
 from xentlab.tracking.tracker import last_line
 
 START_S = 90.0  # a server takes about 10 s to start; a busy machine takes longer

@@ -21,8 +21,6 @@ from xentlab.tracking.tables import open_tables
 
 LOCK = 0x78656E74  # a number that no other program is likely to lock
 
-__all__ = ["Refused", "Unreachable", "open_store", "translated"]
-
 
 def open_store(destination: Destination) -> Backend:
     """The store with its experiment, both made if there are none.

@@ -15,25 +15,3 @@ from xentlab.train.trial import (
     prepare,
 )
 from xentlab.train.yardsticks import under_losses
-
-__all__ = [
-    "COMPONENTS",
-    "Epoch",
-    "Fit",
-    "Rig",
-    "Trainer",
-    "Trial",
-    "check_teachable",
-    "component_name",
-    "examples",
-    "find_device",
-    "first_gradient_norm",
-    "lift_of",
-    "meet_test",
-    "on_test",
-    "prepare",
-    "signature",
-    "stacks",
-    "structure",
-    "under_losses",
-]

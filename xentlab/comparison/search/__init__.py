@@ -54,27 +54,3 @@ def make_search(
     if kind == "halving":
         return Halving(space, monitor, rungs, extensions)
     return Sobol(space, monitor, points) if kind == "sobol" else Optuna(space, monitor, points)
-
-
-__all__ = [
-    "ON_GRIDS",
-    "Grid",
-    "Halving",
-    "Optuna",
-    "Point",
-    "Rung",
-    "Score",
-    "Scores",
-    "Search",
-    "SearchKind",
-    "Sobol",
-    "Space",
-    "best",
-    "count_points",
-    "make_search",
-    "neighbours_within_noise",
-    "order",
-    "plan_rungs",
-    "rank",
-    "trial_epochs",
-]

@@ -14,5 +14,3 @@ both forms of a target, weights) and `identities` (limits, proper scoring). To a
 
 from xentlab.losses.laws.contract import Counterexample, Law, Skipped
 from xentlab.losses.laws.suite import LAWS, Report, Row, assert_lawful, check
-
-__all__ = ["LAWS", "Counterexample", "Law", "Report", "Row", "Skipped", "assert_lawful", "check"]
