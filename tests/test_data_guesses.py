@@ -79,7 +79,11 @@ READ = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "text", "knobs", "inputs", "classes", "words"), READ)
+@pytest.mark.parametrize(
+    ("name", "text", "knobs", "inputs", "classes", "words"),
+    READ,
+    ids=[f"{number} {row[0]} {row[-1]}" for number, row in enumerate(READ)],
+)
 def test_a_table_is_read_by_a_stated_rule(
     tmp_path: Path, name: str, text: str | bytes, knobs: dict[str, object], inputs: object, classes: object, words: str
 ) -> None:
