@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from xentlab.errors import UserError
-from xentlab.losses.contract import as_distribution, spec_of, suits
+from xentlab.losses.contract import as_distribution, meaningful, spec_of, suits
 from xentlab.schema import knobs
 from xentlab.step import Facts, weighted_mean
 from xentlab.tasks import Link, Task, find
@@ -39,6 +39,7 @@ class Term:
         structure: everything else that decides what it computes, as plain data.
         asks: what it takes after the target: `weight`, and facts of the training set by their names.
         outputs: how many numbers of the model it takes for each target.
+        requires: facts of the training set without which it has no meaning.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Term:
     structure: dict[str, Any]
     asks: tuple[str, ...]
     outputs: int = 1
+    requires: tuple[str, ...] = ()
 
     def reduce(
         self, logits: Tensor, target: Tensor, weight: Tensor | None, facts: Facts, knob_values: Mapping[str, Any]
@@ -83,7 +85,8 @@ class BoundLoss:
     def needs(self) -> list[str]:
         """Which facts about the training set it and its task ask for."""
         asked = dict.fromkeys(name for term in self.terms.values() for name in term.asks if name not in _GIVEN)
-        return list(dict.fromkeys((*self.task.always, *asked)))
+        required = (name for term in self.terms.values() for name in term.requires)
+        return list(dict.fromkeys((*self.task.always, *asked, *required)))
 
     @property
     def outputs(self) -> int:
@@ -150,8 +153,18 @@ def bind_term(loss: functools.partial[Any], task: Task) -> tuple[Term, Link]:
     spec, given = spec_of(loss), dict(loss.keywords)
     name = getattr(loss.func, "__name__", str(loss.func))
     if not suits(spec, task):
-        raise UserError(f"loss {name} has no meaning on {task.name}: it is defined for {', '.join(spec.tasks)} only.")
-    link = task.link if spec.link == "task" else spec.link
+        others = ", ".join(meaningful(task)) or "none"
+        raise UserError(
+            f"loss {name} has no meaning on {task.name}: it is defined for {', '.join(spec.tasks)} only; those that "
+            f"have one there: {others}."
+        )
+    own = spec.elsewhere.get(task.name, loss.func)
+    link = task.link if spec.link == "task" or own is not loss.func else spec.link
+    if own is not loss.func:
+        for knob in [knob for knob in given if knob not in knobs(own)]:
+            if given.pop(knob) is not None:
+                raise UserError(f"loss.{knob} must be null on {task.name}, got {loss.keywords[knob]}.")
+    loss = functools.partial(own, **given)
     schema = knobs(loss.func)
     if spec.link == "task" and "link" in schema:
         link = given["link"] = given["link"] or link
@@ -164,7 +177,7 @@ def bind_term(loss: functools.partial[Any], task: Task) -> tuple[Term, Link]:
     function = functools.partial(loss.func, **structure)
     target = f"{loss.func.__module__}.{loss.func.__qualname__}"
     outputs = spec.outputs(given) if callable(spec.outputs) else spec.outputs
-    return Term(name, function, data, {"_target_": target, **structure}, asks, outputs), link
+    return Term(name, function, data, {"_target_": target, **structure}, asks, outputs, spec.requires), link
 
 
 def smooth(target: Tensor, smoothing: float | Tensor, logits: Tensor) -> Tensor:

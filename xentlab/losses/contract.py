@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from xentlab.tasks import Link, Task
+from xentlab.tasks.densities import parts
 
 LossFunction = Callable[..., Tensor]
 
@@ -52,6 +53,10 @@ class Limit:
     rtol: float = 1e-9
 
 
+# What the lab's own losses declare, by name.
+_DECLARED: dict[str, LossSpec] = {}
+
+
 @dataclass(frozen=True, kw_only=True)
 class LossSpec:
     """What a loss declares beside its formula; the laws hold it to every word. As a decorator it enters itself.
@@ -70,6 +75,13 @@ class LossSpec:
         raises_truth: whether at equal logits a gradient step raises the true class most.
         coupled: whether elements of a batch influence each other's values.
         outputs: how many numbers the model gives for each target (each class); a function of the knobs where they tell.
+        requires: facts of the training set that it takes no look at, but without which it has no meaning: such as
+            `positive`, which refuses targets that are not.
+        elsewhere: what its name computes on a task where that is another formula, with that task's own link.
+        elicits: of regression: what of a target's distribution minimises its expectation (mean, median, quantile,
+            expectile: the latter two at its knob `level`), `distribution` of a whole one, or nothing of these.
+        moves: of regression: whether adding a constant to point and target alike changes nothing.
+        degree: of regression: the power of a factor, common to point and target, by which its value grows; or None.
         limits: the cases in which it is another loss of the catalogue.
     """
 
@@ -85,11 +97,18 @@ class LossSpec:
     raises_truth: bool = True
     coupled: bool = False
     outputs: int | Callable[[Mapping[str, Any]], int] = 1
+    requires: tuple[str, ...] = ()
+    elsewhere: Mapping[str, LossFunction] = field(default_factory=dict)
+    elicits: str = ""
+    moves: bool = False
+    degree: float | None = None
     limits: tuple[Limit, ...] = ()
 
     def __call__(self, function: LossFunction) -> LossFunction:
         """`function` itself, which from now on declares this."""
         function.spec = self  # type: ignore[attr-defined]
+        if function.__module__.startswith("xentlab.losses."):
+            _DECLARED[function.__name__] = self
         return function
 
 
@@ -112,6 +131,27 @@ def spec_of(function: Callable[..., Any]) -> LossSpec:
 def suits(spec: LossSpec, task: Task) -> bool:
     """Whether a loss has a meaning on a task; one that declares nothing is taken on trust."""
     return spec is UNDECLARED or task.name in spec.tasks or task.like in spec.tasks
+
+
+def meaningful(task: Task) -> list[str]:
+    """The names of the lab's own losses that have a meaning on a task."""
+    return sorted(name for name, spec in _DECLARED.items() if suits(spec, task))
+
+
+def per_target(outputs: Tensor, target: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` numbers of each regression target [count, N, D], and the target [N, D] in their precision.
+
+    Outputs [N, count * D] hold the first number of all targets before the second.
+
+    Raises:
+        ValueError: the target is no float [N, D] that belongs to these outputs.
+    """
+    if target.shape != (outputs.shape[0], outputs.shape[1] // count) or outputs.shape[1] % count:
+        wanted = [outputs.shape[0], outputs.shape[1] / count]
+        raise ValueError(f"the target of outputs {list(outputs.shape)} must be {wanted}, got {list(target.shape)}.")
+    if not target.is_floating_point():
+        raise ValueError("the target must be floats, got whole numbers.")
+    return torch.movedim(parts(outputs, count), -2, 0), target.to(outputs.dtype)
 
 
 def fitting(target: Tensor, logits: Tensor) -> Tensor:

@@ -12,8 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xentlab.losses.contract import Limit, as_distribution, loss
+from xentlab.losses.residual import absolute_error
 from xentlab.losses.robust import linear
 from xentlab.schema import Range
+
+# A distance to a target is one on regression too, where outputs and target are numbers [N, D].
+_WITH_NUMBERS = ("multiclass", "multilabel", "segmentation", "regression")
 
 
 @loss(
@@ -82,8 +86,13 @@ def quadratic_sigmoid(logits: Tensor, target: Tensor) -> Tensor:
 @loss(
     family="distance",
     link="softmax",
+    tasks=_WITH_NUMBERS,
     reference="Ghosh 2017",
     shift_invariant=True,
+    elsewhere={"regression": absolute_error},
+    elicits="median",
+    moves=True,
+    degree=1.0,
     limits=(Limit({}, "linear", factor=2.0),),
 )
 def mae(logits: Tensor, target: Tensor) -> Tensor:
@@ -107,7 +116,9 @@ def mae(logits: Tensor, target: Tensor) -> Tensor:
 @loss(
     family="distance",
     link="identity",
+    tasks=_WITH_NUMBERS,
     reference="Huber 1964",
+    moves=True,
     proper=True,
     raises_truth=False,  # where every error is large, every logit is pulled alike
     limits=(Limit({"delta": 1e6}, "mse_logits", factor=0.5),),
@@ -138,7 +149,7 @@ def huber(
     return torch.where(residual <= delta, 0.5 * residual.square(), delta * (residual - 0.5 * delta)).sum(1)
 
 
-@loss(family="distance", link="identity", reference="Green 1990")
+@loss(family="distance", link="identity", tasks=_WITH_NUMBERS, reference="Green 1990", moves=True)
 def log_cosh(logits: Tensor, target: Tensor) -> Tensor:
     """Log-cosh of the logits' errors, summed over classes: `sum_c log cosh(z_c - t_c)`. Link: identity.
 

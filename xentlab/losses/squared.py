@@ -11,17 +11,32 @@ import torch
 from torch import Tensor
 
 from xentlab.losses.contract import Limit, as_distribution, loss
+from xentlab.losses.residual import squared_error
 from xentlab.schema import Range
 
 
-@loss(family="squared", link="task", reference="Brier 1950", shift_invariant=True, proper=True)
+@loss(
+    family="squared",
+    link="task",
+    tasks=("multiclass", "multilabel", "segmentation", "regression"),
+    reference="Brier 1950",
+    shift_invariant=True,
+    proper=True,
+    elsewhere={"regression": squared_error},
+    elicits="mean",
+    moves=True,
+    degree=2.0,
+)
 def mse(logits: Tensor, target: Tensor, *, link: Literal["softmax", "sigmoid"] | None = None) -> Tensor:
     """Squared error of the probabilities, summed over classes: `sum_c (link(z)_c - t_c)^2`, the Brier score.
 
+    On regression the outputs are the prediction itself: `sum_d (z_d - t_d)^2`, least at the mean.
+
     Args:
-        logits: [N, C] or [N, C, H, W].
+        logits: [N, C] or [N, C, H, W]; points [N, D] in regression.
         target: class indices [N] or [N, H, W], or floats shaped like `logits`.
         link: softmax or sigmoid; None is the task's own (sigmoid on multilabel) and softmax outside a task.
+            It has no meaning on regression.
 
     Returns:
         [N] or [N, H, W], in [0, 2] for softmax and [0, C] for sigmoid.

@@ -26,3 +26,10 @@ from xentlab.metrics.categorical import (
 )
 from xentlab.metrics.contract import Metric
 from xentlab.metrics.multilabel import LABEL_METRICS, POSTERIOR_METRICS, multilabel_metrics, posterior_metrics
+from xentlab.metrics.regression import (
+    CONDITIONAL_METRICS,
+    REGRESSION_METRICS,
+    conditional_metrics,
+    regression_columns,
+    regression_metrics,
+)

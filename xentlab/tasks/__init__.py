@@ -11,6 +11,7 @@ from xentlab.tasks.contract import Examples, Facts, Form, Link, Statistics, Task
 from xentlab.tasks.links import probabilities, simplex_projection
 from xentlab.tasks.multiclass import MULTICLASS
 from xentlab.tasks.multilabel import MULTILABEL
+from xentlab.tasks.regression import REGRESSION
 from xentlab.tasks.segmentation import SEGMENTATION
 
 TASKS: dict[str, Task] = {}
@@ -56,5 +57,5 @@ def metric(name: str) -> Metric:
     return known[name]
 
 
-for _task in (MULTICLASS, MULTILABEL, SEGMENTATION):
+for _task in (MULTICLASS, MULTILABEL, SEGMENTATION, REGRESSION):
     register(_task)

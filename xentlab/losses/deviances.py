@@ -1,0 +1,152 @@
+"""Regression of numbers that cannot be negative: counts, durations, amounts. Obeys `xentlab.losses.contract`.
+
+Link log: outputs `z` [N, D] are the logarithm of the prediction, `mu = exp(z)`, and targets are divided by their mean
+over the training rows. Targets below 0 (at 0, where the loss says so) are refused before anything is trained.
+
+To add one: write the function here with its formula, ranges and reference, and a YAML in `configs/loss`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from xentlab.losses.contract import Limit, loss, per_target
+from xentlab.losses.residual import REGRESSION, squared_error
+from xentlab.schema import Range
+from xentlab.tasks.densities import mean_of
+
+
+@loss(
+    family="deviance", link="log", tasks=REGRESSION, reference="Nelder & Wedderburn 1972", minimum=None,
+    requires=("nonnegative",), elicits="mean",
+)  # fmt: skip
+def poisson_nll(outputs: Tensor, target: Tensor) -> Tensor:
+    """Negative log-likelihood of a Poisson distribution without its constant: `sum_d exp(z_d) - t_d z_d`. Link: log.
+
+    Args:
+        outputs: logarithms of the mean [N, D].
+        target: floats [N, D], >= 0.
+
+    Returns:
+        [N].
+
+    Reference: Nelder & Wedderburn, Generalized linear models, 1972.
+    """
+    z, truth = _log_mean(outputs, target)
+    return (mean_of(z) - truth * z).sum(1)
+
+
+@loss(
+    family="deviance", link="log", tasks=REGRESSION, reference="Nelder & Wedderburn 1972", requires=("positive",),
+    elicits="mean", degree=0.0,
+)  # fmt: skip
+def gamma_deviance(outputs: Tensor, target: Tensor) -> Tensor:
+    """Deviance of a gamma distribution, of relative errors: `2 sum_d (t_d / mu_d - log(t_d / mu_d) - 1)`. Link: log.
+
+    Args:
+        outputs: logarithms of the mean [N, D].
+        target: floats [N, D], > 0.
+
+    Returns:
+        [N], >= 0.
+
+    Reference: Nelder & Wedderburn, Generalized linear models, 1972.
+    """
+    z, truth = _log_mean(outputs, target)
+    return 2.0 * (truth * mean_of(-z) + z - torch.log(truth) - 1.0).sum(1)
+
+
+@loss(
+    family="deviance", link="log", tasks=REGRESSION, reference="Jorgensen 1987", requires=("nonnegative",),
+    elicits="mean",
+)  # fmt: skip
+def tweedie(
+    outputs: Tensor, target: Tensor, *, power: Annotated[float, Range(1, 2, open_low=True, open_high=True)] = 1.5
+) -> Tensor:
+    """Deviance of a Tweedie distribution, exact zeros among positive amounts. With `p = power`; link: log.
+
+        2 sum_d ( t^(2 - p) / ((1 - p) (2 - p)) - t mu^(1 - p) / (1 - p) + mu^(2 - p) / (2 - p) )
+
+    Args:
+        outputs: logarithms of the mean [N, D].
+        target: floats [N, D], >= 0.
+        power: p in (1, 2), towards 1 like Poisson's deviance, towards 2 like gamma's.
+
+    Returns:
+        [N], >= 0.
+
+    Reference: Jorgensen, Exponential dispersion models, 1987.
+    """
+    z, truth = _log_mean(outputs, target)
+    low, high = power - 1.0, 2.0 - power
+    fixed = -(truth.clamp_min(0) ** high) / (low * high)
+    return 2.0 * (fixed + truth * mean_of(-low * z) / low + mean_of(high * z) / high).sum(1)
+
+
+@loss(family="deviance", link="log", tasks=REGRESSION, reference="Makridakis 1993", requires=("positive",), degree=0.0)
+def mape(outputs: Tensor, target: Tensor) -> Tensor:
+    """Absolute error as a share of the target: `sum_d |mu_d - t_d| / t_d`. Link: log.
+
+    Args:
+        outputs: logarithms of the prediction [N, D].
+        target: floats [N, D], > 0.
+
+    Returns:
+        [N], >= 0.
+
+    Reference: Makridakis, Accuracy measures: theoretical and practical concerns, 1993.
+    """
+    z, truth = _log_mean(outputs, target)
+    return ((mean_of(z) - truth).abs() / truth).sum(1)
+
+
+@loss(
+    family="deviance", link="log", tasks=REGRESSION, reference="Makridakis 1993", requires=("nonnegative",), degree=0.0
+)
+def smape(outputs: Tensor, target: Tensor) -> Tensor:
+    """Absolute error as a share of the mean of prediction and target: `sum_d 2 |mu_d - t_d| / (mu_d + t_d)`. Link: log.
+
+    Args:
+        outputs: logarithms of the prediction [N, D].
+        target: floats [N, D], >= 0.
+
+    Returns:
+        [N], in [0, 2 D].
+
+    Reference: Makridakis, Accuracy measures: theoretical and practical concerns, 1993.
+    """
+    z, truth = _log_mean(outputs, target)
+    mean = mean_of(z)
+    # Where both underflow to 0 there is no share: nothing divided by the least number.
+    return (2.0 * (mean - truth).abs() / (mean + truth).clamp_min(torch.finfo(z.dtype).tiny)).sum(1)
+
+
+@loss(
+    family="deviance", link="log1p", tasks=REGRESSION, reference="scikit-learn 0.20", requires=("target_logs",),
+    elicits="mean", moves=True, degree=2.0, limits=(Limit({}, "mse"),),
+)  # fmt: skip
+def msle(outputs: Tensor, target: Tensor) -> Tensor:
+    """Squared error of `log(1 + target)`, which the outputs predict: `sum_d (z_d - t_d)^2`. Link: log1p.
+
+    The task gives it the logarithms of the targets at mean 0 and deviation 1 over the training rows, so that it is the
+    mean squared logarithmic error divided by their variance.
+
+    Args:
+        outputs: predicted standardised logarithms [N, D].
+        target: standardised logarithms [N, D].
+
+    Returns:
+        [N], >= 0.
+
+    Reference: scikit-learn's mean_squared_log_error, since version 0.20.
+    """
+    return squared_error(outputs, target)
+
+
+def _log_mean(outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The logarithm of the mean and the target, each [N, D]."""
+    (z,), truth = per_target(outputs, target, 1)
+    return z, truth

@@ -1,0 +1,261 @@
+"""Regression: a number is to be predicted, or D of them. Targets floats [N] or [N, D], metrics in their own unit.
+
+A loss sees targets at mean 0 and deviation 1 over each seed's training rows; under the log link divided by their mean.
+The link says what its outputs are: a point (identity, log, log1p), or a distribution (gaussian, laplace, student_t,
+quantiles, histogram). A point gets the Gaussian of its residuals on validation as its predictive distribution.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from xentlab import metrics
+from xentlab.errors import UserError
+from xentlab.metrics.predictive import Histogram, Laplace, Normal, Predictive, StudentT
+from xentlab.tasks.contract import Examples, Facts, Link, Statistics, Task
+from xentlab.tasks.densities import grid, mean_of, ordered, parts, scale_of
+
+_POINTS = ("identity", "log", "log1p")
+# Training labels that are disturbed move by this many standard deviations, drawn from a normal distribution.
+_OUTLIER = 5.0
+# How far the bins of a histogram reach beyond the training targets, as a share of their range.
+_MARGIN = 0.1
+
+
+class Prediction(NamedTuple):
+    """A point [R, B, D] and the distribution around it, in the target's unit."""
+
+    point: Tensor
+    predictive: Predictive
+
+
+def _check(examples: Examples) -> None:
+    targets, rule = examples.targets, f"Targets of dataset '{examples.name}' must be"
+    if not targets.is_floating_point() or targets.ndim not in (1, 2):
+        raise UserError(f"{rule} floats [N] or [N, D], got {str(targets.dtype)[6:]} {list(targets.shape)}.")
+    columns = _columns(targets)
+    if columns.shape[1] != examples.num_classes:
+        raise UserError(f"{rule} {examples.num_classes} columns, as many as have names, got {columns.shape[1]}.")
+    strange = columns[~columns.isfinite()]
+    if len(strange):
+        raise UserError(f"{rule} finite numbers, got {float(strange[0])}.")
+    for name, column in zip(examples.class_names, columns.unbind(1), strict=True):
+        if len(column) and bool((column == column[0]).all()):
+            raise UserError(f"{rule} different from each other, got {float(column[0]):g} throughout in '{name}'.")
+
+
+def _columns(targets: Tensor) -> Tensor:
+    """Targets [N] or [N, D] as [N, D]."""
+    return targets.unsqueeze(-1) if targets.ndim == 1 else targets
+
+
+def _disturb(examples: Examples, train: Tensor, rate: float, kind: str, draws: torch.Generator) -> Tensor:
+    targets = examples.targets
+    chosen = torch.rand(targets.shape, generator=draws)[train] < rate
+    moved = torch.randn(targets.shape, generator=draws, dtype=torch.float64)[train]
+    size = _OUTLIER * targets[train].double().std(0, correction=0) * (moved if kind == "symmetric" else moved.abs())
+    return torch.where(chosen, targets[train] + size.to(targets.dtype), targets[train])
+
+
+def _num_outputs(examples: Examples) -> int:
+    return examples.num_classes
+
+
+def _exclusive(link: Link) -> bool:
+    return False
+
+
+# --- what a training set tells -----------------------------------------------------------------------------------
+
+
+def _mean(train: Tensor, examples: Examples) -> Tensor:
+    return _columns(train).double().mean(0)
+
+
+def _spread(train: Tensor, examples: Examples) -> Tensor:
+    spread = _columns(train).double().std(0, correction=0)
+    return torch.where(spread > 0, spread, 1.0)
+
+
+def _range(train: Tensor, examples: Examples) -> Tensor:
+    """The least and the largest standardised target [2, D], and some room beside them."""
+    standard = (_columns(train).double() - _mean(train, examples)) / _spread(train, examples)
+    low, high = standard.amin(0), standard.amax(0)
+    room = _MARGIN * torch.where(high > low, high - low, 1.0)
+    return torch.stack([low - room, high + room])
+
+
+def _least(train: Tensor, examples: Examples, above: bool) -> Tensor:
+    """The least of all targets, train or not, which must be positive, or at least not negative."""
+    least = torch.minimum(_columns(train).amin(0), _columns(examples.targets).amin(0))
+    if bool((least < 0).any()) or (above and bool((least <= 0).any())):
+        raise UserError(
+            f"Targets of dataset '{examples.name}' must be {'> 0' if above else '>= 0'} for this loss, got "
+            f"{float(least.min()):g}."
+        )
+    return least.double()
+
+
+def _logs(train: Tensor, examples: Examples) -> Tensor:
+    """Mean and deviation of `log(1 + target)` over the training rows [2, D]."""
+    _least(train, examples, above=False)
+    logs = torch.log1p(_columns(train).double())
+    spread = logs.std(0, correction=0)
+    return torch.stack([logs.mean(0), torch.where(spread > 0, spread, 1.0)])
+
+
+def _weigh(target: Tensor, facts: Facts, ignore_index: int | None, link: Link) -> tuple[Tensor, Tensor | None]:
+    columns, mean = _columns(target), facts["target_mean"]
+    if link == "log":
+        return columns / mean, None
+    if link == "log1p":
+        return (torch.log1p(columns) - facts["target_logs"][0]) / facts["target_logs"][1], None
+    return (columns - mean) / facts["target_spread"], None
+
+
+# --- what outputs say --------------------------------------------------------------------------------------------
+
+
+def _point(outputs: Tensor, link: Link, facts: Facts) -> Tensor:
+    """What a point loss predicts [R, B, D], in the target's unit."""
+    if link == "log":
+        return mean_of(outputs) * facts["target_mean"][:, None]
+    if link == "log1p":
+        logs = facts["target_logs"]
+        return torch.expm1((outputs * logs[:, None, 1] + logs[:, None, 0]).clamp_max(80.0))
+    return _own_unit(outputs, facts)
+
+
+def _own_unit(values: Tensor, facts: Facts) -> Tensor:
+    """Standardised numbers [R, B, D] in the target's unit."""
+    return values * facts["target_spread"][:, None] + facts["target_mean"][:, None]
+
+
+def _fitted(outputs: Tensor, targets: Tensor, link: Link, facts: Facts) -> Facts:
+    if link not in _POINTS:
+        return {}
+    point = _point(outputs.double(), link, facts)
+    residual = _like(targets.double(), point) - point
+    spread = residual.std(1, correction=0)
+    return {"residual_mean": residual.mean(1), "residual_spread": torch.maximum(spread, 1e-9 * facts["target_spread"])}
+
+
+def _predict(outputs: Tensor, link: Link, facts: Facts) -> Prediction:
+    outputs = outputs.double()
+    facts = {name: fact.double() for name, fact in facts.items()}
+    if link in _POINTS:
+        point = _point(outputs, link, facts)
+        spread = facts["residual_spread"][:, None].expand_as(point)
+        return Prediction(point, Normal(point + facts["residual_mean"][:, None], spread))
+    targets = facts["target_mean"].shape[-1]
+    raw = parts(outputs, outputs.shape[-1] // targets)
+    if link == "quantiles":
+        return _of_quantiles(ordered(raw), facts)
+    if link == "histogram":
+        return _of_bins(torch.softmax(raw, -2), facts)
+    loc = _own_unit(raw[..., 0, :], facts)
+    scale = scale_of(raw[..., 1, :]) * facts["target_spread"][:, None]
+    if link == "student_t":
+        return Prediction(loc, StudentT(loc, scale, facts["loss.df"][:, None, None].expand_as(loc)))
+    return Prediction(loc, Laplace(loc, scale) if link == "laplace" else Normal(loc, scale))
+
+
+def _of_quantiles(standard: Tensor, facts: Facts) -> Prediction:
+    """Even density between the quantiles [R, B, K, D], and tails as dense as the pieces that they touch."""
+    values = torch.movedim(
+        standard * facts["target_spread"][:, None, None] + facts["target_mean"][:, None, None], -2, -1
+    )
+    levels = facts["loss.levels"][:, None, None]
+    mass = torch.cat([levels[..., :1], levels.diff(dim=-1), 1 - levels[..., -1:]], -1).expand(*values.shape[:-1], -1)
+    # Two quantiles may coincide to the last bit; a density needs a width.
+    values = values + 1e-12 * facts["target_spread"][:, None, :, None] * torch.arange(
+        values.shape[-1], device=values.device, dtype=values.dtype
+    )
+    width = values.diff(dim=-1)
+    tails = torch.stack(
+        [mass[..., 0] / mass[..., 1] * width[..., 0], mass[..., -1] / mass[..., -2] * width[..., -1]], -1
+    )
+    predicted = Histogram(values, mass, tails)
+    return Prediction(predicted.quantile(0.5), predicted)
+
+
+def _of_bins(probs: Tensor, facts: Facts) -> Prediction:
+    """Even density inside each bin, the outer halves of the first and the last as tails: probs [R, B, K, D]."""
+    centres, width = grid(facts["target_range"], probs.shape[-2])
+    spread, mean = facts["target_spread"][:, None], facts["target_mean"][:, None]
+    point = (probs * centres[:, None]).sum(-2) * spread + mean
+    # Knots are the bins' edges, but at either end the outermost centre, beyond which its half of the mass thins out.
+    edges = torch.cat([centres[:, :1], centres[:, 1:] - width / 2, centres[:, -1:]], 1)
+    knots = torch.movedim(edges * spread + mean, 1, 2)[:, None].expand(*point.shape, -1).contiguous()
+    mass = torch.movedim(probs, -2, -1)
+    halves = (mass[..., :1] / 2, mass[..., -1:] / 2)
+    pieces = torch.cat([halves[0], halves[0], mass[..., 1:-1], halves[1], halves[1]], -1).clamp_min(1e-300)
+    tails = (width[:, 0] / 2 * facts["target_spread"])[:, None, :, None].expand(*point.shape, 2)
+    return Prediction(point, Histogram(knots, pieces, tails))
+
+
+# --- the yardstick -----------------------------------------------------------------------------------------------
+
+
+def _like(target: Tensor, point: Tensor) -> Tensor:
+    """Targets [B], [R, B], [B, D] or [R, B, D] as [1 or R, B, D], beside a point [R, B, D]."""
+    if target.ndim == 2 and target.shape != point.shape[1:]:
+        return target.unsqueeze(-1)
+    return target.reshape(-1, *point.shape[1:])
+
+
+def _statistics(prediction: Prediction, target: Tensor, ignore_index: int | None) -> Statistics:
+    point = prediction.point
+    return metrics.regression_columns(point, prediction.predictive, _like(target, point))
+
+
+def _combine(chunks: Sequence[Statistics]) -> Statistics:
+    # A median needs all examples.
+    return {name: torch.cat([chunk[name] for chunk in chunks], dim=1) for name in chunks[0]}
+
+
+def _trivial(train: Tensor, judged: Tensor, examples: Examples) -> dict[str, float]:
+    """Always the training mean, with the training deviation."""
+    columns = _columns(judged).double()
+    point = _mean(train, examples).to(columns.device).expand(1, *columns.shape)
+    spread = _spread(train, examples).to(columns.device).expand_as(point)
+    found = metrics.regression_metrics(_statistics(Prediction(point, Normal(point, spread)), columns, None))
+    return {name: float(value) for name, value in found.items()}
+
+
+REGRESSION = Task(
+    name="regression",
+    check=_check,
+    floats=True,
+    columns="numbers",
+    noise=("symmetric", "asymmetric"),
+    disturb=_disturb,
+    output="vector",
+    num_outputs=_num_outputs,
+    link="identity",
+    links=(*_POINTS, "gaussian", "laplace", "student_t", "quantiles", "histogram"),
+    exclusive=_exclusive,
+    weigh=_weigh,
+    facts={
+        "target_mean": _mean,
+        "target_spread": _spread,
+        "target_range": _range,
+        "target_logs": _logs,
+        "nonnegative": functools.partial(_least, above=False),
+        "positive": functools.partial(_least, above=True),
+    },
+    always=("target_mean", "target_spread"),
+    predict=_predict,
+    fitted=_fitted,
+    metrics=metrics.REGRESSION_METRICS,
+    statistics=_statistics,
+    combine=_combine,
+    finish=metrics.regression_metrics,
+    trivial=_trivial,
+    batch_size=32,
+)
