@@ -20,10 +20,10 @@ def test_the_law_catches_its_mutant(name: str) -> None:
 
 
 def test_every_law_has_a_mutant() -> None:
-    assert len(LAWS) == 21
+    assert len(LAWS) == 24
     assert len(MUTANTS) >= 40
     assert {m.law for m in MUTANTS.values()} == {law.name for law in LAWS}
-    assert {m.task for m in MUTANTS.values()} == set(TASKS)
+    assert {m.task for m in MUTANTS.values()} == set(TASKS) - {"band"}  # another test's own
 
 
 # Where one mistake has one consequence, only its own law speaks.

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from xentlab.errors import UserError
-from xentlab.losses.contract import as_distribution, meaningful, spec_of, suits
+from xentlab.losses.contract import as_distribution, meaningful, spec_of, standing_for, suits
 from xentlab.schema import knobs
 from xentlab.step import Facts, weighted_mean
 from xentlab.tasks import Link, Task, find
@@ -158,13 +158,12 @@ def bind_term(loss: functools.partial[Any], task: Task) -> tuple[Term, Link]:
             f"loss {name} has no meaning on {task.name}: it is defined for {', '.join(spec.tasks)} only; those that "
             f"have one there: {others}."
         )
-    own = spec.elsewhere.get(task.name, loss.func)
-    link = task.link if spec.link == "task" or own is not loss.func else spec.link
-    if own is not loss.func:
-        for knob in [knob for knob in given if knob not in knobs(own)]:
-            if given.pop(knob) is not None:
-                raise UserError(f"loss.{knob} must be null on {task.name}, got {loss.keywords[knob]}.")
-    loss = functools.partial(own, **given)
+    own = standing_for(loss.func, task)
+    for knob in [knob for knob in given if own is not loss.func and knob not in knobs(own)]:
+        if given.pop(knob) is not None:
+            raise UserError(f"loss.{knob} must be null on {task.name}, got {loss.keywords[knob]}.")
+    loss, spec = functools.partial(own, **given), spec_of(own)
+    link = task.link if spec.link == "task" else spec.link
     schema = knobs(loss.func)
     if spec.link == "task" and "link" in schema:
         link = given["link"] = given["link"] or link

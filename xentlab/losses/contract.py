@@ -77,7 +77,8 @@ class LossSpec:
         outputs: how many numbers the model gives for each target (each class); a function of the knobs where they tell.
         requires: facts of the training set that it takes no look at, but without which it has no meaning: such as
             `positive`, which refuses targets that are not.
-        elsewhere: what its name computes on a task where that is another formula, with that task's own link.
+        elsewhere: functions that stand for it on the tasks that they declare, where its name is another formula.
+        slope: whether its gradient is that of its value; False where it lets none through a part of it on purpose.
         elicits: of regression: what of a target's distribution minimises its expectation (mean, median, quantile,
             expectile: the latter two at its knob `level`), `distribution` of a whole one, or nothing of these.
         moves: of regression: whether adding a constant to point and target alike changes nothing.
@@ -98,7 +99,8 @@ class LossSpec:
     coupled: bool = False
     outputs: int | Callable[[Mapping[str, Any]], int] = 1
     requires: tuple[str, ...] = ()
-    elsewhere: Mapping[str, LossFunction] = field(default_factory=dict)
+    elsewhere: tuple[LossFunction, ...] = ()
+    slope: bool = True
     elicits: str = ""
     moves: bool = False
     degree: float | None = None
@@ -109,6 +111,8 @@ class LossSpec:
         function.spec = self  # type: ignore[attr-defined]
         if function.__module__.startswith("xentlab.losses."):
             _DECLARED[function.__name__] = self
+        for other in self.elsewhere:
+            _DECLARED.pop(other.__name__, None)
         return function
 
 
@@ -131,6 +135,12 @@ def spec_of(function: Callable[..., Any]) -> LossSpec:
 def suits(spec: LossSpec, task: Task) -> bool:
     """Whether a loss has a meaning on a task; one that declares nothing is taken on trust."""
     return spec is UNDECLARED or task.name in spec.tasks or task.like in spec.tasks
+
+
+def standing_for(function: LossFunction, task: Task) -> LossFunction:
+    """What computes the loss on a task: `function`, or the one that its declaration puts in its place there."""
+    others = (other for other in spec_of(function).elsewhere if task.name in spec_of(other).tasks)
+    return next(others, function)
 
 
 def meaningful(task: Task) -> list[str]:

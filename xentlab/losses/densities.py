@@ -49,7 +49,7 @@ def gaussian_nll(outputs: Tensor, target: Tensor) -> Tensor:
 
 @loss(
     family="density", link="gaussian", tasks=REGRESSION, reference="Seitzer 2022", minimum=None, outputs=2,
-    elicits="", moves=True, limits=(Limit({"beta": 0.0}, "gaussian_nll"),),
+    slope=False, moves=True, limits=(Limit({"beta": 0.0}, "gaussian_nll"),),
 )  # fmt: skip
 def beta_nll(outputs: Tensor, target: Tensor, *, beta: Annotated[float, Range(0, 1)] = 0.5) -> Tensor:
     """The normal distribution's negative log-density, each weighted by its own variance to the power `beta`.

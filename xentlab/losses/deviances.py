@@ -63,9 +63,7 @@ def gamma_deviance(outputs: Tensor, target: Tensor) -> Tensor:
     family="deviance", link="log", tasks=REGRESSION, reference="Jorgensen 1987", requires=("nonnegative",),
     elicits="mean",
 )  # fmt: skip
-def tweedie(
-    outputs: Tensor, target: Tensor, *, power: Annotated[float, Range(1, 2, open_low=True, open_high=True)] = 1.5
-) -> Tensor:
+def tweedie(outputs: Tensor, target: Tensor, *, power: Annotated[float, Range(1.01, 1.99)] = 1.5) -> Tensor:
     """Deviance of a Tweedie distribution, exact zeros among positive amounts. With `p = power`; link: log.
 
         2 sum_d ( t^(2 - p) / ((1 - p) (2 - p)) - t mu^(1 - p) / (1 - p) + mu^(2 - p) / (2 - p) )
@@ -73,7 +71,7 @@ def tweedie(
     Args:
         outputs: logarithms of the mean [N, D].
         target: floats [N, D], >= 0.
-        power: p in (1, 2), towards 1 like Poisson's deviance, towards 2 like gamma's.
+        power: p in [1.01, 1.99], at its low end like Poisson's deviance, at its high end like gamma's.
 
     Returns:
         [N], >= 0.

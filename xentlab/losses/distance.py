@@ -89,10 +89,7 @@ def quadratic_sigmoid(logits: Tensor, target: Tensor) -> Tensor:
     tasks=_WITH_NUMBERS,
     reference="Ghosh 2017",
     shift_invariant=True,
-    elsewhere={"regression": absolute_error},
-    elicits="median",
-    moves=True,
-    degree=1.0,
+    elsewhere=(absolute_error,),
     limits=(Limit({}, "linear", factor=2.0),),
 )
 def mae(logits: Tensor, target: Tensor) -> Tensor:

@@ -21,11 +21,19 @@ Level = Annotated[float, Range(0, 1, open_low=True, open_high=True)]
 Positive = Annotated[float, Range(0, None, open_low=True)]
 
 
+@loss(
+    family="residual", link="identity", tasks=REGRESSION, reference="Legendre 1805", elicits="mean", moves=True,
+    degree=2.0,
+)  # fmt: skip
 def squared_error(outputs: Tensor, target: Tensor) -> Tensor:
     """Squared error of points [N, D]: `sum_d (z_d - t_d)^2`. What `mse` is on regression; least at the mean."""
     return _residual(outputs, target).square().sum(1)
 
 
+@loss(
+    family="residual", link="identity", tasks=REGRESSION, reference="Laplace 1774", elicits="median", moves=True,
+    degree=1.0,
+)  # fmt: skip
 def absolute_error(outputs: Tensor, target: Tensor) -> Tensor:
     """Absolute error of points [N, D]: `sum_d |z_d - t_d|`. What `mae` is on regression; least at the median."""
     return _residual(outputs, target).abs().sum(1)

@@ -22,10 +22,7 @@ from xentlab.schema import Range
     reference="Brier 1950",
     shift_invariant=True,
     proper=True,
-    elsewhere={"regression": squared_error},
-    elicits="mean",
-    moves=True,
-    degree=2.0,
+    elsewhere=(squared_error,),
 )
 def mse(logits: Tensor, target: Tensor, *, link: Literal["softmax", "sigmoid"] | None = None) -> Tensor:
     """Squared error of the probabilities, summed over classes: `sum_c (link(z)_c - t_c)^2`, the Brier score.

@@ -173,7 +173,7 @@ def disturb_indices(targets: Tensor, examples: Examples, rate: float, kind: str,
 
 
 def draw_distributions(
-    samples: int, classes: int, places: tuple[int, ...], exclusive: bool, generator: torch.Generator
+    samples: int, classes: int, places: tuple[int, ...], link: Link, generator: torch.Generator
 ) -> Tensor:
     """Random distributions [N, C, ...]."""
     return torch.softmax(2.0 * torch.randn(samples, classes, *places, generator=generator, dtype=torch.float64), 1)

@@ -22,8 +22,8 @@ from xentlab.metrics import Metric
 Link = str
 """How a loss's outputs become a prediction, by a word that its tasks know: softmax, sigmoid, identity."""
 
-Form = Literal["index", "soft"]
-"""A target of classes: int64 indices, or floats with an axis of classes."""
+Form = Literal["index", "soft", "real"]
+"""A target: int64 indices of classes, floats with an axis of classes, or the numbers that regression is about."""
 
 Facts = Mapping[str, Tensor]
 """What a trial's training set (or, after training, its validation set) tells, by name."""
@@ -99,7 +99,7 @@ class Task:
 
         axes: how many axes of places an element has: 2 of pixels.
         forms: of a target in the laws of losses, the task's own first.
-        draw: `(samples, classes, places, exclusive, generator)`: random soft targets for the laws, float64.
+        draw: `(samples, classes, places, link, generator)`: random float targets for the laws, float64.
     """
 
     name: str
@@ -141,7 +141,7 @@ class Task:
 
     axes: int = 0
     forms: tuple[Form, ...] = ()
-    draw: Callable[[int, int, tuple[int, ...], bool, torch.Generator], Tensor] | None = None
+    draw: Callable[[int, int, tuple[int, ...], Link, torch.Generator], Tensor] | None = None
 
     @property
     def primary(self) -> Metric:

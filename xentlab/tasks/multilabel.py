@@ -76,10 +76,10 @@ def _against_truth(stats: Statistics, truth: Tensor) -> dict[str, Tensor]:
     return metrics.posterior_metrics(stats["probs"], truth)
 
 
-def _draw(samples: int, labels: int, places: tuple[int, ...], exclusive: bool, generator: torch.Generator) -> Tensor:
+def _draw(samples: int, labels: int, places: tuple[int, ...], link: Link, generator: torch.Generator) -> Tensor:
     """Random n-hot rows, or what the objective makes of them where one label is drawn."""
     rows = (torch.rand(samples, labels, generator=generator) < 0.5).double()
-    if not exclusive:
+    if not _exclusive(link):
         return rows
     rows[rows.sum(1) == 0, 0] = 1.0
     return rows / rows.sum(1, keepdim=True)

@@ -228,6 +228,12 @@ def _trivial(train: Tensor, judged: Tensor, examples: Examples) -> dict[str, flo
     return {name: float(value) for name, value in found.items()}
 
 
+def _draw(samples: int, targets: int, places: tuple[int, ...], link: Link, generator: torch.Generator) -> Tensor:
+    """Random numbers [N, D], positive ones under the log link."""
+    numbers = torch.randn(samples, targets, generator=generator, dtype=torch.float64)
+    return numbers.abs() + 0.1 if link == "log" else numbers
+
+
 REGRESSION = Task(
     name="regression",
     check=_check,
@@ -258,4 +264,6 @@ REGRESSION = Task(
     finish=metrics.regression_metrics,
     trivial=_trivial,
     batch_size=32,
+    forms=("real",),
+    draw=_draw,
 )

@@ -42,7 +42,8 @@ def cases(
     for samples, classes in sizes:
         for form in forms(subject):
             if only in (None, form):
-                logits = torch.randn(samples, classes, *space(subject), generator=generator, dtype=torch.float64)
+                width = classes * subject.bound.outputs
+                logits = torch.randn(samples, width, *space(subject), generator=generator, dtype=torch.float64)
                 target = draw_target(subject, form, samples, classes, generator)
                 yield Case(logits.to(dtype), target if form == "index" else target.to(dtype))
 
@@ -57,7 +58,12 @@ def draw_target(subject: Subject, form: Form, samples: int, classes: int, genera
     if form == "index":
         return torch.randint(classes, (samples, *space(subject)), generator=generator)
     assert subject.task.draw is not None
-    return subject.task.draw(samples, classes, space(subject), subject.exclusive, generator)
+    return subject.task.draw(samples, classes, space(subject), subject.link, generator)
+
+
+def is_numeric(subject: Subject) -> bool:
+    """Whether its targets are numbers, not classes."""
+    return "real" in subject.task.forms
 
 
 def one_true(subject: Subject, indices: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
@@ -77,7 +83,13 @@ def spread(subject: Subject, rows: Tensor) -> Tensor:
 
 
 def extremes(subject: Subject, dtype: torch.dtype, *, largest: float) -> Iterator[Case]:
-    """Logits at ties, at certainty and at +-`largest`, each under every true class, in batches of one class count."""
+    """Logits at ties, at certainty and at +-`largest`, each under every true class, in batches of one class count.
+
+    Where targets are numbers: outputs of such sizes under small and large ones.
+    """
+    if is_numeric(subject):
+        yield from _extreme_numbers(subject, dtype, largest)
+        return
     for classes in (1, 2, 3):
         eye = torch.eye(classes, dtype=torch.float64)
         rows = [torch.zeros(classes, dtype=torch.float64)]
@@ -97,6 +109,21 @@ def extremes(subject: Subject, dtype: torch.dtype, *, largest: float) -> Iterato
             if not subject.exclusive:
                 yield Case(wide, torch.zeros_like(wide))
                 yield Case(wide, torch.ones_like(wide))
+
+
+def _extreme_numbers(subject: Subject, dtype: torch.dtype, largest: float) -> Iterator[Case]:
+    generator = torch.Generator().manual_seed(1)
+    for targets in (1, 2):
+        width = targets * subject.bound.outputs
+        eye = torch.eye(width, dtype=torch.float64)[: 2 * targets]
+        ramp = torch.linspace(-1.0, 1.0, width, dtype=torch.float64)
+        ones = torch.ones(width, dtype=torch.float64)
+        rows = [0.0 * ones]
+        for size in (30.0, 200.0, largest):
+            rows += [size * row for row in (*eye, *-eye, ones, -ones, ramp, -ramp)]
+        target = draw_target(subject, "real", len(rows), targets, generator)
+        for factor in (1.0, 100.0):
+            yield Case(torch.stack(rows).to(dtype), (factor * target).to(dtype))
 
 
 def draw_knob(knob: Knob, generator: torch.Generator, *, reach: float = 1.0) -> float:

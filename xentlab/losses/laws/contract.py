@@ -25,8 +25,8 @@ from xentlab.losses.contract import UNDECLARED, LossSpec, spec_of
 from xentlab.schema import Knob, check_knobs, knobs
 from xentlab.tasks import Link, Task
 
-_FACTS = ("weight", "class_weights", "class_counts")
-_LISTED = "weight, class_weights and class_counts"
+_FACTS = ("weight", "class_weights", "class_counts", "target_range")
+_LISTED = "weight, class_weights, class_counts and target_range"
 _SHOWN = 12
 
 
@@ -130,6 +130,8 @@ class Subject:
         """
         term = self.bound.terms[""]
         asked = {"weight": weight, "class_weights": None, "class_counts": class_counts(logits)}
+        if "target_range" in term.asks:
+            asked["target_range"] = target_range(target, logits)
         try:
             result: Any = term.function(logits, target, *(asked[name] for name in term.asks), **term.data | given)
         except Exception as error:
@@ -163,9 +165,10 @@ def subject(loss: Callable[..., Any], task: str) -> Subject:
     name = getattr(function, "__name__", str(function))
     check_signature(name, function)
     values = check_knobs("loss", function, given)
-    spec = spec_of(function)
     bound = bind(functools.partial(function, **values), task)
-    return Subject(name, spec, spec is not UNDECLARED, bound.task, bound, knobs(function))
+    own = bound.terms[""].function.func
+    spec = spec_of(own)
+    return Subject(name, spec, spec is not UNDECLARED, bound.task, bound, knobs(own))
 
 
 def check_signature(name: str, function: Callable[..., Any]) -> None:
@@ -210,6 +213,11 @@ def class_counts(logits: Tensor) -> Tensor:
     count = logits.shape[1]
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
     return 10.0 * torch.arange(count, 0, -1, dtype=dtype, device=logits.device)
+
+
+def target_range(target: Tensor, logits: Tensor) -> Tensor:
+    """Between which numbers an imagined training set's targets lie [2, D]."""
+    return logits.new_tensor([[-3.0], [4.0]]).expand(2, target.shape[-1])
 
 
 def differs(got: Tensor, wanted: Tensor) -> bool:

@@ -15,8 +15,9 @@ from torch import Tensor
 from xentlab import losses
 from xentlab.errors import UserError
 from xentlab.losses.contract import Limit, suits
-from xentlab.losses.laws.cases import draw_target, one_true, space
+from xentlab.losses.laws.cases import draw_target, is_numeric, one_true, space
 from xentlab.losses.laws.contract import Counterexample, Finding, Skipped, Subject, show, slope_of, subject
+from xentlab.losses.laws.numbers import distribution
 from xentlab.tasks import probabilities
 
 _STEPS = 40
@@ -60,11 +61,14 @@ def _compare_limit(
 ) -> Counterexample | None:
     sizes = ((1, 2), (3, 2)) if limit.binary else ((1, 2), (2, 3), (3, 5))
     for samples, classes in sizes:
-        logits = torch.randn(samples, classes, *space(this), generator=generator, dtype=dtype)
-        indices = torch.randint(classes, (samples, *space(this)), generator=generator)
-        targets = [one_true(this, indices, classes, dtype)]
-        if not (this.exclusive or limit.binary):
-            targets.append(draw_target(this, "soft", samples, classes, generator))
+        logits = torch.randn(samples, classes * this.bound.outputs, *space(this), generator=generator, dtype=dtype)
+        if is_numeric(this):
+            targets = [draw_target(this, "real", samples, classes, generator)]
+        else:
+            indices = torch.randint(classes, (samples, *space(this)), generator=generator)
+            targets = [one_true(this, indices, classes, dtype)]
+            if not (this.exclusive or limit.binary):
+                targets.append(draw_target(this, "soft", samples, classes, generator))
         for target in targets:
             got = this.values(logits, target, **limit.knobs)
             wanted = limit.factor * other.values(logits, target) + limit.offset
@@ -80,6 +84,8 @@ def proper(this: Subject, dtype: torch.dtype, generator: torch.Generator) -> Fin
     A counterexample is certain: logits of another probability at which the expected loss, in float64, is no greater
     than at p. It is searched from several starts by damped Newton steps.
     """
+    if is_numeric(this):
+        return distribution(this, dtype, generator)
     if not this.declared:
         return Skipped("it declares nothing about proper scoring")
     if this.spec.coupled:

@@ -12,7 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xentlab.losses.laws.cases import Case, cases, draw_knob, extremes, float_knobs, forms, one_true, space, spread
+from xentlab.losses.laws.cases import (
+    Case,
+    cases,
+    draw_knob,
+    extremes,
+    float_knobs,
+    forms,
+    is_numeric,
+    one_true,
+    space,
+    spread,
+)
 from xentlab.losses.laws.contract import Counterexample, Finding, LossError, Skipped, Subject, sentence
 from xentlab.schema import Knob
 
@@ -57,8 +68,10 @@ def nan(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Fin
     """NaN in the logits of an element (of an image, for a loss of images) is NaN in its value, whichever is true."""
     for case in cases(subject, dtype, generator):
         classes = case.logits.shape[1]
-        alike = torch.zeros_like(case.logits[:, 0], dtype=torch.int64)
-        targets = [case.target, *(one_true(subject, alike + c, classes, dtype) for c in range(classes))]
+        targets = [case.target]
+        if not is_numeric(subject):
+            alike = torch.zeros_like(case.logits[:, 0], dtype=torch.int64)
+            targets += [one_true(subject, alike + c, classes, dtype) for c in range(classes)]
         for at in range(classes):
             logits = case.logits.clone()
             logits[:, at] = torch.nan
@@ -72,7 +85,7 @@ def nan(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Fin
 
 def masked(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
     """A class masked by -inf that is never the true one leaves value and gradient finite, and gets no gradient."""
-    if subject.link == "identity":
+    if subject.link == "identity" or is_numeric(subject):
         return Skipped("its outputs are no logits, among which -inf could mask a class")
     for case in cases(subject, dtype, generator, sizes=((1, 2), (2, 3), (3, 5))):
         classes = case.logits.shape[1]
@@ -108,7 +121,7 @@ def autocast(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -
 
 
 def gradient(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
-    """The gradient is that of the values: `torch.autograd.gradcheck`."""
+    """The gradient is that of the values, by `torch.autograd.gradcheck`; or it is not, as declared."""
     for case in cases(subject, dtype, generator, sizes=((1, 2), (2, 3))):
         logits = case.logits.clone().requires_grad_()
 
@@ -121,10 +134,12 @@ def gradient(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -
             raise
         except RuntimeError as error:
             message = "the gradient is not the slope of the values"
+            if not subject.spec.slope and "Jacobian mismatch" in str(error):
+                return None
             if "Jacobian mismatch" not in str(error):
                 message = f"no gradient: {sentence(error)}"
             return Counterexample(message, case.logits, case.target)
-    return None
+    return None if subject.spec.slope else Counterexample("declared slope=False, but its gradient is its slope")
 
 
 def pure(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
@@ -150,9 +165,12 @@ def knob_ranges(subject: Subject, dtype: torch.dtype, generator: torch.Generator
     batches = []
     for form in forms(subject):
         batches += list(cases(subject, dtype, generator, sizes=((4, 3),), only=form))
-    certain = spread(subject, torch.cat([20.0 * torch.eye(2), torch.zeros(1, 2)]).repeat_interleave(2, 0)).to(dtype)
-    truth = spread(subject, torch.arange(2).repeat(3))
-    batches += [Case(certain, one_true(subject, truth, 2, dtype))]
+    if is_numeric(subject):
+        batches += [Case(10.0 * case.logits, case.target) for case in batches]
+    else:
+        certain = torch.cat([20.0 * torch.eye(2), torch.zeros(1, 2)]).repeat_interleave(2, 0)
+        truth = spread(subject, torch.arange(2).repeat(3))
+        batches += [Case(spread(subject, certain).to(dtype), one_true(subject, truth, 2, dtype))]
     for given in _settings(subject, generator, dtype):
         for case in batches:
             found = _first_infinite(subject, case, given)
@@ -164,10 +182,13 @@ def knob_ranges(subject: Subject, dtype: torch.dtype, generator: torch.Generator
 def refusal(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
     """A target that does not fit the logits raises an error, or gives nan; it never gives a number."""
     classes, pixels = 4, space(subject)
-    logits = torch.randn(3, classes, *pixels, generator=generator, dtype=torch.float64).to(dtype)
+    width = classes * subject.bound.outputs
+    logits = torch.randn(3, width, *pixels, generator=generator, dtype=torch.float64).to(dtype)
     floats = {"one class too many": (3, 5), "one class": (3, 1), "one sample": (1, 4), "two samples": (2, 4)}
     wrong: dict[str, Tensor] = {}
-    if "soft" in forms(subject):
+    if is_numeric(subject):
+        wrong["whole numbers in the target"] = torch.ones(3, classes, dtype=torch.int64)
+    if "index" not in forms(subject) or subject.spec.soft:
         wrong |= {f"{k} in the target": torch.full((*s, *pixels), 0.25, dtype=dtype) for k, s in floats.items()}
         if not pixels:
             wrong["classes along no axis of the target"] = torch.full((3,), 0.25, dtype=dtype)

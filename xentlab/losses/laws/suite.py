@@ -12,7 +12,7 @@ import torch
 from xentlab.errors import UserError, unknown
 from xentlab.losses.catalogue import catalogue
 from xentlab.losses.contract import spec_of
-from xentlab.losses.laws import identities, numerics, symmetry, training
+from xentlab.losses.laws import identities, numbers, numerics, symmetry, training
 from xentlab.losses.laws.contract import (
     Counterexample,
     Finding,
@@ -52,6 +52,9 @@ LAWS: tuple[Law, ...] = tuple(
         ("class weights", training.class_weights, _SINGLE + _DOUBLE),
         ("limits", identities.limits, _DOUBLE),
         ("proper", identities.proper, _DOUBLE),
+        ("translation", numbers.translation, _SINGLE + _DOUBLE),
+        ("scale", numbers.scale, _SINGLE + _DOUBLE),
+        ("functional", numbers.functional, _DOUBLE),
     )
 )
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xentlab.losses.laws.cases import Case, cases, draw_knob, float_knobs, one_hot, space
+from xentlab.losses.laws.cases import Case, cases, draw_knob, float_knobs, is_numeric, one_hot, space
 from xentlab.losses.laws.contract import (
     Counterexample,
     Finding,
@@ -103,7 +103,7 @@ def _compare(
 def two_forms(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
     """A class index and its one-hot row are the same target."""
     if "index" not in subject.task.forms:
-        return Skipped(f"{subject.task.name} targets are n-hot rows only")
+        return Skipped(f"{subject.task.name} targets have one form only")
     if not subject.spec.soft:
         return Skipped("it takes class indices only")
     for case in cases(subject, dtype, generator, only="index"):
@@ -119,6 +119,8 @@ def two_forms(subject: Subject, dtype: torch.dtype, generator: torch.Generator) 
 
 def ignored(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
     """Ignored targets and classes of weight zero change nothing, and their logits get no gradient."""
+    if is_numeric(subject):
+        return Skipped("no number is ignored")
     n_hot = "index" not in subject.task.forms
     data = subject.bound.data_term(None if n_hot else 255)
     for samples, classes in ((2, 2), (3, 3), (4, 4)):
