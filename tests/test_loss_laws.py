@@ -240,8 +240,10 @@ def same(values: list[float], wanted: Tensor) -> None:
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_every_loss_can_be_drawn(name: str) -> None:
     drawn = curve(CATALOGUE[name], classes=3, points=41)
-    columns = (drawn.logit, drawn.probability, drawn.value, drawn.gradient_norm)
+    numbers = spec_of(CATALOGUE[name]).tasks == ("regression",)
+    columns = (drawn.logit, drawn.value, drawn.gradient_norm, *([] if numbers else [drawn.probability]))
     assert {len(c) for c in columns} == {41}
+    assert bool(drawn.probability) == (not numbers)
     assert all(math.isfinite(x) for c in columns for x in c)
     assert all(0.0 <= p <= 1.0 for p in drawn.probability)
 
@@ -261,6 +263,7 @@ def test_plot_loss_writes_png_and_svg(run: Run, here: Path) -> None:
     [
         (["cee"], "Unknown loss 'cee'."),
         (["ce", "-o", "ce.pdf"], "the picture's file must end in .png or .svg, got 'ce.pdf'."),
+        (["ce", "quantile"], "losses of classes and of numbers have no picture in common: quantile take numbers."),
         (["ce", "--classes", "1"], "classes must be >= 2, got 1."),
     ],
 )

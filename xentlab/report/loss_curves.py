@@ -18,10 +18,11 @@ def loss_curves(curves: Sequence[LossCurve], classes: int, path: Path | str) -> 
 
     The upper row shows the loss, the lower one the norm of its gradient with respect to the logits; the left column
     over the true class's logit (the other logits at 0), the right one over its probability. The vertical axes end
-    where the steepest curve would press the others flat.
+    where the steepest curve would press the others flat. Losses of numbers have the left column alone, over the first
+    output less the target.
 
     Raises:
-        UserError: the ending is neither .png nor .svg.
+        UserError: the ending is neither .png nor .svg, or some losses are of classes and some of numbers.
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -29,14 +30,19 @@ def loss_curves(curves: Sequence[LossCurve], classes: int, path: Path | str) -> 
     path = Path(path)
     if path.suffix not in (".png", ".svg"):
         raise UserError(f"the picture's file must end in .png or .svg, got '{path}'.")
-    with draw.settings():
-        figure = Figure(figsize=(9.6, 7.2), dpi=130, facecolor="white", layout="constrained")
-        panels = figure.subplots(2, 2, sharex="col")
-        rows = (("loss", [c.value for c in curves]), ("norm of the gradient", [c.gradient_norm for c in curves]))
-        columns = (
-            ("logit of the true class, the others at 0", [c.logit for c in curves]),
-            ("probability of the true class", [c.probability for c in curves]),
+    numbers = [c.name for c in curves if not c.probability]
+    if 0 < len(numbers) < len(curves):
+        raise UserError(
+            f"losses of classes and of numbers have no picture in common: {', '.join(numbers)} take numbers."
         )
+    with draw.settings():
+        figure = Figure(figsize=(5.6 if numbers else 9.6, 7.2), dpi=130, facecolor="white", layout="constrained")
+        panels = figure.subplots(2, 1 if numbers else 2, sharex="col", squeeze=False)
+        rows = (("loss", [c.value for c in curves]), ("norm of the gradient", [c.gradient_norm for c in curves]))
+        columns = [("logit of the true class, the others at 0", [c.logit for c in curves])]
+        columns.append(("probability of the true class", [c.probability for c in curves]))
+        if numbers:
+            columns = [("first output less the target", [c.logit for c in curves])]
         for row, (ylabel, heights) in zip(panels, rows, strict=True):
             ceiling = _ceiling(heights)
             floor = min(min(h) for h in heights)
@@ -50,11 +56,19 @@ def loss_curves(curves: Sequence[LossCurve], classes: int, path: Path | str) -> 
             row[0].set_ylabel(ylabel, color=theme.FILE_INK)
         for axes, (xlabel, _) in zip(panels[1], columns, strict=True):
             axes.set_xlabel(xlabel, color=theme.FILE_INK)
-        for axes in panels[:, 1]:
+        for axes in panels[:, 1:].flat:
             axes.set_xlim(-0.02, 1.02)
-        figure.suptitle(f"{classes} classes, knobs at their defaults", color=theme.FILE_INK, fontsize=11)
+        scope = "regression" if numbers else f"{classes} classes"
+        figure.suptitle(f"{scope}, knobs at their defaults", color=theme.FILE_INK, fontsize=11)
         lines, names = panels[0, 0].get_legend_handles_labels()
-        figure.legend(lines, names, loc="outside lower center", ncols=min(6, len(curves)), frameon=False, fontsize=9)
+        figure.legend(
+            lines,
+            names,
+            loc="outside lower center",
+            ncols=min(3 if numbers else 6, len(curves)),
+            frameon=False,
+            fontsize=9,
+        )
         if path.suffix == ".png":
             return draw.png(figure, path)
         path.parent.mkdir(parents=True, exist_ok=True)

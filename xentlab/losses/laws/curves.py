@@ -10,20 +10,21 @@ import torch
 
 from xentlab.errors import UserError
 from xentlab.losses.contract import spec_of
-from xentlab.losses.laws.cases import one_true, space
-from xentlab.losses.laws.contract import subject
+from xentlab.losses.laws.cases import is_numeric, one_true, space
+from xentlab.losses.laws.contract import Subject, subject
 from xentlab.tasks import probabilities
 
 
 @dataclass(frozen=True)
 class LossCurve:
-    """A loss along the true class's logit, the other logits at 0.
+    """A loss along the true class's logit, the other logits at 0; of a loss of numbers, along its first output.
 
     Attributes:
         name: of the loss.
         link: from its logits to probabilities.
-        logit: of the true class.
-        probability: of the true class, as the link implies it; the probabilities of all classes sum to one.
+        logit: of the true class; of numbers the first output, less the target (log link: less the target's logarithm).
+        probability: of the true class, as the link implies it; the probabilities of all classes sum to one. Empty where
+            there are no classes.
         value: of the loss.
         gradient_norm: Euclidean norm of the gradient over all logits of the element.
     """
@@ -54,6 +55,8 @@ def curve(
     if classes < 2:
         raise UserError(f"classes must be >= 2, got {classes}.")
     this = subject(loss, spec_of(loss).tasks[0])
+    if is_numeric(this):
+        return _of_numbers(this, torch.linspace(low, high, points, dtype=torch.float64))
     pixel = tuple(1 for _ in space(this))
     true = torch.zeros(points, dtype=torch.int64)
     logits = torch.zeros(points, classes, dtype=torch.float64)
@@ -73,3 +76,12 @@ def curve(
         value=values[:, 0].tolist(),
         gradient_norm=slopes.norm(dim=1).tolist(),
     )
+
+
+def _of_numbers(this: Subject, places: torch.Tensor) -> LossCurve:
+    """Along the first output, the others at 0, of a target of 0 (log link: of 1)."""
+    outputs = torch.zeros(len(places), this.bound.outputs, dtype=places.dtype)
+    outputs[:, 0] = places
+    target = torch.full((len(places), 1), 1.0 if this.link == "log" else 0.0, dtype=places.dtype)
+    values, slopes = this.gradient(outputs, target)
+    return LossCurve(this.name, this.link, places.tolist(), [], values.tolist(), slopes.norm(dim=1).tolist())
