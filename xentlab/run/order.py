@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from xentlab.data import Dataset
 from xentlab.errors import UserError
 from xentlab.train import Trial
+from xentlab.train.plan import cut
 
 
 @dataclass(frozen=True)
@@ -76,16 +77,21 @@ class Executor(Protocol):
     """Brings orders to their end, wherever. To add one: see `xentlab.run.executors`."""
 
     def place(
-        self, planned: Sequence[Sequence[Trial]], wanted: Sequence[Trial], dataset: Callable[[Trial], Dataset]
+        self,
+        planned: Sequence[Sequence[Trial]],
+        wanted: Sequence[Trial],  # noqa: ARG002
+        dataset: Callable[[Trial], Dataset],
     ) -> Sequence[Sequence[Trial]] | None:
         """The stacks as they are to be ordered, or None where the session had better train them in its own process.
+
+        Unless an executor says otherwise, every stack, the looped ones as single trials.
 
         Args:
             planned: the stacks of what is not recorded yet; they may be cut, not mixed.
             wanted: every trial of this run, recorded or not: what is decided by it is decided alike after a restart.
             dataset: reads a trial's data, or has read it.
         """
-        ...
+        return cut(planned, dataset)
 
     def run(
         self, orders: Sequence[Order], watch: Callable[[], None]

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
+import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,9 @@ def open_tables(path: Path, experiment: str, client: Callable[[], Any]) -> Table
         experiment: the experiment's name.
         client: makes MLflow's client of the same store.
     """
-    with reported(path):
-        connection = sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None)
+    with reported(path), ExitStack() as until_known:
+        connection = until_known.enter_context(closing(sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None)))
         if not all(_known(connection, table) for table in COLUMNS):
-            connection.close()
             return None
         connection.execute("PRAGMA journal_mode=WAL")  # readers and writers do not wait for each other
         # a loss of power may cost the latest transactions, never their order: the journal sends them again
@@ -68,9 +68,9 @@ def open_tables(path: Path, experiment: str, client: Callable[[], Any]) -> Table
         connection.execute("PRAGMA foreign_keys=ON")
         question = "SELECT experiment_id, artifact_location, lifecycle_stage FROM experiments WHERE name = ?"
         found = connection.execute(question, (experiment,)).fetchall()
-    if len(found) != 1 or found[0][2] != "active" or not found[0][1] or "?" in found[0][1] or "#" in found[0][1]:
-        connection.close()
-        return None
+        if len(found) != 1 or found[0][2] != "active" or not found[0][1] or "?" in found[0][1] or "#" in found[0][1]:
+            return None
+        until_known.pop_all()
     return Tables(path, connection, found[0][0], found[0][1], client)
 
 
@@ -101,6 +101,7 @@ class Tables:
     ) -> None:
         self._path, self._connection, self._experiment, self._location = path, connection, experiment, location
         self.client = client
+        weakref.finalize(self, connection.close)  # a sender keeps its store for as long as it lives
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

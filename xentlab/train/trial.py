@@ -24,9 +24,23 @@ from xentlab.tasks import TASKS, Task, find
 class Trainer:
     """How a trial is trained, whatever its loss. Each field is a knob of `trainer` in the config.
 
-    `batch_size` and `train_sample` null are the task's own: 64 and 2000, or 8 and 100 where every pixel is an element.
-    `monitor` is the metric by which the best epoch is chosen on validation (null: the task's primary one); `target` the
-    value of it that counts as reached.
+    Attributes:
+        epochs: passes over the training set, >= 1.
+        batch_size: examples of a step; None: the task's own, 64, or 8 where every pixel is an element.
+        device: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`.
+        precision: of the step; `bfloat16` is autocast of the forward pass, weights stay float32.
+        lift: trials of a stack one after another (`looped`), as one tensor program (`vectorised`), or by `choose_lift`.
+        compile: whether `torch.compile` takes the forward pass.
+        deterministic: only algorithms that give the same bits every time; one that cannot is refused.
+        clip_norm: bound on the norm of each trial's gradient, > 0; None for none.
+        class_weights: of each example's loss by its class, from the training labels.
+        monitor: metric that chooses the best epoch on validation; None: the task's primary one.
+        target: value of it that counts as reached; None for none.
+        train_sample: training examples on which metrics are taken each epoch; None: the task's own, 2000 or 100.
+        eval_batch_size: examples of a forward pass that only measures.
+        checkpoint_every: epochs between checkpoints; 0 for none.
+        max_stack: trials of a stack at most.
+        memory: MB that a stack may take, > 0; None: half of what is free.
     """
 
     epochs: Annotated[int, Range(1, None)] = 20

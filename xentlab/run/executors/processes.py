@@ -18,7 +18,7 @@ from typing import Annotated, Any
 from xentlab.data import Dataset
 from xentlab.errors import UserError
 from xentlab.run.executors.pool import Worker, end
-from xentlab.run.order import Failure, Order
+from xentlab.run.order import Executor, Failure, Order
 from xentlab.schema import Range
 from xentlab.train import Trial
 from xentlab.train.plan import cut
@@ -29,7 +29,7 @@ PATIENCE_S = 3.0  # what a worker gets to end in order
 
 
 @dataclass(kw_only=True)
-class Processes:
+class Processes(Executor):
     """Trains orders in processes of this machine. Each field is a knob of `executor=processes`.
 
     An order whose worker dies, falls silent or passes `timeout` is run again from its last checkpoint by another

@@ -15,23 +15,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from xentlab.data import Dataset
 from xentlab.errors import UserError
 from xentlab.journal import new_id
 from xentlab.run.executors import need
 from xentlab.run.executors.processes import WATCH_S, given_up
 from xentlab.run.executors.worker import sees, task, work
-from xentlab.run.order import Failure, Order
+from xentlab.run.order import Executor, Failure, Order
 from xentlab.schema import Range
-from xentlab.train import Trial
-from xentlab.train.plan import cut
 
 PATIENCE_S = 5.0  # what a task gets to end in order
 PROBE_S = 60.0  # what a node gets to say whether it sees the output directory
 
 
 @dataclass(kw_only=True)
-class RayCluster:
+class RayCluster(Executor):
     """Trains orders as tasks of a Ray cluster. Each field is a knob of `executor=ray`.
 
     An order whose worker or node is lost is run again elsewhere from its last checkpoint, `retries` times. The output
@@ -55,15 +52,6 @@ class RayCluster:
 
     def __post_init__(self) -> None:
         need("ray", "ray")
-
-    def place(
-        self,
-        planned: Sequence[Sequence[Trial]],
-        wanted: Sequence[Trial],  # noqa: ARG002
-        dataset: Callable[[Trial], Dataset],
-    ) -> Sequence[Sequence[Trial]] | None:
-        """Every stack, the looped ones as single trials."""
-        return cut(planned, dataset)
 
     def run(
         self, orders: Sequence[Order], watch: Callable[[], None]

@@ -18,15 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from xentlab.data import Dataset
 from xentlab.errors import UserError
 from xentlab.run.executors import need
 from xentlab.run.executors.processes import WATCH_S, given_up
 from xentlab.run.executors.worker import importable, interrupt, task, work
-from xentlab.run.order import Failure, Order
+from xentlab.run.order import Executor, Failure, Order
 from xentlab.schema import Range
-from xentlab.train import Trial
-from xentlab.train.plan import cut
 
 PATIENCE_S = {"slurm": 60.0, "local": 10.0}  # what cancelled jobs get to end in order
 DRIVER_SILENCE_S = {"slurm": 60.0, "local": 5.0}  # after so long without a touch the command counts as gone
@@ -35,7 +32,7 @@ ARRAY = 1000  # jobs of one array at most: Slurm's own default limit is 1001
 
 
 @dataclass(kw_only=True)
-class Slurm:
+class Slurm(Executor):
     """Trains orders as Slurm jobs. Each field is a knob of `executor=slurm`.
 
     An order whose job is lost is submitted again and goes on from its last checkpoint, `retries` times. The output
@@ -71,15 +68,6 @@ class Slurm:
                 "executor.cluster=slurm needs Slurm's sbatch, which is not on the path here; "
                 "executor.cluster=local runs the same on this machine."
             )
-
-    def place(
-        self,
-        planned: Sequence[Sequence[Trial]],
-        wanted: Sequence[Trial],  # noqa: ARG002
-        dataset: Callable[[Trial], Dataset],
-    ) -> Sequence[Sequence[Trial]] | None:
-        """Every stack, the looped ones as single trials."""
-        return cut(planned, dataset)
 
     def run(
         self, orders: Sequence[Order], watch: Callable[[], None]
