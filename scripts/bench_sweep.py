@@ -37,7 +37,7 @@ from harness import LOSSES, ByHand, call, number
 from torch.utils.data import DataLoader, TensorDataset
 
 from xentlab import tracking
-from xentlab.cli.session import opened
+from xentlab.config.session import opened
 from xentlab.data import Dataset, split
 from xentlab.errors import UserError
 from xentlab.journal import GroupEndEvent, GroupEvent, Records, new_id

@@ -14,9 +14,9 @@ from support import compose_train, small_digits
 from torch import Tensor
 
 from xentlab import environment
-from xentlab.cli.session import looking
 from xentlab.comparison.arms import Progress
 from xentlab.config.compose import compose_group, run_composed
+from xentlab.config.session import looking
 from xentlab.data import Dataset, digits, generator, soften, split, write_soft_targets
 from xentlab.errors import UserError
 from xentlab.losses.contract import loss

@@ -14,7 +14,7 @@ import pytest
 from tracking_lab import CHILD, Lab, a_small_lab, assert_mirrors, free_port, runs
 
 from xentlab import tracking
-from xentlab.cli import session
+from xentlab.config import session
 from xentlab.errors import UserError
 
 # mlflow's own queries use what its SQLAlchemy deprecates; a warning that xentlab causes names another module

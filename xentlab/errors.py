@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import sysconfig
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -17,6 +20,22 @@ class StoppedError(Exception):
 def unknown(kind: str, name: str, available: Iterable[str]) -> UserError:
     """Say that `name` is no `kind`, name the nearest that is, and list them all."""
     names = sorted(available)
+    if not names:
+        return UserError(f"Unknown {kind} '{name}': there is none.")
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return UserError(f"Unknown {kind} '{name}'.{hint} Available: {', '.join(names)}.")
+
+
+_PLACES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
+
+
+def own_error(what: str, error: BaseException) -> UserError:
+    """An error that came out of a user's own code as one sentence: its words, and the line of theirs that raised it."""
+    here = str(Path(__file__).parent)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((here, "<"))]
+    own = [f for f in frames if not f.filename.startswith(_PLACES)]
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    said = f"{type(error).__name__}: {text}".rstrip(".: ")
+    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    return UserError(f"{what} failed: {said}{where}.")

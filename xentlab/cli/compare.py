@@ -15,13 +15,13 @@ from rich.table import Table
 
 from xentlab.cli.console import console
 from xentlab.cli.progress import progress_bar
-from xentlab.cli.session import looking, opened
 from xentlab.comparison import StudyPlan, read_study
 from xentlab.comparison.estimate import estimate_study, what_seeds_detect
 from xentlab.comparison.execute import Executed, run_study
 from xentlab.comparison.folder import Composed, remember
 from xentlab.comparison.search import trial_epochs
 from xentlab.config.compose import compose_group, run_composed
+from xentlab.config.session import looking, opened
 from xentlab.report import Record, headlines, print_verdict
 from xentlab.report.facts import describe_rungs
 from xentlab.run.session import Session

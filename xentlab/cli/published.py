@@ -15,8 +15,8 @@ import yaml
 from xentlab import published
 from xentlab.cli.console import console
 from xentlab.cli.progress import progress_bar
-from xentlab.cli.session import looking, opened
 from xentlab.config.compose import compose_group, config_dir, run_composed
+from xentlab.config.session import looking, opened
 from xentlab.errors import UserError, unknown
 from xentlab.report.blocks import Cell, Table, cells
 from xentlab.report.published import COLOURS, Reproduction, tally, text

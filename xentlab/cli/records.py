@@ -16,9 +16,9 @@ from xentlab import reproduce as again
 from xentlab.cli.compare import run_and_print
 from xentlab.cli.console import console
 from xentlab.cli.progress import progress_bar
-from xentlab.cli.session import opened
 from xentlab.comparison.folder import find_comparison, read_verdicts, write_text
 from xentlab.config.compose import config_dir
+from xentlab.config.session import opened
 from xentlab.errors import UserError
 from xentlab.journal import Records, TrialRecord
 from xentlab.report import html, latex, markdown, print_verdict

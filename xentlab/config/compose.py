@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -32,15 +33,23 @@ def run_composed(config_name: str, overrides: Sequence[str], job: Callable[[dict
     from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
+    from xentlab.config.choices import settle
     from xentlab.config.launcher import register
     from xentlab.config.promise import settled
+    from xentlab.config.session import say
 
     def task(config: DictConfig) -> Any:
         try:
-            return settled(job(_plain(config), list(HydraConfig.get().overrides.task)))
+            found, given = _plain(config), list(HydraConfig.get().overrides.task)
+            presets = functools.partial(_choices, config_name)
+            for dropped in settle(found, given, HydraConfig.get().runtime.choices, presets, node):
+                say(dropped)
+            return settled(job(found, given))
         except Exception as error:  # Hydra would print its own line about it: raised again below
             failed.append(error)
             return None
+
+    node = functools.cache(compose_group)
 
     failed: list[Exception] = []
     # Hydra prints its errors and ends the process unless it is told to raise them.
@@ -115,3 +124,10 @@ def compose_group(group: str, name: str) -> dict[str, Any]:
     node = OmegaConf.to_container(config[group], resolve=True)
     assert isinstance(node, dict)
     return {str(k): v for k, v in node.items()}
+
+
+def _choices(config_name: str, overrides: list[str]) -> dict[str, str]:
+    """The files that these overrides choose, by their groups."""
+    from hydra import compose
+
+    return dict(compose(config_name, overrides, return_hydra_config=True).hydra.runtime.choices)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from xentlab.config import elsewhere
 from xentlab.errors import UserError, unknown
 
 
@@ -14,7 +15,8 @@ def sentence(error: Exception) -> UserError:
     missing = re.search(r"Could not find '([^']+)/([^']+)'", text)
     if missing:
         available = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
-        return unknown(missing[1], missing[2], available or ["none"])
+        known = elsewhere.of_a_choice(missing[1], missing[2], available)
+        return UserError(known) if known else unknown(missing[1], missing[2], available)
     override = re.search(r"Could not override '([^']+)'", text)
     if override and "No match in the defaults list" in text:
         return UserError(f"'{override[1]}' cannot be chosen here; this command's groups stand in its --help.")
@@ -40,6 +42,8 @@ def sentence(error: Exception) -> UserError:
 
 def _unknown_key(error: BaseException, key: str) -> UserError:
     """Name the keys that stand where `key` does not exist, as the user would write them."""
+    if known := elsewhere.of_a_key(key):
+        return UserError(known)
     cause: BaseException | None = error
     while cause is not None and getattr(cause, "parent_node", None) is None:
         cause = cause.__cause__

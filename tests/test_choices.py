@@ -1,0 +1,141 @@
+"""Choosing: a choice replaces what it replaces, says what it dropped, and names of other libraries help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xentlab.comparison import StudyPlan, read_study
+from xentlab.config.compose import compose_group, config_dir, run_composed
+from xentlab.models import kind
+from xentlab.schema import locate
+from xentlab.tasks import find
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def study(*overrides: str) -> tuple[StudyPlan, dict[str, Any]]:
+    """What `compare` would run under these overrides, and its config."""
+    found: list[tuple[StudyPlan, dict[str, Any]]] = []
+    run_composed("compare", overrides, lambda config, _: found.append((read_study(config, compose_group), config)))
+    return found[0]
+
+
+@pytest.mark.usefixtures("here")
+def test_the_default_comparison_takes_other_data_and_another_model(capsys: pytest.CaptureFixture[str]) -> None:
+    plan, config = study("dataset=mnist", "model=lenet")
+    assert plan.question == "Does the loss matter for lenet on mnist?"
+    assert plan.name == "mnist_lenet"
+    assert config["model"]["_target_"] == "xentlab.models.lenet"
+    assert "hidden" not in config["model"]
+    assert (plan.settings[0].protocol.margin, config["trainer"]["target"]) == (None, None)
+    said = capsys.readouterr().err
+    assert said == "xentlab: model=lenet does without what was set for another model: hidden.\n"
+
+
+@pytest.mark.usefixtures("here")
+def test_a_preset_of_its_own_choice_stays(capsys: pytest.CaptureFixture[str]) -> None:
+    plan, config = study("dataset=digits", "model=mlp", "comparison.final_seeds=20")
+    assert config["model"]["hidden"] == [64]
+    assert (plan.name, plan.settings[0].protocol.margin, config["trainer"]["target"]) == ("quickstart", 0.005, 0.05)
+    assert capsys.readouterr().err == ""
+    plan, config = study("model=linear", "comparison.margin=0.01", "comparison.question=Why?")
+    assert (plan.question, plan.settings[0].protocol.margin) == ("Why?", 0.01)
+    plan, config = study("comparison=mnist", "dataset=digits", "model=linear")
+    assert [setting.axes for setting in plan.settings] == [{}, {}]
+    assert config["dataset"]["train_fraction"] == 1.0
+    said = capsys.readouterr().err
+    assert "dataset=digits does without what was set for another dataset: root, download" not in said
+    assert "train_fraction" in said
+    assert "comparison.axes.model" in said
+
+
+@pytest.mark.usefixtures("here")
+def test_a_dotted_path_replaces_the_choice_and_keeps_the_sampling(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("chosen_by_path.py").write_text(
+        "from torch import nn\n\n\ndef net(input_shape, num_outputs, *, width=3): ...\n"
+    )
+    monkeypatch.syspath_prepend(Path.cwd())
+    _, config = study("model._target_=chosen_by_path.net", "+model.width=5", "dataset.label_noise=0.2")
+    assert config["model"] == {"_target_": "chosen_by_path.net", "_partial_": True, "width": 5}
+    assert config["dataset"]["label_noise"] == 0.2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (("model=lenet", "model.hidden=[3]"), "Unknown config key 'model.hidden'. Did you mean 'model.init'?"),
+        (("model=linear", "+model.depth=3"), "Unknown knob of model 'depth'."),
+        (("+loss.gamma=3",), "Unknown knob of loss 'gamma': there is none."),
+        (("loss=cross_entropy",), "cross_entropy is ce here: loss=ce."),
+        (("loss=CrossEntropyLoss",), "CrossEntropyLoss is ce here: loss=ce."),
+        (("loss=categorical_crossentropy",), "categorical_crossentropy is ce here: loss=ce."),
+        (("loss=sparse_categorical_crossentropy",), "sparse_categorical_crossentropy is ce here: loss=ce."),
+        (("loss=BCEWithLogitsLoss",), "BCEWithLogitsLoss is bce here: loss=bce."),
+        (("loss=nll",), "nll is ce here: loss=ce."),
+        (("loss=l1",), "l1 is mae here: loss=mae."),
+        (("loss=l2",), "l2 is mse here: loss=mse."),
+        (("loss=MSELoss",), "MSELoss is mse here: loss=mse."),
+        (("loss=mean_squared_error",), "mean_squared_error is mse here: loss=mse."),
+        (("loss=kullback_leibler_divergence",), "kullback_leibler_divergence is kl here: loss=kl."),
+        (("loss=DiceLoss",), "DiceLoss is dice here: loss=dice."),
+        (("loss=FocalLoss",), "FocalLoss is focal here: loss=focal."),
+        (("loss=my_loss.Mine",), "'my_loss.Mine' is a dotted path: loss._target_=my_loss.Mine chooses it."),
+        (("optimizer=Adam",), "Adam is adam here: optimizer=adam."),
+        (("optimizer=RMSprop",), "There is no RMSprop here; the nearest optimizer is adam: optimizer=adam."),
+        (("model=cnn",), "cnn is convnet here: model=convnet."),
+        (("dataset=cifar10",), "cifar10 is torchvision's: dataset._target_=torchvision.datasets.CIFAR10 "),
+        (("dataset=FashionMNIST",), "FashionMNIST is fashion_mnist here: dataset=fashion_mnist."),
+        (("schedule=CosineAnnealingLR",), "CosineAnnealingLR is cosine here: schedule=cosine."),
+        (("trainer.patience=3",), "There is no 'trainer.patience': every trial trains for trainer.epochs,"),
+        (("early_stopping=true",), "There is no 'early_stopping': every trial trains for trainer.epochs,"),
+        (("lr=0.1",), "There is no 'lr': it is optimizer.lr here."),
+        (("batch_size=3",), "There is no 'batch_size': it is trainer.batch_size here."),
+    ],
+)
+def test_a_name_that_is_not_here_is_answered(run: Run, here: Path, overrides: tuple[str, ...], sentence: str) -> None:
+    code, out, err = run("train", "tracking=off", *overrides)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"xentlab: {sentence}")
+    assert err.count("\n") == 1
+    assert list(here.iterdir()) == []
+
+
+def names(group: str) -> list[str]:
+    return sorted(file.stem for file in (config_dir() / group).glob("*.yaml"))
+
+
+def task_of(dataset: str) -> str:
+    text = (config_dir() / "dataset" / f"{dataset}.yaml").read_text()
+    path = next(line.split()[1] for line in text.splitlines() if line.startswith("_target_:"))
+    knob = next((line.split()[1] for line in text.splitlines() if line.startswith("task:")), None)
+    return knob or locate("dataset", path).task  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("here")
+def test_every_ready_comparison_takes_every_dataset_and_model_of_its_task() -> None:
+    seen = 0
+    for comparison in names("comparison"):
+        _, config = study(f"comparison={comparison}")
+        task = config["dataset"].get("task") or locate("dataset", config["dataset"]["_target_"]).task  # type: ignore[attr-defined]
+        models = [m for m in names("model") if fits(m, task)]
+        datasets = [d for d in names("dataset") if task_of(d) == task]
+        assert models
+        assert datasets
+        pairs = {(d, models[0]) for d in datasets} | {(datasets[0], m) for m in models}
+        for dataset, model in sorted(pairs):
+            needed = ["dataset.path=x.csv"] if dataset == "tabular" else []
+            plan, _ = study(f"comparison={comparison}", f"dataset={dataset}", f"model={model}", *needed)
+            assert plan.settings
+            seen += 1
+    assert seen > 40
+
+
+def fits(model: str, task: str) -> bool:
+    text = (config_dir() / "model" / f"{model}.yaml").read_text()
+    path = next(line.split()[1] for line in text.splitlines() if line.startswith("_target_:"))
+    return kind(locate("model", path)) == find(task).output
