@@ -2,8 +2,8 @@
 
 A claim is of one of five kinds.
 
-value      the mean (or the best of some runs) of an arm is the published number
-order      one arm beats another; the paired difference over the seeds decides
+value      the mean (or the best of some runs) of an arm is the published number, to within the margin
+order      one arm beats another, by as much as counts; the paired difference over the seeds decides
 at_least   the mean of an arm reaches the published number
 within     two arms differ by no more than the margin; the paired difference decides
 range      an exact quantity, without spread, lies between two numbers
@@ -46,7 +46,8 @@ class Claim:
         runs: value: how many runs stand behind a published mean; 1 for a single training.
         best_of: value: the published number is the best of that many runs.
         rounding: value: half a unit of the last published digit.
-        margin: value: the largest half-width of the interval at which agreement says something; within: the margin.
+        margin: value, within: the largest difference that is still agreement.
+        smallest: order: the smallest effect that counts.
         better: order, within: the arm that is claimed to be better.
         worse: order, within: the other one.
         published: order, within, range: what the source says, in its own numbers.
@@ -64,6 +65,7 @@ class Claim:
     best_of: int = 1
     rounding: float = 0.0
     margin: float | None = None
+    smallest: float = 0.0
     better: str = ""
     worse: str = ""
     published: str = ""
@@ -92,41 +94,54 @@ def against_value(
     rounding: float = 0.0,
     margin: float | None = None,
 ) -> Judged:
-    """Whether the published number could come from where ours came from.
+    """Whether the published number agrees with ours: within the margin, by two one-sided tests.
 
     A published number without a spread is taken as a mean of `runs` (or the best of `best_of`) further trainings like
-    ours: what is compared with it is the interval that predicts such a number from our n values, normal and of unknown
-    spread. One with a spread is compared by Welch's interval of the difference of means.
+    ours, normal and of unknown spread. One with a spread is compared by Welch's tests of the difference of means. That
+    no difference is seen is no agreement: noise would buy it.
 
     Args:
-        ours: our n values, one per seed.
+        ours: our n values, one per seed, three or more.
         published: the number.
         sd: its published standard deviation over runs, or None.
         runs: how many runs stand behind the published mean.
         best_of: the published number is the best of that many runs.
         rounding: half a unit of its last digit; the published number may lie anywhere within.
-        margin: the largest half-width of the interval at which agreement says something, or None for any.
+        margin: the largest difference that is still agreement; None can only disagree.
     """
     n = len(ours)
-    if n < 2:
-        return Judged("not decidable", f"{n} finished seed{'' if n == 1 else 's'}: no spread of ours")
+    if n < analysis.SMALLEST_AGREEMENT:
+        difference = sum(ours) / n - published if n else None
+        return Judged("not decidable", f"{n} finished seed{'' if n == 1 else 's'}: no spread of ours", difference)
     sample = np.asarray(ours, dtype=np.float64)
     mean, spread = float(sample.mean()), float(sample.std(ddof=1))
     if best_of > 1:
-        draws = _best_draws(mean, spread, n, best_of)
+        draws = _best_draws(mean, spread, n, best_of) - published
         if rounding:
             draws = draws + np.random.default_rng(1).uniform(-rounding, rounding, len(draws))
-        low, middle, high = (float(q) - published for q in np.quantile(draws, [0.025, 0.5, 0.975]))
-    else:
-        a, rounded = spread**2 / n, rounding**2 / 3
-        b = (spread if sd is None else sd) ** 2 / runs
-        freedom = float(n - 1)
-        if sd is not None and runs > 1 and a + b > 0:
-            freedom = (a + b) ** 2 / (a**2 / (n - 1) + b**2 / (runs - 1))
-        half = float(t_quantile(freedom, (1 + LEVEL) / 2)) * math.sqrt(a + b + rounded)
-        middle = mean - published
-        low, high = middle - half, middle + half
-    return _judge_zero(middle, low, high, margin)
+        low, lower, middle, upper, high = (float(q) for q in np.quantile(draws, [0.025, 0.05, 0.5, 0.95, 0.975]))
+        within = margin is not None and -margin < lower and upper < margin
+        return _value(middle, low, high, within=within, margin=margin)
+    # A mean without a spread has ours, and no degrees of freedom of its own.
+    theirs = (
+        analysis.Sample(published, spread / math.sqrt(runs), 1, rounding)
+        if sd is None
+        else analysis.Sample(published, sd, runs, rounding)
+    )
+    found = analysis.welch(analysis.Sample(mean, spread, n), theirs, margin=margin, level=LEVEL)
+    assert found is not None
+    within = margin is not None and found.p_within < 1 - LEVEL
+    return _value(found.difference, found.low, found.high, within=within, margin=margin)
+
+
+def _value(middle: float, low: float, high: float, *, within: bool, margin: float | None) -> Judged:
+    """Agreement where the difference is shown to lie within the margin, disagreement where one is shown at all."""
+    if within:
+        return Judged("agrees", f"shown to lie within {margin:g}", middle, low, high)
+    if not low <= 0 <= high:
+        return Judged("disagrees", "the interval leaves out zero", middle, low, high)
+    words = "no margin is stated" if margin is None else f"not shown to lie within {margin:g}"
+    return Judged("not decidable", f"{words}, nor to differ", middle, low, high)
 
 
 def _best_draws(mean: float, spread: float, n: int, best_of: int) -> np.ndarray:
@@ -137,27 +152,25 @@ def _best_draws(mean: float, spread: float, n: int, best_of: int) -> np.ndarray:
     return centre + sigma * generator.standard_normal((best_of, _DRAWS)).max(axis=0)
 
 
-def _judge_zero(middle: float, low: float, high: float, margin: float | None) -> Judged:
-    """Agreement where zero is inside and the interval is narrow enough to say so."""
-    half = (high - low) / 2
-    if not low <= 0 <= high:
-        return Judged("disagrees", "the interval leaves out zero", middle, low, high)
-    if margin is not None and half > margin:
-        return Judged("not decidable", f"the interval is ±{half:.2g}, wider than {margin:g}", middle, low, high)
-    return Judged("agrees", "the interval holds zero", middle, low, high)
+def against_order(differences: Sequence[float], smallest: float = 0.0) -> Judged:
+    """Whether one arm beats the other, by their differences over paired seeds; positive is as claimed.
 
-
-def against_order(differences: Sequence[float]) -> Judged:
-    """Whether one arm beats the other, by their differences over paired seeds; positive is as claimed."""
+    Args:
+        differences: better minus worse.
+        smallest: the smallest effect that counts, >= 0.
+    """
     found = _interval(differences)
     if found is None:
         return Judged("not decidable", f"{len(differences)} seeds finished under both")
     middle, low, high = found
-    if low > 0:
+    if low > 0 and middle >= smallest:
         return Judged("agrees", "the interval lies on the claimed side", middle, low, high)
     if high < 0:
         return Judged("disagrees", "the interval lies on the other side", middle, low, high)
-    return Judged("not decidable", "the interval holds zero", middle, low, high)
+    if smallest and high < smallest:
+        return Judged("disagrees", f"the effect is smaller than {smallest:g}, which counts", middle, low, high)
+    words = "the interval holds zero" if low <= 0 else f"the effect may be smaller than {smallest:g}"
+    return Judged("not decidable", words, middle, low, high)
 
 
 def against_margin(differences: Sequence[float], margin: float) -> Judged:

@@ -103,7 +103,7 @@ def _of_pair(claim: Claim, column: Column, plan: Plan) -> Finding:
     if claim.kind == "within":
         judged = claims.against_margin(differences, claim.margin or 0.0)
     else:
-        judged = claims.against_order(differences)
+        judged = claims.against_order(differences, claim.smallest)
     ours = f"{_mean_words([b for b, _ in pairs])} against {_mean_words([w for _, w in pairs])}"
     link = "within the margin of" if claim.kind == "within" else "beats"
     return _finding(claim, f"{claim.better} {link} {claim.worse}", claim.published or "order only", ours, judged, plan)
