@@ -15,8 +15,8 @@ from xentlab.journal.events import EVENTS, EndEvent, EpochEvent, Event, GroupEnd
 from xentlab.journal.events import from_json as read_event
 from xentlab.journal.events import to_json as event_line
 from xentlab.outcome import Outcome, ReliabilityBins
-from xentlab.schema import Range
-from xentlab.typed import Pattern, dump, load
+from xentlab.schema import Pattern, Range
+from xentlab.typed import dump, load
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from xentlab.typed import dump, load
 
 _BEST = "best/val/"
 _TEST = {"test": "test/", "test_at_best": "test_at_best/"}
-_COUNT = Range(0, None)
+_COUNT = Range(0, 10_000_000)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import functools
 import importlib
 import inspect
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -56,6 +57,17 @@ class Range:
 
 
 @dataclass(frozen=True)
+class Pattern:
+    """The form that a text must have: a regular expression that matches the whole of it, and what it is called."""
+
+    regex: str
+    words: str
+
+    def __contains__(self, value: str) -> bool:
+        return re.fullmatch(self.regex, value) is not None
+
+
+@dataclass(frozen=True)
 class Knob:
     """One tunable parameter of a component.
 
@@ -70,6 +82,7 @@ class Knob:
     choices: tuple[Any, ...] = ()
     optional: bool = False
     item: type | None = None
+    pattern: Pattern | None = None
 
     @property
     def required(self) -> bool:
@@ -90,6 +103,8 @@ class Knob:
         elif self.kind in (int, float):
             noun = "an integer" if self.kind is int else "a number"
             words = f"{noun} {self.range}" if self.range else noun
+        elif self.pattern is not None:
+            words = self.pattern.words
         else:
             words = _NOUNS[self.kind]
         return f"{words} or null" if self.optional else words
@@ -113,11 +128,13 @@ def _knob(name: str, hint: Any, default: Any) -> Knob:
     optional = False
     choices: tuple[Any, ...] = ()
     item: type | None = None
+    pattern: Pattern | None = None
     while True:
         origin = typing.get_origin(hint)
         if origin is typing.Annotated:
             hint, *extras = typing.get_args(hint)
             interval = next((e for e in extras if isinstance(e, Range)), interval)
+            pattern = next((e for e in extras if isinstance(e, Pattern)), pattern)
         elif origin in (typing.Union, types.UnionType):
             members = [a for a in typing.get_args(hint) if a is not type(None)]
             optional = len(members) < len(typing.get_args(hint))
@@ -134,14 +151,14 @@ def _knob(name: str, hint: Any, default: Any) -> Knob:
             if hint is Any:
                 return Knob(name, object, default)
             kind = hint if hint in _NOUNS else (list if hint in (tuple, list) else float)
-            return Knob(name, kind, default, interval, choices, optional)
+            return Knob(name, kind, default, interval, choices, optional, pattern=pattern)
 
 
 def check(path: str, knob: Knob, value: Any) -> Any:
     """The value as the function wants it (an int given for a float becomes one), or one sentence that says the rule."""
 
     def refuse() -> UserError:
-        shown = f"'{value}'" if isinstance(value, str) else value
+        shown = f"'{value:.80}'" if isinstance(value, str) else value
         rule = str(knob.range) if knob.range and _is_number(value) and knob.kind is not list else knob.rule
         return UserError(f"{path}.{knob.name} must be {rule}, got {shown}.")
 
@@ -162,6 +179,8 @@ def check(path: str, knob: Knob, value: Any) -> Any:
     if converted is _WRONG or (knob.range is not None and converted not in knob.range):
         raise refuse()
     if knob.kind is float and not math.isfinite(converted):
+        raise refuse()
+    if knob.pattern is not None and converted not in knob.pattern:
         raise refuse()
     return converted
 

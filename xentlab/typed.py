@@ -15,19 +15,14 @@ import re
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from xentlab.errors import UserError, unknown
-from xentlab.schema import Range
+from xentlab.schema import Pattern, Range
 
-
-@dataclass(frozen=True)
-class Pattern:
-    """The form that a text must have: a regular expression that matches the whole of it, and what it is called."""
-
-    regex: str
-    words: str
+# Of what is a value of any kind: deeper or larger is not what a config or an environment is like.
+_DEPTH = 40
+_INT = 2**63
 
 
 def load(hint: Any, value: Any, path: str) -> Any:
@@ -38,7 +33,7 @@ def load(hint: Any, value: Any, path: str) -> Any:
     """
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
-        return value
+        return _plain(value, path, 0)
     if origin is Annotated:
         return _narrowed(load(args[0], value, path), args[1:], path)
     if origin in (typing.Union, types.UnionType):
@@ -60,19 +55,60 @@ def load(hint: Any, value: Any, path: str) -> Any:
         return _load_dict(args, value, path)
     if dataclasses.is_dataclass(hint):
         return _load_fields(hint, value, path)
-    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+    if hint is float and _is_number(value):
         return float(value)
-    if hint is not float and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+    if hint is int and _is_number(value) and isinstance(value, int):
+        return value
+    if (hint is bool and isinstance(value, bool)) or (hint is str and isinstance(value, str) and _encodes(value)):
         return value
     noun = {float: "a finite number", int: "an integer", str: "a text", bool: "true or false"}[hint]
-    raise UserError(f"{path} must be {noun}, got {value!r:.80}.")
+    raise UserError(f"{path} must be {noun}, got {_shown(value)}.")
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return -_INT <= value < _INT if isinstance(value, int) else math.isfinite(value)
+
+
+def _encodes(text: str) -> bool:
+    """Whether the text is one: half of a surrogate pair cannot be written anywhere."""
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _plain(value: Any, path: str, depth: int) -> Any:
+    """Refuse what no file could hold, or no reader walk through."""
+    if depth > _DEPTH:
+        raise UserError(f"{path[:120]} must be nested at most {_DEPTH} deep.")
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str) or not _encodes(key):
+                raise UserError(f"{path} must be a mapping with words as keys, got {key!r:.80}.")
+            _plain(item, f"{path}.{key}", depth + 1)
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            _plain(item, f"{path}[{i}]", depth + 1)
+    elif isinstance(value, str) and not _encodes(value):
+        raise UserError(f"{path} must be a text, got {value!r:.80}.")
+    elif isinstance(value, (int, float)) and not isinstance(value, bool) and not _is_number(value):
+        raise UserError(f"{path} must be a number of usual size, got {_shown(value)}.")
+    elif not (value is None or isinstance(value, (str, bool, int, float))):
+        raise UserError(f"{path} must be a mapping, a list, a text, a number, true, false or null, got {value!r:.80}.")
+    return value
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{value!r:.80}"
+    except ValueError:  # Python writes no integer of thousands of digits
+        return "one of thousands of digits"
 
 
 def _narrowed(value: Any, rules: tuple[Any, ...], path: str) -> Any:
     for rule in rules:
         if isinstance(rule, Range) and value is not None and value not in rule:
             raise UserError(f"{path} must be {rule}, got {value!r:.80}.")
-        if isinstance(rule, Pattern) and value is not None and re.fullmatch(rule.regex, value) is None:
+        if isinstance(rule, Pattern) and value is not None and value not in rule:
             raise UserError(f"{path} must be {rule.words}, got {value!r:.80}.")
     return value
 
@@ -86,7 +122,7 @@ def _load_dict(args: tuple[Any, ...], value: Any, path: str) -> dict[Any, Any]:
         name: Any = key
         if args[0] is int and isinstance(key, str) and re.fullmatch(r"-?\d{1,18}", key):
             name = int(key)
-        if type(name) is not args[0]:
+        if type(name) is not args[0] or (isinstance(name, str) and not _encodes(name)):
             raise UserError(f"{path} must be a mapping with {noun} as keys, got {key!r:.80}.")
         found[name] = load(args[1], item, f"{path}.{key}")
     return found

@@ -22,6 +22,7 @@ from xentlab.errors import UserError, unknown
 from xentlab.journal import Records
 from xentlab.report import Record, Study
 from xentlab.train import COMPONENTS
+from xentlab.typed import load
 
 Composed = dict[str, dict[str, dict[str, Any]]]
 """Group -> name -> node, as it was composed."""
@@ -61,6 +62,23 @@ def plain(value: Any) -> Any:
     return value
 
 
+# Characters, and levels: the time that YAML takes grows with their product.
+_LONGEST, _DEEPEST = 2**20, 32
+
+
+def _check_yaml(text: str) -> None:
+    """Refuse what would take hours to read, or stand for a billion nodes; looks at no more of it than that needs."""
+    if len(text) > _LONGEST:
+        raise UserError(f"protocol.yaml must be at most {_LONGEST} characters long, got {len(text)}.")
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise UserError(f"protocol.yaml must be nested at most {_DEEPEST} deep.")
+        if isinstance(event, yaml.AliasEvent):
+            raise UserError("protocol.yaml must not hold aliases.")
+
+
 def load_protocol(text: str) -> dict[str, Any]:
     """All that `protocol.yaml` says, as plain data; nothing that it names is looked up.
 
@@ -68,9 +86,8 @@ def load_protocol(text: str) -> dict[str, Any]:
         UserError: the text is no such file.
     """
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise UserError("protocol.yaml must not hold aliases.")  # a few of them can stand for a billion nodes
-        whole = yaml.safe_load(text)
+        _check_yaml(text)
+        whole = load(Any, yaml.safe_load(text), "protocol.yaml")
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise UserError(f"protocol.yaml must be YAML: {' '.join(str(error).split())}.") from error
     for key in ("comparison", "composed", "trainer", *COMPONENTS):
@@ -113,6 +130,15 @@ def read_verdicts(folder: Path) -> Record | Study:
         whole = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} must be JSON that can be read: {error}.") from error
+    return read_record(whole)
+
+
+def read_record(whole: Any) -> Record | Study:
+    """The record, or study of several, that plain JSON describes.
+
+    Raises:
+        UserError: it is none.
+    """
     return Study.from_json(whole) if isinstance(whole, dict) and "cells" in whole else Record.from_json(whole)
 
 

@@ -14,11 +14,16 @@ from xentlab.comparison.search import Point, Rung, SearchKind, Space, count_poin
 from xentlab.comparison.seeds import read_looks, read_seeds, tuning_seeds
 from xentlab.errors import UserError, unknown
 from xentlab.report.setup import Mode, Replicated
-from xentlab.schema import Range, check_knobs
+from xentlab.schema import Pattern, Range, check_knobs
 from xentlab.train import Trial, prepare
 
 LossNode = Callable[[str], dict[str, Any]]
 """Composes `configs/loss/NAME.yaml`."""
+
+
+NAME = Pattern(r"\w[\w.+ -]{0,63}", "a name of at most 64 letters, digits and blanks, or any of . _ + -")
+Name = Annotated[str, NAME]
+"""Names a folder as well."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +55,7 @@ class Settings:
         axes: what the comparison is repeated over: groups (`dataset: [digits, mnist]`) or knobs, nested.
     """
 
-    name: str
+    name: Name
     question: str
     losses: Any
     baseline: str

@@ -17,12 +17,14 @@ from typing import Annotated, Any, Literal
 
 from xentlab.errors import UserError
 from xentlab.outcome import OnTest, Outcome
-from xentlab.schema import Range
-from xentlab.typed import Pattern, load
+from xentlab.schema import Pattern, Range
+from xentlab.typed import load
 
 ID = Pattern("[0-9a-f]{8,40}", "an identifier of 8 to 40 hexadecimal digits")
 Id = Annotated[str, ID]
 """It may name a file."""
+EPOCHS = Range(1, 10_000_000)
+Count = Annotated[int, Range(0, 10_000_000)]
 Ended = Literal["finished", "failed", "interrupted"]
 
 
@@ -32,7 +34,7 @@ class SessionEvent:
 
     session: Id
     host: str
-    pid: int
+    pid: Count
     command: str
     environment: dict[str, Any]
     driver: Id | None = None
@@ -49,7 +51,7 @@ class GroupEvent:
     parent: Id | None
     params: dict[str, Any]
     tags: dict[str, str]
-    attempt: Annotated[int, Range(0, None)] = 0
+    attempt: Count = 0
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ class TrialEvent:
     label: str
     config: dict[str, Any]
     tags: dict[str, str]
-    resumed: Annotated[int, Range(0, None)]
-    attempt: Annotated[int, Range(0, None)] = 0
+    resumed: Count
+    attempt: Count = 0
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class EpochEvent:
     """One epoch (from 1) of the R trials of a stack: every metric has R values, None where not finite."""
 
     trials: list[Id]
-    epoch: Annotated[int, Range(1, None)]
+    epoch: Annotated[int, EPOCHS]
     metrics: dict[str, list[float | None]]
 
 
@@ -133,6 +135,8 @@ EVENTS: dict[str, type[Event]] = {
     "test": OnTestEvent,
     "group_end": GroupEndEvent,
 }
+# Milliseconds: until the year 5138, which a database and a calendar can hold.
+_TIMES = Range(0, 100_000_000_000_000)
 _KINDS = {kind: name for name, kind in EVENTS.items()}
 
 
@@ -170,7 +174,7 @@ def load_event(line: Any, where: str) -> Event:
         raise UserError(f"{where} must be an event of {', '.join(EVENTS)}.")
     fields = {**line}
     del fields["event"]
-    load(int, fields.pop("time", None), f"{where}: time")
+    load(Annotated[int, _TIMES], fields.pop("time", None), f"{where}: time")
     event: Event = load(EVENTS[kind], fields, f"{where}: {kind}")
     if isinstance(event, EpochEvent):
         for name, values in event.metrics.items():

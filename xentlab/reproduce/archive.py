@@ -23,11 +23,17 @@ from pathlib import Path
 from typing import Any
 
 from xentlab import __version__
-from xentlab.comparison.folder import folder_group, groups_below, load_protocol
+from xentlab.comparison.folder import folder_group, groups_below, load_protocol, read_record
+from xentlab.comparison.protocol import Name
+from xentlab.disk import written_whole
 from xentlab.errors import UserError
 from xentlab.journal import Records
+from xentlab.report import html, latex, markdown
 from xentlab.reproduce import contents, events
+from xentlab.typed import load
 
+# Of a comparison's folder what is data; its pages are made anew.
+_KEPT = (".json", ".yaml", ".csv")
 _NEEDED = ("verdicts.json", "protocol.yaml", "environment.json", "trials.json")
 
 
@@ -110,6 +116,7 @@ def read_archive(file: Path) -> Archive:
     name, group = facts.get("name"), facts.get("group")
     if not isinstance(name, str) or not isinstance(group, str) or not events.is_id(group):
         raise UserError(f"The manifest of {file.name} must name a comparison and its group.")
+    load(Name, name, "The name in the manifest")
     files = {key.removeprefix("comparison/"): body for key, body in members.items() if key.startswith("comparison/")}
     missing = [needed for needed in _NEEDED if needed not in files]
     if missing:
@@ -123,7 +130,26 @@ def read_archive(file: Path) -> Archive:
     sessions = events.read(contents.text(members["journal.jsonl"], "journal.jsonl"))
     if group not in {e["group"] for s in sessions for e in s.events if e["event"] == "group"}:
         raise UserError(f"journal.jsonl of {file.name} must hold the group {group}, which its manifest names.")
+    load(Name, protocol["comparison"].get("name"), "comparison.name of protocol.yaml")
+    files = {key: body for key, body in files.items() if key.endswith(_KEPT)} | _laid_out(files["verdicts.json"])
     return Archive(name, group, files, sessions, protocol, hashlib.sha256(members["journal.jsonl"]).hexdigest())
+
+
+def _laid_out(verdicts: bytes) -> dict[str, bytes]:
+    """The pages of a record, made here: what a stranger's say or run is not taken over.
+
+    Raises:
+        UserError: the record cannot be laid out.
+    """
+    whole = contents.json_of(verdicts, "verdicts.json")
+    try:
+        record = read_record(whole)
+        pages = {"report.html": html(record), "report.md": markdown(record), "report.tex": latex(record)}
+        return {name: page.encode() for name, page in pages.items()}
+    except UserError:
+        raise
+    except Exception as error:  # of a sound shape, yet of numbers that no axis can show
+        raise UserError(f"verdicts.json must be a record that can be laid out, got {error!r:.120}.") from error
 
 
 def import_archive(archive: Archive, root: Path) -> Imported:
@@ -142,6 +168,9 @@ def import_archive(archive: Archive, root: Path) -> Imported:
     records = Records(root)
     records.update()
     folder = Path("comparisons") / archive.folder
+    opened = [e for s in archive.sessions for e in s.events if e["event"] == "group"]
+    known = {name: group.parent for name, group in records.groups.items()}
+    events.check_circles({e["group"]: e["parent"] for e in opened} | known)
     for name in _NEEDED:
         path = root / folder / name
         if path.is_file() and path.read_bytes() != archive.files[name]:
@@ -152,8 +181,8 @@ def import_archive(archive: Archive, root: Path) -> Imported:
         for name, body in archive.files.items():
             path = root / folder / name
             if not path.exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(body)
+                with written_whole(path) as scratch:
+                    scratch.write_bytes(body)
                 written += 1
     except OSError as error:
         raise UserError(f"--root must be a directory that can be written, got {root}: {error.strerror}.") from error

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from xentlab.errors import UserError
+from xentlab.typed import load
 
 FORMAT = 1
 # Nothing that could run: text, numbers and pictures.
@@ -20,6 +21,7 @@ SUFFIXES = (".html", ".md", ".tex", ".json", ".jsonl", ".yaml", ".csv", ".svg", 
 MEMBERS = 1_000
 # Bytes of all members unpacked; a small archive can declare far more than a disk holds.
 BYTES = 2**29
+_PIECE = 1 << 20
 _DATE = (1980, 1, 1, 0, 0, 0)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. +-]*(/[A-Za-z0-9_][A-Za-z0-9_. +-]*){0,4}")
 
@@ -62,13 +64,15 @@ def read(file: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
         with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
             _check_entries(entries, file.name)
-            found = {entry.filename: archive.read(entry) for entry in entries}
+            found = {entry.filename: _unpack(archive, entry) for entry in entries}
     except FileNotFoundError as error:
         raise UserError(f"{file} must be an archive of `xentlab export`, but there is no such file.") from error
     except OSError as error:
         raise UserError(f"{file} must be a file that can be read: {error.strerror}.") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
-        raise UserError(f"{file} must be an archive of `xentlab export`, but cannot be read: {error}.") from error
+        raise UserError(
+            f"{file} must be an archive of `xentlab export`, but cannot be read: {error!s:.200}."
+        ) from error
     if "manifest.json" not in found:
         raise UserError(f"{file.name} must hold a manifest.json: it is no archive of `xentlab export`.")
     manifest = json_of(found.pop("manifest.json"), "manifest.json")
@@ -87,6 +91,18 @@ def read(file: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
         if listed[name] != facts:
             raise UserError(f"{name} in {file.name} is not what the manifest says: its bytes or its sha256 differ.")
     return manifest, found
+
+
+def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """A member piece by piece, and no more of it than it declares: what it says of its size is not believed."""
+    pieces, left = [], entry.file_size
+    with archive.open(entry) as member:
+        while piece := member.read(_PIECE):
+            left -= len(piece)
+            if left < 0:
+                raise zipfile.BadZipFile(f"{entry.filename} is larger than it declares")
+            pieces.append(piece)
+    return b"".join(pieces)
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], archive: str) -> None:
@@ -127,6 +143,11 @@ def text(body: bytes, name: str) -> str:
 def json_of(body: bytes, name: str) -> Any:
     """The member as JSON."""
     try:
-        return json.loads(text(body, name))
+        return load(Any, json.loads(text(body, name), parse_constant=refuse_constant), name)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{name} must be JSON: {error}.") from error
+
+
+def refuse_constant(name: str) -> None:
+    """NaN and infinity are no JSON, whatever Python's parser says."""
+    raise ValueError(f"{name} is no number")

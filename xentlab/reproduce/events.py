@@ -12,15 +12,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from xentlab import journal
 from xentlab.disk import written_whole
 from xentlab.errors import UserError
 from xentlab.journal import Records, SessionEvent, TrialEvent, read_lines
-from xentlab.journal.events import ID, load_event
+from xentlab.journal.events import EPOCHS, ID, load_event
 from xentlab.journal.lines import seal
+from xentlab.reproduce.contents import refuse_constant
 from xentlab.train import COMPONENTS
+from xentlab.typed import load
 
 Event = dict[str, Any]
 
@@ -82,10 +84,10 @@ def read(text: str) -> list[Session]:
     """
     sessions: dict[str, Session] = {}
     current: Session | None = None
-    opened: set[str] = set()
-    for number, line in enumerate(text.splitlines(), start=1):
+    opened: dict[str, str | None] = {}
+    for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
         try:
-            event = json.loads(line, parse_constant=_refuse_constant)
+            event = json.loads(line, parse_constant=refuse_constant)
         except (ValueError, RecursionError) as error:
             raise UserError(f"Line {number} of journal.jsonl must be JSON: {error}.") from error
         where = f"Line {number} of journal.jsonl"
@@ -97,19 +99,18 @@ def read(text: str) -> list[Session]:
             raise UserError(f"Line {number} of journal.jsonl must follow the opening of its session.")
         _check_names(event, opened, number)
         current.events.append(event)
+    check_circles(opened)
     return [sessions[name] for name in sorted(sessions)]
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number")
 
 
 def _check_use(event: journal.Event, where: str) -> None:
     """Refuse what has a sound shape, but lacks what its readers here ask for."""
     if isinstance(event, TrialEvent):
         config = event.config
+        load(dict[str, Any], config, f"{where}: config")
         if "seed" not in config or not all(isinstance(config.get(key), dict) for key in (*COMPONENTS, "trainer")):
             raise UserError(f"{where} must be a trial with a sound config, got {config!r:.80}.")
+        load(Annotated[int, EPOCHS], config["trainer"].get("epochs"), f"{where}: config.trainer.epochs")
         missing = [tag for tag in _TAGS if tag not in event.tags]
         if missing:
             raise UserError(f"{where} must be a trial with the tag {missing[0]}.")
@@ -119,10 +120,30 @@ def _check_use(event: journal.Event, where: str) -> None:
             raise UserError(f"{where} must be a session with a sound environment, got {event.environment!r:.80}.")
 
 
-def _check_names(event: Event, opened: set[str], number: int) -> None:
+def check_circles(parents: Mapping[str, str | None]) -> None:
+    """Refuse groups that lie in each other: whoever walks up from one would never arrive.
+
+    Raises:
+        UserError: a group lies in itself, at whatever distance.
+    """
+    sound: set[str] = set()
+    for group in parents:
+        path: dict[str, None] = {}
+        above: str | None = group
+        while above is not None and above in parents and above not in sound:
+            if above in path:
+                raise UserError(f"journal.jsonl must hold no group that lies in itself, but {above} does.")
+            path[above] = None
+            above = parents[above]
+        sound |= path.keys()
+
+
+def _check_names(event: Event, opened: dict[str, str | None], number: int) -> None:
     """Refuse an event that speaks of a trial or group which no earlier event opened."""
     if event["event"] in ("group", "trial"):
-        opened.add(event[event["event"]])
+        name, parent = event[event["event"]], event.get("parent")
+        if opened.setdefault(name, parent) != parent:
+            raise UserError(f"Line {number} of journal.jsonl must leave {name} in {opened[name]}, got {parent}.")
     named = event["trials"] if event["event"] == "epoch" else [event[k] for k in ("group", "trial") if k in event]
     # a session may file a trial that a later segment opens; the journal waits for it
     for name in named if event["event"] != "member" else ():
