@@ -158,6 +158,10 @@ def test_a_loss_that_diverges_everywhere_is_counted_and_not_hidden(run: Run, her
     row = next(r for r in record["metrics"][0]["rows"] if r["loss"] == "mse_logits")
     assert row["failed"] == 4
     assert row["n"] == 0
+    # Ten classes of almost equal frequency: what anyone reaches without training.
+    assert row["failure_score"] == pytest.approx(0.9, abs=0.01)
+    assert row["mean"] == row["failure_score"]
+    assert "as the trivial predictor does" in row["note"]
     assert {loss["name"]: loss["diverged"] for loss in record["losses"]}["mse_logits"] == 4
 
 

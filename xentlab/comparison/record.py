@@ -129,10 +129,7 @@ def _sensitivity(result: Result, label: str) -> list[TuningPoint]:
 def _metrics(result: Result, metrics: Sequence[Metric]) -> list[JudgedMetric]:
     """Every metric with its rows: the first is the primary one, all others are one family of their own."""
     protocol, primary = result.protocol, metrics[0]
-    questions = {
-        m.name: analysis.Question(result.values(m.name), m.direction, protocol.margin if m == primary else None)
-        for m in metrics
-    }
+    questions = {m.name: result.question(m, protocol.margin if m == primary else None) for m in metrics}
     looked = judged_at_looks(result) if protocol.looks is not None else None
     judged = _judge(questions, primary.name, protocol.baseline, looked.level if looked is not None else 0.05)
     if looked is not None:

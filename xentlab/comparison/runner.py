@@ -13,7 +13,9 @@ from xentlab.analysis import Looked, Question, judge_looks
 from xentlab.comparison.arms import Arms, Progress, open_arms
 from xentlab.comparison.protocol import Protocol
 from xentlab.comparison.tune import Tuning, tune
+from xentlab.data import split
 from xentlab.journal import TrialRecord
+from xentlab.metrics import Metric
 from xentlab.run.session import Session
 from xentlab.tasks import find
 from xentlab.train import Trial, first_gradient_norm
@@ -24,7 +26,8 @@ class Result:
     """What a comparison brought: per loss its tuning, and its final records in the order of the final seeds.
 
     `group` is the comparison's own group in the journal, `loss_groups` those of its losses. `tuning_epochs` counts the
-    epochs that the tuning trials of each loss were given; those that diverged stopped earlier.
+    epochs that the tuning trials of each loss were given; those that diverged stopped earlier. `trivial` is what the
+    task's trivial predictor scores on the test set, by metric, where a final trial diverged: it scores that.
     """
 
     protocol: Protocol
@@ -35,6 +38,7 @@ class Result:
     loss_groups: dict[str, str]
     tuning_trials: dict[str, int]
     tuning_epochs: dict[str, int]
+    trivial: dict[str, float]
 
     @property
     def trials(self) -> int:
@@ -49,6 +53,10 @@ class Result:
             label: {s: r.outcome.test.get(metric) for s, r in zip(self.protocol.final_seeds, records, strict=True)}
             for label, records in self.finals.items()
         }
+
+    def question(self, metric: Metric, margin: float | None) -> Question:
+        """One metric's values, with what a diverged trial scores."""
+        return Question(self.values(metric.name), metric.direction, margin, self.trivial.get(metric.name))
 
 
 def run_comparison(
@@ -81,8 +89,7 @@ def judged_at_looks(result: Result) -> Looked:
     protocol, records = result.protocol, result.finals
     assert protocol.looks is not None
     metric = find(records[protocol.baseline][0].tags["task"]).metric(result.monitor)
-    question = Question(result.values(metric.name), metric.direction, protocol.margin)
-    return judge_looks(question, protocol.looks, baseline=protocol.baseline)
+    return judge_looks(result.question(metric, protocol.margin), protocol.looks, baseline=protocol.baseline)
 
 
 def _run(protocol: Protocol, session: Session, arms: Arms, monitor: str, prefix: str) -> Result:
@@ -107,7 +114,17 @@ def _run(protocol: Protocol, session: Session, arms: Arms, monitor: str, prefix:
     finals = arms.run(f"{prefix}final seeds", trials, {"phase": "final", "role": "chosen"})
     if whole:
         session.drop_weights(tried)
-    return Result(protocol, monitor, tunings, finals, arms.group, dict(arms.groups), counts, epochs)
+    diverged = any(record.outcome.diverged for arm in finals.values() for record in arm)
+    trivial = _trivial(protocol, session) if diverged else {}
+    return Result(protocol, monitor, tunings, finals, arms.group, dict(arms.groups), counts, epochs, trivial)
+
+
+def _trivial(protocol: Protocol, session: Session) -> dict[str, float]:
+    """Test metrics of the answer that needs no training, from the training targets of the first final seed."""
+    trial = first_trial(protocol)
+    data = session.dataset(trial)
+    parts = split(data, trial.seed, **trial.sampling)
+    return trial.task.trivial(parts.train_targets, data.targets[parts.test], data)
 
 
 def first_trial(protocol: Protocol) -> Trial:
