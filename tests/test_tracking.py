@@ -11,8 +11,9 @@ import pytest
 
 from xentlab import tracking
 from xentlab.errors import UserError
+from xentlab.secrets import without_passwords
 from xentlab.tracking import content
-from xentlab.tracking.settings import PASSWORD, USERNAME, environment, hide_passwords, without_passwords
+from xentlab.tracking.settings import PASSWORD, USERNAME, environment, hide_passwords
 
 
 def test_params_have_dotted_keys_and_short_component_names() -> None:

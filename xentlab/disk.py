@@ -21,6 +21,17 @@ _WHY = {
 
 
 @contextlib.contextmanager
+def private() -> Iterator[None]:
+    """New files are the user's alone within it (0600, folders 0700), as those of child processes are."""
+    before = os.umask(0o077)
+    os.umask(before | 0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """A scratch file beside `path` that takes its place once it is written and on disk; it is gone where that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -14,6 +15,7 @@ from typing import Any
 PACKAGES = ("xentlab", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "hydra-core", "mlflow")
 # A diff is recorded whole up to this many characters; beyond, its head and a word that it was cut.
 _DIFF_LIMIT = 200_000
+_FILES_LIMIT = 100
 
 
 # Of glibc's malloc: numbers of its options, and the sizes up to which it keeps what is freed (512 MB) and does not ask
@@ -34,8 +36,12 @@ def keep_freed_memory() -> None:
         library.mallopt(_M_MMAP_THRESHOLD, _OWN_PIECE)
 
 
-def describe() -> dict[str, Any]:
-    """Python, packages, machine, devices and the git state of the working directory, as plain data."""
+def describe(*, diff: bool = False) -> dict[str, Any]:
+    """Python, packages, machine, devices and the git state of the working directory, as plain data.
+
+    Args:
+        diff: keep the uncommitted difference itself, not only its digest: it may hold a tracked file of secrets.
+    """
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -45,7 +51,7 @@ def describe() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": _threads(),
         "devices": _devices(),
-        "git": git_state(Path.cwd()),
+        "git": git_state(Path.cwd(), diff=diff),
         "command": ["xentlab", *sys.argv[1:]],
     }
 
@@ -81,15 +87,19 @@ def _devices() -> list[str]:
     return ["cpu", *(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))]
 
 
-def git_state(folder: Path) -> dict[str, str | None]:
-    """Commit and uncommitted difference of the git checkout that holds `folder`; empty where there is none."""
+def git_state(folder: Path, *, diff: bool = False) -> dict[str, Any]:
+    """Commit of the git checkout that holds `folder`, and sha256 and files of what is uncommitted; else empty."""
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return {}
-    diff = _git(folder, "diff", "HEAD") or ""
-    if len(diff) > _DIFF_LIMIT:
-        diff = diff[:_DIFF_LIMIT] + f"\n[cut: {len(diff)} characters in all]"
-    return {"commit": commit, "diff": diff or None}
+    text = _git(folder, "diff", "HEAD")
+    if not text:
+        return {"commit": commit, "changed": None}
+    names = (_git(folder, "diff", "HEAD", "--name-only") or "").splitlines()
+    changed = {"sha256": hashlib.sha256(text.encode()).hexdigest(), "files": names[:_FILES_LIMIT]}
+    if len(text) > _DIFF_LIMIT:
+        text = text[:_DIFF_LIMIT] + f"\n[cut: {len(text)} characters in all]"
+    return {"commit": commit, "changed": changed, **({"diff": text} if diff else {})}
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

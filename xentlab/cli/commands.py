@@ -139,6 +139,7 @@ COMMANDS = (
         (
             Argument("name", metavar="COMPARISON", help=_COMPARISON),
             Argument("-o", "--out", metavar="FILE", help="the file to write (default: FOLDER.zip)"),
+            Argument("--diff", action="store_true", help="with the uncommitted difference, where output.diff kept it"),
             _ROOT,
         ),
     ),

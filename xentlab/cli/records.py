@@ -19,6 +19,7 @@ from xentlab.cli.progress import progress_bar
 from xentlab.comparison.folder import find_comparison, read_verdicts, write_text
 from xentlab.config.compose import config_dir
 from xentlab.config.session import opened
+from xentlab.disk import private
 from xentlab.errors import UserError
 from xentlab.journal import Records, TrialRecord
 from xentlab.report import html, latex, markdown, print_verdict
@@ -50,18 +51,20 @@ def report(name: str, kind: str, root: str) -> int:
     return 0
 
 
-def export(name: str, out: str | None, root: str) -> int:
+def export(name: str, out: str | None, root: str, *, diff: bool) -> int:
     """Write a comparison as one archive."""
     folder = find_comparison(Path(root), name)
     path = Path(out or f"{folder.name}.zip")
-    trials, size = export_comparison(Path(root), folder, path)
+    trials, size = export_comparison(Path(root), folder, path, diff=diff)
     print(f"{path}: {trials} trials, {size / 2**20:.1f} MiB")
     return 0
 
 
 def import_(file: str, root: str) -> int:
     """Bring the comparison of an archive into an output directory."""
-    _tell_import(import_archive(read_archive(Path(file)), Path(root).absolute()))
+    archive = read_archive(Path(file))
+    with private():
+        _tell_import(import_archive(archive, Path(root).absolute()))
     return 0
 
 
@@ -89,7 +92,8 @@ def reproduce(
         for config in archive.configs:
             again.check_targets(config)
     if archive is not None:
-        _tell_import(import_archive(archive, place))
+        with private():
+            _tell_import(import_archive(archive, place))
     own = {
         "output": {"root": str(place), "fresh": True, "weights": True},
         "executor": yaml.safe_load((config_dir() / "executor" / "inline.yaml").read_text()),

@@ -16,6 +16,7 @@ from xentlab.comparison.runner import first_trial, run_comparison
 from xentlab.comparison.study import StudyPlan
 from xentlab.report import Record, Study, StudyCell, write
 from xentlab.run.session import Session
+from xentlab.secrets import redacted
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ def run_study(
         progress: opens the progress of each phase.
         on_verdict: called with each cell's label and record as soon as it is judged.
     """
+    command = redacted(command)
     parent: str | None = None
     cells: list[StudyCell] = []
     trials = 0

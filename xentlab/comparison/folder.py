@@ -21,6 +21,7 @@ from xentlab.comparison.overlay import GroupNode
 from xentlab.errors import UserError, unknown
 from xentlab.journal import Records
 from xentlab.report import Record, Study
+from xentlab.secrets import redacted
 from xentlab.train import COMPONENTS
 from xentlab.typed import load
 
@@ -46,11 +47,11 @@ def write_folder(
     folder: Path, config: Mapping[str, Any], composed: Composed, environment: Mapping[str, Any], trials: list[Any]
 ) -> None:
     """Write protocol, environment and the list of trials into a comparison's folder."""
-    whole = plain({**config, "composed": composed})
+    whole = redacted(plain({**config, "composed": composed}))
     text = yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=120)
     (folder / "protocol.yaml").write_text(_HEAD + text, encoding="utf-8")
     for name, content in (("environment.json", environment), ("trials.json", trials)):
-        (folder / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (folder / name).write_text(json.dumps(redacted(content), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def plain(value: Any) -> Any:

@@ -249,7 +249,7 @@ def environment_of(facts: Mapping[str, Any]) -> Environment:
         cores=facts["cores"],
         devices=list(facts["devices"]),
         commit=git.get("commit") or "",
-        changed=bool(git.get("diff")),
+        changed=bool(git.get("changed") or git.get("diff")),
     )
 
 

@@ -6,30 +6,60 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from xentlab import environment
+from xentlab.disk import private
 from xentlab.plain import visible
 from xentlab.run.executors import executor_of
 from xentlab.run.session import Session
+from xentlab.schema import Pattern, Range, check_knobs
+from xentlab.secrets import without_passwords
 from xentlab.tracking import Tracker, resolve
-from xentlab.tracking.settings import EXPERIMENT_NAME, TRACKING_URI, without_passwords
+from xentlab.tracking.settings import EXPERIMENT_NAME, TRACKING_URI
+
+_TEXT = Pattern(r"(?s).*\S.*", "a text that is not empty")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputKnobs:
+    """The keys of `output`, see configs/train.yaml."""
+
+    root: Annotated[str, _TEXT]
+    fresh: bool = False
+    weights: bool = True
+    diff: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingKnobs:
+    """The keys of `tracking`, see configs/tracking; `wait` in seconds."""
+
+    enabled: bool
+    uri: Annotated[str, _TEXT] | None = None
+    experiment: Annotated[str, _TEXT] | None = None
+    wait: Annotated[float, Range(0, 86_400)] = 30.0
+
+
+def output_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The checked keys of `output`."""
+    return check_knobs("output", OutputKnobs, config["output"])
 
 
 @contextlib.contextmanager
 def opened(config: Mapping[str, Any], command: str) -> Iterator[Session]:
     """A session over `output.root`; whatever it journals reaches MLflow in the background unless `tracking=off`."""
     environment.keep_freed_memory()
-    root = Path(config["output"]["root"]).absolute()
+    output, tracking = output_of(config), check_knobs("tracking", TrackingKnobs, config["tracking"])
+    root = Path(output["root"]).absolute()
     executor = executor_of(config)
-    session = Session.open(
-        root, environment.describe(), command, fresh=config["output"]["fresh"], weights=config["output"]["weights"]
-    )
+    facts = environment.describe(diff=output["diff"])
+    session = Session.open(root, facts, command, fresh=output["fresh"], weights=output["weights"])
     session.executor, session.say = executor, say
     if (loss := session.records.loss()) is not None:
         warn(loss)
-    tracking = config["tracking"]
     tracker: Tracker | None = None
     if tracking["enabled"]:
         destination = resolve(tracking["uri"], tracking["experiment"], root)
@@ -40,14 +70,15 @@ def opened(config: Mapping[str, Any], command: str) -> Iterator[Session]:
             tracker = Tracker(session.journal, destination, warn=warn)
 
         session.journal.on_open = start_tracking
-    try:
-        yield session
-    finally:
-        if executor is not None:
-            executor.close()
-        session.journal.close()
-        if tracker is not None:
-            _drain(tracker, float(tracking["wait"]))
+    with private():
+        try:
+            yield session
+        finally:
+            if executor is not None:
+                executor.close()
+            session.journal.close()
+            if tracker is not None:
+                _drain(tracker, tracking["wait"])
 
 
 def _say_who_decides(tracking: Mapping[str, Any]) -> None:
@@ -61,7 +92,7 @@ def _say_who_decides(tracking: Mapping[str, Any]) -> None:
 
 def looking(config: Mapping[str, Any]) -> Session:
     """A session over `output.root` that is to look only: nothing is written unless something is trained."""
-    output = config["output"]
+    output = output_of(config)
     found = Session.open(Path(output["root"]), environment.describe(), "look", fresh=output["fresh"], weights=False)
     found.say = say
     return found

@@ -14,8 +14,9 @@ from typing import Any
 
 from xentlab.disk import cannot_go_on, sync_folder
 from xentlab.errors import UserError
-from xentlab.journal.events import Event, GroupEvent, SessionEvent, TrialEvent, to_json
+from xentlab.journal.events import EpochEvent, Event, GroupEvent, SessionEvent, TrialEvent, to_json
 from xentlab.journal.lines import seal
+from xentlab.secrets import redacted
 
 
 def now_ms() -> int:
@@ -75,7 +76,7 @@ class Journal:
     def _write(self, events: Sequence[Event]) -> None:
         """All of these events, or none: a line that the disk has no place for is taken back."""
         assert self._file is not None
-        lines = memoryview(b"".join(seal(to_json(self._tagged(event), now_ms())) for event in events))
+        lines = memoryview(b"".join(seal(self._line(event)) for event in events))
         size = os.fstat(self._file).st_size
         try:
             while lines:
@@ -86,10 +87,13 @@ class Journal:
                 os.ftruncate(self._file, size)
             raise cannot_go_on(self.root, error) from error
 
-    def _tagged(self, event: Event) -> Event:
+    def _line(self, event: Event) -> dict[str, Any]:
+        if isinstance(event, EpochEvent):  # numbers, and many
+            return to_json(event, now_ms())
         if isinstance(event, (TrialEvent, GroupEvent)):
-            return dataclasses.replace(event, tags={**event.tags, **self.tags(event)})
-        return event
+            event = dataclasses.replace(event, tags={**event.tags, **self.tags(event)})
+        line: dict[str, Any] = redacted(to_json(event, now_ms()))
+        return line
 
     def close(self) -> None:
         """Release the segment; a trial that has not ended by now counts as killed."""

@@ -23,6 +23,7 @@ from xentlab.report.render import page as to_page
 from xentlab.report.render import terminal
 from xentlab.report.study import Study, StudyCell
 from xentlab.report.trial_pictures import masks, save_curves, training_curves
+from xentlab.secrets import redacted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,6 +68,9 @@ def _document(found: Record | Study) -> Document:
 
 def _write(found: Record | Study, folder: Path) -> dict[str, Path]:
     folder.mkdir(parents=True, exist_ok=True)
+    plain = found.to_json()
+    if (clean := redacted(plain)) != plain:
+        found = type(found).from_json(clean)
     texts = {
         "html": ("report.html", html(found)),
         "markdown": ("report.md", markdown(found)),

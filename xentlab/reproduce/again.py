@@ -164,7 +164,7 @@ def _facts(environment: Mapping[str, Any]) -> dict[str, str]:
     facts = {"python": environment.get("python")} | (dict(packages) if isinstance(packages, Mapping) else {})
     git = environment.get("git") or {}
     facts["git commit"] = git.get("commit", "no checkout")
-    facts["uncommitted changes"] = "yes" if git.get("diff") else "no"
+    facts["uncommitted changes"] = "yes" if git.get("changed") or git.get("diff") else "no"
     for key in ("platform", "processor", "cores", "threads"):
         facts[key] = environment.get(key)
     devices = environment.get("devices")

@@ -69,13 +69,14 @@ class Imported:
     files: int
 
 
-def export_comparison(root: Path, folder: Path, out: Path) -> tuple[int, int]:
+def export_comparison(root: Path, folder: Path, out: Path, *, diff: bool = False) -> tuple[int, int]:
     """Write the comparison of `folder` as one archive.
 
     Args:
         root: the output directory whose journal has the trials.
         folder: of the comparison.
         out: the file to write; replaced whole or not at all.
+        diff: leave the uncommitted difference in, where it was recorded.
 
     Returns:
         The number of trials, and the archive's size in bytes.
@@ -93,7 +94,7 @@ def export_comparison(root: Path, folder: Path, out: Path) -> tuple[int, int]:
         raise UserError(f"The journal of {root} holds no comparison {group}: give the --root in which it was run.")
     groups = groups_below(records, group)
     trials = list(dict.fromkeys(member for name in groups for member in records.groups[name].members))
-    members = {"journal.jsonl": events.select(root, set(groups), set(trials))}
+    members = {"journal.jsonl": events.select(root, set(groups), set(trials), diff=diff)}
     prints: dict[str, set[str]] = {}
     for trial in (records.trials[name] for name in trials):
         prints.setdefault(trial.tags["dataset"], set()).add(trial.tags["fingerprint"])
@@ -102,6 +103,9 @@ def export_comparison(root: Path, folder: Path, out: Path) -> tuple[int, int]:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not path.is_symlink() and path.suffix in contents.SUFFIXES:
             members[f"comparison/{path.relative_to(folder).as_posix()}"] = path.read_bytes()
+    if not diff:
+        kept = events.without_diff(json.loads(members["comparison/environment.json"]))
+        members["comparison/environment.json"] = (json.dumps(kept, indent=1, ensure_ascii=False) + "\n").encode()
     facts = {"written_by": f"xentlab {__version__}", "name": records.groups[group].name, "group": group}
     return len(trials), contents.write(out, facts, members)
 
@@ -171,7 +175,7 @@ def import_archive(archive: Archive, root: Path) -> Imported:
     opened = [e for s in archive.sessions for e in s.events if e["event"] == "group"]
     known = {name: group.parent for name, group in records.groups.items()}
     events.check_circles({e["group"]: e["parent"] for e in opened} | known)
-    for name in _NEEDED:
+    for name in ("verdicts.json", "protocol.yaml", "trials.json"):
         path = root / folder / name
         if path.is_file() and path.read_bytes() != archive.files[name]:
             raise UserError(f"{path} is here already and says something else than the archive: import it elsewhere.")

@@ -6,6 +6,7 @@ its shape in `xentlab.journal.events`, and to what its readers ask for, before t
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import re
@@ -40,19 +41,32 @@ def is_id(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(ID.regex, value) is not None
 
 
-def select(root: Path, groups: set[str], trials: set[str]) -> bytes:
+def select(root: Path, groups: set[str], trials: set[str], *, diff: bool = False) -> bytes:
     """The events of these groups and trials as JSON lines, session by session, as they were written."""
     lines: list[str] = []
     for _, segment in itertools.groupby(read_lines(root), key=lambda read: read[0]):
         opening, chosen = None, []
         for _, event in segment:
             if event["event"] == "session":
-                opening = event
+                opening = event if diff else {**event, "environment": without_diff(event["environment"])}
             elif (kept := _concerns(event, groups, trials)) is not None:
                 chosen.append(kept)
         if opening is not None and chosen:
             lines += [json.dumps(event, allow_nan=False) for event in (opening, *chosen)]
     return "".join(line + "\n" for line in lines).encode()
+
+
+def without_diff(environment: dict[str, Any]) -> dict[str, Any]:
+    """An environment that says that there were uncommitted changes, but not which."""
+    git = environment.get("git") or {}
+    if "diff" not in git:
+        return environment
+    text = git["diff"] or ""
+    changed = git.get("changed") or (
+        {"sha256": hashlib.sha256(text.encode()).hexdigest(), "files": []} if text else None
+    )
+    kept = {key: value for key, value in git.items() if key != "diff"}
+    return {**environment, "git": {**kept, "changed": changed}}
 
 
 def _concerns(event: Event, groups: set[str], trials: set[str]) -> Event | None:

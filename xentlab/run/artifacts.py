@@ -12,6 +12,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from xentlab.secrets import redacted
 from xentlab.train import Fit, Rig, examples
 
 _WEIGHTS = ("final", "best")
@@ -21,8 +22,8 @@ def write_artifacts(folder: Path, fit: Fit, row: int, environment: Mapping[str, 
     """Write them into a folder of the trial's own; examples where it has met its test set."""
     trial = fit.rig.trials[row]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(trial.config, sort_keys=False, allow_unicode=True))
-    (folder / "environment.json").write_text(json.dumps(environment, indent=2))
+    (folder / "config.yaml").write_text(yaml.safe_dump(redacted(trial.config), sort_keys=False, allow_unicode=True))
+    (folder / "environment.json").write_text(json.dumps(redacted(environment), indent=2))
     if weights:
         for which in _WEIGHTS:
             torch.save(fit.weights(row, which), folder / f"{which}.pt")

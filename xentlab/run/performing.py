@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,7 @@ def perform(
         order = replace(order, resumable=True, trials=trials)
         _segment.cache_clear()
     try:
+        os.umask(os.umask(0o077) | 0o077)  # this process writes nothing but what is the user's alone
         journal, facts, datasets = _segment(order.root, order.driver)
         stack = [prepare(t["config"], test=t["test"], name=t["name"]) for t in order.trials]
         for trial, wanted in zip(stack, order.signatures, strict=True):

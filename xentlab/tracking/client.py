@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+from xentlab.secrets import without_passwords
 from xentlab.tracking.backend import Change, Found, Landed, New, Refused, Unreachable
 from xentlab.tracking.content import MetricPoint, clipped
 from xentlab.tracking.files import locked
-from xentlab.tracking.settings import DATABASES, PASSWORD, USERNAME, Destination, mlflow_module, without_passwords
+from xentlab.tracking.settings import DATABASES, PASSWORD, USERNAME, Destination, mlflow_module
 
 BATCH = 1000  # params, points and tags per call, MLflow's own limit
 SMALL = 100  # params per call, and tags per call, MLflow's own limit

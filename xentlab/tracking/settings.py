@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from xentlab.errors import UserError
+from xentlab.secrets import without_passwords
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 SERVERS = ("http", "https", "databricks")
@@ -127,17 +128,6 @@ def _with_driver(uri: str) -> str:
     rest = uri.removeprefix("postgresql:")
     driver = next((name for name in ("psycopg2", "psycopg") if importlib.util.find_spec(name)), None)
     return uri if rest == uri or driver is None else f"postgresql+{driver}:{rest}"
-
-
-_LOGIN = re.compile(r"(//[^/@:\s]*):(?:[^/?#]*@|[^@]*@)")
-_LOGIN_IN_TEXT = re.compile(r"(//[^/@:\s]*):(?:[^/?#\s]*@|[^@\s]*@)")
-_QUERY = re.compile(r"([?&](?:[^=&\s]*(?:password|passwd|pwd|token)|odbc_connect)=)[^&\s]*", re.IGNORECASE)
-
-
-def without_passwords(text: str) -> str:
-    """A URI, or a text with URIs in it, with `***` in the place of each password."""
-    login = _LOGIN if re.match(r"[\w+.-]+://", text) else _LOGIN_IN_TEXT
-    return _QUERY.sub(r"\1***", login.sub(r"\1:***@", text))
 
 
 _GIVEN = re.compile(
