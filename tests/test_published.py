@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from xentlab.config.compose import config_dir
 from xentlab.errors import UserError
 from xentlab.journal import Records
 from xentlab.published.plan import given_keys
-from xentlab.report.published import Reproduction, page, text
+from xentlab.report.published import page, published_words, text
+from xentlab.report.reproduction import Reproduction
+from xentlab.typed import dump, load
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -56,12 +58,6 @@ def test_there_are_published_experiments() -> None:
         assert all(claim.get("values") or claim.get("published") for claim in block["claims"])
 
 
-def assert_rounded(shown: str, expected: float) -> None:
-    """The first number of a difference is the expected one at the digits that it shows."""
-    first = shown.split()[0].replace("−", "-")
-    assert float(first) == pytest.approx(expected, abs=0.51 * 10.0 ** -len(first.partition(".")[2]))
-
-
 def assert_differences(found: Reproduction, claimed: list[dict[str, Any]]) -> None:
     """Every difference is that of the seeds on the page: ours minus published, or the claimed winner's lead."""
     arms = {arm.label: arm for arm in found.arms}
@@ -75,12 +71,16 @@ def assert_differences(found: Reproduction, claimed: list[dict[str, Any]]) -> No
                 values = [v for v in arms[arm].values[metric].values() if v is not None]
                 return sum(values) / len(values)
 
-            if finding.difference == "–":
-                assert "2 of 2 stuck or diverged" in finding.ours
+            assert (finding.kind, finding.published) == (claim["kind"], claim.get("values", {}).get(label))
+            if finding.difference is None:
+                assert (finding.ours.mean, finding.ours.n, finding.ours.gone) == (None, 0, 2)
             elif label:
-                assert_rounded(finding.difference, mean(label) - claim["values"][label])
+                assert finding.difference.value == pytest.approx(
+                    mean(label) - claim["values"][label], rel=1e-9, abs=1e-9
+                )
             else:
-                assert_rounded(finding.difference, lead * (mean(claim["better"]) - mean(claim["worse"])))
+                expected = lead * (mean(claim["better"]) - mean(claim["worse"]))
+                assert finding.difference.value == pytest.approx(expected, rel=1e-9, abs=1e-9)
     assert next(findings, None) is None
 
 
@@ -89,7 +89,7 @@ def test_every_experiment_runs_at_its_smoke_size(run: Run, here: Path, name: str
     code, out, err = run("compare", f"comparison=published/{name}", "size=smoke", "tracking=off")
     assert (code, err) == (0, "")
     folder = here / "xentlab-runs" / "published" / f"{name}-smoke"
-    found = Reproduction.from_json(json.loads((folder / "published.json").read_text()))
+    found = load(Reproduction, json.loads((folder / "published.json").read_text()), "published")
     block = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())["published"]
     rows = sum(max(1, len(claim.get("values", {}))) for claim in block["claims"])
     assert len(found.findings) == rows
@@ -98,7 +98,7 @@ def test_every_experiment_runs_at_its_smoke_size(run: Run, here: Path, name: str
     for finding in found.findings:
         assert escape(finding.about) in written
         assert finding.source
-        assert finding.published
+        assert published_words(finding) in unescape(written)
         # A smoke run trains next to nothing, and says so; what is exact is exact at any size.
         assert finding.verdict == ("agrees" if name == "nielsen_neuron" else "not decidable")
     assert f"{name} (smoke): {rows} {finding.verdict}" in out
@@ -112,7 +112,7 @@ def test_every_experiment_runs_at_its_smoke_size(run: Run, here: Path, name: str
     tried = block.get("otherwise", {})
     assert len(found.arms) == len(block["arms"]) * combinations + len(tried)
     assert [t.label for t in found.choices_tried] == list(tried)
-    assert all(escape(t.label) in written and t.difference[0] in "+−0" for t in found.choices_tried)
+    assert all(escape(t.label) in written and t.difference is not None for t in found.choices_tried)
     assert len({t.signature for t in records.trials.values()}) == len(records.trials) == 2 * len(found.arms)
     for arm in found.arms:
         for metric in found.metrics:
@@ -173,7 +173,7 @@ def test_a_protocol_changed_on_the_command_line_decides_nothing(run: Run, here: 
     assert code == 0
     assert "mnist_fast (cpu): 3 not decidable" in out
     file = here / "xentlab-runs" / "published" / "mnist_fast-cpu" / "published.json"
-    found = Reproduction.from_json(json.loads(file.read_text()))
+    found = load(Reproduction, json.loads(file.read_text()), "published")
     assert found.size_words == "the whole protocol, but dataset, trainer.epochs set on the command line"
     # The same size in another place keeps what it can decide.
     aside = ("size=full", "output.root=elsewhere", "tracking=off", "trainer.device=cpu")
@@ -197,4 +197,4 @@ def test_a_page_names_what_was_not_run_and_escapes_what_it_is_told() -> None:
     assert "a&lt;b" in written
     assert "a<b" not in written
     assert "slow: not run, about 90 minutes" in text("title", [one], [("slow", "about 90 minutes")])
-    assert Reproduction.from_json(one.to_json()) == one
+    assert load(Reproduction, dump(one), "published") == one

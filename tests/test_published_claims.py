@@ -96,16 +96,18 @@ def test_noise_buys_no_agreement() -> None:
 def test_a_value_is_told_from_a_wrong_one_and_from_too_wide_an_interval() -> None:
     ours = [95.0, 95.1, 94.9, 95.05, 94.95, 95.0]
     off = claims.against_value(ours, 96.5, margin=1.0)
-    assert (off.verdict, off.difference) == ("disagrees", pytest.approx(-1.5))
-    assert off.high is not None
-    assert off.high < 0
+    assert off.difference is not None
+    assert (off.verdict, off.difference.value) == ("disagrees", pytest.approx(-1.5))
+    assert off.difference.high is not None
+    assert off.difference.high < 0
     assert claims.against_value(ours, 95.05, margin=1.0).verdict == "agrees"
     assert claims.against_value(ours, 95.05).verdict == "not decidable"  # no margin, no agreement
     assert claims.against_value([80.0, 99.0, 95.0], 95.0, margin=1.0).verdict == "not decidable"
     assert claims.against_value([95.0, 95.0], 95.0, margin=1.0).verdict == "not decidable"
     # One single run predicted from n others: Student's t with n - 1 degrees of freedom, sd * sqrt(1 + 1 / n).
     plain = claims.against_value([1.0, 2.0, 3.0], 2.0)
-    assert plain.high == pytest.approx(4.302652729911275 * math.sqrt(1 + 1 / 3), rel=1e-9)
+    assert plain.difference is not None
+    assert plain.difference.high == pytest.approx(4.302652729911275 * math.sqrt(1 + 1 / 3), rel=1e-9)
     # A number that was rounded may lie anywhere within its last digit.
     same = [98.96, 98.96, 98.96]
     assert claims.against_value(same, 99.0, sd=0.0, runs=3, rounding=0.05).verdict == "not decidable"

@@ -169,7 +169,7 @@ def test_a_transaction_holds_only_so_many_points(
     for trial in trials:
         lab.end(trial)
     lab.journal.close()
-    assert tracking.sync(destination).points == 2 * (4 * 20 + 70) + 2 * 5
+    assert tracking.sync(destination).points == 2 * (4 * 20 + 70) + 4 * 5
     assert_mirrors(destination)
 
 

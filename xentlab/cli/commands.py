@@ -81,7 +81,7 @@ COMMANDS = (
         ("xentlab published --dry-run", "xentlab published nielsen_neuron nielsen_mnist --size full"),
         "published.run_all",
         (
-            Argument("names", nargs="*", metavar="NAME", help="of configs/comparison/published (default: all)"),
+            Argument("chosen", nargs="*", metavar="NAME", help="of configs/comparison/published (default: all)"),
             Argument(
                 "--size", choices=("smoke", "cpu", "gpu", "full"), help="(default: gpu where there is one, else cpu)"
             ),

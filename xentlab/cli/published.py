@@ -18,10 +18,11 @@ from xentlab.cli.progress import progress_bar
 from xentlab.config.compose import compose_group, config_dir, run_composed
 from xentlab.config.session import looking, opened
 from xentlab.errors import UserError, unknown
-from xentlab.report.blocks import Cell, Table, cells
-from xentlab.report.published import COLOURS, Reproduction, tally, text
+from xentlab.report.published import summary, tally, text
 from xentlab.report.render.terminal import print_table
+from xentlab.report.reproduction import Reproduction
 from xentlab.train import find_device
+from xentlab.typed import dump
 
 _GROUP = "published"
 
@@ -45,12 +46,7 @@ def compare_published(config: dict[str, Any], given: Sequence[str], *, dry_run: 
 
 def print_findings(found: Reproduction) -> None:
     """The claims of one experiment as a table."""
-    header = ["claim", "arm", "published", "ours", "difference [95 %]", "verdict"]
-    rows = [
-        cells(f.about, f.arm, f.published, f.ours, f.difference, Cell(f.verdict, verdict=COLOURS[f.verdict]))
-        for f in found.findings
-    ]
-    print_table(Table(f"{found.name} at size {found.size}: {found.size_words}", header, rows), console())
+    print_table(summary(found), console())
     print(tally(found))
 
 
@@ -68,7 +64,7 @@ def lay_out(name: str, kind: str, root: Path) -> int:
     elif kind == "md":
         print(text(found.name, [found]), end="")
     elif kind == "json":
-        print(json.dumps(found.to_json(), indent=1, ensure_ascii=False))
+        print(json.dumps(dump(found), indent=1, ensure_ascii=False))
     elif kind == "text":
         print_findings(found)
     else:

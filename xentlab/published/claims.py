@@ -10,7 +10,7 @@ range      an exact quantity, without spread, lies between two numbers
 
 All intervals are 95 %. Claims were stated before any training, one by one, so nothing is corrected for their number: of
 many true ones about one in twenty is called wrong by chance. To add a kind: its function here, its name in
-`ClaimKind`, its line in `xentlab.published.verdicts`.
+`xentlab.report.reproduction.ClaimKind`, its line in `xentlab.published.verdicts`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
 from xentlab import analysis
 from xentlab.analysis.interval import t_quantile
-from xentlab.report.published import ClaimVerdict
-
-ClaimKind = Literal["value", "order", "at_least", "within", "range"]
+from xentlab.report.reproduction import ClaimKind, ClaimVerdict, Difference
 
 LEVEL = 0.95
 _DRAWS = 40_000
@@ -79,9 +76,7 @@ class Judged:
 
     verdict: ClaimVerdict
     why: str
-    difference: float | None = None
-    low: float | None = None
-    high: float | None = None
+    difference: Difference | None = None
 
 
 def against_value(
@@ -111,7 +106,7 @@ def against_value(
     """
     n = len(ours)
     if n < analysis.SMALLEST_AGREEMENT:
-        difference = sum(ours) / n - published if n else None
+        difference = Difference(sum(ours) / n - published) if n else None
         return Judged("not decidable", f"{n} finished seed{'' if n == 1 else 's'}: no spread of ours", difference)
     sample = np.asarray(ours, dtype=np.float64)
     mean, spread = float(sample.mean()), float(sample.std(ddof=1))
@@ -121,7 +116,7 @@ def against_value(
             draws = draws + np.random.default_rng(1).uniform(-rounding, rounding, len(draws))
         low, lower, middle, upper, high = (float(q) for q in np.quantile(draws, [0.025, 0.05, 0.5, 0.95, 0.975]))
         within = margin is not None and -margin < lower and upper < margin
-        return _value(middle, low, high, within=within, margin=margin)
+        return _value(Difference(middle, low, high), within=within, margin=margin)
     # A mean without a spread has ours, and no degrees of freedom of its own.
     theirs = (
         analysis.Sample(published, spread / math.sqrt(runs), 1, rounding)
@@ -131,17 +126,17 @@ def against_value(
     found = analysis.welch(analysis.Sample(mean, spread, n), theirs, margin=margin, level=LEVEL)
     assert found is not None
     within = margin is not None and found.p_within < 1 - LEVEL
-    return _value(found.difference, found.low, found.high, within=within, margin=margin)
+    return _value(Difference(found.difference, found.low, found.high), within=within, margin=margin)
 
 
-def _value(middle: float, low: float, high: float, *, within: bool, margin: float | None) -> Judged:
+def _value(found: Difference, *, within: bool, margin: float | None) -> Judged:
     """Agreement where the difference is shown to lie within the margin, disagreement where one is shown at all."""
     if within:
-        return Judged("agrees", f"shown to lie within {margin:g}", middle, low, high)
-    if not low <= 0 <= high:
-        return Judged("disagrees", "the interval leaves out zero", middle, low, high)
+        return Judged("agrees", f"shown to lie within {margin:g}", found)
+    if found.low is not None and found.high is not None and not found.low <= 0 <= found.high:
+        return Judged("disagrees", "the interval leaves out zero", found)
     words = "no margin is stated" if margin is None else f"not shown to lie within {margin:g}"
-    return Judged("not decidable", f"{words}, nor to differ", middle, low, high)
+    return Judged("not decidable", f"{words}, nor to differ", found)
 
 
 def _best_draws(mean: float, spread: float, n: int, best_of: int) -> np.ndarray:
@@ -164,13 +159,13 @@ def against_order(differences: Sequence[float], smallest: float = 0.0) -> Judged
         return Judged("not decidable", f"{len(differences)} seeds finished under both")
     middle, low, high = found
     if low > 0 and middle >= smallest:
-        return Judged("agrees", "the interval lies on the claimed side", middle, low, high)
+        return Judged("agrees", "the interval lies on the claimed side", Difference(*found))
     if high < 0:
-        return Judged("disagrees", "the interval lies on the other side", middle, low, high)
+        return Judged("disagrees", "the interval lies on the other side", Difference(*found))
     if smallest and high < smallest:
-        return Judged("disagrees", f"the effect is smaller than {smallest:g}, which counts", middle, low, high)
+        return Judged("disagrees", f"the effect is smaller than {smallest:g}, which counts", Difference(*found))
     words = "the interval holds zero" if low <= 0 else f"the effect may be smaller than {smallest:g}"
-    return Judged("not decidable", words, middle, low, high)
+    return Judged("not decidable", words, Difference(*found))
 
 
 def against_margin(differences: Sequence[float], margin: float) -> Judged:
@@ -178,12 +173,12 @@ def against_margin(differences: Sequence[float], margin: float) -> Judged:
     found = _interval(differences)
     if found is None:
         return Judged("not decidable", f"{len(differences)} seeds finished under both")
-    middle, low, high = found
+    _, low, high = found
     if -margin <= low and high <= margin:
-        return Judged("agrees", f"the interval lies within ±{margin:g}", middle, low, high)
+        return Judged("agrees", f"the interval lies within ±{margin:g}", Difference(*found))
     if low > margin or high < -margin:
-        return Judged("disagrees", f"the interval lies outside ±{margin:g}", middle, low, high)
-    return Judged("not decidable", f"the interval crosses ±{margin:g}", middle, low, high)
+        return Judged("disagrees", f"the interval lies outside ±{margin:g}", Difference(*found))
+    return Judged("not decidable", f"the interval crosses ±{margin:g}", Difference(*found))
 
 
 def against_bound(ours: Sequence[float], bound: float) -> Judged:
@@ -191,12 +186,12 @@ def against_bound(ours: Sequence[float], bound: float) -> Judged:
     found = _interval([v - bound for v in ours])
     if found is None:
         return Judged("not decidable", f"{len(ours)} finished seeds")
-    middle, low, high = found
+    _, low, high = found
     if low >= 0:
-        return Judged("agrees", "the interval reaches it", middle, low, high)
+        return Judged("agrees", "the interval reaches it", Difference(*found))
     if high < 0:
-        return Judged("disagrees", "the interval stays below", middle, low, high)
-    return Judged("not decidable", "the interval holds it", middle, low, high)
+        return Judged("disagrees", "the interval stays below", Difference(*found))
+    return Judged("not decidable", "the interval holds it", Difference(*found))
 
 
 def against_range(ours: float | None, low: float | None, high: float | None) -> Judged:
@@ -206,7 +201,7 @@ def against_range(ours: float | None, low: float | None, high: float | None) -> 
     below = low is not None and ours < low
     above = high is not None and ours > high
     if below or above:
-        return Judged("disagrees", "outside the published range", ours - (low if below else high))  # type: ignore[operator]
+        return Judged("disagrees", "outside the published range", Difference(ours - (low if below else high)))  # type: ignore[operator]
     return Judged("agrees", "inside the published range")
 
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from xentlab.comparison.arms import Progress
 from xentlab.comparison.estimate import alone_seconds, epoch_seconds
+from xentlab.comparison.record import environment_of
 from xentlab.journal import GroupEndEvent
 from xentlab.published import neuron, verdicts
 from xentlab.published.distillation import foreseen
 from xentlab.published.plan import Plan
 from xentlab.published.trainings import Ran, run_arms, values_of, ways
-from xentlab.report.published import Arm, Lines, Reproduction, page, tally, text
+from xentlab.report.published import named_arms, our_words, page, published_words, tally, text
+from xentlab.report.reproduction import VERSION, Arm, Lines, Reproduction, Spent
 from xentlab.run.session import Session
 from xentlab.train import Rig, Trial, lift_of
+from xentlab.typed import dump, load
 
 FOLDER = "published"
 
@@ -79,7 +82,7 @@ def run_experiment(plan: Plan, session: Session, progress: Progress, command: st
         "command": command,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "choices": block.choices,
-        "environment": _environment(session.environment),
+        "environment": environment_of(session.environment),
     }
     if not trains(plan):
         exact = Reproduction(**facts, **_exact(plan))
@@ -114,8 +117,7 @@ def _exact(plan: Plan) -> dict[str, Any]:
         Lines(f"Output against epoch at {rates}", "output", {k: t.output for k, t in lines.items()}),
         Lines(f"Output against epoch at {one}", "output", {k: t.output for k, t in same.items()}),
     ]
-    shown = {name: "never" if value is None else f"{value:.6g}" for name, value in exact.items()}
-    return {"findings": verdicts.exact_findings(plan, exact), "pictures": pictures, "quantities": shown}
+    return {"findings": verdicts.exact_findings(plan, exact), "pictures": pictures, "quantities": exact}
 
 
 def _arms(plan: Plan, ran: Ran, metrics: Sequence[str]) -> list[Arm]:
@@ -130,39 +132,27 @@ def _arms(plan: Plan, ran: Ran, metrics: Sequence[str]) -> list[Arm]:
     return found
 
 
-def _cost(ran: Ran, trained: int, session: Session) -> dict[str, str]:
+def _cost(ran: Ran, trained: int, session: Session) -> Spent:
     """What the trials took, and what they would have taken one after another."""
     trials = sum(map(len, ran.records.values()))
     together = [label for label, (n, _) in ways(ran).items() if n > 1]
     each = {label: alone_seconds(ran.trials[label][0], session) for label in together}
     taken = {label: sum(r.outcome.seconds for r in records) for label, records in ran.records.items()}
     own = sum(len(arm) * each[label] if label in each else taken[label] for label, arm in ran.trials.items())
-    return {
-        "trials": f"{trials}, {trained} of them trained now",
-        "seconds": f"{sum(taken.values()):.0f} in all, as they were trained",
-        "trained": ", ".join(sorted({f"{n} at once ({lift})" for n, lift in ways(ran).values()})),
-        "one after another": f"about {own:.0f} s" + (", from timed steps of one trial each" if each else ""),
-    }
-
-
-def _environment(environment: Mapping[str, Any]) -> dict[str, str]:
-    packages = {name: str(version) for name, version in environment["packages"].items() if version}
-    return {
-        "python": str(environment["python"]),
-        "torch": packages.get("torch", "–"),
-        "platform": str(environment["platform"]),
-        "processor": f"{environment['processor']}, {environment['cores']} cores",
-        "devices": ", ".join(environment["devices"]),
-    }
+    at_once: list[tuple[str, ...]] = sorted({(str(n), lift) for n, lift in ways(ran).values()})
+    return Spent(trials, trained, sum(taken.values()), at_once, own, bool(each))
 
 
 def _file(session: Session, ran: Ran, found: Reproduction) -> None:
     """Write the verdicts into the journal, for the experiment and for each of its arms."""
     for label, group in ran.groups.items():
-        mine = [f"{f.about}: {f.verdict}" for f in found.findings if f.arm == label]
-        tags = {"verdict": "; ".join(mine)} if mine else {}
+        of_arm = [f"{f.about}: {f.verdict}" for f in found.findings if named_arms(f) == label]
+        tags = {"verdict": "; ".join(of_arm)} if of_arm else {}
         session.journal.append(GroupEndEvent(group, "finished", tags, {}, None))
-    lines = [f"{f.verdict}: {f.about} ({f.arm}): published {f.published}, ours {f.ours}" for f in found.findings]
+    lines = [
+        f"{f.verdict}: {f.about} ({named_arms(f)}): published {published_words(f)}, ours {our_words(f)}"
+        for f in found.findings
+    ]
     note = "\n\n".join([tally(found), found.question, *lines, f"`{found.command}`"])
     tags = {"mlflow.note.content": note, "verdict": tally(found)}
     folder = f"{FOLDER}/{found.name}-{found.size}"
@@ -173,7 +163,7 @@ def save(found: Reproduction, root: Path) -> Path:
     """Write one experiment's page, Markdown and record into its folder under `root`; returns the page."""
     folder = root / FOLDER / f"{found.name}-{found.size}"
     folder.mkdir(parents=True, exist_ok=True)
-    data = json.dumps(found.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    data = json.dumps(dump(found), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / "published.json").write_text(data, encoding="utf-8")
     return write_pages(found.name, [found], folder)
 
@@ -190,6 +180,10 @@ def write_pages(
 
 
 def saved(root: Path) -> list[Reproduction]:
-    """Every experiment that was written under `root`, by name and size."""
+    """Every experiment that was written under `root`, by name and size.
+
+    What an earlier version wrote holds texts and is left out: run again, it is written anew and trains nothing.
+    """
     files = sorted((root / FOLDER).glob("*/published.json"))
-    return [Reproduction.from_json(json.loads(file.read_text(encoding="utf-8"))) for file in files]
+    written = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    return [load(Reproduction, data, "published") for data in written if data.get("version") == VERSION]

@@ -26,8 +26,9 @@ from typing import Any, Literal
 
 from xentlab.comparison.overlay import GroupNode, combinations, lay, leaves
 from xentlab.errors import UserError, unknown
-from xentlab.published.claims import Claim, ClaimKind
+from xentlab.published.claims import Claim
 from xentlab.published.teachers import Teacher, check_teachers, in_rounds, read_teacher
+from xentlab.report.reproduction import ClaimKind
 from xentlab.train import Trial, prepare
 from xentlab.typed import load
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from xentlab import tasks
 from xentlab.published import claims
 from xentlab.published.claims import Claim, Judged
 from xentlab.published.plan import Plan
 from xentlab.published.trainings import Ran, is_percent, values_of
-from xentlab.report.numbers import decimals, number
-from xentlab.report.published import Finding, Tried
+from xentlab.report.reproduction import Finding, SeedMean, Tried
 
 Column = Mapping[str, Sequence[float | None]]
 """Arm -> one value per seed, None where the trial diverged."""
@@ -34,13 +35,11 @@ def choices_tried(plan: Plan, ran: Ran) -> list[Tried]:
     rows = []
     for label, other in plan.block.otherwise.items():
         column = values_of(ran, other.metric)
-        pairs = [
-            (a, b) for a, b in zip(column[label], column[other.of], strict=True) if a is not None and b is not None
-        ]
+        pairs = _paired(column[label], column[other.of])
         judged = claims.against_order([a - b for a, b in pairs])
-        words = "no difference is seen" if judged.verdict == "not decidable" else "it matters"
-        values = (_mean_words([b for _, b in pairs]), _mean_words([a for a, _ in pairs]))
-        rows.append(Tried(label, other.of, metric_words(other.metric), *values, _difference(judged), words))
+        means = (_mean([b for _, b in pairs]), _mean([a for a, _ in pairs]))
+        matters = judged.verdict != "not decidable"
+        rows.append(Tried(label, other.of, metric_words(other.metric), *means, judged.difference, matters))
     return rows
 
 
@@ -48,10 +47,8 @@ def exact_findings(plan: Plan, quantities: Mapping[str, float | None]) -> list[F
     """The rows of every claim about exact quantities."""
     rows = []
     for claim in plan.block.claims:
-        ours = quantities[claim.metric]
-        judged = claims.against_range(ours, claim.low, claim.high)
-        shown = "never" if ours is None else f"{ours:.4g}"
-        rows.append(_finding(claim, "", claim.published, shown, judged, plan))
+        judged = claims.against_range(quantities[claim.metric], claim.low, claim.high)
+        rows.append(_finding(claim, "", SeedMean(quantities[claim.metric]), judged, plan))
     return rows
 
 
@@ -77,67 +74,53 @@ def metric_words(metric: str) -> str:
 
 
 def _of_arm(claim: Claim, arm: str, values: Sequence[float | None], stuck: set[int], plan: Plan) -> Finding:
-    published = claim.values[arm]
-    kept = [v for i, v in enumerate(values) if v is not None and i not in stuck]
+    published, sd = claim.values[arm], claim.sds.get(arm)
+    ended = [v for i, v in enumerate(values) if v is not None and i not in stuck]
     if claim.kind == "at_least":
-        judged, shown = claims.against_bound(kept, published), f">= {published:g}"
+        judged = claims.against_bound(ended, published)
     else:
         judged = claims.against_value(
-            kept, published, sd=claim.sds.get(arm), runs=claim.runs, best_of=claim.best_of, rounding=claim.rounding,
+            ended, published, sd=sd, runs=claim.runs, best_of=claim.best_of, rounding=claim.rounding,
             margin=claim.margin,
         )  # fmt: skip
-        shown = f"{published:g}" + (f" ± {claim.sds[arm]:g}" if arm in claim.sds else "")
-        shown += f" (best of {claim.best_of})" if claim.best_of > 1 else ""
-    gone = len(values) - len(kept)
-    ours = _mean_words(kept) + (f", {gone} of {len(values)} stuck or diverged" if gone else "")
-    return _finding(claim, arm, shown, ours, judged, plan)
+    ours = _mean(ended, gone=len(values) - len(ended))
+    found = _finding(claim, arm, ours, judged, plan)
+    return replace(found, published=published, sd=sd, best_of=claim.best_of)
 
 
 def _of_pair(claim: Claim, column: Column, plan: Plan) -> Finding:
-    better, worse = column[claim.better], column[claim.worse]
     name = claim.metric.rpartition("/")[2]
     known = tasks.known_metrics().get(name)
     sign = 1.0 if name == "accuracy" or (known is not None and known.direction == "max") else -1.0
-    pairs = [(b, w) for b, w in zip(better, worse, strict=True) if b is not None and w is not None]
+    pairs = _paired(column[claim.better], column[claim.worse])
     differences = [sign * (b - w) for b, w in pairs]
     if claim.kind == "within":
         judged = claims.against_margin(differences, claim.margin or 0.0)
     else:
         judged = claims.against_order(differences, claim.smallest)
-    ours = f"{_mean_words([b for b, _ in pairs])} against {_mean_words([w for _, w in pairs])}"
-    link = "within the margin of" if claim.kind == "within" else "beats"
-    return _finding(claim, f"{claim.better} {link} {claim.worse}", claim.published or "order only", ours, judged, plan)
+    found = _finding(claim, claim.better, _mean([b for b, _ in pairs]), judged, plan)
+    return replace(found, other=claim.worse, theirs=_mean([w for _, w in pairs]))
 
 
-def _finding(claim: Claim, arm: str, published: str, ours: str, judged: Judged, plan: Plan) -> Finding:
+def _finding(claim: Claim, arm: str, ours: SeedMean, judged: Judged, plan: Plan) -> Finding:
     verdict, why = judged.verdict, judged.why
     if claim.kind not in plan.at.decides:
         verdict, why = "not decidable", f"{plan.at.words}: cannot decide a claim of this kind"
     words = metric_words(claim.metric) if claim.kind != "range" else claim.metric
-    return Finding(claim.about, arm, words, claim.source, published, ours, _difference(judged), verdict, why)
+    return Finding(
+        claim.about, claim.kind, arm, words, claim.source, ours, judged.difference, verdict, why, said=claim.published
+    )
 
 
-def _difference(judged: Judged) -> str:
-    """A difference with its interval."""
-    if judged.difference is None:
-        return "–"
-    if judged.low is None or judged.high is None:
-        return number(judged.difference, decimals([judged.difference]), sign=True)
-    digits = decimals([(judged.high - judged.low) / 2])
-    middle, low, high = (number(v, digits, sign=True) for v in (judged.difference, judged.low, judged.high))
-    return f"{middle} [{low}, {high}]"
+def _paired(first: Sequence[float | None], second: Sequence[float | None]) -> list[tuple[float, float]]:
+    """The values of the seeds that ended well under both."""
+    return [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
 
 
-def _mean_words(values: Sequence[float]) -> str:
+def _mean(values: Sequence[float], *, gone: int = 0) -> SeedMean:
     """Mean and standard deviation over the seeds."""
-    if not values:
-        return "–"
-    mean = sum(values) / len(values)
-    if len(values) == 1:
-        return f"{mean:.4g}"
-    spread = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
-    digits = decimals([spread])
-    return f"{number(mean, digits)} ± {number(spread, digits)} (n={len(values)})"
+    mean = statistics.fmean(values) if values else None
+    return SeedMean(mean, statistics.stdev(values) if len(values) > 1 else None, len(values), gone)
 
 
 def shown_metrics(plan: Plan) -> list[str]:

@@ -1,16 +1,12 @@
 """Published results run again, laid out: for each claim its source, the published value, ours, and the verdict.
 
-`Reproduction` is one experiment at one size, as plain JSON between the run and the page; `page` and `text` lay out one
-or several of them. Nothing is computed here.
+`page` and `text` lay out one or several `Reproduction`s. Nothing is computed here.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
 
 from xentlab.report import draw, theme
 from xentlab.report.blocks import (
@@ -29,110 +25,80 @@ from xentlab.report.blocks import (
     cells,
     fold,
 )
-from xentlab.report.numbers import MISSING, short
+from xentlab.report.facts import environment
+from xentlab.report.numbers import MISSING, decimals, number, short
 from xentlab.report.render import markdown
 from xentlab.report.render import page as html
+from xentlab.report.reproduction import Difference, Finding, Lines, Reproduction, SeedMean, Spent
 from xentlab.report.tables import facts
-from xentlab.typed import load
 
-ClaimVerdict = Literal["agrees", "disagrees", "not decidable"]
 # The verdict of a comparison whose colour each one takes.
 COLOURS = {"agrees": "better", "disagrees": "worse", "not decidable": "inconclusive"}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One claim's row: everything but the verdict is text in the unit that is shown."""
-
-    about: str
-    arm: str
-    metric: str
-    source: str
-    published: str
-    ours: str
-    difference: str
-    verdict: ClaimVerdict
-    why: str
-
-
-@dataclass(frozen=True)
-class Tried:
-    """What the source leaves open, made another way in one arm: texts in the unit that is shown."""
-
-    label: str
-    arm: str
-    metric: str
-    ours: str
-    otherwise: str
-    difference: str
-    words: str
-
-
-@dataclass(frozen=True)
-class Arm:
-    """Every seed of one arm: metric -> seed -> value, None where it diverged."""
-
-    label: str
-    values: dict[str, dict[str, float | None]]
-    stuck: int | None = None
-    diverged: int = 0
-
-
-@dataclass(frozen=True)
-class Lines:
-    """Lines over epochs: label -> one value per epoch, the first before the first epoch."""
-
-    title: str
-    label: str
-    lines: dict[str, list[float]]
-
-
-@dataclass(frozen=True)
-class Reproduction:
-    """One published experiment at one size."""
-
-    name: str
-    question: str
-    source: str
-    protocol: str
-    size: str
-    size_words: str
-    command: str
-    created: str
-    findings: list[Finding]
-    choices: list[str] = field(default_factory=list)
-    choices_tried: list[Tried] = field(default_factory=list)
-    arms: list[Arm] = field(default_factory=list)
-    metrics: dict[str, str] = field(default_factory=dict)
-    pictures: list[Lines] = field(default_factory=list)
-    quantities: dict[str, str] = field(default_factory=dict)
-    cost: dict[str, str] = field(default_factory=dict)
-    environment: dict[str, str] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data, which `from_json` reads."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Any) -> Reproduction:
-        """The inverse of `to_json`.
-
-        Raises:
-            UserError: a field is missing, unknown, or of the wrong kind.
-        """
-        found: Reproduction = load(cls, data, "published")
-        return found
-
-    @property
-    def counts(self) -> dict[ClaimVerdict, int]:
-        """How many claims have each verdict."""
-        return {v: sum(f.verdict == v for f in self.findings) for v in ("agrees", "disagrees", "not decidable")}
 
 
 def tally(found: Reproduction) -> str:
     """The verdicts of one experiment in a few words."""
     words = [f"{count} {verdict}" for verdict, count in found.counts.items() if count]
     return f"{found.name} ({found.size}): {', '.join(words)}"
+
+
+def named_arms(finding: Finding) -> str:
+    """The arm that a claim is about, or both with what is claimed of them."""
+    link = "within the margin of" if finding.kind == "within" else "beats"
+    return f"{finding.arm} {link} {finding.other}" if finding.other else finding.arm
+
+
+def published_words(finding: Finding) -> str:
+    """What the source says."""
+    if finding.published is None:
+        return finding.said or "order only"
+    if finding.kind == "at_least":
+        return f">= {finding.published:g}"
+    spread = f" ± {finding.sd:g}" if finding.sd is not None else ""
+    return f"{finding.published:g}{spread}" + (f" (best of {finding.best_of})" if finding.best_of > 1 else "")
+
+
+def our_words(finding: Finding) -> str:
+    """What came out here."""
+    if finding.kind == "range" and finding.ours.mean is None:
+        return "never"
+    ours = _mean(finding.ours)
+    if finding.theirs is not None:
+        return f"{ours} against {_mean(finding.theirs)}"
+    gone = finding.ours.gone
+    return ours + (f", {gone} of {finding.ours.n + gone} stuck or diverged" if gone else "")
+
+
+def _mean(of: SeedMean) -> str:
+    if of.mean is None:
+        return MISSING
+    if of.sd is None:
+        return f"{of.mean:.4g}"
+    digits = decimals([of.sd])
+    return f"{number(of.mean, digits)} ± {number(of.sd, digits)} (n={of.n})"
+
+
+def _difference(of: Difference | None) -> str:
+    if of is None:
+        return MISSING
+    if of.low is None or of.high is None:
+        return number(of.value, decimals([of.value]), sign=True)
+    digits = decimals([(of.high - of.low) / 2])
+    middle, low, high = (number(v, digits, sign=True) for v in (of.value, of.low, of.high))
+    return f"{middle} [{low}, {high}]"
+
+
+def summary(one: Reproduction) -> Table:
+    """The claims for a terminal, the verdict last."""
+    header = ["claim", "arm", "published", "ours", "difference [95 %]", "verdict"]
+    rows = [
+        cells(
+            f.about, named_arms(f), published_words(f), our_words(f), _difference(f.difference),
+            Cell(f.verdict, verdict=COLOURS[f.verdict]),
+        )
+        for f in one.findings
+    ]  # fmt: skip
+    return Table(f"{one.name} at size {one.size}: {one.size_words}", header, rows)
 
 
 def page(title: str, found: Sequence[Reproduction], missing: Sequence[tuple[str, str]] = ()) -> str:
@@ -186,9 +152,9 @@ def _findings(one: Reproduction) -> Table:
     header = ["claim", "verdict", "published", "ours", "difference [95 %]", "metric", "source"]
     rows = [
         cells(
-            Cell(f.about, f.arm, ": "),
+            Cell(f.about, named_arms(f), ": "),
             Cell(f.verdict, f.why, ": ", verdict=COLOURS[f.verdict]),
-            f.published, f.ours, f.difference, f.metric, f.source,
+            published_words(f), our_words(f), _difference(f.difference), f.metric, f.source,
         )
         for f in one.findings
     ]  # fmt: skip
@@ -201,17 +167,33 @@ def _tables(one: Reproduction) -> Iterable[Table]:
         yield _tried(one)
     yield from _seed_tables(one)
     if one.quantities:
-        rows = [cells(name, value) for name, value in one.quantities.items()]
+        rows = [cells(k, "never" if v is None else f"{v:.6g}") for k, v in one.quantities.items()]
         yield Table("Every quantity", ["quantity", "value"], rows)
-    for title, values in (("Cost", one.cost), ("Environment", one.environment)):
-        if values:
-            yield facts(title, values)
+    if one.cost is not None:
+        yield facts("Cost", _cost(one.cost))
+    yield facts("Environment", environment(one.environment))
+
+
+def _cost(spent: Spent) -> dict[str, str]:
+    return {
+        "trials": f"{spent.trials}, {spent.trained_now} of them trained now",
+        "seconds": f"{spent.seconds:.0f} in all, as they were trained",
+        "trained": ", ".join(f"{at_once} at once ({lift})" for at_once, lift in spent.ways),
+        "one after another": f"about {spent.one_by_one:.0f} s"
+        + (", from timed steps of one trial each" if spent.timed else ""),
+    }
 
 
 def _tried(one: Reproduction) -> Table:
     """Whether the open choices matter."""
     header = ["choice", "arm", "metric", "as chosen", "otherwise", "otherwise minus chosen [95 %]", ""]
-    rows = [cells(t.label, t.arm, t.metric, t.ours, t.otherwise, t.difference, t.words) for t in one.choices_tried]
+    rows = [
+        cells(
+            t.label, t.arm, t.metric, _mean(t.ours), _mean(t.otherwise), _difference(t.difference),
+            "it matters" if t.matters else "no difference is seen",
+        )
+        for t in one.choices_tried
+    ]  # fmt: skip
     return Table("Open choices, made another way", header, rows)
 
 
