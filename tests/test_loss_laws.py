@@ -121,8 +121,8 @@ def wrong_sign(logits, target):
     return -good(logits, target)
 
 
-def averages(logits, target):
-    return F.cross_entropy(logits, target)
+def column(logits, target):
+    return F.cross_entropy(logits, target, reduction="none").unsqueeze(1)
 
 
 def does_not_stack(logits, target, *, gamma=1.0):
@@ -131,10 +131,6 @@ def does_not_stack(logits, target, *, gamma=1.0):
 
 def wrong_signature(logits):
     return logits.sum(1)
-
-
-def knob_by_position(logits, target, gamma=2.0):
-    return good(logits, target)
 
 
 def anything(*args):
@@ -172,7 +168,7 @@ def test_a_good_loss_of_a_user(run: Run, package: str) -> None:
     ("name", "law", "words"),
     [
         ("wrong_sign", "raises truth", "a step raises class 1 most"),
-        ("averages", "shape", "a mean or a sum belongs to the training step"),
+        ("column", "shape", "values of shape [1, 1], not [1],"),
         ("does_not_stack", "stacked knobs", "vmap over gamma raised RuntimeError"),
     ],
 )
@@ -199,11 +195,10 @@ def test_a_mistake_of_a_user_is_named(run: Run, package: str, name: str, law: st
             ["their_losses.wrong_signature"],
             "wrong_signature takes logits by position: a loss must be a function (logits, target, *, knobs) -> values.",
         ),
-        (["their_losses.knob_by_position"], "knob_by_position takes gamma by position: a loss must be a function "),
         (["their_losses.anything"], "anything takes *args: a loss must be a function (logits, target, *, knobs)"),
         (
-            ["ce", "--task", "regression"],
-            "Unknown task 'regression'. Did you mean 'segmentation'? Available: multiclass, ",
+            ["ce", "--task", "regresion"],
+            "Unknown task 'regresion'. Did you mean 'regression'? Available: multiclass, ",
         ),
         (["dice", "--task", "multilabel"], "loss dice has no meaning on multilabel: it is defined for segmentation "),
     ],

@@ -120,7 +120,13 @@ def knobs(function: Callable[..., Any]) -> dict[str, Knob]:
     hints = typing.get_type_hints(function, include_extras=True)
     parameters = inspect.signature(function).parameters.values()
     keyword_only = [p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
-    return {p.name: _knob(p.name, hints.get(p.name, float), p.default) for p in keyword_only}
+    return {p.name: _knob(p.name, hints.get(p.name, _kind_of(p.default)), p.default) for p in keyword_only}
+
+
+def _kind_of(default: Any) -> Any:
+    """What a knob without an annotation is: a number, unless its default is something else."""
+    number = default is inspect.Parameter.empty or _is_number(default)
+    return float if number else type(default) if isinstance(default, (bool, str)) else Any
 
 
 def _knob(name: str, hint: Any, default: Any) -> Knob:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from xentlab.errors import UserError
-from xentlab.losses.contract import as_distribution, meaningful, spec_of, standing_for, suits
+from xentlab.losses.contract import as_distribution, meaningful, probed_of, spec_of, standing_for, suits
 from xentlab.schema import knobs
 from xentlab.step import Facts, weighted_mean
 from xentlab.tasks import Link, Task, find
@@ -50,6 +50,15 @@ class Term:
     outputs: int = 1
     requires: tuple[str, ...] = ()
 
+    def check_weight(self, what: str | None) -> None:
+        """Refuse weights of single elements, called `what`, for a loss that has no values of single elements."""
+        probed = probed_of(self.function)
+        if what is not None and probed is not None and probed.reduces:
+            raise UserError(
+                f"loss {self.name} gives no value to single elements, so it cannot honour {what}: give one value per "
+                f"element instead of a mean."
+            )
+
     def reduce(
         self, logits: Tensor, target: Tensor, weight: Tensor | None, facts: Facts, knob_values: Mapping[str, Any]
     ) -> Tensor:
@@ -59,6 +68,7 @@ class Term:
             weight: of each element; without those of its class for a loss that takes `class_weights` itself.
         """
         asked = (weight if name == "weight" else facts.get(name) for name in self.asks)
+        self.check_weight(None if weight is None else "weights of its elements")
         values = self.function(logits, target, *asked, **knob_values)
         if "weight" not in self.asks or weight is None:
             return weighted_mean(values, weight)
@@ -104,6 +114,22 @@ class BoundLoss:
         parts = {f"terms.{name}." if name else "": term.structure for name, term in self.terms.items()}
         known = self.data | {prefix + k: v for prefix, structure in parts.items() for k, v in structure.items()}
         return {f"loss.{k}": v for k, v in known.items() if _is_numeric(v)}
+
+    @property
+    def stacks(self) -> bool:
+        """Whether several trials of it can be one tensor program."""
+        return all(probed is None or probed.stacks for probed in map(probed_of, self.functions))
+
+    @property
+    def findings(self) -> list[str]:
+        """What was found of losses from outside, a line for each."""
+        found = [(term.name, probed_of(term.function)) for term in self.terms.values()]
+        return [f"loss {name}: {probed}" for name, probed in found if probed is not None]
+
+    def check_weights(self, what: str) -> None:
+        """Refuse ignored elements or weights, called `what`, where a term gives single elements no value."""
+        for term in self.terms.values():
+            term.check_weight(what)
 
     @property
     def functions(self) -> list[functools.partial[Tensor]]:
@@ -169,9 +195,9 @@ def bind_term(loss: functools.partial[Any], task: Task) -> tuple[Term, Link]:
         link = given["link"] = given["link"] or link
     if link not in task.links:
         raise UserError(f"loss {name} must have a link of {task.name} ({', '.join(task.links)}), got {link}.")
-    data = {k: v for k, v in given.items() if schema[k].is_data}
+    data = {k: v for k, v in given.items() if schema[k].is_data and not getattr(loss.func, "fixed", False)}
     structure = {k: v for k, v in given.items() if k not in data}
-    positional = list(inspect.signature(loss.func).parameters)[2:]
+    positional = [p.name for p in inspect.signature(loss.func).parameters.values() if p.kind is not p.KEYWORD_ONLY][2:]
     asks = tuple(p for p in positional if p in _GIVEN or p in task.facts)
     function = functools.partial(loss.func, **structure)
     target = f"{loss.func.__module__}.{loss.func.__qualname__}"

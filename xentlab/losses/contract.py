@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xentlab.losses.probed import Probed
 from xentlab.tasks import Link, Task
 from xentlab.tasks.densities import parts
 
@@ -130,6 +131,13 @@ def spec_of(function: Callable[..., Any]) -> LossSpec:
         function = function.func
     found: LossSpec = getattr(function, "spec", UNDECLARED)
     return found
+
+
+def probed_of(function: Callable[..., Any]) -> Probed | None:
+    """What the probe found of a loss from outside (or a partial of it); None of a loss of this lab."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(function, "probed", None)
 
 
 def suits(spec: LossSpec, task: Task) -> bool:

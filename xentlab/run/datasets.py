@@ -16,6 +16,7 @@ class Datasets:
         self._say = say
         self._read: dict[str, Dataset] = {}
         self._signatures: dict[Trial, str] = {}
+        self._told: set[str] = set()
 
     def of(self, trial: Trial) -> Dataset:
         """The trial's data; with soft targets it shares all else with the data without."""
@@ -34,4 +35,8 @@ class Datasets:
         if trial not in self._signatures:
             data = self.of(trial)
             self._signatures[trial] = signature(trial, data.fingerprint, lift_of(trial, data))
+            for finding in trial.loss.findings:
+                if finding not in self._told:
+                    self._told.add(finding)
+                    self._say(f"{finding}.")
         return self._signatures[trial]

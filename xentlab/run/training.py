@@ -161,6 +161,7 @@ class _Training:
             "device": trial.device.type,
             "git_commit": git["commit"] if git else "none",
             **({"data": "; ".join(self.dataset.notes)} if self.dataset.notes else {}),
+            **({"loss_found": "; ".join(trial.loss.findings)} if trial.loss.findings else {}),
         }
 
     def _end(self, fit: Fit, order: Order) -> None:

@@ -14,6 +14,7 @@ from xentlab.errors import UserError, unknown
 from xentlab.losses.adapters import BoundLoss
 from xentlab.losses.compound import bind_any
 from xentlab.losses.contract import spec_of
+from xentlab.losses.foreign import build_loss
 from xentlab.metrics import Metric
 from xentlab.models import check_model
 from xentlab.schema import Range, build, check_knobs, knobs
@@ -163,14 +164,17 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
     task = task_of(dataset)
     model = build("model", config["model"])
     check_model(model, task.name)
-    loss = build("loss", config["loss"])
-    bound = bind_any(loss, task.name)
+    bound = bind_any(build_loss("loss", config["loss"], task), task.name)
     find_device(trainer.device)
     names = [metric.name for metric in task.metrics]
     if trainer.monitor is not None and trainer.monitor not in names:
         raise unknown(f"metric of {task.name}", trainer.monitor, names)
     if trainer.class_weights != "none" and task.class_weights is None:
         raise UserError(f"trainer.class_weights must be none for a {task.name} dataset, got {trainer.class_weights}.")
+    if trainer.class_weights != "none":
+        bound.check_weights(f"trainer.class_weights={trainer.class_weights}")
+    if dataset.keywords.get("ignore_index") is not None:
+        bound.check_weights(f"dataset.ignore_index={dataset.keywords['ignore_index']}")
     optimizer = build("optimizer", config["optimizer"])
     name = name or component_name(config["loss"])
     label = f"{name} · lr {optimizer.keywords['lr']:g} · seed {seed}"

@@ -21,9 +21,11 @@ from torch import Tensor
 
 from xentlab.errors import UserError
 from xentlab.losses.adapters import BoundLoss, bind
-from xentlab.losses.contract import UNDECLARED, LossSpec, spec_of
+from xentlab.losses.contract import UNDECLARED, LossSpec, probed_of, spec_of
+from xentlab.losses.foreign import adopt
+from xentlab.losses.probed import Probed
 from xentlab.schema import Knob, check_knobs, knobs
-from xentlab.tasks import Link, Task
+from xentlab.tasks import Link, Task, find
 
 _FACTS = ("weight", "class_weights", "class_counts", "target_range")
 _LISTED = "weight, class_weights, class_counts and target_range"
@@ -118,6 +120,11 @@ class Subject:
         return self.task.exclusive(self.link)
 
     @property
+    def found(self) -> Probed | None:
+        """What the probe found of a loss from outside."""
+        return probed_of(self.bound.terms[""].function)
+
+    @property
     def per_image(self) -> bool:
         """Whether it gives one value for a whole image."""
         return "weight" in self.bound.terms[""].asks
@@ -163,12 +170,32 @@ def subject(loss: Callable[..., Any], task: str) -> Subject:
     function = loss.func if isinstance(loss, functools.partial) else loss
     given = loss.keywords if isinstance(loss, functools.partial) else {}
     name = getattr(function, "__name__", str(function))
-    check_signature(name, function)
+    if spec_of(function) is UNDECLARED:
+        try:
+            adopted = adopt(function, given, find(task), {})
+            function, given = adopted.func, adopted.keywords
+        except UserError:
+            check_signature(name, function)  # the laws tell what is wrong with it otherwise
     values = check_knobs("loss", function, given)
     bound = bind(functools.partial(function, **values), task)
     own = bound.terms[""].function.func
     spec = spec_of(own)
-    return Subject(name, spec, spec is not UNDECLARED, bound.task, bound, knobs(own))
+    declared = spec is not UNDECLARED and probed_of(own) is None
+    return Subject(name, spec, declared, bound.task, bound, knobs(own))
+
+
+def is_declared(loss: Callable[..., Any]) -> bool:
+    """Whether a loss, or a partial of it, says what it is."""
+    return spec_of(loss) is not UNDECLARED
+
+
+def takes(loss: Callable[..., Any], task: str) -> bool:
+    """Whether a loss from outside, or a partial of it, can be a loss on the task of that name."""
+    function, given = (loss.func, loss.keywords) if isinstance(loss, functools.partial) else (loss, {})
+    try:
+        return adopt(function, given, find(task), {}) is not None
+    except UserError:
+        return False
 
 
 def check_signature(name: str, function: Callable[..., Any]) -> None:
@@ -228,7 +255,8 @@ def differs(got: Tensor, wanted: Tensor) -> bool:
 
 
 def sentence(error: Exception) -> str:
-    """An error in one line."""
+    """An error in one line; of what a user's own code raised, that."""
+    error = error.__cause__ if isinstance(error, UserError) and isinstance(error.__cause__, Exception) else error
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {text[:160]}" if text else type(error).__name__
 

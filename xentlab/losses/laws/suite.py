@@ -20,8 +20,9 @@ from xentlab.losses.laws.contract import (
     LossError,
     Skipped,
     Subject,
-    check_signature,
+    is_declared,
     subject,
+    takes,
 )
 from xentlab.schema import locate
 from xentlab.tasks import find
@@ -58,6 +59,9 @@ LAWS: tuple[Law, ...] = tuple(
     )
 )
 
+# Those that say something of a loss that gives one value for a whole batch.
+_OF_MEANS = ("nan", "gradient", "pure", "raises truth")
+
 Verdict = Literal["held", "broken", "skipped"]
 
 
@@ -86,11 +90,13 @@ class Report:
         loss: its name.
         tasks: those it was looked at under.
         rows: one for each law, in the order of `LAWS`.
+        found: what a loss from outside gives and takes, in words; of one of this lab nothing.
     """
 
     loss: str
     tasks: tuple[str, ...]
     rows: tuple[Row, ...]
+    found: str = ""
 
     @property
     def broken(self) -> tuple[Row, ...]:
@@ -120,16 +126,18 @@ def check(loss: str | Callable[..., Any], task: str | None = None) -> Report:
     """
     found = resolve(loss) if isinstance(loss, str) else loss
     function = found.func if isinstance(found, functools.partial) else found
-    check_signature(getattr(function, "__name__", str(function)), function)
     tasks = (find(task).name,) if task is not None else spec_of(function).tasks
-    subjects = [subject(found, name) for name in tasks]
+    # A loss from outside is looked at on the tasks whose targets it takes.
+    fitting = [name for name in tasks if is_declared(found) or takes(found, name)] or tasks
+    subjects = [subject(found, name) for name in fitting]
     rows: list[Row] = []
     malformed = False
     for law in LAWS:
         row = Row(law.name, "skipped", "its values have the wrong shape") if malformed else _row(law, subjects)
         malformed = malformed or (law.name == "shape" and row.verdict == "broken")
         rows.append(row)
-    return Report(subjects[0].name, tasks, tuple(rows))
+    first = subjects[0]
+    return Report(first.name, tuple(s.task.name for s in subjects), tuple(rows), str(first.found or ""))
 
 
 def assert_lawful(loss: str | Callable[..., Any], task: str | None = None) -> None:
@@ -161,6 +169,9 @@ def _row(law: Law, subjects: list[Subject]) -> Row:
     reasons: dict[str, None] = {}
     held = False
     for this in subjects:
+        if this.found is not None and this.found.reduces and law.name not in _OF_MEANS:
+            reasons["not applicable: single elements have no value"] = None
+            continue
         for dtype in law.dtypes:
             finding = _run(law, this, dtype)
             if isinstance(finding, Counterexample):

@@ -1,0 +1,242 @@
+"""A loss from outside, as a loss of this lab: a function, a class or a partial, of the user or of another library.
+
+It is opened (what is a knob, what is an input), probed once on tiny inputs (see `probe`), and wrapped into a function
+`(outputs, target, *, knobs) -> values` that declares what was found. What no probe can know is said by hand, in keys
+beside the knobs: `+loss._input_=log_probabilities`, `+loss._link_=sigmoid`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from xentlab.errors import UserError, own_error
+from xentlab.losses.contract import LossSpec, as_distribution
+from xentlab.losses.probe import Call, probe
+from xentlab.losses.probed import INPUTS, LINKS, Probed
+from xentlab.schema import check_knobs, locate
+from xentlab.tasks import Task
+
+_SAID = {"_input_": INPUTS, "_link_": LINKS}
+_ASKED = ("weight", "class_weights", "class_counts")
+_OLD = ("size_average", "reduce")  # torch's, in `reduction`'s place
+_PLAIN = (float, int, bool, str)
+
+
+def build_loss(path: str, node: Mapping[str, Any], task: Task) -> functools.partial[Tensor]:
+    """The loss that a config node names, with every knob checked and bound: of the lab, or adopted.
+
+    Raises:
+        UserError: there is none, a knob is wrong, or it cannot be a loss on this task.
+    """
+    if "_target_" not in node:
+        raise UserError(f"{path}._target_ must name a function, got nothing.")
+    found = locate(path, str(node["_target_"]))
+    values = {name: value for name, value in node.items() if not name.startswith("_")}
+    if isinstance(getattr(found, "spec", None), LossSpec):
+        return functools.partial(found, **check_knobs(path, found, values))
+    said = {key: str(node[key]) for key in _SAID if key in node}
+    for key, value in said.items():
+        if value not in _SAID[key]:
+            raise UserError(f"{path}.{key} must be one of {', '.join(_SAID[key])}, got '{value}'.")
+    return adopt(found, values, task, said, path)
+
+
+_ADOPTED: dict[tuple[Any, ...], functools.partial[Tensor]] = {}
+
+
+def adopt(
+    found: Callable[..., Any], values: Mapping[str, Any], task: Task, said: Mapping[str, str], path: str = "loss"
+) -> functools.partial[Tensor]:
+    """A loss from outside with its knobs, wrapped as what the probe found; the same one for the same arguments.
+
+    Args:
+        found: a function, a class whose objects are called with outputs and target, or a partial of one.
+        values: of its knobs.
+        task: which is probed.
+        said: what is known by hand: `_input_`, `_link_`.
+        path: where the config names it.
+
+    Raises:
+        UserError: a knob is wrong, or it cannot be a loss on this task.
+    """
+    key = (found, repr(sorted(values.items())), task.name, tuple(sorted(said.items())))
+    if key not in _ADOPTED:
+        _ADOPTED[key] = _adopt(found, values, task, said, path)
+    return _ADOPTED[key]
+
+
+def _adopt(
+    found: Callable[..., Any], values: Mapping[str, Any], task: Task, said: Mapping[str, str], path: str
+) -> functools.partial[Tensor]:
+    name, origin = name_of(found), _origin(found)
+    inputs, asked, knobs = _parameters(name, found)
+    fixed = isinstance(origin, type) or any(p.name == "reduction" for p in knobs)
+    opened = _declared(found, name, asked, knobs, fixed=fixed)
+    given = check_knobs(path, opened, values)
+    if "reduction" in given and "reduction" not in values:
+        given["reduction"] = "none"
+    call = _caller(name, found, given, fixed=fixed)
+    counts = [len(v) for k, v in given.items() if k.endswith("weight") and isinstance(v, (list, tuple))]
+    result = probe(
+        call, name, inputs, _library(origin), task, said, {} if fixed else given, per_class=fixed,
+        classes=max(counts, default=3),
+    )  # fmt: skip
+
+    def loss(outputs: Tensor, target: Tensor, *facts: Tensor, **data: Any) -> Tensor:
+        return wrapped(result, call, outputs, target, facts, data)
+
+    for attribute in ("__name__", "__qualname__", "__module__", "__signature__", "__annotations__", "fixed"):
+        setattr(loss, attribute, getattr(opened, attribute))
+    loss.__wrapped__ = _origin(found)  # type: ignore[attr-defined]
+    loss.probed = result  # type: ignore[attr-defined]
+    loss.spec = LossSpec(  # type: ignore[attr-defined]
+        family="own",
+        link=result.link,
+        tasks=(task.name,),
+        soft=result.target != "index",
+        minimum=None,
+        coupled=result.reduces,
+    )
+    return functools.partial(loss, **given)
+
+
+def wrapped(
+    result: Probed, call: Call, outputs: Tensor, target: Tensor, facts: tuple[Tensor, ...], data: Mapping[str, Any]
+) -> Tensor:
+    """The values of a loss from outside, from what the lab gives to what it wants and back."""
+    if result.target == "soft" and not target.is_floating_point():
+        target = as_distribution(target, outputs)
+    values = call(*result.arguments(outputs, target), *facts, **data)
+    if result.values == "class":
+        return values.mean(1)
+    return values / len(outputs) if result.values == "sum" else values
+
+
+def name_of(found: Callable[..., Any]) -> str:
+    """What a person calls it."""
+    return str(getattr(_origin(found), "__name__", type(found).__name__))
+
+
+def _origin(found: Any) -> Any:
+    """The function or class behind partials."""
+    while isinstance(found, functools.partial):
+        found = found.func
+    return found
+
+
+def _library(origin: Any) -> str:
+    """The name of one of torch's own losses, without case and underscores; else nothing."""
+    own = str(getattr(origin, "__module__", "")).startswith("torch.nn")
+    return str(origin.__name__).lower().replace("_", "").removesuffix("loss") if own else ""
+
+
+def _parameters(name: str, found: Any) -> tuple[list[str], list[str], list[inspect.Parameter]]:
+    """What it takes: the names of its two inputs, the facts that it asks for, and its knobs."""
+    rule = "a loss must be a function (logits, target, *, knobs) -> values"
+    built = isinstance(_origin(found), type)
+    try:
+        parameters = list(inspect.signature(found).parameters.values())
+        called = list(inspect.signature(_forward(found)).parameters.values())[1:] if built else parameters
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{name} does not tell its parameters: {rule}.") from error
+    positional = [p for p in called if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    starred = [str(p) for p in called if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if starred and not built:
+        raise UserError(f"{name} takes {starred[0]}: {rule}, each knob by its name.")
+    if len(positional) < 2 and not starred:
+        got = ", ".join(p.name for p in positional) or "nothing"
+        raise UserError(f"{name} takes {got} by position: {rule}.")
+    inputs = [p.name for p in positional[:2]]
+    rest = [p for p in (parameters if built else parameters[2:]) if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    reduces = any(p.name == "reduction" for p in rest)
+    asked = [p.name for p in rest if p.name in _ASKED and p.kind is not p.KEYWORD_ONLY and not (built or reduces)]
+    return inputs, asked, [p for p in rest if p.name not in (*asked, *_OLD)]
+
+
+def _forward(found: Any) -> Callable[..., Any]:
+    """What calling an object of a class runs."""
+    kind = _origin(found)
+    called: Callable[..., Any] = kind.forward if issubclass(kind, nn.Module) else kind.__call__
+    return called
+
+
+def _declared(
+    found: Any, name: str, asked: list[str], parameters: list[inspect.Parameter], *, fixed: bool
+) -> Callable[..., Any]:
+    """A function with the signature that the loss has as one of the lab: inputs, facts, and all knobs by name."""
+
+    def opened() -> None: ...
+
+    origin = _origin(found)
+    hints = _hints(origin)
+    names = ["outputs", "target", *asked]
+    positional = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in names]
+    knobs = [
+        inspect.Parameter(p.name, inspect.Parameter.KEYWORD_ONLY, default=p.default)
+        for p in sorted(parameters, key=lambda p: p.default is not p.empty)
+    ]
+    facts: dict[str, Any] = {
+        "__name__": name,
+        "__qualname__": getattr(origin, "__qualname__", name),
+        "__module__": getattr(origin, "__module__", "__main__"),
+        "__signature__": inspect.Signature([*positional, *knobs]),
+        "__annotations__": {p.name: _kind(hints.get(p.name), p.default, fixed=fixed) for p in knobs},
+        "fixed": fixed,
+    }
+    for attribute, value in facts.items():
+        setattr(opened, attribute, value)
+    return opened
+
+
+def _hints(origin: Any) -> dict[str, Any]:
+    try:
+        maker: Any = vars(origin).get("__init__", origin) if isinstance(origin, type) else origin
+        return typing.get_type_hints(maker, include_extras=True)
+    except Exception:  # a name that its module does not hold; then the defaults tell
+        return {}
+
+
+def _kind(hint: Any, default: Any, *, fixed: bool) -> Any:
+    """What a knob may be: what its annotation says, where that is plain; else what its default is; else anything."""
+    if hint in _PLAIN or typing.get_origin(hint) in (typing.Annotated, Literal):
+        return hint
+    if hint is None and isinstance(default, (bool, str, float)):
+        return type(default)
+    # A number of a function without an annotation is data, as in the lab's own losses.
+    return float if hint is None and isinstance(default, int) and not fixed else Any
+
+
+def _caller(name: str, found: Any, given: Mapping[str, Any], *, fixed: bool) -> Call:
+    """What is called with inputs and the knobs that are data; an error in it is one sentence."""
+    made: dict[tuple[torch.device, torch.dtype], Callable[..., Any]] = {}
+    lists = {k: torch.tensor(v) for k, v in given.items() if k.endswith("weight") and isinstance(v, (list, tuple))}
+
+    def ready(outputs: Tensor) -> Callable[..., Any]:
+        where = (outputs.device, outputs.dtype)
+        if where not in made:
+            knobs = {**given, **{k: v.to(outputs.device, outputs.dtype) for k, v in lists.items()}} if fixed else {}
+            if not isinstance(_origin(found), type):
+                made[where] = functools.partial(found, **knobs) if knobs else found
+            else:
+                built = found(**knobs)
+                made[where] = built.to(*where) if isinstance(built, nn.Module) else built
+        return made[where]
+
+    def call(first: Tensor, second: Tensor, *facts: Tensor, **data: Any) -> Tensor:
+        at_call = {} if fixed else data
+        try:
+            values: Tensor = ready(first if first.is_floating_point() else second)(first, second, *facts, **at_call)
+        except (torch.OutOfMemoryError, UserError):
+            raise
+        except Exception as error:
+            raise own_error(f"loss {name}", error) from error
+        return values
+
+    return call

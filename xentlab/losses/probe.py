@@ -1,0 +1,254 @@
+"""What a loss from outside is, found on tiny inputs: which values it gives, and which outputs and targets it takes.
+
+Everything that it might do beside is contained: what it prints, the global generator that it seeds, an exit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xentlab.errors import UserError
+from xentlab.losses.probed import REDUCED, Probed, Values, as_input
+from xentlab.tasks import Form, Link, Task
+
+Call = Callable[..., Tensor]
+
+_TRUTHS = {"target", "targets", "label", "labels", "y", "y_true", "true", "truth", "gt", "mask", "masks", "t"}
+_SLOW = 0.25  # seconds of a call on four examples
+
+# What torch's own losses take and imply, where their values do not tell.
+_TORCH_INPUT = {"nll": "log_probabilities", "kldiv": "log_probabilities", "bce": "probabilities"}
+_TORCH_INPUT |= {"binarycrossentropy": "probabilities"}
+_TORCH_LINK = dict.fromkeys(
+    ("bce", "binarycrossentropy", "bcewithlogits", "binarycrossentropywithlogits", "multilabelsoftmargin"), "sigmoid"
+) | dict.fromkeys(("mse", "l1", "smoothl1", "huber"), "identity")
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    logits: Tensor
+    targets: dict[Form, Tensor]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.logits.shape)
+
+
+def _inputs(task: Task, classes: int) -> _Inputs:
+    """A few examples, no two axes alike, so that no wrong shape passes for a right one."""
+    draws = torch.Generator().manual_seed(0)
+    places = (2, 5)[: task.axes]
+    logits = 2.0 * torch.randn(classes + 1, classes, *places, generator=draws)
+    if "index" in task.forms:
+        index = torch.randint(classes, (classes + 1, *places), generator=draws)
+        return _Inputs(logits, {"index": index, "soft": torch.zeros_like(logits).scatter(1, index.unsqueeze(1), 1.0)})
+    numbers = torch.randn(classes + 1, classes, *places, generator=draws)
+    return _Inputs(logits, {"real": numbers} if "real" in task.forms else {"soft": (numbers > 0).float()})
+
+
+def probe(
+    call: Call, name: str, inputs: Sequence[str], library: str, task: Task, said: Mapping[str, str],
+    knobs: Mapping[str, Any], *, per_class: bool, classes: int = 3,
+) -> Probed:  # fmt: skip
+    """What `call` is on a task.
+
+    Args:
+        call: `(first, second, **knobs) -> values`; raises UserError where the loss fails.
+        name: of the loss.
+        inputs: the names of its two inputs.
+        library: the name of one of torch's own losses, or nothing.
+        said: `_input_` and `_link_` where the user said them.
+        knobs: that are data.
+        classes: of the tiny inputs, where a knob holds a number for each.
+        per_class: whether values [N, C] have a mean that their author meant: those of `reduction="mean"`.
+
+    Raises:
+        UserError: no order and no form of its inputs give values that a loss may have.
+    """
+    tiny = _inputs(task, classes)
+    known = _TORCH_LINK.get(library)
+    link = said.get("_link_") or (known if known in task.links else None) or task.link
+    if link not in task.links:
+        raise UserError(f"loss {name} must have a link of {task.name} ({', '.join(task.links)}), got {link}.")
+    exclusive = task.exclusive(link)
+    kind = said.get("_input_") or _TORCH_INPUT.get(library) or _named_input(inputs)
+    orders = (False, True) if not inputs or inputs[0] not in _TRUTHS else (True, False)
+    first: UserError | None = None
+    for form, target in tiny.targets.items():
+        for swapped in orders:
+
+            def ask(logits: Tensor, target: Tensor, kind: str, *, swapped: bool = swapped, **data: Any) -> Tensor:
+                outputs = as_input(logits, kind, link, exclusive=exclusive)
+                return call(*((target, outputs) if swapped else (outputs, target)), **(data or knobs))
+
+            try:
+                with _contained(name) as seen:
+                    kind_here = kind or _input_of(ask, tiny.logits, target)
+                    values = _checked(ask, tiny, target, kind_here, name, task, per_class=per_class)
+                    other = _other_form(ask, tiny, form, kind_here)
+                    told = library in _TORCH_LINK or "_link_" in said or kind_here != "logits"
+                    told = told or (values in REDUCED and not exclusive)  # softmax would weigh each row's labels
+                    found_link = link if told else _link(ask, tiny.logits, target, link, task)
+                    stacks = _stacks(ask, tiny.logits, target, kind_here, knobs)
+                    seen += _manners(ask, tiny.logits, target, kind_here)
+            except UserError as error:
+                first = first or error
+                continue
+            notes = (*dict.fromkeys(seen), *(() if stacks else ("does not stack: its trials train one by one",)))
+            target_form: Any = "either" if other else form
+            return Probed(
+                values, target_form, kind_here, swapped, found_link, stacks, notes, task.exclusive(found_link),
+                task.axes > 0,
+            )  # fmt: skip
+    assert first is not None
+    raise first
+
+
+@contextlib.contextmanager
+def _contained(name: str) -> Iterator[list[str]]:
+    """Runs a stranger's code without its prints, its seeds and its exits; yields what it did."""
+    seen: list[str] = []
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.enable_grad():
+        warnings.simplefilter("ignore")
+        torch.default_generator.manual_seed(0)
+        before = torch.random.get_rng_state()
+        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
+            try:
+                yield seen
+            except SystemExit as error:
+                raise UserError(f"loss {name} ends the program: a loss returns its values.") from error
+        if out.getvalue():
+            seen.append("it prints")
+        if not torch.equal(before, torch.random.get_rng_state()):
+            seen.append("it uses or seeds the global random generator")
+
+
+def _checked(ask: Call, tiny: _Inputs, target: Tensor, kind: str, name: str, task: Task, *, per_class: bool) -> Values:
+    """What the values are, by their shape and by what a doubled batch does to them.
+
+    Raises:
+        UserError: they are no values of a loss.
+    """
+    leaf = tiny.logits.clone().requires_grad_()
+    values: Any = ask(leaf, target, kind)
+    if not isinstance(values, Tensor):
+        raise UserError(f"loss {name} must return a tensor, got a {type(values).__name__}.")
+    count, places = tiny.shape[0], tiny.shape[2:]
+    shape = tuple(values.shape)
+    if values.requires_grad is False:
+        raise UserError(f"loss {name} must have a gradient: its values do not hang on the outputs.")
+    if shape == (count, *places):
+        return "element"
+    if shape == tiny.shape and "real" in task.forms:
+        return "element"
+    if shape == tiny.shape and per_class:
+        return "class"
+    if shape == (count,):
+        return "image"
+    if shape:
+        wanted = [count, *places]
+        raise UserError(
+            f"loss {name} must give values of shape {wanted} for outputs {list(tiny.shape)} and a target "
+            f"{list(target.shape)}, got {list(shape)}."
+        )
+    once = values.detach()
+    twice = ask(torch.cat([tiny.logits] * 2), torch.cat([target] * 2), kind)
+    if torch.allclose(twice, once, rtol=1e-4, equal_nan=True):
+        return "mean"
+    return "sum" if torch.allclose(twice, 2 * once, rtol=1e-4) else "batch"
+
+
+def _input_of(ask: Call, logits: Tensor, target: Tensor) -> str:
+    """What its outputs must be, where values tell: a logarithm of a negative number, or one that was not taken."""
+    try:
+        plain = ask(logits, target, "logits")
+    except UserError:
+        try:
+            ask(logits, target, "probabilities")
+        except UserError:
+            return "logits"
+        return "probabilities"
+    if not isinstance(plain, Tensor):
+        return "logits"
+    probs = ask(logits, target, "probabilities")
+    if not bool(plain.isfinite().all()) and bool(probs.isfinite().all()):
+        return "probabilities"
+    # -z_y moves with a constant that is added to all logits; the logarithm of a softmax does not.
+    logs = ask(logits, target, "log_probabilities")
+    truth = (
+        torch.log_softmax(logits, 1).gather(1, target.unsqueeze(1)).squeeze(1)
+        if not target.is_floating_point()
+        else None
+    )
+    if truth is not None and logs.shape in (truth.shape, ()):
+        nll = -truth if logs.shape == truth.shape else -truth.mean()
+        if torch.allclose(logs, nll, rtol=1e-4) and not torch.allclose(plain, nll, rtol=1e-4):
+            return "log_probabilities"
+    return "logits"
+
+
+def _named_input(inputs: Sequence[str]) -> str:
+    words = {word.lower().replace("_", "") for word in inputs}
+    if words & {"probs", "prob", "probabilities", "probability", "p", "probas"}:
+        return "probabilities"
+    if words & {"logprobs", "logprob", "logp", "logprobabilities", "logprobas"}:
+        return "log_probabilities"
+    return "logits" if words & {"logits", "logit"} else ""
+
+
+def _other_form(ask: Call, tiny: _Inputs, form: Form, kind: str) -> bool:
+    """Whether a loss that takes class indices takes a distribution too, and means the same by it."""
+    if form != "index":
+        return False
+    try:
+        soft = ask(tiny.logits, tiny.targets["soft"], kind)
+    except UserError:
+        return False
+    index = ask(tiny.logits, tiny.targets["index"], kind)
+    return soft.shape == index.shape and torch.allclose(soft, index, rtol=1e-4, equal_nan=True)
+
+
+def _link(ask: Call, logits: Tensor, target: Tensor, link: Link, task: Task) -> Link:
+    """Softmax where a constant added to all logits changes nothing; else what the task says."""
+    if "softmax" not in task.links:
+        return link
+    values, moved = ask(logits, target, "logits"), ask(logits + 3.0, target, "logits")
+    return "softmax" if torch.allclose(values, moved, rtol=1e-4, atol=1e-5) else link
+
+
+def _stacks(ask: Call, logits: Tensor, target: Tensor, kind: str, knobs: Mapping[str, Any]) -> bool:
+    """Whether several trials of it can be one tensor program, with other numbers for their knobs."""
+    stack = torch.stack([logits, logits + 1.0]).requires_grad_()
+    numbers = {name: torch.full((2,), value) for name, value in knobs.items() if isinstance(value, float)}
+    try:
+        values = torch.vmap(lambda z, data: ask(z, target, kind, **{**knobs, **data}))(stack, numbers)
+        torch.autograd.grad(values.sum(), stack)
+    except Exception:
+        return False
+    alone = torch.stack([ask(row, target, kind) for row in stack])
+    return torch.allclose(values, alone, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+def _manners(ask: Call, logits: Tensor, target: Tensor, kind: str) -> list[str]:
+    """What it does beside."""
+    began = time.perf_counter()
+    first = ask(logits, target, kind)
+    took = time.perf_counter() - began
+    again = ask(logits, target, kind)
+    notes = []
+    if not torch.allclose(first, again, rtol=1e-6, atol=0.0, equal_nan=True):
+        notes.append("it keeps a state or draws random numbers: a trial of it cannot be repeated to the digit")
+    if not bool(first.isfinite().all()):
+        notes.append("its values are not finite at ordinary outputs")
+    if took > _SLOW:
+        notes.append(f"a call takes {took:.1f} s")
+    return notes

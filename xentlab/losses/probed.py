@@ -1,0 +1,84 @@
+"""What the probe of a loss from outside found: what it gives, what it takes, and the words for both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from xentlab.tasks import Link, probabilities
+
+Values = Literal["element", "class", "image", "mean", "sum", "batch"]
+INPUTS = ("logits", "probabilities", "log_probabilities")
+LINKS = ("softmax", "sigmoid", "identity")
+REDUCED = ("image", "mean", "sum", "batch")
+
+_VALUES: dict[str, str] = {
+    "element": "one value per example",
+    "class": "one value per class (averaged)",
+    "image": "one value per image",
+    "mean": "one mean per batch",
+    "sum": "one sum per batch (divided by its size)",
+    "batch": "one value per batch",
+}
+_TARGETS = {
+    "index": "class indices only", "soft": "one-hot targets", "either": "class indices or distributions",
+    "real": "numbers",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What was found.
+
+    Attributes:
+        values: what it gives.
+        target: the form of a target that it takes.
+        input: what it takes of a model's outputs.
+        swapped: whether the target comes first.
+        link: that it implies.
+        stacks: whether it works under `torch.vmap`.
+        notes: what else a user should know of it.
+        exclusive: whether one class is true under its link.
+        places: whether an element is one of many places of an example.
+    """
+
+    values: Values
+    target: Literal["index", "soft", "either", "real"]
+    input: str
+    swapped: bool
+    link: Link
+    stacks: bool
+    notes: tuple[str, ...]
+    exclusive: bool
+    places: bool
+
+    @property
+    def reduces(self) -> bool:
+        """Whether single elements have no value, so that none can be ignored or weighed."""
+        return self.values in REDUCED
+
+    def arguments(self, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """What it is called with."""
+        outputs = as_input(outputs, self.input, self.link, exclusive=self.exclusive)
+        return (target, outputs) if self.swapped else (outputs, target)
+
+    def __str__(self) -> str:
+        values = _VALUES[self.values].replace("example", "pixel") if self.places else _VALUES[self.values]
+        outputs = "outputs" if self.target == "real" else self.input.replace("_", "-")
+        takes = f"of {outputs} and {_TARGETS[self.target]}"
+        order = ["the target comes first"] if self.swapped else []
+        bounds = ["no ignored pixels, no class weights"] if self.reduces else []
+        return ", ".join([f"{values} {takes}", f"link {self.link}", *order, *bounds, *self.notes])
+
+
+def as_input(outputs: Tensor, kind: str, link: Link, *, exclusive: bool) -> Tensor:
+    """A model's outputs as a loss wants them."""
+    if kind == "logits":
+        return outputs
+    if kind == "log_probabilities" and link == "softmax":
+        return torch.log_softmax(outputs, 1)
+    probs = probabilities(outputs, link, exclusive=exclusive)
+    return probs if kind == "probabilities" else probs.clamp_min(torch.finfo(probs.dtype).tiny).log()
