@@ -13,7 +13,7 @@ from xentlab.data.dataset import Dataset, Split, of_task
 from xentlab.data.folders import image_folder
 from xentlab.data.images import digits, fashion_mnist, mnist
 from xentlab.data.masks import segmentation_folder
-from xentlab.data.quantities import diabetes
+from xentlab.data.quantities import diabetes, regression_synthetic
 from xentlab.data.served import as_torchvision
 from xentlab.data.soft import soften, write_soft_targets
 from xentlab.data.splits import generator, split

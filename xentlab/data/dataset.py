@@ -36,14 +36,16 @@ class Dataset:
         task: the name of one, which checks the targets.
         inputs: [N, F] or [N, channels, H, W]; uint8 for images (converted in the batch), else float32; int64 indices
             stay indices.
-        targets: what the task says: class indices [N] (multiclass) or [N, H, W] (segmentation), or n-hot [N, C].
-        class_names: one word for each of the C classes, in the order of their indices.
+        targets: what the task says: class indices [N] (multiclass) or [N, H, W] (segmentation), n-hot [N, C],
+            or numbers [N] or [N, D] (regression).
+        class_names: one word for each of the C classes, in the order of their indices, or for each number.
         scale: an input's value is `(stored - offset) * scale`; 1/255 for images makes it lie in [0, 1].
         offset: see `scale`.
         ignore_index: the target value of pixels that count nowhere, or None.
         source_splits: indices of the splits that the source itself defines, by `train`, `val`, `test`; what it does not
             define is carved from `train` by the trial's seed.
-        posterior: true probability of each label [N, C], float64, where the dataset is drawn from a known model.
+        posterior: what the task's truth metrics know of each example [N, ...], float64, where the dataset is drawn from
+            a known model: the true probability of each label, or mean, scale and shape of a number's distribution.
         soft_targets: where the task allows it, distributions [N, C], float32, that are trained on in the labels' place,
             NaN for examples that have none; see `xentlab.data.soft`.
         standardize: whether inputs [N, F] are brought to mean 0 and deviation 1 over each seed's training rows.

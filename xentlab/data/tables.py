@@ -23,7 +23,7 @@ from xentlab.data.arff import read_arff
 from xentlab.data.columns import Decimal, Numbers, Table, Words, few, read_column
 from xentlab.data.dataset import Dataset
 from xentlab.data.delimited import FRAME_SUFFIXES, TEXT_SUFFIXES, read_delimited, read_frame
-from xentlab.data.targets import read_classes, read_labels, target_columns
+from xentlab.data.targets import read_classes, read_labels, read_numbers, target_columns
 from xentlab.errors import UserError, unknown
 from xentlab.schema import Range
 from xentlab.tasks import Task, find
@@ -40,7 +40,7 @@ def tabular(
     path: str,
     test_path: str | None = None,
     name: str = "tabular",
-    task: Literal["multiclass", "multilabel"] = "multiclass",
+    task: Literal["multiclass", "multilabel", "regression"] = "multiclass",
     targets: tuple[str, ...] = (),
     num_targets: Annotated[int, Range(0, None)] = 0,
     targets_at: Literal["end", "start"] = "end",
@@ -52,7 +52,7 @@ def tabular(
     impute: Impute = "refuse",
     standardize: bool = True,
 ) -> Dataset:
-    """The rows of a table: inputs float32 [N, F], targets int64 [N] (multiclass) or n-hot uint8 [N, C] (multilabel).
+    """The rows of a table: inputs float32 [N, F]; targets classes int64 [N], labels uint8 [N, C] or numbers float64.
 
     Columns of words become one column per word (one-hot); dates are days since 1970; pairs such as yes and no are 1
     and 0. What was recognised, and every column that is passed over, stands in the dataset's notes.
@@ -63,10 +63,10 @@ def tabular(
         test_path: a second file of the same columns, whose rows are the source's test set; None carves one by seed.
         name: what the dataset is called.
         task: `multiclass` has one target column; `multilabel` one column for each label, of 0 and 1, -1 and 1, or such
-            words as no and yes.
+            words as no and yes; `regression` one column of numbers or several.
         targets: the names of the target columns; empty counts them with `num_targets`.
         num_targets: how many columns are targets, used where `targets` is empty; 0 is the labels that a multilabel
-            ARFF file names (Mulan, MEKA), else the one column at the end (or start) for multiclass.
+            ARFF file names (Mulan, MEKA), else the one column at the end (or start).
         targets_at: at which side of the table `num_targets` counts.
         header: whether a text file's first row holds names; None: it does unless one of its cells is a number.
         delimiter: what separates the cells of a text file; None recognises tabs, semicolons, bars, commas, blanks.
@@ -112,7 +112,8 @@ def tabular(
     if on.columns == "class":
         y, class_names = read_classes(table, chosen[0], known)
     else:
-        y, class_names = read_labels(table, chosen), tuple(table.names[j] for j in chosen)
+        y = read_labels(table, chosen) if on.columns == "labels" else read_numbers(table, chosen, decimal)
+        class_names = tuple(table.names[j] for j in chosen)
     if incomplete.any():
         table.notes.append(f"{int(incomplete.sum())} rows have a missing value: impute={impute}")
     if impute == "drop":

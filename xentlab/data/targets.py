@@ -1,4 +1,4 @@
-"""What the target columns of a table hold: one column of classes, as spelled, or columns of yes and no."""
+"""What the target columns of a table hold: one column of classes, as spelled, columns of yes and no, or numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xentlab.data.columns import Table, Words, few, read_column, spelled
+from xentlab.data.columns import Decimal, Numbers, Table, Words, few, read_column, spelled
 from xentlab.errors import UserError, unknown
 from xentlab.tasks import Task
 
@@ -112,3 +112,24 @@ def read_labels(table: Table, chosen: list[int]) -> NDArray[np.uint8]:
     counts = [f"{table.names[j]} {int(n)}" for j, n in zip(chosen, labels.sum(0), strict=True)]
     table.notes.append(f"labels: {few(counts)}")
     return labels
+
+
+def read_numbers(table: Table, chosen: list[int], decimal: Decimal) -> NDArray[np.float64]:
+    """The target columns as numbers: [N] of one, [N, D] of several."""
+    columns = []
+    for j in chosen:
+        column, name = read_column(table, j, decimal=decimal), table.names[j]
+        if not isinstance(column, Numbers):
+            raise UserError(
+                f"Target column '{name}' of {table.file} must hold numbers, found {few(column.words)}: dataset.targets "
+                "names another target column; words are classes."
+            )
+        missing = np.isnan(column.values)
+        if missing.any():
+            raise UserError(
+                f"{table.file} must hold a value in every row of column '{name}', found {int(missing.sum())} missing, "
+                f"the first in row {int(missing.argmax()) + 1}."
+            )
+        table.notes.append(f"{name} from {column.values.min():g} to {column.values.max():g}")
+        columns.append(column.values)
+    return columns[0] if len(columns) == 1 else np.stack(columns, 1)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from xentlab import metrics
 from xentlab.errors import UserError
+from xentlab.metrics.noise import SHAPES, noise_cdf
 from xentlab.metrics.predictive import Histogram, Laplace, Normal, Predictive, StudentT
 from xentlab.tasks.contract import Examples, Facts, Link, Statistics, Task
 from xentlab.tasks.densities import grid, mean_of, ordered, parts, scale_of
@@ -219,6 +220,14 @@ def _combine(chunks: Sequence[Statistics]) -> Statistics:
     return {name: torch.cat([chunk[name] for chunk in chunks], dim=1) for name in chunks[0]}
 
 
+def _against_truth(stats: Statistics, truth: Tensor) -> dict[str, Tensor]:
+    """Against the true mean, scale and shape of the noise, along the last axis of `truth`."""
+    mean, scale = truth[..., :1], truth[..., 1:2]
+    shape = SHAPES[int(truth.flatten()[2])]
+    below, above = (noise_cdf(shape, (stats[end] - mean) / scale) for end in ("low", "high"))
+    return metrics.conditional_metrics(stats, mean, below, above)
+
+
 def _trivial(train: Tensor, judged: Tensor, examples: Examples) -> dict[str, float]:
     """Always the training mean, with the training deviation."""
     columns = _columns(judged).double()
@@ -263,6 +272,8 @@ REGRESSION = Task(
     combine=_combine,
     finish=metrics.regression_metrics,
     trivial=_trivial,
+    truth_metrics=metrics.CONDITIONAL_METRICS,
+    against_truth=_against_truth,
     batch_size=32,
     forms=("real",),
     draw=_draw,
