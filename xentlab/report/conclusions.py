@@ -22,11 +22,12 @@ def sentences(record: Record) -> list[str]:
 def _sentence(record: Record, loss: str) -> str:
     label, base, metric = record.labels[loss], record.labels[record.baseline], record.primary
     row = row_of(metric, loss)
-    clauses = [_headline(metric, row, label, base)]
+    clauses, secondary = [_headline(metric, row, label, base)], "secondary: "
     for verdict in _VERDICTS:
         named = [m.label for m in record.metrics if not m.primary and row_of(m, loss).verdict == verdict]
         if named:
-            clauses.append(f"{verdict} on {joined(named)}")
+            clauses.append(f"{secondary}{verdict} on {joined(named)}")
+            secondary = ""
     entry = next(item for item in record.losses if item.name == loss)
     if record.setup.replicate == "point":
         clauses.append("at the rates chosen once")
