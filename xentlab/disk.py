@@ -14,6 +14,7 @@ from xentlab.errors import StoppedError
 _WHY = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the quota is used up",
+    errno.EFBIG: "a file may not grow so large",
     errno.EROFS: "it is read-only",
     errno.EACCES: "it may not be written",
     errno.EPERM: "it may not be written",
@@ -46,6 +47,11 @@ def written_whole(path: Path) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
+def refused(error: OSError) -> bool:
+    """Whether it is the disk that refuses, not the path that is wrong."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
+
 def sync_folder(folder: Path) -> None:
     """Have the disk keep a folder's names, where it can."""
     with contextlib.suppress(OSError):
@@ -56,9 +62,10 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def cannot_go_on(root: Path, error: OSError) -> StoppedError:
+def cannot_go_on(root: Path, error: OSError | RuntimeError) -> StoppedError:
     """One sentence of a write under the output directory that failed: why, what is safe, and how to go on."""
-    why = _WHY.get(error.errno or 0, error.strerror or str(error))
+    code = error.errno if isinstance(error, OSError) else None
+    why = _WHY.get(code or 0, str(error).partition("\n")[0].rstrip("."))
     return StoppedError(
         f"{root} cannot be written any more: {why}; all that the journal holds is safe, and the same command goes on "
         f"from there once there is room."

@@ -6,10 +6,12 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from xentlab import __version__
 from xentlab.cli.commands import COMMANDS, Command
 from xentlab.cli.output import Output
+from xentlab.disk import cannot_go_on, refused
 from xentlab.errors import StoppedError, UserError
 from xentlab.plain import visible
 
@@ -63,6 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except StoppedError as error:
         print(visible(f"xentlab: {error}"), file=sys.stderr)
+        return 1
+    except OSError as error:
+        if not refused(error):
+            raise
+        place = Path(os.fsdecode(error.filename)) if error.filename is not None else Path.cwd()
+        print(visible(f"xentlab: {cannot_go_on(place, error)}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("xentlab: interrupted; the same command goes on from the last checkpoint.", file=sys.stderr)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from xentlab.disk import written_whole
+from xentlab.disk import cannot_go_on, written_whole
 
 
 def check_tensors(path: Path) -> None:
@@ -49,10 +49,13 @@ class Checkpoint:
 
     def save(self, ids: Sequence[str], snapshot: dict[str, Any]) -> None:
         """Write the newest; the one that was becomes the one before."""
-        with written_whole(self.path) as scratch:
-            torch.save({"trials": list(ids), "snapshot": snapshot}, scratch)
-            if self.path.exists():
-                self.path.replace(self.before)
+        try:
+            with written_whole(self.path) as scratch:
+                torch.save({"trials": list(ids), "snapshot": snapshot}, scratch)
+                if self.path.exists():
+                    self.path.replace(self.before)
+        except (OSError, RuntimeError) as error:  # torch says the latter where the disk is full
+            raise cannot_go_on(self.path.parent.parent, error) from error
 
     def remove(self) -> None:
         """Remove both, and what a kill has left of a third."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from xentlab.data import Dataset
-from xentlab.errors import UserError
+from xentlab.errors import StoppedError, UserError
 from xentlab.train import Trial
 from xentlab.train.plan import cut
 
@@ -69,7 +69,7 @@ class Failure:
         return UserError(self.sentence) if self.mistake else TrainingError(self.sentence)
 
 
-class TrainingError(RuntimeError):
+class TrainingError(StoppedError):
     """A training raised, or the process that held it is lost for good."""
 
 

@@ -17,7 +17,7 @@ from xentlab.errors import UserError
 from xentlab.journal import EndEvent, EpochEvent, Event, Journal, MemberEvent, TrialEvent
 from xentlab.run.artifacts import write_artifacts
 from xentlab.run.checkpoint import Checkpoint
-from xentlab.run.order import Order
+from xentlab.run.order import Order, TrainingError
 from xentlab.train import Epoch, Fit, Trial
 from xentlab.train.memory import is_out_of_memory
 
@@ -89,6 +89,14 @@ class _Training:
             self.fit.restore(snapshot)
 
     def train(self, on_epoch: EpochCallback) -> None:
+        try:
+            self._train(on_epoch)
+        except SystemExit as error:  # of a loss or a model: this stack has failed, and nothing else ends
+            message = f"its own code asked to end the process with code {error.code}"
+            self._close("failed", f"SystemExit: {message}")
+            raise TrainingError(f"{self.order.label}: {message}.") from error
+
+    def _train(self, on_epoch: EpochCallback) -> None:
         self._open()
         trainer = self.fit.rig.trials[0].trainer
         try:

@@ -31,7 +31,7 @@ class Tracker:
         destination: Destination,
         *,
         warn: Callable[[str], None],
-        command: Sequence[str] = (sys.executable, "-m", "xentlab"),
+        command: Sequence[str] = (sys.executable, "-P", "-m", "xentlab"),
     ) -> None:
         """Start the process.
 
@@ -50,10 +50,20 @@ class Tracker:
         self._warn = warn
         self._log = destination.root / "tracking.log"
         options = ["--root", str(destination.root), "--uri", destination.uri, "--experiment", destination.experiment]
+        self._listener: threading.Thread | None = None
+        try:
+            self._process = self._start([*command, "sync", "--follow", journal.session, *options])
+        except OSError as error:
+            self._fail(f"cannot be started: {error.strerror}")
+            return
+        self._listener = threading.Thread(target=self._listen, name="xentlab-tracking", daemon=True)
+        self._listener.start()
+
+    def _start(self, command: Sequence[str]) -> subprocess.Popen[str]:
         # in a session of its own: Ctrl-C in the terminal ends the training, not the sending of what it has recorded
         with open(self._log, "ab") as log:
-            self._process = subprocess.Popen(
-                [*command, "sync", "--follow", journal.session, *options],
+            return subprocess.Popen(
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -61,14 +71,21 @@ class Tracker:
                 text=True,
                 env=environment_of_child(),
             )
-        self._listener = threading.Thread(target=self._listen, name="xentlab-tracking", daemon=True)
-        self._listener.start()
+
+    def _fail(self, how: str) -> None:
+        self._warn(
+            f"The process that feeds MLflow {how}: the journal keeps everything, send it with "
+            f"`{self.destination.sync_command}`."
+        )
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
         with self._process.stdout as lines:
             for line in lines:
-                message = json.loads(line)
+                try:
+                    message = dict(json.loads(line))
+                except (ValueError, TypeError):  # something that it imports prints on its own
+                    continue
                 if "warning" in message:
                     self._warn(message["warning"])
                 elif "done" in message:
@@ -77,15 +94,12 @@ class Tracker:
                     self.sent, self.pending, self.reachable = (message[k] for k in ("sent", "pending", "reachable"))
         code = self._process.wait()
         if self.done is None:
-            self._warn(
-                f"The process that feeds MLflow ended with code {code} ({last_line(self._log)}): the journal keeps "
-                f"everything, send it with `{self.destination.sync_command}`."
-            )
+            self._fail(f"ended with code {code} ({last_line(self._log)})")
 
     @property
     def feeding(self) -> bool:
         """Whether the process is still at work."""
-        return self._listener.is_alive()
+        return self._listener is not None and self._listener.is_alive()
 
     def close(self, wait_s: float, *, progress: Callable[[int, int], None] | None = None) -> bool:
         """Wait until everything has arrived; the journal must be closed before.
@@ -102,8 +116,10 @@ class Tracker:
         """
         began = time.monotonic()
         shown: tuple[int, int] | None = None
-        while self._listener.is_alive() and time.monotonic() - began < (
-            wait_s if self.reachable else min(wait_s, HOPELESS_S)
+        while (
+            self._listener is not None
+            and self._listener.is_alive()
+            and time.monotonic() - began < (wait_s if self.reachable else min(wait_s, HOPELESS_S))
         ):
             if progress is not None and shown != (self.sent, self.pending):
                 shown = (self.sent, self.pending)
@@ -115,8 +131,12 @@ class Tracker:
 
 
 def environment_of_child() -> dict[str, str]:
-    """The environment of the sending process: one that imports mlflow, and computes on one thread."""
-    return {**environment(os.environ), "OMP_NUM_THREADS": "1"}
+    """The environment of the sending process: it imports mlflow, not what lies where it was called, on one thread."""
+    path = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
+    home = Path(__file__).parents[2]  # where xentlab is imported from: of a checkout, no installed package's place
+    if home.name != "site-packages" and str(home) not in path:
+        path.append(str(home))
+    return {**environment(os.environ), "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path)}
 
 
 def last_line(path: Path, limit: int = 2000) -> str:

@@ -12,6 +12,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from xentlab.run.executors.worker import path_of_child
+
 COMMAND = (sys.executable, "-P", "-m", "xentlab.run.executors.worker")
 
 
@@ -33,8 +35,12 @@ class Worker:
             threads: of its operations, >= 1.
             gpu: the one that it sees, as in CUDA_VISIBLE_DEVICES; None leaves that as it is.
         """
-        path = os.pathsep.join(os.path.abspath(p) for p in sys.path)
-        env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+        env = {
+            **os.environ,
+            "PYTHONPATH": path_of_child(),
+            "OMP_NUM_THREADS": str(threads),
+            "OMP_WAIT_POLICY": "PASSIVE",
+        }
         if gpu is not None:
             env["CUDA_VISIBLE_DEVICES"] = gpu
         self.gpu = gpu

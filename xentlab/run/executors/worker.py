@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import IO, Any
 
 BEAT_S = 1.0  # between two signs of life
@@ -55,6 +56,8 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     parent = os.getppid()
     channel = Channel()
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # a user's own modules, after all others
     waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     try:
         # Both run while torch is imported: an import can take longer than a driver waits, or outlive it.
@@ -122,11 +125,20 @@ def task(order: Mapping[str, Any], *, again: int, threads: int) -> dict[str, Any
     return {"order": order, "again": again, "threads": threads, "folder": os.getcwd(), "path": path}
 
 
+def path_of_child() -> str:
+    """PYTHONPATH of a process that imports from where this one does; not from its directory, which comes last there.
+
+    What PYTHONPATH names comes before the standard library: a user's `random.py` would take its place.
+    """
+    here, home = os.getcwd(), str(Path(__file__).parents[3])
+    return os.pathsep.join(p for p in map(os.path.abspath, sys.path) if p != here or p == home)
+
+
 @contextlib.contextmanager
 def importable() -> Iterator[None]:
     """Processes that are started within it import from where this one does."""
     before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(os.path.abspath(p) for p in sys.path)
+    os.environ["PYTHONPATH"] = path_of_child()
     try:
         yield
     finally:
