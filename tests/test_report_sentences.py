@@ -23,8 +23,10 @@ def record():
 def test_the_sentences_say_the_verdicts(record):
     mse, focal, bce, unstable = report.sentences(record)
     row = numbers.row_of(record.primary, "mse")
-    pattern = r"mse is worse than ce on test error by (\S+) points \[(\S+), (\S+)\], "
-    r"n = 10, p = (\S+); secondary: worse on NLL; equi.*"
+    pattern = (
+        r"mse is worse than ce on test error by (\S+) points \[(\S+), (\S+)\], "
+        r"n = 10, p = (\S+); secondary: worse on NLL; equi.*"
+    )
     size, low, high, p = map(float, re.fullmatch(pattern, mse).groups())
     assert (size, low, high) == pytest.approx(
         (100 * row.difference, 100 * row.diff_low, 100 * row.diff_high), abs=0.005
