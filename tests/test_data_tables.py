@@ -196,7 +196,10 @@ def test_a_test_file_of_other_columns_is_refused(tmp_path: Path) -> None:
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 DATASETS = sorted(file.stem for file in (CONFIGS / "dataset").glob("*.yaml"))
-PRESETS = {"camvid": "segmentation_folder", "scenes_small": "scenes"}
+PRESETS = {
+    "camvid": "segmentation_folder", "scenes_small": "scenes",
+    "heteroscedastic": "regression_synthetic", "heavy_tailed": "regression_synthetic",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ COMPONENTS = sorted(
 
 
 # A preset chooses values of its own; its keys must still be knobs.
-PRESETS = {"camvid", "scenes_small", "compound"}
+PRESETS = {"camvid", "scenes_small", "compound", "heteroscedastic", "heavy_tailed"}
 
 
 @pytest.mark.parametrize("file", COMPONENTS, ids=lambda f: f"{f.parent.name}/{f.stem}")

@@ -186,3 +186,22 @@ def test_the_tables_of_uci_are_read_as_they_are() -> None:
         sizes[folder.name] = len(whole.targets)
     assert sizes["yacht"] == 308
     assert sizes["kin8nm"] == 8192
+
+
+def test_the_reliability_of_numbers_is_their_pit_histogram() -> None:
+    pit = torch.tensor([[0.01, 0.02, 0.5, 0.99]], dtype=torch.float64).unsqueeze(-1)
+    assert REGRESSION.reliability is not None
+    bins = REGRESSION.reliability({"pit": pit})
+    assert bins["count"][0].tolist() == [2, *[0] * 6, 1, *[0] * 6, 1, 0]
+    assert bins["confidence"][0, 7].item() == pytest.approx(8 / 15)
+    # Three of four targets lie below the quantile of level 8 / 15; the bin holds one.
+    assert bins["correct"][0].tolist() == [1, *[0] * 6, 1, *[0] * 6, 1, 0]
+
+
+def test_a_loss_reads_outputs_of_its_own_number_and_link_alone() -> None:
+    bound = {name: bind(functools.partial(getattr(losses, name)), "regression")
+             for name in ("mae", "huber", "gaussian_nll", "laplace_nll", "poisson_nll")}  # fmt: skip
+    assert bound["mae"].reads(bound["huber"])
+    assert not bound["gaussian_nll"].reads(bound["mae"])
+    assert not bound["gaussian_nll"].reads(bound["laplace_nll"])
+    assert not bound["poisson_nll"].reads(bound["mae"])

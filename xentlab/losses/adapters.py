@@ -103,6 +103,10 @@ class BoundLoss:
         """How many numbers of the model it takes for each target."""
         return next(iter(self.terms.values())).outputs
 
+    def reads(self, other: BoundLoss) -> bool:
+        """Whether outputs that were trained under another loss of the task mean something to this one."""
+        return self.outputs == other.outputs and self.task.alike(self.link, other.link)
+
     @property
     def structure(self) -> dict[str, Any]:
         """What two losses must share to train in one stack."""

@@ -72,6 +72,7 @@ class Task:
         link: of a loss that follows the task.
         links: all that it understands.
         exclusive: whether, under a link, exactly one class is true of an element.
+        alike: whether outputs of a loss of one link mean something to a loss of another: those of classes always do.
         weigh: `(target, facts, ignore_index, link) -> (target, weight)`: the target as a loss takes it, and each
             element's weight in the objective's mean, None where all are equal.
         facts: what a loss may ask to know of its training set, by the name of its argument: `(train targets, examples)
@@ -119,6 +120,7 @@ class Task:
     link: Link
     links: tuple[Link, ...]
     exclusive: Callable[[Link], bool]
+    alike: Callable[[Link, Link], bool] = lambda one, other: True  # noqa: ARG005
     weigh: Callable[[Tensor, Facts, int | None, Link], tuple[Tensor, Tensor | None]]
     facts: Mapping[str, Callable[[Tensor, Examples], Tensor]] = field(default_factory=dict)
     always: tuple[str, ...] = ()

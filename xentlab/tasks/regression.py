@@ -8,6 +8,7 @@ quantiles, histogram). A point gets the Gaussian of its residuals on validation 
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -228,6 +229,21 @@ def _against_truth(stats: Statistics, truth: Tensor) -> dict[str, Tensor]:
     return metrics.conditional_metrics(stats, mean, below, above)
 
 
+def _reliability(stats: Statistics) -> dict[str, Tensor]:
+    """The histogram of the PIT values in 15 equal bins, and how often targets lie below each bin's upper quantile.
+
+    As of classes: `count` is the histogram, `confidence` / `count` the level of the upper quantile, `correct` / `count`
+    (but for rounding) the share of targets below it. Nothing is certain: the sixteenth bin is empty.
+    """
+    pit = stats["pit"].flatten(1)
+    levels = torch.arange(1, 16, device=pit.device, dtype=pit.dtype) / 15
+    below = (pit.unsqueeze(-1) <= levels).sum(1)
+    count = torch.cat([below[:, :1], below.diff(dim=1), torch.zeros_like(below[:, :1])], 1)
+    level = torch.cat([levels, levels[-1:]])
+    share = torch.cat([below, below[:, -1:]], 1) / pit.shape[1]
+    return {"count": count, "correct": (count * share).round().long(), "confidence": count * level}
+
+
 def _trivial(train: Tensor, judged: Tensor, examples: Examples) -> dict[str, float]:
     """Always the training mean, with the training deviation."""
     columns = _columns(judged).double()
@@ -255,6 +271,7 @@ REGRESSION = Task(
     link="identity",
     links=(*_POINTS, "gaussian", "laplace", "student_t", "quantiles", "histogram"),
     exclusive=_exclusive,
+    alike=operator.eq,
     weigh=_weigh,
     facts={
         "target_mean": _mean,
@@ -272,6 +289,7 @@ REGRESSION = Task(
     combine=_combine,
     finish=metrics.regression_metrics,
     trivial=_trivial,
+    reliability=_reliability,
     truth_metrics=metrics.CONDITIONAL_METRICS,
     against_truth=_against_truth,
     batch_size=32,

@@ -5,6 +5,7 @@ Losses have different scales, so a value compares trials under one loss, never l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -33,7 +34,7 @@ def under_losses(
 
     Returns:
         Name -> R values in the loss's own unit, averaged as in training (ignored pixels and class weights apply), in
-        float64. A loss that looks at a whole batch sees evaluation batches.
+        float64; NaN where a loss cannot read the outputs. A loss that looks at a whole batch sees evaluation batches.
     """
     rig = Rig(trials, dataset)
     rig.put_weights(weights)
@@ -51,12 +52,16 @@ def under_losses(
                 truth = target[place] if own_target else target
                 truth = truth.double() if truth.is_floating_point() else truth
                 for name, others in yardsticks.items():
+                    if not others[row].loss.reads(trials[row].loss):
+                        continue
                     known = {k: v[row] for k, v in facts[name].items()}
                     mean, share = _mean(others[row], logits[place].double(), truth, known, dataset.ignore_index)
                     if share:
                         sums[name][row] += share * mean
                         totals[name][row] += share
-    return {name: [s / t for s, t in zip(sums[name], totals[name], strict=True)] for name in yardsticks}
+    return {
+        name: [s / t if t else math.nan for s, t in zip(sums[name], totals[name], strict=True)] for name in yardsticks
+    }
 
 
 def _mean(trial: Trial, logits: Tensor, target: Tensor, facts: Facts, ignore_index: int | None) -> tuple[float, float]:
