@@ -22,7 +22,7 @@ from tracking_lab import free_port
 
 from xentlab import tracking
 from xentlab.tracking.server import _answers
-from xentlab.tracking.settings import environment
+from xentlab.tracking.settings import mlflow_environment
 
 USER = "ada"
 PASSWORD = "s3cr3t:of w@rds"  # with all that a URI must escape
@@ -138,7 +138,7 @@ def mlflow_server(folder: Path, store: str, *options: str, **more: str) -> Itera
             stdout=stream,
             stderr=stream,
             cwd=folder,
-            env={**environment(os.environ), **more},
+            env={**mlflow_environment(os.environ), **more},
             start_new_session=True,
         )
     try:

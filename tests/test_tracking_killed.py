@@ -23,7 +23,7 @@ MORTAL = """
 import os, signal, sys
 from pathlib import Path
 from xentlab import tracking
-from xentlab.tracking import sender, store, tables
+from xentlab.tracking import sender, sqlite, store
 from xentlab.tracking.settings import mlflow_module
 if sys.argv[2] == "client":
     store.open_tables = lambda *_: None
@@ -32,7 +32,7 @@ if sys.argv[2] == "client":
     names = ("create_experiment", "create_run", "log_batch", "log_inputs", "set_terminated")
     numbers = (1, 2.5, 3, 3.5, 4, 2.5, 3, 4, 5, 6, 2.5, 4)
 else:
-    client, sender.TOGETHER = tables.Tables, 1
+    client, sender.TOGETHER = sqlite.Tables, 1
     names = ("search", "create", "_write", "write")
     numbers = (2, 2.5, 3, 2.5, 4, 3, 3.5, 4, 5, 5.5, 6, 4)
 destination = tracking.resolve(None, "lab", Path(sys.argv[1]))

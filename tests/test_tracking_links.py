@@ -165,7 +165,7 @@ def test_a_version_of_mlflow_that_was_not_tried_gets_plain_links(
 ) -> None:
     a_comparison(destination.root)
     tracking.sync(destination)
-    monkeypatch.setattr(sys.modules["xentlab.tracking.links"], "KNOWN", ((99, 0), (99, 1)))
+    monkeypatch.setattr(sys.modules["xentlab.tracking.addresses"], "KNOWN", ((99, 0), (99, 1)))
     found = tracking.links(destination, address=ADDRESS)
     assert found.warning.startswith("MLflow 3.")
     assert "is not known to take saved views" in found.warning

@@ -14,7 +14,7 @@ from tracking_lab import FINGERPRINT, Lab, artifacts, assert_mirrors, history, r
 from xentlab import tracking
 from xentlab.errors import UserError
 from xentlab.journal import MemberEvent, Records, TrialRecord
-from xentlab.tracking import store, tables
+from xentlab.tracking import sqlite, store
 from xentlab.tracking.following import refresh
 from xentlab.tracking.keys import all_keys
 from xentlab.tracking.sender import Sender
@@ -261,15 +261,15 @@ def test_a_send_that_breaks_off_between_two_batches_is_made_up_for(
 
         monkeypatch.setattr(client, "log_batch", breaks_off)
     else:
-        write = tables.Tables._write
+        write = sqlite.Tables._write
 
         def breaks_off_too(self: Any, connection: Any, change: Any) -> None:
             if change.points:
                 count(len(change.points))
             write(self, connection, change)
 
-        monkeypatch.setattr(tables, "ROWS", 1000)
-        monkeypatch.setattr(tables.Tables, "_write", breaks_off_too)
+        monkeypatch.setattr(sqlite, "ROWS", 1000)
+        monkeypatch.setattr(sqlite.Tables, "_write", breaks_off_too)
     with pytest.raises(tracking.Unreachable, match="database is locked"):
         list(sender.send(records, all_keys(records)))
     assert sender.pending(records, all_keys(records)) == 2 * (1300 - 499)

@@ -13,7 +13,7 @@ from tracking_lab import Lab, a_small_lab, assert_mirrors, history, runs
 
 from xentlab import tracking
 from xentlab.journal import MemberEvent, Records
-from xentlab.tracking import store, tables
+from xentlab.tracking import sqlite, store
 from xentlab.tracking.backend import Change
 from xentlab.tracking.client import Client
 from xentlab.tracking.keys import all_keys
@@ -133,7 +133,7 @@ def test_tables_of_another_shape_are_left_to_mlflows_client(
 ) -> None:
     a_small_lab(destination.root)
     tracking.sync(destination)
-    assert isinstance(open_store(destination), tables.Tables)
+    assert isinstance(open_store(destination), sqlite.Tables)
     assert destination.database is not None
     with closing(sqlite3.connect(destination.database)) as connection:
         for statement in alteration:
@@ -150,7 +150,7 @@ def test_a_column_that_may_stay_empty_changes_nothing(destination: tracking.Dest
         connection.execute("ALTER TABLE runs ADD COLUMN later VARCHAR")
         connection.execute("ALTER TABLE tags ADD COLUMN weight INTEGER NOT NULL DEFAULT 1")
         connection.commit()
-    assert isinstance(open_store(destination), tables.Tables)
+    assert isinstance(open_store(destination), sqlite.Tables)
     lab = Lab(destination.root)
     lab.epochs([lab.trial()], 1, 2)
     lab.journal.close()
@@ -161,7 +161,7 @@ def test_a_column_that_may_stay_empty_changes_nothing(destination: tracking.Dest
 def test_a_transaction_holds_only_so_many_points(
     destination: tracking.Destination, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "ROWS", 50)
+    monkeypatch.setattr(sqlite, "ROWS", 50)
     lab = Lab(destination.root)
     trials = [lab.trial() for _ in range(5)]
     lab.epochs(trials[:4], 1, 20)

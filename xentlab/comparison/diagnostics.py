@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xentlab.comparison.runner import Result
-from xentlab.report.diagnostics import Examples, Pixels, Reliability
+from xentlab.report.diagnostics import MaskExamples, Pixels, Reliability
 
-# Examples of a segmentation that a report shows.
+# MaskExamples of a segmentation that a report shows.
 _EXAMPLES = 3
 
 
@@ -50,12 +50,12 @@ def reliability(result: Result) -> list[Reliability]:
     return entries
 
 
-def examples(result: Result, root: Path) -> Examples | None:
+def examples(result: Result, root: Path) -> MaskExamples | None:
     """The first test examples of the first final seed under each loss, as its trials kept them; None without any.
 
     Losses whose trial saw other examples (its seed is another one) are left out.
     """
-    shown: Examples | None = None
+    shown: MaskExamples | None = None
     truth: NDArray[Any] | None = None
     for label, records in result.finals.items():
         path = root / (records[0].artifacts or "") / "examples.npz"
@@ -67,7 +67,7 @@ def examples(result: Result, root: Path) -> Examples | None:
                 truth = mask
                 images = np.clip(np.moveaxis(kept["inputs"][:_EXAMPLES], 1, -1) * 255, 0, 255)
                 ignored = int(kept["ignore_index"])
-                shown = Examples(
+                shown = MaskExamples(
                     class_names=[str(name) for name in kept["class_names"]],
                     ignore_index=None if ignored < 0 else ignored,
                     images=_pixels(images),

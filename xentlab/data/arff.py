@@ -1,4 +1,4 @@
-"""ARFF, the table format of Weka, Mulan and MEKA, dense and sparse, read into a `Table`.
+"""ARFF, the table format of Weka, Mulan and MEKA, dense and sparse, read into a `FileTable`.
 
 The header declares each column as numeric, as a list of words, or as text or a date, which are left out and said. A
 row's values are separated by commas, else by blanks or tabs; or it is sparse: `{index value, ...}`, where what is not
@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from xentlab.data.columns import Table, few
+from xentlab.data.columns import FileTable, few
 from xentlab.data.delimited import read_text
 from xentlab.errors import UserError
 
@@ -28,7 +28,7 @@ _WEIGHT = re.compile(r"[,\s]\s*\{\s*[\d.eE+-]+\s*\}\s*$")
 _MEKA = re.compile(r"-C\s+(-?\d+)")
 
 
-def read_arff(file: Path) -> Table:
+def read_arff(file: Path) -> FileTable:
     """The columns of an ARFF file as it spells them.
 
     Raises:
@@ -75,7 +75,7 @@ def read_arff(file: Path) -> Table:
     kept = [j for j in range(len(names)) if j not in skipped]
     columns = [np.array([row[j] for row in rows]) for j in kept]
     labels = _meka_labels(relation, names) or _mulan_labels(file, names, notes)
-    return Table(
+    return FileTable(
         file, [names[j] for j in kept], columns, [levels[j] for j in kept], labels, comma_separates=True, notes=notes
     )
 

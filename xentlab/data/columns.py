@@ -1,6 +1,6 @@
 """What the columns of a table hold: numbers, words, dates or booleans, each by a stated rule, or one clear refusal.
 
-A reader of files hands back a `Table` of cells as spelled; `read_column` says what one column of it is. A guess is
+A reader of files hands back a `FileTable` of cells as spelled; `read_column` says what one column of it is. A guess is
 either right by a rule and said in the table's notes, or refused with the cell that speaks against it and the way on.
 """
 
@@ -32,7 +32,7 @@ Decimal = Literal["auto", ".", ","]
 
 
 @dataclass(frozen=True)
-class Table:
+class FileTable:
     """One file: D columns of N cells.
 
     Attributes:
@@ -74,7 +74,7 @@ def few(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (f", ... ({len(names)} in all)" if len(names) > 8 else "")
 
 
-def read_column(table: Table, column: int, *, decimal: Decimal, words: bool = False) -> Numbers | Words:
+def read_column(table: FileTable, column: int, *, decimal: Decimal, words: bool = False) -> Numbers | Words:
     """What a column of the table holds; what was recognised by a rule is added to the table's notes.
 
     Args:
@@ -120,7 +120,7 @@ def parsed(cells: NDArray[np.str_]) -> NDArray[np.float64]:
 
 
 def _numbers(
-    table: Table, name: str, cells: NDArray[np.str_], missing: NDArray[np.bool_], decimal: Decimal
+    table: FileTable, name: str, cells: NDArray[np.str_], missing: NDArray[np.bool_], decimal: Decimal
 ) -> Numbers | None:
     """The column as numbers, or None where it holds words."""
     present = cells[~missing]
@@ -155,7 +155,7 @@ def _numbers(
 
 
 def _with_commas(
-    table: Table, name: str, present: NDArray[np.str_], odd: NDArray[np.bool_], decimal: Decimal
+    table: FileTable, name: str, present: NDArray[np.str_], odd: NDArray[np.bool_], decimal: Decimal
 ) -> NDArray[np.str_] | None:
     """The cells with their commas read as decimals or as thousands, None where commas explain none of them."""
     strange = [cell for cell in present[odd].tolist() if cell not in _MISSING_NUMBERS]
@@ -178,7 +178,7 @@ def _with_commas(
     return np.char.replace(np.char.replace(present, ".", ""), ",", ".")
 
 
-def _comma_elsewhere(table: Table) -> bool:
+def _comma_elsewhere(table: FileTable) -> bool:
     """Whether some column of the file has decimal commas that cannot be thousands."""
     for cells in table.columns:
         if cells.dtype.kind in "US":
@@ -188,7 +188,7 @@ def _comma_elsewhere(table: Table) -> bool:
     return False
 
 
-def _finite(table: Table, name: str, values: NDArray[np.float64], cells: NDArray[Any]) -> NDArray[np.float64]:
+def _finite(table: FileTable, name: str, values: NDArray[np.float64], cells: NDArray[Any]) -> NDArray[np.float64]:
     """The values, none of which may be infinite or beyond float32."""
     wild = np.abs(values) > _FLOAT32_MAX
     if wild.any():
@@ -218,7 +218,7 @@ def _cause(cell: str) -> str:
     return "a word for a missing value, or a slip" if cell.isalpha() else "a slip of the pen"
 
 
-def _booleans(table: Table, name: str, cells: NDArray[np.str_], missing: NDArray[np.bool_]) -> Numbers | None:
+def _booleans(table: FileTable, name: str, cells: NDArray[np.str_], missing: NDArray[np.bool_]) -> Numbers | None:
     """The column as 0 and 1 where it holds both words of a pair such as no and yes, in any case."""
     lower = np.char.lower(cells)
     found = set(lower[~missing].tolist())
@@ -229,7 +229,7 @@ def _booleans(table: Table, name: str, cells: NDArray[np.str_], missing: NDArray
     return None
 
 
-def _dates(table: Table, name: str, cells: NDArray[np.str_], missing: NDArray[np.bool_]) -> Numbers | None:
+def _dates(table: FileTable, name: str, cells: NDArray[np.str_], missing: NDArray[np.bool_]) -> Numbers | None:
     """The column as days since 1970 where it holds ISO dates; dates written otherwise are refused."""
     present = cells[~missing].tolist()
     if all(map(_ISO_DATE.fullmatch, present)):
@@ -252,7 +252,7 @@ def _dates(table: Table, name: str, cells: NDArray[np.str_], missing: NDArray[np
     return None
 
 
-def _words(table: Table, column: int, cells: NDArray[np.str_], missing: NDArray[np.bool_]) -> Words:
+def _words(table: FileTable, column: int, cells: NDArray[np.str_], missing: NDArray[np.bool_]) -> Words:
     """The column as indices into its words: the declared ones in their order, else those found, sorted."""
     found = np.unique(cells[~missing]).tolist()
     declared = table.levels[column]

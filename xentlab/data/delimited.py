@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from xentlab.data.columns import MISSING, Table, few, parsed, spelled
+from xentlab.data.columns import MISSING, FileTable, few, parsed, spelled
 from xentlab.errors import UserError
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".data", ".dat")
@@ -30,7 +30,7 @@ _SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas", " ":
 _LOOKED_AT = 100  # rows by which the separator is recognised
 
 
-def read_delimited(file: Path, *, header: bool | None, delimiter: str | None) -> Table:
+def read_delimited(file: Path, *, header: bool | None, delimiter: str | None) -> FileTable:
     """The cells of a text table, as spelled.
 
     Args:
@@ -76,7 +76,7 @@ def read_delimited(file: Path, *, header: bool | None, delimiter: str | None) ->
     return _table(file, names, columns, notes, comma_separates=separator == ",")
 
 
-def read_frame(file: Path) -> Table:
+def read_frame(file: Path) -> FileTable:
     """The columns of a .parquet or .xlsx file: numbers as numbers, all else as text.
 
     Raises:
@@ -160,7 +160,7 @@ def _is_header(first: Any, notes: list[str]) -> bool:
     return not numbers.any()
 
 
-def _table(file: Path, names: list[str], columns: list[Any], notes: list[str], *, comma_separates: bool) -> Table:
+def _table(file: Path, names: list[str], columns: list[Any], notes: list[str], *, comma_separates: bool) -> FileTable:
     """A table without empty columns, its names all different."""
     empty = [j for j, c in enumerate(columns) if not names[j] and c.dtype.kind in "US" and np.isin(c, MISSING).all()]
     kept = [j for j in range(len(names)) if j not in empty]
@@ -174,7 +174,7 @@ def _table(file: Path, names: list[str], columns: list[Any], notes: list[str], *
     twice = [name for name, times in collections.Counter(names).items() if times > 1]
     if twice:
         raise UserError(f"{file} must have columns of different names, found {few(twice)} more than once.")
-    return Table(file, names, columns, [None] * len(names), (), comma_separates, notes)
+    return FileTable(file, names, columns, [None] * len(names), (), comma_separates, notes)
 
 
 def _counts(cells: Any) -> bool:

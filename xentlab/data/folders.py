@@ -14,7 +14,7 @@ import torch
 
 from xentlab.data.columns import few
 from xentlab.data.dataset import Dataset, of_task
-from xentlab.data.pixels import Report, contents, is_hidden, listed, read_all, read_pixels, resized
+from xentlab.data.pixels import Remarks, contents, is_hidden, listed, read_all, read_pixels, resized
 from xentlab.data.places import find_folder
 from xentlab.errors import UserError
 from xentlab.schema import Range
@@ -55,16 +55,16 @@ def image_folder(
     Raises:
         UserError: a folder is missing or has fewer than two classes with images, or an image is unreadable.
     """
-    folder, report = find_folder(root, name), Report()
-    parts = split_folders(folder, report)
+    folder, remarks = find_folder(root, name), Remarks()
+    parts = split_folders(folder, remarks)
     files: dict[str, list[tuple[Path, str]]] = {}
     for part, base in (parts or {"": folder}).items():
         files[part] = [
-            (file, label) for label in _class_folders(base) for file in listed(base / label, report, deep=True)
+            (file, label) for label in _class_folders(base) for file in listed(base / label, remarks, deep=True)
         ]
         empty = [label for label in _class_folders(base) if label not in {known for _, known in files[part]}]
         if empty:
-            report.notes.append(f"without an image, left out: {few([f'{base.name}/{label}' for label in empty])}")
+            remarks.notes.append(f"without an image, left out: {few([f'{base.name}/{label}' for label in empty])}")
     known = sorted({label for _, label in files.get("train", files.get("", []))})
     if len(known) < 2:
         raise UserError(
@@ -81,7 +81,7 @@ def image_folder(
     inputs = torch.empty(len(every), 1 if grayscale else 3, size, size, dtype=torch.uint8)
 
     def read(index: int) -> None:
-        pixels = read_pixels(every[index][0], "L" if grayscale else "RGB", report)
+        pixels = read_pixels(every[index][0], "L" if grayscale else "RGB", remarks)
         if fit == "crop":
             side = min(pixels.shape[:2])
             top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
@@ -101,11 +101,11 @@ def image_folder(
         class_names=tuple(known),
         scale=1 / 255,
         source_splits=places({part: len(found) for part, found in files.items()}) if parts else {},
-        notes=(head, *report.clauses()),
+        notes=(head, *remarks.clauses()),
     )
 
 
-def split_folders(folder: Path, report: Report) -> dict[str, Path]:
+def split_folders(folder: Path, remarks: Remarks) -> dict[str, Path]:
     """The folders of the splits of `folder` by `train`, `val`, `test`; empty where it has no folder for training.
 
     Raises:
@@ -127,10 +127,10 @@ def split_folders(folder: Path, report: Report) -> dict[str, Path]:
         return {}
     others = [path.name for path in inside if path not in found.values()]
     if others:
-        report.notes.append(f"folders that are no split, left out: {few(others)}")
+        remarks.notes.append(f"folders that are no split, left out: {few(others)}")
     said = ", ".join(f"{part} {path.name}" for part, path in found.items() if path.name != part)
     if said:
-        report.notes.append(f"splits recognised by their names: {said}")
+        remarks.notes.append(f"splits recognised by their names: {said}")
     return found
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from xentlab.data.columns import few
 from xentlab.data.dataset import Dataset, of_task
 from xentlab.data.folders import places, split_folders
-from xentlab.data.pixels import Report, by, contents, listed, read_all, read_mask, read_pixels, resized
+from xentlab.data.pixels import Remarks, by, contents, listed, read_all, read_mask, read_pixels, resized
 from xentlab.data.places import find_folder
 from xentlab.errors import UserError
 from xentlab.schema import Range
@@ -62,11 +62,11 @@ def segmentation_folder(
     """
     if (height is None) != (width is None):
         raise UserError(f"dataset.height and dataset.width must be given together, got {height} and {width}.")
-    folder, report = find_folder(root, name), Report()
-    parts = split_folders(folder, report)
+    folder, remarks = find_folder(root, name), Remarks()
+    parts = split_folders(folder, remarks)
     if "train" not in parts:
         raise UserError(f"{folder} must hold a folder train with images and masks, found {contents(folder)}.")
-    found = {part: _pairs(base, report) for part, base in parts.items()}
+    found = {part: _pairs(base, remarks) for part, base in parts.items()}
     pairs = [pair for part in found.values() for pair in part]
     size = (height, width) if height is not None and width is not None else None
     raw: list[NDArray[Any]] = [np.empty(0)] * len(pairs)
@@ -74,7 +74,7 @@ def segmentation_folder(
 
     def read(index: int) -> None:
         image, mask = pairs[index]
-        pixels, values = read_pixels(image, "RGB", report), read_mask(mask, image, report)
+        pixels, values = read_pixels(image, "RGB", remarks), read_mask(mask, image, remarks)
         if pixels.shape[:2] != values.shape[:2]:
             raise UserError(f"{mask} must be as large as its image ({by(pixels)} pixels), found {by(values)} pixels.")
         if colors:
@@ -94,7 +94,7 @@ def segmentation_folder(
     names = class_names or _names_in(folder)
     if colors and names and len(colors) != len(names):
         raise UserError(f"dataset.colors must name a colour for each of {len(names)} classes, got {len(colors)}.")
-    masks, names, ignored = _indices(folder, [mask for _, mask in pairs], raw, names, ignore_index, report)
+    masks, names, ignored = _indices(folder, [mask for _, mask in pairs], raw, names, ignore_index, remarks)
     counts = np.bincount(masks.ravel(), minlength=256)
     shares = [f"{word} {100 * counts[k] / masks.size:.2g} %" for k, word in enumerate(names)]
     return Dataset(
@@ -106,7 +106,7 @@ def segmentation_folder(
         scale=1 / 255,
         ignore_index=ignored,
         source_splits=places({part: len(inside) for part, inside in found.items()}),
-        notes=(f"{len(pairs)} images with masks, {by(images[0])} pixels; {few(shares)}", *report.clauses()),
+        notes=(f"{len(pairs)} images with masks, {by(images[0])} pixels; {few(shares)}", *remarks.clauses()),
     )
 
 
@@ -116,7 +116,7 @@ def _indices(
     raw: Sequence[NDArray[Any]],
     names: tuple[str, ...],
     ignore_index: int | None,
-    report: Report,
+    remarks: Remarks,
 ) -> tuple[NDArray[np.uint8], tuple[str, ...], int | None]:
     """The masks as class indices uint8 [N, H, W], the classes, and the value that counts nowhere."""
     for file, values in zip(files, raw, strict=True):
@@ -129,17 +129,17 @@ def _indices(
     stack = np.stack(list(raw))
     present = set(np.unique(stack).tolist()) - ({ignore_index} if ignore_index is not None else set())
     if present == {0, 255} and ignore_index is None and len(names) in (0, 2):
-        report.notes.append("masks of 0 and 255: classes 0 and 1")
+        remarks.notes.append("masks of 0 and 255: classes 0 and 1")
         return (stack == 255).astype(np.uint8), names or ("background", "foreground"), None
     if not names:
         listing = folder / "classes.txt"
         raise UserError(f"dataset.class_names must list the classes, or {listing} must, one per line; neither does.")
     beyond = sorted(value for value in present if value >= len(names))
     if beyond == [255] and ignore_index is None and len(present) > 1:
-        report.notes.append("mask value 255 counts nowhere (ignored)")
+        remarks.notes.append("mask value 255 counts nowhere (ignored)")
         return stack.astype(np.uint8), names, 255
     if beyond == [len(names)] and 0 not in present:
-        report.notes.append(f"masks count their classes from one: 1 is {names[0]}")
+        remarks.notes.append(f"masks count their classes from one: 1 is {names[0]}")
         shifted = np.where(stack == (-1 if ignore_index is None else ignore_index), stack, stack - 1)
         return shifted.astype(np.uint8), names, ignore_index
     if beyond:
@@ -197,7 +197,7 @@ def _names_in(folder: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _pairs(part: Path, report: Report) -> list[tuple[Path, Path]]:
+def _pairs(part: Path, remarks: Remarks) -> list[tuple[Path, Path]]:
     """Every image of a split with its mask."""
     claims = [part / word for word in _MASK_FOLDERS if (part / word).is_dir()]
     if len(claims) > 1:
@@ -205,7 +205,7 @@ def _pairs(part: Path, report: Report) -> list[tuple[Path, Path]]:
     where = claims[0] if claims else part / "masks"
     by_stem = {}
     for base in (part / "images", where):
-        files = listed(base, report)
+        files = listed(base, remarks)
         if not files:
             raise UserError(f"{base} must hold images, found {contents(base)}.")
         stems = {file.stem: file for file in reversed(files)}

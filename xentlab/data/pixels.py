@@ -1,6 +1,6 @@
 """Image files as pixels: whatever Pillow opens, upright, in eight bits, on white where it is transparent.
 
-What had to be brought into that form is said: a `Report` collects it over the files of a folder.
+What had to be brought into that form is said: a `Remarks` collects it over the files of a folder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ORIENTATION = 0x0112  # of EXIF
 _SWAPPED = (5, 6, 7, 8)  # orientations that make width of height
 
 
-class Report:
+class Remarks:
     """How many files needed what, counted from any thread, and what else is to be said of a folder."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ def suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, kind in known.items() if kind in Image.OPEN and kind not in ("PDF", "MPEG"))
 
 
-def listed(folder: Path, report: Report, *, deep: bool = False) -> list[Path]:
+def listed(folder: Path, remarks: Remarks, *, deep: bool = False) -> list[Path]:
     """The images in `folder` (with `deep`, in its subfolders too) in order of their names; other files are said.
 
     Hidden files and folders, and those of editors and archivers, are passed over at every depth.
@@ -65,7 +65,7 @@ def listed(folder: Path, report: Report, *, deep: bool = False) -> list[Path]:
         (found if path.suffix.lower() in suffixes() else strange).append(path)
     if strange:
         kinds = ", ".join(sorted({path.suffix or path.name for path in strange}))
-        report.notes.append(f"{len(strange)} files in {folder.name} are no images and were not read: {kinds}")
+        remarks.notes.append(f"{len(strange)} files in {folder.name} are no images and were not read: {kinds}")
     return sorted(found)
 
 
@@ -91,20 +91,20 @@ def read_all(read: Callable[[int], None], count: int) -> None:
             raise
 
 
-def read_pixels(file: Path, mode: Literal["RGB", "L"], report: Report) -> NDArray[np.uint8]:
+def read_pixels(file: Path, mode: Literal["RGB", "L"], remarks: Remarks) -> NDArray[np.uint8]:
     """A file's pixels, uint8 [H, W, 3] or [H, W], upright."""
 
     def convert(image: Any) -> NDArray[np.uint8]:
         from PIL import Image
 
         if getattr(image, "n_frames", 1) > 1:
-            report.count("have several frames: the first is read")
+            remarks.count("have several frames: the first is read")
         if image.mode.startswith(("I", "F")):
             values, what = _eight_bits(file, np.asarray(image))
-            report.count(what)
+            remarks.count(what)
             image = Image.fromarray(values)
         if image.has_transparency_data:
-            report.count("are transparent: laid on white")
+            remarks.count("are transparent: laid on white")
             white = Image.new("RGBA", image.size, "white")
             white.alpha_composite(image.convert("RGBA"))
             image = white
@@ -112,10 +112,10 @@ def read_pixels(file: Path, mode: Literal["RGB", "L"], report: Report) -> NDArra
             raise UserError(f"{file} must be an image of mode {', '.join(_PLAIN)}, found {image.mode}.")
         return np.array(image.convert(mode))
 
-    return _opened(file, convert, report)
+    return _opened(file, convert, remarks)
 
 
-def read_mask(file: Path, image: Path, report: Report) -> NDArray[Any]:
+def read_mask(file: Path, image: Path, remarks: Remarks) -> NDArray[Any]:
     """A mask's values [H, W] (palette indices where it has a palette), or its colours [H, W, 3], upright.
 
     Where its image was turned and the mask has no orientation of its own, its size says whether it was drawn on the
@@ -130,15 +130,15 @@ def read_mask(file: Path, image: Path, report: Report) -> NDArray[Any]:
         values = np.array(image.getchannel(0) if image.mode in ("LA", "PA") else image)
         return values.astype(np.uint8) * 255 if image.mode == "1" else values
 
-    values = _opened(file, convert, report)
+    values = _opened(file, convert, remarks)
     turn, stored = _orientation(image)
     if turn == 1 or _orientation(file)[0] != 1:
         return values
     seen = stored[::-1] if turn in _SWAPPED else stored
     if values.shape[:2] == stored != seen:
-        report.count("have a mask drawn before they were turned: turned alike")
+        remarks.count("have a mask drawn before they were turned: turned alike")
         return _turned(values, turn)
-    report.count("are turned, their masks taken as drawn on what is seen")
+    remarks.count("are turned, their masks taken as drawn on what is seen")
     return values
 
 
@@ -157,14 +157,14 @@ def by(pixels: NDArray[Any]) -> str:
     return f"{pixels.shape[1]} x {pixels.shape[0]}"
 
 
-def _opened(file: Path, convert: Callable[[Any], NDArray[Any]], report: Report) -> NDArray[Any]:
+def _opened(file: Path, convert: Callable[[Any], NDArray[Any]], remarks: Remarks) -> NDArray[Any]:
     """What `convert` makes of the opened image, turned as its camera says."""
     from PIL import Image, ImageOps
 
     try:
         with Image.open(file) as image:
             if image.getexif().get(_ORIENTATION, 1) != 1:
-                report.count("are turned as their EXIF orientation says")
+                remarks.count("are turned as their EXIF orientation says")
                 return convert(ImageOps.exif_transpose(image))
             return convert(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

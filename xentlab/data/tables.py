@@ -1,6 +1,6 @@
 """Tables on disk as datasets: text (CSV and its kin), ARFF (Mulan's and MEKA's too), .parquet, .xlsx and NumPy's .npz.
 
-A reader hands back a `Table` of cells as spelled; `columns` says what each column holds; `tabular` turns them into
+A reader hands back a `FileTable` of cells as spelled; `columns` says what each column holds; `tabular` turns them into
 features and targets in one place. To add a format: its reader, and its suffix in `_read`.
 """
 
@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from xentlab.data.arff import read_arff
-from xentlab.data.columns import Decimal, Numbers, Table, Words, few, read_column
+from xentlab.data.columns import Decimal, FileTable, Numbers, Words, few, read_column
 from xentlab.data.dataset import Dataset
 from xentlab.data.delimited import FRAME_SUFFIXES, TEXT_SUFFIXES, read_delimited, read_frame
 from xentlab.data.targets import read_classes, read_labels, read_numbers, target_columns
@@ -142,7 +142,7 @@ def _existing(path: str, knob: str) -> Path:
     return file
 
 
-def _read(file: Path, *, header: bool | None, delimiter: str | None) -> Table:
+def _read(file: Path, *, header: bool | None, delimiter: str | None) -> FileTable:
     suffixes = [suffix.lower() for suffix in file.suffixes[-2:]]
     last = suffixes[-1] if suffixes else ""
     if last == ".npz":
@@ -157,7 +157,7 @@ def _read(file: Path, *, header: bool | None, delimiter: str | None) -> Table:
     raise UserError(f"dataset.path must end in one of {known}, the text ones also in .gz, got {file.name}.")
 
 
-def _joined(tables: Sequence[Table]) -> Table:
+def _joined(tables: Sequence[FileTable]) -> FileTable:
     """The rows of one or two files as one table."""
     first = tables[0]
     for other in tables[1:]:
@@ -165,7 +165,7 @@ def _joined(tables: Sequence[Table]) -> Table:
             raise UserError(f"{other.file} must have the columns of {first.file}, found {few(other.names)}.")
     columns = [np.concatenate([t.columns[j] for t in tables]) for j in range(len(first.names))]
     notes = list(dict.fromkeys(note for t in tables for note in t.notes))
-    return Table(first.file, first.names, columns, first.levels, first.labels, first.comma_separates, notes)
+    return FileTable(first.file, first.names, columns, first.levels, first.labels, first.comma_separates, notes)
 
 
 def npz_arrays(file: Path, needed: Sequence[str]) -> dict[str, np.ndarray]:
@@ -181,7 +181,7 @@ def npz_arrays(file: Path, needed: Sequence[str]) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _read_npz(file: Path) -> Table:
+def _read_npz(file: Path) -> FileTable:
     arrays = npz_arrays(file, ("inputs", "targets"))
     x, y = arrays["inputs"], arrays["targets"]
     if x.ndim != 2 or y.ndim not in (1, 2) or len(x) != len(y):
@@ -198,10 +198,10 @@ def _read_npz(file: Path) -> Table:
         labels = np.array(words)[labels]
     levels = [*features, *([words] if y.ndim == 1 else [None] * labels.shape[1])]
     named = tuple(names) if y.ndim == 2 else ()
-    return Table(file, [*(f"feature_{j}" for j in range(x.shape[1])), *names], [*x.T, *labels.T], levels, named)
+    return FileTable(file, [*(f"feature_{j}" for j in range(x.shape[1])), *names], [*x.T, *labels.T], levels, named)
 
 
-def _passed_over(table: Table, chosen: list[int], drop: tuple[str, ...], task: Task) -> set[str]:
+def _passed_over(table: FileTable, chosen: list[int], drop: tuple[str, ...], task: Task) -> set[str]:
     """The columns that are no features: what the user drops, other labels of the file, and copies of a target."""
     others = [label for label in table.labels if table.names.index(label) not in chosen and label not in drop]
     if others:
@@ -225,7 +225,7 @@ def _passed_over(table: Table, chosen: list[int], drop: tuple[str, ...], task: T
 
 
 def _feature(
-    table: Table, j: int, column: Numbers | Words, impute: Impute
+    table: FileTable, j: int, column: Numbers | Words, impute: Impute
 ) -> tuple[list[NDArray[np.float64]], NDArray[np.bool_]]:
     """One column as features [N] each, and where it has no value."""
     name = table.names[j]
@@ -248,7 +248,7 @@ def _feature(
     return [(column.index == level).astype(np.float64) for level in levels], missing
 
 
-def _near_zero(table: Table, x: NDArray[np.float64]) -> NDArray[np.float64]:
+def _near_zero(table: FileTable, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Features [N, F], moved where float32 would lose their differences; their standardisation undoes the move."""
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # a column without any value
         centre, spread = np.nanmedian(x, 0), np.nanstd(x, 0)

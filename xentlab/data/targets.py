@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xentlab.data.columns import Decimal, Numbers, Table, Words, few, read_column, spelled
+from xentlab.data.columns import Decimal, FileTable, Numbers, Words, few, read_column, spelled
 from xentlab.errors import UserError, unknown
 from xentlab.tasks import Task
 
@@ -16,7 +16,7 @@ _MOST_NUMBERS, _ROWS_OF_A_NUMBER = 30, 5
 _TRUTH = {"1": 1, "0": 0, "-1": 0, "true": 1, "false": 0, "yes": 1, "no": 0, "y": 1, "n": 0, "t": 1, "f": 0}
 
 
-def target_columns(table: Table, task: Task, targets: tuple[str, ...], count: int, side: str) -> list[int]:
+def target_columns(table: FileTable, task: Task, targets: tuple[str, ...], count: int, side: str) -> list[int]:
     """The positions of the target columns, from their names, their number, or what the file itself says."""
     if not targets and not count and task.columns == "labels":
         targets = table.labels
@@ -40,7 +40,7 @@ def target_columns(table: Table, task: Task, targets: tuple[str, ...], count: in
     return chosen
 
 
-def read_classes(table: Table, j: int, known: int) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+def read_classes(table: FileTable, j: int, known: int) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """The target column as class indices, classes as spelled; the first `known` rows may be trained on."""
     name = table.names[j]
     column = read_column(table, j, decimal="auto", words=True)
@@ -70,7 +70,7 @@ def read_classes(table: Table, j: int, known: int) -> tuple[NDArray[np.int64], t
     return column.index, tuple(column.words)
 
 
-def _refuse_quantities(table: Table, name: str, words: list[str], rows: int) -> None:
+def _refuse_quantities(table: FileTable, name: str, words: list[str], rows: int) -> None:
     """Refuse classes that are numbers with decimals, or very many different ones."""
     try:
         numbers = np.array([float(word) for word in words])
@@ -89,7 +89,7 @@ def _refuse_quantities(table: Table, name: str, words: list[str], rows: int) -> 
     )
 
 
-def read_labels(table: Table, chosen: list[int]) -> NDArray[np.uint8]:
+def read_labels(table: FileTable, chosen: list[int]) -> NDArray[np.uint8]:
     """The label columns as n-hot [N, C]."""
     labels = np.empty((len(table.columns[0]), len(chosen)), dtype=np.uint8)
     said: set[str] = set()
@@ -114,7 +114,7 @@ def read_labels(table: Table, chosen: list[int]) -> NDArray[np.uint8]:
     return labels
 
 
-def read_numbers(table: Table, chosen: list[int], decimal: Decimal) -> NDArray[np.float64]:
+def read_numbers(table: FileTable, chosen: list[int], decimal: Decimal) -> NDArray[np.float64]:
     """The target columns as numbers: [N] of one, [N, D] of several."""
     columns = []
     for j in chosen:

@@ -23,7 +23,7 @@ import numpy as np
 
 from xentlab import analysis
 from xentlab.analysis.interval import t_quantile
-from xentlab.report.reproduction import ClaimKind, ClaimVerdict, Difference
+from xentlab.report.reproduction import ClaimKind, ClaimVerdict, MeanDifference
 
 LEVEL = 0.95
 _DRAWS = 40_000
@@ -76,7 +76,7 @@ class Judged:
 
     verdict: ClaimVerdict
     why: str
-    difference: Difference | None = None
+    difference: MeanDifference | None = None
 
 
 def against_value(
@@ -106,7 +106,7 @@ def against_value(
     """
     n = len(ours)
     if n < analysis.SMALLEST_AGREEMENT:
-        difference = Difference(sum(ours) / n - published) if n else None
+        difference = MeanDifference(sum(ours) / n - published) if n else None
         return Judged("not decidable", f"{n} finished seed{'' if n == 1 else 's'}: no spread of ours", difference)
     sample = np.asarray(ours, dtype=np.float64)
     mean, spread = float(sample.mean()), float(sample.std(ddof=1))
@@ -116,7 +116,7 @@ def against_value(
             draws = draws + np.random.default_rng(1).uniform(-rounding, rounding, len(draws))
         low, lower, middle, upper, high = (float(q) for q in np.quantile(draws, [0.025, 0.05, 0.5, 0.95, 0.975]))
         within = margin is not None and -margin < lower and upper < margin
-        return _value(Difference(middle, low, high), within=within, margin=margin)
+        return _value(MeanDifference(middle, low, high), within=within, margin=margin)
     # A mean without a spread has ours, and no degrees of freedom of its own.
     theirs = (
         analysis.Sample(published, spread / math.sqrt(runs), 1, rounding)
@@ -126,10 +126,10 @@ def against_value(
     found = analysis.welch(analysis.Sample(mean, spread, n), theirs, margin=margin, level=LEVEL)
     assert found is not None
     within = margin is not None and found.p_within < 1 - LEVEL
-    return _value(Difference(found.difference, found.low, found.high), within=within, margin=margin)
+    return _value(MeanDifference(found.difference, found.low, found.high), within=within, margin=margin)
 
 
-def _value(found: Difference, *, within: bool, margin: float | None) -> Judged:
+def _value(found: MeanDifference, *, within: bool, margin: float | None) -> Judged:
     """Agreement where the difference is shown to lie within the margin, disagreement where one is shown at all."""
     if within:
         return Judged("agrees", f"shown to lie within {margin:g}", found)
@@ -159,13 +159,13 @@ def against_order(differences: Sequence[float], smallest: float = 0.0) -> Judged
         return Judged("not decidable", f"{len(differences)} seeds finished under both")
     middle, low, high = found
     if low > 0 and middle >= smallest:
-        return Judged("agrees", "the interval lies on the claimed side", Difference(*found))
+        return Judged("agrees", "the interval lies on the claimed side", MeanDifference(*found))
     if high < 0:
-        return Judged("disagrees", "the interval lies on the other side", Difference(*found))
+        return Judged("disagrees", "the interval lies on the other side", MeanDifference(*found))
     if smallest and high < smallest:
-        return Judged("disagrees", f"the effect is smaller than {smallest:g}, which counts", Difference(*found))
+        return Judged("disagrees", f"the effect is smaller than {smallest:g}, which counts", MeanDifference(*found))
     words = "the interval holds zero" if low <= 0 else f"the effect may be smaller than {smallest:g}"
-    return Judged("not decidable", words, Difference(*found))
+    return Judged("not decidable", words, MeanDifference(*found))
 
 
 def against_margin(differences: Sequence[float], margin: float) -> Judged:
@@ -175,10 +175,10 @@ def against_margin(differences: Sequence[float], margin: float) -> Judged:
         return Judged("not decidable", f"{len(differences)} seeds finished under both")
     _, low, high = found
     if -margin <= low and high <= margin:
-        return Judged("agrees", f"the interval lies within ±{margin:g}", Difference(*found))
+        return Judged("agrees", f"the interval lies within ±{margin:g}", MeanDifference(*found))
     if low > margin or high < -margin:
-        return Judged("disagrees", f"the interval lies outside ±{margin:g}", Difference(*found))
-    return Judged("not decidable", f"the interval crosses ±{margin:g}", Difference(*found))
+        return Judged("disagrees", f"the interval lies outside ±{margin:g}", MeanDifference(*found))
+    return Judged("not decidable", f"the interval crosses ±{margin:g}", MeanDifference(*found))
 
 
 def against_bound(ours: Sequence[float], bound: float) -> Judged:
@@ -188,10 +188,10 @@ def against_bound(ours: Sequence[float], bound: float) -> Judged:
         return Judged("not decidable", f"{len(ours)} finished seeds")
     _, low, high = found
     if low >= 0:
-        return Judged("agrees", "the interval reaches it", Difference(*found))
+        return Judged("agrees", "the interval reaches it", MeanDifference(*found))
     if high < 0:
-        return Judged("disagrees", "the interval stays below", Difference(*found))
-    return Judged("not decidable", "the interval holds it", Difference(*found))
+        return Judged("disagrees", "the interval stays below", MeanDifference(*found))
+    return Judged("not decidable", "the interval holds it", MeanDifference(*found))
 
 
 def against_range(ours: float | None, low: float | None, high: float | None) -> Judged:
@@ -201,7 +201,7 @@ def against_range(ours: float | None, low: float | None, high: float | None) -> 
     below = low is not None and ours < low
     above = high is not None and ours > high
     if below or above:
-        return Judged("disagrees", "outside the published range", Difference(ours - (low if below else high)))  # type: ignore[operator]
+        return Judged("disagrees", "outside the published range", MeanDifference(ours - (low if below else high)))  # type: ignore[operator]
     return Judged("agrees", "inside the published range")
 
 

@@ -90,7 +90,7 @@ class Items:
 
 
 @dataclass(frozen=True)
-class Command:
+class ShellCommand:
     """What to type into a shell."""
 
     text: str
@@ -121,7 +121,7 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class Grid:
+class PixelGrid:
     """Named columns of pixels [H, W, 3], a row for each example, and what the colours mean: (class, colour)."""
 
     columns: dict[str, list[NDArray]]
@@ -132,7 +132,7 @@ class Grid:
 class Gallery:
     """Pictures made of pixels; `draw` gives them."""
 
-    draw: Callable[[], Grid]
+    draw: Callable[[], PixelGrid]
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class Document:
     blocks: Sequence[Block]
 
 
-Block = Table | Sentences | Text | Items | Command | Legend | Pictures | Gallery | Links | Part
+Block = Table | Sentences | Text | Items | ShellCommand | Legend | Pictures | Gallery | Links | Part
 
 
 def fold(table: Table) -> Part:

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from xentlab.report import draw, theme
-from xentlab.report.blocks import Cell, Grid, Table, cells
-from xentlab.report.diagnostics import Examples, Reliability
+from xentlab.report.blocks import Cell, PixelGrid, Table, cells
+from xentlab.report.diagnostics import MaskExamples, Reliability
 from xentlab.report.numbers import MISSING, number, short
 from xentlab.report.record import Record
 from xentlab.report.trial_pictures import IGNORED, class_colours, painted
@@ -98,7 +98,7 @@ def cross_table(record: Record) -> Table:
     return Table("Cross-loss matrix", header, rows, note)
 
 
-def example_grid(record: Record, found: Examples) -> Grid:
+def example_grid(record: Record, found: MaskExamples) -> PixelGrid:
     """Images, truth and each loss's masks beside each other, with the colours of the classes that occur."""
     colours = class_colours(len(found.class_names))
     images, truth = found.images.array(), found.truth.array()
@@ -109,7 +109,7 @@ def example_grid(record: Record, found: Examples) -> Grid:
         columns[name] = [painted(m, hidden, colours) for m, hidden in zip(mask, ignored, strict=True)]
     present = sorted({int(v) for mask in masks.values() for v in np.unique(mask) if v < len(found.class_names)})
     legend = [(found.class_names[c], colours[c]) for c in present]
-    return Grid(columns, [*legend, *([("ignored", np.array(IGNORED))] if ignored.any() else [])])
+    return PixelGrid(columns, [*legend, *([("ignored", np.array(IGNORED))] if ignored.any() else [])])
 
 
 def _share(share: float) -> str:

@@ -78,7 +78,7 @@ class Cross:
 
 
 @dataclass(frozen=True)
-class Examples:
+class MaskExamples:
     """Segmented test images [n, H, W, 1 or 3], their true masks and each loss's masks [n, H, W] of class indices."""
 
     class_names: list[str]
@@ -88,7 +88,7 @@ class Examples:
     ignore_index: int | None = None
 
 
-def check_examples(examples: Examples) -> None:
+def check_examples(examples: MaskExamples) -> None:
     """Refuse masks that do not belong to the images, or that hold what is no class."""
     shape = examples.images.shape
     if len(shape) != 4 or shape[3] not in (1, 3):

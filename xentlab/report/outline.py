@@ -8,7 +8,6 @@ from functools import partial
 from xentlab.report import charts, conclusions, diagnostic_views, facts, scope, study_charts, study_tables, tables
 from xentlab.report.blocks import (
     Block,
-    Command,
     Document,
     Gallery,
     Items,
@@ -18,6 +17,7 @@ from xentlab.report.blocks import (
     Picture,
     Pictures,
     Sentences,
+    ShellCommand,
     Text,
     fold,
 )
@@ -65,7 +65,7 @@ def _blocks(record: Record) -> Iterable[Block]:
     for title, told in (("Protocol", facts.protocol(record)), ("Environment", facts.environment(record.environment))):
         if told:
             yield Part(title, [tables.facts(title, told)])
-    yield Part("Run it again", [Command(record.command), tables.identity(record)])
+    yield Part("Run it again", [ShellCommand(record.command), tables.identity(record)])
 
 
 def _sentences(record: Record) -> list[tuple[str, str]]:
@@ -138,7 +138,7 @@ def _study_blocks(study: Study) -> Iterable[Block]:
     yield Part("Cells", [Links([(f"cell-{k}", cell.label) for k, cell in enumerate(study.cells)])])
     for k, cell in enumerate(study.cells):
         yield Part(cell.label, list(_blocks(cell.record)), len(study.cells) > _OPEN, chapter=True, anchor=f"cell-{k}")
-    yield Part("Run all of it again", [Command(study.command)], chapter=True)
+    yield Part("Run all of it again", [ShellCommand(study.command)], chapter=True)
 
 
 def _together(study: Study) -> Iterable[Block]:

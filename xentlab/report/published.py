@@ -12,7 +12,6 @@ from xentlab.report import draw, theme
 from xentlab.report.blocks import (
     Block,
     Cell,
-    Command,
     Document,
     Items,
     Legend,
@@ -20,6 +19,7 @@ from xentlab.report.blocks import (
     Picture,
     Pictures,
     Sentences,
+    ShellCommand,
     Table,
     Text,
     cells,
@@ -29,7 +29,7 @@ from xentlab.report.facts import environment
 from xentlab.report.numbers import MISSING, decimals, number, short
 from xentlab.report.render import markdown
 from xentlab.report.render import page as html
-from xentlab.report.reproduction import Difference, Finding, Lines, Reproduction, SeedMean, Spent
+from xentlab.report.reproduction import Finding, Lines, MeanDifference, Reproduction, SeedMean, Spent
 from xentlab.report.tables import facts
 
 # The verdict of a comparison whose colour each one takes.
@@ -78,7 +78,7 @@ def _mean(of: SeedMean) -> str:
     return f"{number(of.mean, digits)} ± {number(of.sd, digits)} (n={of.n})"
 
 
-def _difference(of: Difference | None) -> str:
+def _difference(of: MeanDifference | None) -> str:
     if of is None:
         return MISSING
     if of.low is None or of.high is None:
@@ -112,7 +112,7 @@ def text(title: str, found: Sequence[Reproduction], missing: Sequence[tuple[str,
     blocks: list[Block] = [Items(_heads(found, missing))]
     for one in found:
         blocks += [_findings(one), Text(one.question), Text(f"{one.source}. {one.protocol}"), _size(one)]
-        blocks.append(Command(one.command))
+        blocks.append(ShellCommand(one.command))
         if one.choices:
             blocks += [Text(f"{_OPEN}:"), Items(one.choices)]
         blocks += _tables(one)
@@ -141,7 +141,7 @@ def _blocks(one: Reproduction) -> Iterable[Block]:
     if one.choices:
         yield Part(_OPEN, [Items(one.choices)], folded=True)
     yield from map(fold, _tables(one))
-    yield Command(one.command)
+    yield ShellCommand(one.command)
 
 
 def _size(one: Reproduction) -> Text:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from xentlab.analysis import Judgement, TimeToTarget
 from xentlab.errors import UserError, unknown
-from xentlab.report.diagnostics import Cross, Examples, Reliability, check_examples
+from xentlab.report.diagnostics import Cross, MaskExamples, Reliability, check_examples
 from xentlab.report.setup import Environment, Setup
 from xentlab.report.upgrade import is_old, record_from_1
 from xentlab.typed import dump, load
@@ -183,7 +183,7 @@ class Record:
     cost: list[Cost] = field(default_factory=list)
     reliability: list[Reliability] = field(default_factory=list)
     cross: list[Cross] = field(default_factory=list)
-    examples: Examples | None = None
+    examples: MaskExamples | None = None
     sentences: list[str] = field(default_factory=list)
     rule: int = RULE
     version: int = VERSION

@@ -26,7 +26,7 @@ class SeedMean:
 
 
 @dataclass(frozen=True)
-class Difference:
+class MeanDifference:
     """A difference in the unit that is shown, with its 95 % interval where there is one."""
 
     value: float
@@ -55,7 +55,7 @@ class Finding:
     metric: str
     source: str
     ours: SeedMean
-    difference: Difference | None
+    difference: MeanDifference | None
     verdict: ClaimVerdict
     why: str
     published: float | None = None
@@ -75,7 +75,7 @@ class Tried:
     metric: str
     ours: SeedMean
     otherwise: SeedMean
-    difference: Difference | None
+    difference: MeanDifference | None
     matters: bool
 
 

@@ -1,6 +1,6 @@
 """What the sender asks of a store, and what it hands over: plain data, nothing of mlflow.
 
-Two kinds exist: `client.Client` speaks to any store through MLflow's own client, `tables.Tables` writes the tables of a
+Two kinds exist: `client.Client` speaks to any store through MLflow's own client, `sqlite.Tables` writes the tables of a
 local sqlite store. To add one, give it the methods of `Backend` and choose it in `store.open_store`.
 """
 

@@ -15,7 +15,7 @@ from typing import Any
 from xentlab.errors import UserError
 from xentlab.tracking.backend import Refused, Unreachable
 from xentlab.tracking.client import translated
-from xentlab.tracking.settings import DATABASES, Destination, environment, mlflow_module
+from xentlab.tracking.settings import DATABASES, Destination, mlflow_environment, mlflow_module
 from xentlab.tracking.tracker import last_line
 
 START_S = 90.0  # a server takes about 10 s to start; a busy machine takes longer
@@ -140,7 +140,7 @@ def serve(destination: Destination, port: int, *, host: str = "127.0.0.1") -> su
             stdout=stream,
             stderr=stream,
             cwd=destination.root,
-            env=environment(os.environ),
+            env=mlflow_environment(os.environ),
             start_new_session=True,  # it starts workers of its own: `stop` ends the whole group
         )
     until = time.monotonic() + START_S

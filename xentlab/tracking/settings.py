@@ -181,7 +181,7 @@ def _plugin_schemes() -> set[str]:
     return {entry.name for entry in metadata.entry_points(group="mlflow.tracking_store")}
 
 
-def environment(inherited: Mapping[str, str]) -> dict[str, str]:
+def mlflow_environment(inherited: Mapping[str, str]) -> dict[str, str]:
     """The environment for a process that imports mlflow: quiet, light, and free of a run that someone else began."""
     kept = {key: value for key, value in inherited.items() if key.lstrip("_") not in FOREIGN}
     return {**PATIENCE, **kept, **LIGHT}
@@ -190,7 +190,7 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
 @cache
 def mlflow_module(module: str = "mlflow") -> Any:
     """Import a module of mlflow, quietly, with the environment set before."""
-    wanted = environment(os.environ)
+    wanted = mlflow_environment(os.environ)
     for key in os.environ.keys() - wanted.keys():
         del os.environ[key]
     os.environ.update(wanted)

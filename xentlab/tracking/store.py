@@ -17,7 +17,7 @@ from xentlab.tracking.backend import Backend, Refused, Unreachable
 from xentlab.tracking.client import Client, translated
 from xentlab.tracking.files import locked
 from xentlab.tracking.settings import DATABASES, Destination, escaped, mlflow_module
-from xentlab.tracking.tables import open_tables
+from xentlab.tracking.sqlite import open_tables
 
 LOCK = 0x78656E74  # a number that no other program is likely to lock
 

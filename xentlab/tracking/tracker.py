@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from xentlab.journal import Journal
-from xentlab.tracking.settings import Destination, environment
+from xentlab.tracking.settings import Destination, mlflow_environment
 
 POLL_S = 0.05
 HOPELESS_S = 2.0  # how long `close` waits while the store does not answer
@@ -136,7 +136,7 @@ def environment_of_child() -> dict[str, str]:
     home = Path(__file__).parents[2]  # where xentlab is imported from: of a checkout, no installed package's place
     if home.name != "site-packages" and str(home) not in path:
         path.append(str(home))
-    return {**environment(os.environ), "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path)}
+    return {**mlflow_environment(os.environ), "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path)}
 
 
 def last_line(path: Path, limit: int = 2000) -> str:

@@ -1,7 +1,7 @@
 """Ready dashboards for MLflow's own page: which runs, columns and charts it shows when a link is opened. Pure data.
 
 MLflow keeps a shared view as a tag of the experiment, `mlflow.sharedViewState.KEY`; `?viewStateShareKey=KEY` opens it.
-The format is MLflow's own and may change: `links` writes it for the versions that are known to take it, and otherwise
+The format is MLflow's own and may change: `addresses` writes it for the versions that are known to take it, and else
 links to the same runs, sorted alike, without columns and charts of their own.
 """
 

@@ -66,7 +66,7 @@ Verdict = Literal["held", "broken", "skipped"]
 
 
 @dataclass(frozen=True)
-class Row:
+class LawRow:
     """One law on one loss.
 
     Attributes:
@@ -83,7 +83,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Report:
+class LawReport:
     """What the laws say of a loss.
 
     Attributes:
@@ -95,11 +95,11 @@ class Report:
 
     loss: str
     tasks: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[LawRow, ...]
     found: str = ""
 
     @property
-    def broken(self) -> tuple[Row, ...]:
+    def broken(self) -> tuple[LawRow, ...]:
         return tuple(row for row in self.rows if row.verdict == "broken")
 
     @property
@@ -114,7 +114,7 @@ class Report:
         return "\n".join(lines + [f"  {row.law}: {row.detail}" for row in self.broken])
 
 
-def check(loss: str | Callable[..., Any], task: str | None = None) -> Report:
+def check(loss: str | Callable[..., Any], task: str | None = None) -> LawReport:
     """Run every law on `loss` and report, law by law, the smallest inputs that break it.
 
     Args:
@@ -130,14 +130,14 @@ def check(loss: str | Callable[..., Any], task: str | None = None) -> Report:
     # A loss from outside is looked at on the tasks whose targets it takes.
     fitting = [name for name in tasks if is_declared(found) or takes(found, name)] or tasks
     subjects = [subject(found, name) for name in fitting]
-    rows: list[Row] = []
+    rows: list[LawRow] = []
     malformed = False
     for law in LAWS:
-        row = Row(law.name, "skipped", "its values have the wrong shape") if malformed else _row(law, subjects)
+        row = LawRow(law.name, "skipped", "its values have the wrong shape") if malformed else _row(law, subjects)
         malformed = malformed or (law.name == "shape" and row.verdict == "broken")
         rows.append(row)
     first = subjects[0]
-    return Report(first.name, tuple(s.task.name for s in subjects), tuple(rows), str(first.found or ""))
+    return LawReport(first.name, tuple(s.task.name for s in subjects), tuple(rows), str(first.found or ""))
 
 
 def assert_lawful(loss: str | Callable[..., Any], task: str | None = None) -> None:
@@ -164,7 +164,7 @@ def resolve(target: str) -> Callable[..., Any]:
         raise UserError(str(error).replace("loss._target_ ", "the loss ", 1)) from error
 
 
-def _row(law: Law, subjects: list[Subject]) -> Row:
+def _row(law: Law, subjects: list[Subject]) -> LawRow:
     """One law over all tasks and precisions, up to the first that breaks it."""
     reasons: dict[str, None] = {}
     held = False
@@ -176,11 +176,11 @@ def _row(law: Law, subjects: list[Subject]) -> Row:
             finding = _run(law, this, dtype)
             if isinstance(finding, Counterexample):
                 where = f" ({this.task.name}, {str(dtype).removeprefix('torch.')})"
-                return Row(law.name, "broken", f"{finding}{where}", finding)
+                return LawRow(law.name, "broken", f"{finding}{where}", finding)
             held = held or finding is None
             if isinstance(finding, Skipped):
                 reasons[finding.reason] = None
-    return Row(law.name, "held") if held else Row(law.name, "skipped", "; ".join(reasons))
+    return LawRow(law.name, "held") if held else LawRow(law.name, "skipped", "; ".join(reasons))
 
 
 def _run(law: Law, this: Subject, dtype: torch.dtype) -> Finding:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from xentlab.plain import one_line, visible
-from xentlab.report.blocks import Block, Command, Document, Items, Part, Sentences, Table, Text
+from xentlab.report.blocks import Block, Document, Items, Part, Sentences, ShellCommand, Table, Text
 
 
 def document(given: Document) -> str:
@@ -25,11 +25,11 @@ def _parts(blocks: Sequence[Block]) -> Iterable[str]:
             yield items(block.texts)
         elif isinstance(block, Text):
             yield escape(block.text)
-        elif isinstance(block, Command):
+        elif isinstance(block, ShellCommand):
             yield command(block.text)
         elif isinstance(block, Part):
             # Tables have headings of their own.
-            if block.chapter or isinstance(block.blocks[0], Command | Items):
+            if block.chapter or isinstance(block.blocks[0], ShellCommand | Items):
                 yield f"{'#' if block.chapter else '##'} {escape(block.title)}"
             yield from _parts(block.blocks)
 
