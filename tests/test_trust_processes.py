@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import sqlite3
@@ -41,7 +42,7 @@ def test_the_working_directory_is_no_library(tmp_path: Path, executor: str) -> N
         "from torch.nn.functional import cross_entropy\n\n"
         "def my_loss(logits, target):\n    return cross_entropy(logits, target, reduction='none')\n"
     )
-    done = call(tmp_path, "train", *SMALL, f"executor={executor}", "loss={_target_: mine.my_loss}", "tracking.wait=100")
+    done = call(tmp_path, "train", *SMALL, f"executor={executor}", "loss._target_=mine.my_loss", "tracking.wait=100")
     assert done.returncode == 0, done.stderr
     with closing(sqlite3.connect(tmp_path / "xentlab-runs" / "mlflow.db")) as store:
         assert store.execute("SELECT status FROM runs").fetchall() == [("FINISHED",)]
@@ -64,13 +65,46 @@ def test_a_disk_that_takes_no_more_is_one_sentence_and_the_same_command_goes_on(
     assert [t.status for t in records.trials.values()][-1] == "finished"
 
 
+LOSSES = """
+import sys
+from torch.nn.functional import cross_entropy
+
+def leave(logits, target):
+    if len(logits) > 24:
+        sys.exit(0)
+    return cross_entropy(logits, target, reduction="none")
+
+def fall(logits, target):
+    if len(logits) > 24:
+        raise RuntimeError("it fell")
+    return cross_entropy(logits, target, reduction="none")
+"""
+
+
 def test_a_loss_that_leaves_is_a_failure_of_its_own(tmp_path: Path) -> None:
-    (tmp_path / "late.py").write_text(
-        "import sys\nimport torch\ncalls = []\n\ndef leave(logits, target):\n    calls.append(1)\n"
-        "    if len(calls) > 30:\n        sys.exit(0)\n"
-        "    return torch.nn.functional.cross_entropy(logits, target, reduction='none')\n"
-    )
-    own = ("trainer.epochs=50", "tracking=off", "loss={_target_: late.leave}", "trainer.lift=looped")
-    done = call(tmp_path, "train", *SMALL, *own)
+    (tmp_path / "mine.py").write_text(LOSSES)
+    done = call(tmp_path, "train", *SMALL, "tracking=off", "loss._target_=mine.leave")
     assert done.returncode == 1, (done.returncode, done.stderr)
     assert "asked to end the process with code 0" in done.stderr
+
+
+def test_one_bad_loss_costs_one_arm(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(LOSSES)
+    losses = "[ce,mse,{leaving:{_target_:mine.leave}},{falling:{_target_:mine.fall}}]"
+    small = ("trainer.epochs=1", "model.hidden=[4]", "dataset.train_fraction=0.2", "tracking=off")
+    own = ("comparison.tune.optimizer.lr=[0.1]", "comparison.final_seeds=2", "comparison.extensions=0")
+    done = call(tmp_path, "compare", *small, *own, f"comparison.losses={losses}")
+    assert done.returncode == 1, (done.returncode, done.stderr)
+    assert "Traceback" not in done.stderr
+    assert "it fell" in " ".join(done.stdout.split())
+    assert "leaving failed: " in done.stdout
+    folder = next((tmp_path / "xentlab-runs" / "comparisons").iterdir())
+    record = json.loads((folder / "verdicts.json").read_text())
+    assert set(record["failed"]) == {"leaving", "falling"}
+    assert [row["loss"] for row in record["metrics"][0]["rows"]] == ["ce", "mse"]
+    assert {row["family"] for row in record["metrics"][0]["rows"]} == {3}
+    assert "falling failed" in (folder / "report.html").read_text()
+    records = Records(tmp_path / "xentlab-runs")
+    records.update()
+    ends = {group.name: group.status for group in records.groups.values() if group.kind == "loss"}
+    assert ends == {"ce": "finished", "mse": "finished", "leaving": "failed", "falling": "failed"}

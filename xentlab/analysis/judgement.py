@@ -22,12 +22,14 @@ class Question:
         direction: whether smaller (`min`) or larger (`max`) is better.
         margin: the largest difference that would not matter, > 0, in the metric's unit; None tests no equivalence.
         trivial: what the task's trivial predictor scores, and with it a failed trial; None for the worst of the table.
+        lost: losses that were asked about and could not be trained at all: each counts in Holm as p = 1.
     """
 
     table: Table
     direction: Direction
     margin: float | None = None
     trivial: float | None = None
+    lost: int = 0
 
 
 @dataclass(frozen=True)

@@ -88,13 +88,14 @@ def judge_family(
     if not 0 < alpha < 1:
         raise UserError(f"alpha must be in (0, 1), got {alpha}.")
     compared = {metric: _compare(question, baseline) for metric, question in questions.items()}
-    family = max(1, sum(len(metric.others) for metric in compared.values()))
+    lost = [1.0] * sum(question.lost for question in questions.values())
+    family = max(1, sum(len(metric.others) for metric in compared.values()) + len(lost))
     level = 1 - alpha / family
     keys = [(metric, loss) for metric, found in compared.items() for loss in found.others]
     pairs = {key: compared[key[0]].paired(key[1], level, seed) for key in keys}
     same = {key: compared[key[0]].equivalence(key[1], seed) for key in keys}
-    p_holm = dict(zip(keys, map(float, holm([pairs[key].p for key in keys])), strict=True))
-    p_same = dict(zip(keys, map(float, holm([same[key] for key in keys])), strict=True))
+    p_holm = dict(zip(keys, map(float, holm([*(pairs[key].p for key in keys), *lost])), strict=False))
+    p_same = dict(zip(keys, map(float, holm([*(same[key] for key in keys), *lost])), strict=False))
     judged = {}
     for metric, found in compared.items():
         winners = best(

@@ -84,4 +84,10 @@ def _with_overrides(command: Command, overrides: list[str]) -> int:
 
         print_hydra_help(command)
         return 0
-    return command.function()(overrides)
+    try:
+        return command.function()(overrides)
+    except SystemExit as error:
+        if error.code:
+            raise
+        message = "The code of a loss, a model or a dataset asked to end the process, before anything was trained."
+        raise StoppedError(message) from error

@@ -33,6 +33,7 @@ def compare(arguments: Sequence[str]) -> int:
     overrides = [a for a in arguments if a not in ("--dry-run", "--fresh")]
     if "--fresh" in arguments:
         overrides.append("output.fresh=true")
+    failed: list[str] = []
     with contextlib.ExitStack() as stack:
 
         def job(config: dict[str, Any], given: list[str]) -> None:
@@ -48,10 +49,11 @@ def compare(arguments: Sequence[str]) -> int:
                 return
             command = shlex.join(["xentlab", "compare", *given])
             session = stack.enter_context(opened(config, command))
-            run_and_print(study, session, command, config, composed)
+            done = run_and_print(study, session, command, config, composed)
+            failed.extend(cell.label for cell in done.study.cells if cell.record.failed)
 
         run_composed("compare", overrides, job)
-    return 0
+    return 1 if failed else 0
 
 
 def run_and_print(

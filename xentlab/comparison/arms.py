@@ -11,13 +11,30 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+from xentlab.errors import StoppedError, UserError
 from xentlab.journal import TrialRecord
+from xentlab.plain import one_line
+from xentlab.run.order import TrainingError
 from xentlab.run.session import Session
 from xentlab.run.training import EpochCallback
 from xentlab.train import Trial
 
 Progress = Callable[[str, int], AbstractContextManager[EpochCallback]]
 """Opens the progress of what is about to train: (title, trial-epochs in all) -> a context that gives the callback."""
+
+
+class ArmsFailedError(StoppedError):
+    """Arms of which a trial raised, each with its own sentence."""
+
+    def __init__(self, errors: Mapping[str, Exception]) -> None:
+        self.errors = dict(errors)
+        self.sentences = {label: _said(error) for label, error in errors.items()}
+        super().__init__("; ".join(f"{label} failed: {sentence}" for label, sentence in self.sentences.items()))
+
+
+def _said(error: Exception) -> str:
+    own = isinstance(error, (UserError, TrainingError))
+    return one_line(str(error) if own else f"{type(error).__name__}: {error}")
 
 
 @dataclass(frozen=True)
@@ -53,14 +70,21 @@ class Arms:
             arms: label -> trials.
             tags: what each new trial is tagged with beside the tags of all.
             candidates: they keep their weights until they are chosen or dropped.
+
+        Raises:
+            ArmsFailedError: some could not be trained; the others were, and are recorded.
         """
         records: dict[str, list[TrialRecord]] = {}
-        for label, outcomes in self._outcomes(title, arms, tags, stop=True, candidates=candidates).items():
+        errors: dict[str, Exception] = {}
+        for label, outcomes in self._outcomes(title, arms, tags, stop=False, candidates=candidates).items():
             records[label] = []
             for outcome in outcomes:
                 if isinstance(outcome, Exception):
-                    raise outcome
-                records[label].append(outcome)
+                    errors.setdefault(label, outcome)
+                else:
+                    records[label].append(outcome)
+        if errors:
+            raise ArmsFailedError(errors)
         return records
 
     def attempt(self, title: str, arms: Mapping[str, Sequence[Trial]]) -> dict[str, list[TrialRecord | Exception]]:

@@ -14,6 +14,7 @@ from xentlab.comparison.overview import make_overview
 from xentlab.comparison.record import make_record
 from xentlab.comparison.runner import first_trial, run_comparison
 from xentlab.comparison.study import StudyPlan
+from xentlab.journal import GroupEndEvent
 from xentlab.report import Record, Study, StudyCell, write
 from xentlab.run.session import Session
 from xentlab.secrets import redacted
@@ -74,7 +75,10 @@ def run_study(
             write(record, session.root / folder)
             _keep(session, folder, config, composed, group)
         own = None if parent else str(folder)
-        file_comparison(session.journal, record, result.group, result.loss_groups, own, number)
+        for loss, sentence in result.failed.items():
+            session.journal.append(GroupEndEvent(result.loss_groups[loss], "failed", {"reason": sentence}, {}, None))
+        groups = {loss: name for loss, name in result.loss_groups.items() if loss not in result.failed}
+        file_comparison(session.journal, record, result.group, groups, own, number)
     study = Study(plan.name, plan.question, command, cells, make_overview(cells))
     if parent is not None:
         write(study, session.root / folder)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -155,6 +156,14 @@ class Protocol:
         """The trials that judge a loss, one for each final seed at the point that it uses."""
         seeds = ((seed, seed + self.seed_offsets[label]) for seed in self.final_seeds)
         return [self.trial(label, point(seed), own, test=True) for seed, own in seeds]
+
+    def without(self, labels: Collection[str]) -> Protocol:
+        """The same for the other losses alone."""
+        left = [label for label in self.losses if label not in labels]
+        losses, spaces = {k: self.losses[k] for k in left}, {k: self.spaces[k] for k in left}
+        return dataclasses.replace(
+            self, losses=losses, spaces=spaces, seed_offsets={k: self.seed_offsets[k] for k in left}
+        )
 
 
 def read_settings(config: Mapping[str, Any]) -> Settings:

@@ -53,6 +53,7 @@ def make_record(result: Result, session: Session, command: str, axes: Axes | Non
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         baseline=protocol.baseline,
         losses=[_loss(result, label) for label in protocol.losses],
+        failed=dict(result.failed),
         metrics=_metrics(result, ordered),
         setup=_setup(result, session, first, axes or {}),
         environment=environment_of(session.environment),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xentlab.analysis import Looked, Question, judge_looks
-from xentlab.comparison.arms import Arms, Progress, open_arms
+from xentlab.comparison.arms import Arms, ArmsFailedError, Progress, open_arms
 from xentlab.comparison.protocol import Protocol
 from xentlab.comparison.tune import Tuning, tune
 from xentlab.data import split
@@ -27,7 +27,8 @@ class Result:
 
     `group` is the comparison's own group in the journal, `loss_groups` those of its losses. `tuning_epochs` counts the
     epochs that the tuning trials of each loss were given; those that diverged stopped earlier. `trivial` is what the
-    task's trivial predictor scores on the test set, by metric, where a final trial diverged: it scores that.
+    task's trivial predictor scores on the test set, by metric, where a final trial diverged: it scores that. `failed`
+    are losses that could not be trained, each with its own sentence; they stand nowhere else.
     """
 
     protocol: Protocol
@@ -39,6 +40,7 @@ class Result:
     tuning_trials: dict[str, int]
     tuning_epochs: dict[str, int]
     trivial: dict[str, float]
+    failed: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def trials(self) -> int:
@@ -56,7 +58,8 @@ class Result:
 
     def question(self, metric: Metric, margin: float | None) -> Question:
         """One metric's values, with what a diverged trial scores."""
-        return Question(self.values(metric.name), metric.direction, margin, self.trivial.get(metric.name))
+        trivial = self.trivial.get(metric.name)
+        return Question(self.values(metric.name), metric.direction, margin, trivial, lost=len(self.failed))
 
 
 def run_comparison(
@@ -77,8 +80,18 @@ def run_comparison(
     session.signature(first)  # reads the data, so that a mistake there is found before anything is written
     arms = _open(protocol, session, progress, first, parent, cell)
     looks = protocol.looks.seeds if protocol.looks is not None else (len(protocol.final_seeds),)
+    failed: dict[str, str] = {}
     for seeds in looks:
-        result = _run(protocol.at(seeds), session, arms, first.monitor, f"{cell}: " if cell else "")
+        while True:
+            try:
+                result = _run(protocol.at(seeds), session, arms, first.monitor, f"{cell}: " if cell else "")
+                break
+            except ArmsFailedError as error:
+                if protocol.baseline in error.errors:  # nothing is left to compare with
+                    raise error.errors[protocol.baseline] from error
+                failed |= error.sentences
+                protocol = protocol.without(error.sentences)  # what the others have trained is looked up
+        result = dataclasses.replace(result, failed=failed)
         if protocol.looks is None or judged_at_looks(result).done:
             break
     return result

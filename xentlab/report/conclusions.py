@@ -16,7 +16,8 @@ _ALONE = "there is no other loss"
 
 def sentences(record: Record) -> list[str]:
     """The verdict in words: one sentence for each loss but the baseline, on the primary metric and then the others."""
-    return record.sentences or [_sentence(record, loss.name) for loss in record.losses if loss.name != record.baseline]
+    said = [_sentence(record, loss.name) for loss in record.losses if loss.name != record.baseline]
+    return record.sentences or [*said, *(f"{label} failed: {why}" for label, why in record.failed.items())]
 
 
 def _sentence(record: Record, loss: str) -> str:

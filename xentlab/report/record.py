@@ -159,6 +159,7 @@ class Record:
         cross: one entry for each pair of losses, or none at all.
         examples: of a segmentation.
         sentences: the verdict in words, the headline first; where empty, they are written from the rows.
+        failed: losses that could not be trained, each with its own sentence; they count in Holm as p = 1.
         rule: by which the rows were judged, see `RULE`.
         version: of this schema.
     """
@@ -185,6 +186,7 @@ class Record:
     cross: list[Cross] = field(default_factory=list)
     examples: MaskExamples | None = None
     sentences: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
     rule: int = RULE
     version: int = VERSION
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from xentlab.data import Dataset
+from xentlab.errors import StoppedError
 from xentlab.journal import GroupEvent, GroupRecord, Journal, MemberEvent, OnTestEvent, Records, TrialRecord, new_id
 from xentlab.outcome import OnTest
 from xentlab.run.artifacts import drop_weights, read_weights, write_examples
 from xentlab.run.checkpoint import Checkpoint
 from xentlab.run.datasets import Datasets
-from xentlab.run.order import Executor, Order
+from xentlab.run.order import Executor, Order, TrainingError
 from xentlab.run.training import EpochCallback, Say, say_aloud, train_order
 from xentlab.train import Epoch, Fit, Rig, Trial, lift_of, meet_test, on_test, stacks
 from xentlab.train.memory import footprint, memory_limit
@@ -220,7 +221,7 @@ class Session:
             try:
                 train_order(order, stack, self.dataset(stack[0]), self.journal, self.environment, on_epoch, self.say)
             except Exception as error:
-                if stop:
+                if stop or (isinstance(error, StoppedError) and not isinstance(error, TrainingError)):
                     raise
                 errors[i] = error
         return errors
@@ -235,7 +236,7 @@ class Session:
         looped = lift_of(first, dataset) == "looped"
         try:
             limit, needs = memory_limit(first), footprint(first, dataset, looped=looped)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # The step raises again in training, where it is this stack's own failure and stops no other.
             self.say(f"The memory of {first.label} cannot be measured: {type(error).__name__}: {error}")
             return len(group)
