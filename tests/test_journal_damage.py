@@ -11,6 +11,7 @@ import pytest
 import torch
 from support import an_outcome
 
+from xentlab.cli.service import damages
 from xentlab.journal import EndEvent, EpochEvent, GroupEvent, Journal, MemberEvent, Records, TrialEvent
 from xentlab.journal.lines import DamagedError, seal, unseal
 from xentlab.run.checkpoint import Checkpoint
@@ -144,3 +145,17 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_then_to_the_start
     assert checkpoint.load()[1] == {"done": 4}
     checkpoint.remove()
     assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_the_doctor_lists_what_is_damaged_and_touches_nothing(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    assert damages(tmp_path) == []
+    checkpoint = Checkpoint(tmp_path, ["s"])
+    checkpoint.save(["a"], {"done": 1, "weights": torch.arange(5000.0)})
+    harmed(checkpoint.path, "bytes changed", random.Random(0))
+    path.write_bytes(path.read_bytes().replace(b'"group"', b'"grouq"', 1))
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    first, *others = damages(tmp_path)
+    assert "line 2: its checksum differs" in first
+    assert any(str(checkpoint.path) in told for told in others)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before

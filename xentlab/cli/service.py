@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import webbrowser
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from rich.table import Table
 from xentlab import report, tracking
 from xentlab.cli.console import console
 from xentlab.errors import UserError
-from xentlab.journal import TrialRecord
+from xentlab.journal import Records, TrialRecord
 
 
 def render(record: TrialRecord, folder: Path) -> None:
@@ -96,6 +97,22 @@ def _show_links(
         webbrowser.open(next((link for link in links.found if link.verdicts), links.found[0]).url)
 
 
+def damages(root: Path) -> list[str]:
+    """What of an output directory is not as it was written: lines of the journal, checkpoints, weights."""
+    from xentlab.run.checkpoint import check_tensors
+
+    records = Records(root)
+    records.update()
+    found = [str(damage) for damage in records.damage]
+    found += [f"the line that opened {name} is lost" for name in sorted(records.lost)]
+    for path in [*(root / "checkpoints").glob("*.pt"), *(root / "trials").glob("*/*.pt")]:
+        try:
+            check_tensors(path)
+        except (OSError, zipfile.BadZipFile) as error:
+            found.append(f"{path}: {error}")
+    return found
+
+
 def doctor(root: str, uri: str | None, experiment: str | None) -> int:
     """Print versions, devices, data, database and disk; returns 1 when something would stop a training."""
     from xentlab import environment
@@ -126,6 +143,7 @@ def doctor(root: str, uri: str | None, experiment: str | None) -> int:
         problems.append(f"{existing} cannot be written: choose another output.root")
     if free < 1:
         problems.append(f"only {free:.1f} GiB are free in {existing}")
+    problems += damages(destination.root)
     page = console()
     page.print(table)
     for problem in problems:

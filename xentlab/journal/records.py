@@ -62,7 +62,7 @@ class Records:
         lost = f"; {len(self.lost)} trials or groups have lost the line that opened them" if self.lost else ""
         return (
             f"The journal is damaged in {self.damage[0]}{more}: what such a line said is passed over, all else "
-            f"stands{lost}. `xentlab doctor` lists them, `xentlab doctor --repair` mends what can be."
+            f"stands{lost}. `xentlab doctor` lists them."
         )
 
     def update(self) -> set[str]:
