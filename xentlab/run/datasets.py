@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 from xentlab.data import Dataset, soften
 from xentlab.train import Trial, lift_of, signature
+from xentlab.train.plan import model_stacks
+
+_ALONE = "it draws random numbers, or does not stack: its trials train one by one"
 
 
 class Datasets:
@@ -35,7 +38,8 @@ class Datasets:
         if trial not in self._signatures:
             data = self.of(trial)
             self._signatures[trial] = signature(trial, data.fingerprint, lift_of(trial, data))
-            for finding in trial.loss.findings:
+            alone = [] if model_stacks(trial, data) else [f"model {trial.names['model']}: {_ALONE}"]
+            for finding in (*trial.loss.findings, *alone):
                 if finding not in self._told:
                     self._told.add(finding)
                     self._say(f"{finding}.")

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from xentlab.data import Dataset
 from xentlab.models import has_bag, has_convolution, has_dropout, initial
+from xentlab.models.foreign import check_foreign
 from xentlab.schema import knobs
 from xentlab.train.trial import COMPONENTS, Trial
 
@@ -61,23 +62,37 @@ def stacks(
 
 def lift_of(trial: Trial, dataset: Dataset) -> Literal["looped", "vectorised"]:
     """Which lift trains this trial, whoever trains beside it; builds its model once to look at, with others like it."""
-    shape, num_outputs = dataset.input_shape, trial.num_outputs(dataset)
-    key = json.dumps([trial.config["model"], shape, num_outputs], sort_keys=True, default=str)
-    if key not in _LAYERS:
-        module = initial(trial.model, shape, num_outputs, 0)
-        _LAYERS[key] = (has_dropout(module), has_convolution(module), has_bag(module))
-    dropout, convolution, bag = _LAYERS[key]
+    dropout, convolution, bag, stacks = _layers(trial, dataset)
     # Dropout draws random numbers inside the step. Stacked convolutions become grouped ones, which a CPU does not run
     # faster; matrix models gain everywhere (32 digits-size MLPs five-fold on two cores).
-    if dropout or not trial.loss.stacks:
+    if dropout or not stacks or not trial.loss.stacks:
         return "looped"
     if trial.trainer.lift != "auto":
         return trial.trainer.lift
     return "looped" if bag or (trial.device.type == "cpu" and convolution) else "vectorised"
 
 
-# By model and sizes: whether it has dropout, convolutions, and bags of embeddings.
-_LAYERS: dict[str, tuple[bool, bool, bool]] = {}
+def model_stacks(trial: Trial, dataset: Dataset) -> bool:
+    """Whether several trials of this one's model can be one tensor program; any model of this lab can but for dropout.
+
+    Raises:
+        UserError: a model from outside fails on such inputs, or gives another shape than the task needs.
+    """
+    return _layers(trial, dataset)[-1]
+
+
+def _layers(trial: Trial, dataset: Dataset) -> tuple[bool, bool, bool, bool]:
+    shape, num_outputs = dataset.input_shape, trial.num_outputs(dataset)
+    key = json.dumps([trial.config["model"], shape, num_outputs], sort_keys=True, default=str)
+    if key not in _LAYERS:
+        module = initial(trial.model, shape, num_outputs, 0)
+        stacks = check_foreign(trial.model, module, shape, num_outputs, trial.task.output)
+        _LAYERS[key] = (has_dropout(module), has_convolution(module), has_bag(module), stacks)
+    return _LAYERS[key]
+
+
+# By model and sizes: whether it has dropout, convolutions, and bags of embeddings, and whether it can be stacked.
+_LAYERS: dict[str, tuple[bool, bool, bool, bool]] = {}
 
 
 def cut(planned: Sequence[Sequence[Trial]], dataset: ReadDataset) -> list[Sequence[Trial]]:

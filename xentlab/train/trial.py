@@ -17,6 +17,7 @@ from xentlab.losses.contract import spec_of
 from xentlab.losses.foreign import build_loss
 from xentlab.metrics import Metric
 from xentlab.models import check_model
+from xentlab.models.foreign import build_model
 from xentlab.schema import Range, build, check_knobs, knobs
 from xentlab.tasks import TASKS, Task, find
 
@@ -162,7 +163,7 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise UserError(f"seed must be an integer >= 0, got {seed!r}.")
     task = task_of(dataset)
-    model = build("model", config["model"])
+    model = build_model("model", config["model"])
     check_model(model, task.name)
     bound = bind_any(build_loss("loss", config["loss"], task), task.name)
     find_device(trainer.device)

@@ -1,0 +1,170 @@
+"""A model from outside: a class or function of the user or of another library, as a builder of this lab.
+
+Sizes go to the names that it has; all other arguments are knobs. Outputs in a dict, or with `.logits`, are opened.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xentlab.errors import UserError, own_error
+from xentlab.models.contract import Builder, check_output, is_torchvision, kind
+from xentlab.schema import check_knobs, locate
+
+_WHOLE = ("input_shape", "in_shape", "shape")
+_FEATURES = ("in_features", "input_size", "input_dim", "in_dim", "num_features", "n_features", "num_inputs", "n_inputs")
+_CHANNELS = ("in_channels", "in_chans", "input_channels", "num_channels", "n_channels", "channels")
+_SIDES = ("image_size", "img_size")
+_OUTPUTS = (
+    "num_outputs", "num_classes", "n_classes", "out_features", "n_outputs", "output_dim", "output_size", "out_dim",
+    "num_labels", "nb_classes", "classes",
+)  # fmt: skip
+_LOGITS = ("logits", "out", "output", "outputs", "pred", "preds", "prediction")
+
+
+def build_model(path: str, node: Mapping[str, Any]) -> functools.partial[nn.Module]:
+    """The builder that a config node names, with every knob checked and bound: of the lab, or adopted.
+
+    Raises:
+        UserError: there is none, or a knob is wrong.
+    """
+    if "_target_" not in node:
+        raise UserError(f"{path}._target_ must name a function, got nothing.")
+    found = locate(path, str(node["_target_"]))
+    values = {name: value for name, value in node.items() if not name.startswith("_")}
+    if kind(found) is not None or is_torchvision(found):
+        return functools.partial(found, **check_knobs(path, found, values))
+    opened = adopt(found)
+    return functools.partial(opened, **check_knobs(path, opened, values))
+
+
+@functools.cache
+def adopt(found: Callable[..., Any]) -> Builder:
+    """A class or function from outside as `(input_shape, num_outputs, *, knobs) -> nn.Module`."""
+    name = str(getattr(found, "__name__", type(found).__name__))
+    try:
+        parameters = list(inspect.signature(found).parameters.values())
+    except (ValueError, TypeError) as error:
+        raise UserError(f"model {name} does not tell its parameters.") from error
+    named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    sized = [p.name for p in named if p.name in (*_WHOLE, *_FEATURES, *_CHANNELS, *_SIDES, *_OUTPUTS)]
+    required = [p.name for p in named[:2] if p.default is p.empty]
+    if len(required) == 2 and sized in ([], required[:1]):
+        sized = [named[0].name, named[1].name]  # (shape of an input, number of outputs), by any names
+
+    def build(input_shape: tuple[int, ...], num_outputs: int, **knobs: Any) -> nn.Module:
+        sizes = {n: _size(n, n == sized[0], input_shape, num_outputs) for n in sized}
+        try:
+            made = found(**{**sizes, **{k: v for k, v in knobs.items() if not (k in sizes and v is None)}})
+        except UserError:
+            raise
+        except Exception as error:
+            raise own_error(f"model {name}", error) from error
+        if not isinstance(made, nn.Module):
+            raise UserError(f"model {name} must give a torch.nn.Module, got a {type(made).__name__}.")
+        return _opened(made, input_shape)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    free = [
+        inspect.Parameter(p.name, keyword, default=None if p.name in sized else p.default)
+        for p in sorted(named, key=lambda p: p.name not in sized and p.default is p.empty, reverse=True)
+    ]
+    both = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in ("input_shape", "num_outputs")]
+    facts = {
+        "__name__": name,
+        "__qualname__": getattr(found, "__qualname__", name),
+        "__module__": getattr(found, "__module__", "__main__"),
+        "__signature__": inspect.Signature([*both, *(p for p in free if p.name not in ("input_shape", "num_outputs"))]),
+        "__annotations__": {p.name: Any for p in free},
+        "__wrapped__": found,
+        "foreign": True,
+    }
+    for attribute, value in facts.items():
+        setattr(build, attribute, value)
+    return build
+
+
+def _size(name: str, first: bool, input_shape: tuple[int, ...], num_outputs: int) -> Any:
+    """What a parameter of that name is told."""
+    if name in _OUTPUTS:
+        return num_outputs
+    if name in _FEATURES:
+        return math.prod(input_shape)
+    if name in _CHANNELS:
+        return input_shape[0]
+    if name in _SIDES:
+        return input_shape[-1]
+    return input_shape if first or name in _WHOLE else num_outputs
+
+
+class _Opened(nn.Module):
+    """A net whose outputs hold the logits among other things."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, inputs: Tensor) -> Any:
+        return logits_of(self.net(inputs))
+
+
+def logits_of(outputs: Any) -> Any:
+    """The logits of a dict, or of an object that has them; else what is given."""
+    if isinstance(outputs, Mapping):
+        return next((outputs[key] for key in _LOGITS if key in outputs), outputs)
+    return getattr(outputs, "logits", outputs)
+
+
+def _opened(module: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
+    modes = [(part, part.training) for part in module.modules()]
+    try:
+        with torch.no_grad():
+            found = module.eval()(torch.zeros(2, *input_shape))
+    except Exception:
+        return module  # `check_foreign` says it
+    finally:
+        for part, training in modes:
+            part.training = training
+    return module if isinstance(found, Tensor) else _Opened(module)
+
+
+def check_foreign(
+    builder: Builder, module: nn.Module, input_shape: tuple[int, ...], num_outputs: int, what: str
+) -> bool:
+    """Refuse a model from outside with a wrong output; whether several trials of it can be one tensor program.
+
+    A model of this lab passes.
+
+    Raises:
+        UserError: it fails on blank inputs, or gives another shape than `what` (vector, map) says.
+    """
+    function = builder.func if isinstance(builder, functools.partial) else builder
+    if not getattr(function, "foreign", False):
+        return True
+    name = f"model {function.__name__}"
+    try:
+        check_output(module, input_shape, num_outputs, "vector" if what == "vector" else "map", name)
+    except UserError as error:
+        if error.__cause__ is None:
+            raise
+        raise own_error(f"{name} on inputs of shape {input_shape}", error.__cause__) from error
+    return _stacks(module, torch.zeros(2, *input_shape))
+
+
+def _stacks(module: nn.Module, inputs: Tensor) -> bool:
+    """Whether it works under `torch.vmap` in training, and draws nothing there."""
+    params = {name: torch.stack([p.detach()] * 2) for name, p in module.named_parameters()}
+    buffers = {name: torch.stack([b] * 2) for name, b in module.named_buffers()}
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.vmap(lambda p, b: torch.func.functional_call(module, (p, b), (inputs,)))(params, buffers)
+    except Exception:
+        return False
+    return True
