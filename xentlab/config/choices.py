@@ -48,7 +48,7 @@ def settle(
         before = preset([override for override, key in named.items() if key.partition(".")[0] not in COMPONENTS])
     said, changed = [], []
     for group in mine:
-        own = {key.partition(".")[2] for key in keys if key.startswith(f"{group}.")}
+        own = {key.split(".")[1] for key in keys if key.startswith(f"{group}.")}
         plain = group_node(group, chosen[group])
         node, another = dict(config[group]), component_name(config[group])
         replaced = node["_target_"] != plain["_target_"]

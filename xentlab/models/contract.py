@@ -60,7 +60,14 @@ def check_model(builder: Builder, task: str) -> None:
         )
 
 
-def check_output(module: nn.Module, input_shape: tuple[int, ...], num_outputs: int, what: Kind, name: str) -> None:
+def check_output(
+    module: nn.Module,
+    input_shape: tuple[int, ...],
+    num_outputs: int,
+    what: Kind,
+    name: str,
+    blank: torch.Tensor | None = None,
+) -> None:
     """Send two blank inputs through the module and refuse it unless logits [2, C] or [2, C, H, W] come out.
 
     The module's mode, buffers and the random generators are left as they were.
@@ -71,6 +78,7 @@ def check_output(module: nn.Module, input_shape: tuple[int, ...], num_outputs: i
         num_outputs: C, the number of classes.
         what: the shape that is wanted.
         name: what the user calls the model.
+        blank: two inputs, where they are no floats.
 
     Raises:
         UserError: the module fails on such inputs or returns something else.
@@ -79,7 +87,7 @@ def check_output(module: nn.Module, input_shape: tuple[int, ...], num_outputs: i
     modes = [(m, m.training) for m in module.modules()]
     try:
         with torch.no_grad():
-            found = module.eval()(torch.zeros(2, *input_shape))
+            found = module.eval()(torch.zeros(2, *input_shape) if blank is None else blank)
     except (RuntimeError, ValueError, AssertionError, IndexError, TypeError) as error:
         said = str(error).strip() or type(error).__name__
         reason = said.splitlines()[0].rstrip(".!").replace(". ", "; ")

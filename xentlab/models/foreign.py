@@ -135,9 +135,7 @@ def _opened(module: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
     return module if isinstance(found, Tensor) else _Opened(module)
 
 
-def check_foreign(
-    builder: Builder, module: nn.Module, input_shape: tuple[int, ...], num_outputs: int, what: str
-) -> bool:
+def check_foreign(builder: Builder, module: nn.Module, blank: Tensor, num_outputs: int, what: str) -> bool:
     """Refuse a model from outside with a wrong output; whether several trials of it can be one tensor program.
 
     A model of this lab passes.
@@ -148,14 +146,14 @@ def check_foreign(
     function = builder.func if isinstance(builder, functools.partial) else builder
     if not getattr(function, "foreign", False):
         return True
-    name = f"model {function.__name__}"
+    name, input_shape = f"model {function.__name__}", tuple(blank.shape[1:])
     try:
-        check_output(module, input_shape, num_outputs, "vector" if what == "vector" else "map", name)
+        check_output(module, input_shape, num_outputs, "vector" if what == "vector" else "map", name, blank)
     except UserError as error:
         if error.__cause__ is None:
             raise
         raise own_error(f"{name} on inputs of shape {input_shape}", error.__cause__) from error
-    return _stacks(module, torch.zeros(2, *input_shape))
+    return _stacks(module, blank)
 
 
 def _stacks(module: nn.Module, inputs: Tensor) -> bool:

@@ -86,7 +86,7 @@ def _layers(trial: Trial, dataset: Dataset) -> tuple[bool, bool, bool, bool]:
     key = json.dumps([trial.config["model"], shape, num_outputs], sort_keys=True, default=str)
     if key not in _LAYERS:
         module = initial(trial.model, shape, num_outputs, 0)
-        stacks = check_foreign(trial.model, module, shape, num_outputs, trial.task.output)
+        stacks = check_foreign(trial.model, module, dataset.blank(2), num_outputs, trial.task.output)
         _LAYERS[key] = (has_dropout(module), has_convolution(module), has_bag(module), stacks)
     return _LAYERS[key]
 

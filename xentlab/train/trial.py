@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import torch
 
 from xentlab.data import Dataset, soften, split
+from xentlab.data.foreign import build_dataset
 from xentlab.errors import UserError, unknown
 from xentlab.losses.adapters import BoundLoss
 from xentlab.losses.compound import bind_any
@@ -156,7 +157,7 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
     dataset_knobs = {k: v for k, v in config["dataset"].items() if k in knobs(split)}
     soft_knobs = {k: v for k, v in config["dataset"].items() if k in knobs(soften)}
     builder_node = {k: v for k, v in config["dataset"].items() if k not in {**dataset_knobs, **soft_knobs}}
-    dataset = build("dataset", builder_node)
+    dataset = build_dataset("dataset", builder_node)
     sampling = check_knobs("dataset", split, dataset_knobs)
     trainer = Trainer(**check_knobs("trainer", Trainer, config["trainer"]))
     seed = config["seed"]

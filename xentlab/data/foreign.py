@@ -1,0 +1,240 @@
+"""Data from outside: any map-style `torch.utils.data.Dataset`, or what returns one, made resident as a `Dataset`.
+
+Task, classes and sizes are those of its examples, and said; `+dataset.task=` and `+dataset.class_names=[...]` say
+otherwise. `+dataset.test.KNOB=VALUE` (and `val`) names the same source with other knobs, or by `_target_` another one.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xentlab.data.dataset import Dataset
+from xentlab.errors import UserError, own_error
+from xentlab.schema import build, check_knobs, knobs, locate
+from xentlab.tasks import TASKS, find
+
+_INPUTS = ("image", "inputs", "input", "pixel_values", "x", "features", "data")
+_TARGETS = ("label", "labels", "target", "targets", "y", "mask", "class")
+_OWN = ("task", "class_names", "name", "val", "test", "ignore_index")
+
+
+def build_dataset(path: str, node: Mapping[str, Any]) -> functools.partial[Dataset]:
+    """The builder of data that a config node names, with every knob checked and bound: of the lab, or adopted.
+
+    Raises:
+        UserError: there is none, a knob is wrong, or its examples are of no task.
+    """
+    if "_target_" not in node:
+        raise UserError(f"{path}._target_ must name a function, got nothing.")
+    found = locate(path, str(node["_target_"]))
+    if hasattr(found, "task") or (not isinstance(found, type) and "task" in knobs(found)):
+        return build(path, node)
+    values = {name: value for name, value in node.items() if not name.startswith("_")}
+    return adopt(found, values, path)
+
+
+_ADOPTED: dict[tuple[Any, str], functools.partial[Dataset]] = {}
+
+
+def adopt(found: Any, values: Mapping[str, Any], path: str = "dataset") -> functools.partial[Dataset]:
+    """A source from outside, as a builder that reads it once it is called; the same one for the same arguments.
+
+    Args:
+        found: a class or function that gives a map-style dataset (or a `Dataset`), or such an object.
+        values: its knobs, and the keys `task`, `class_names`, `name`, `val`, `test`, `ignore_index` of this lab.
+        path: where the config names it.
+    """
+    key = (found, repr(sorted(values.items())))
+    if key not in _ADOPTED:
+        _ADOPTED[key] = _adopt(found, values, path)
+    return _ADOPTED[key]
+
+
+def _adopt(found: Any, values: Mapping[str, Any], path: str) -> functools.partial[Dataset]:
+    name = str(getattr(found, "__name__", type(found).__name__))
+    own = {k: v for k, v in values.items() if k in _OWN and v is not None}
+    given = {k: v for k, v in values.items() if k not in _OWN}
+    parts = {"train": _made(name, found, given, path)}
+    for part in ("val", "test"):
+        if part in own:
+            node = dict(own.pop(part))
+            other = locate(f"{path}.{part}", str(node.pop("_target_"))) if "_target_" in node else found
+            parts[part] = _made(name, other, node if other is not found else {**given, **node}, f"{path}.{part}")
+    ready = parts["train"]
+    task = ready.task if isinstance(ready, Dataset) else str(own.get("task") or _task_of(name, ready))
+    if task not in TASKS:
+        raise UserError(f"{path}.task must be one of {', '.join(TASKS)}, got '{task}'.")
+
+    def read(*, task: str) -> Dataset:
+        if isinstance(ready, Dataset):
+            return ready
+        return resident(parts, task, {"name": name, **own}, said="task" in own)
+
+    for attribute in ("__module__", "__qualname__"):
+        setattr(read, attribute, str(getattr(found, attribute, name)))
+    read.__name__, read.__wrapped__ = name, found if callable(found) else type(found)  # type: ignore[attr-defined]
+    return functools.partial(read, task=task)
+
+
+def _made(name: str, found: Any, given: Mapping[str, Any], path: str) -> Any:
+    """The object behind a class, a function, or itself."""
+    made = found
+    if isinstance(found, type) or inspect.isroutine(found) or isinstance(found, functools.partial):
+        every = inspect.signature(found).parameters.values()
+        parameters = [p for p in every if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+
+        def opened() -> None: ...
+
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        ordered = sorted(parameters, key=lambda p: p.default is not p.empty)
+        opened.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [inspect.Parameter(p.name, keyword, default=p.default) for p in ordered]
+        )
+        opened.__annotations__ = {p.name: Any for p in parameters}
+        checked = check_knobs(path, opened, given)
+        try:
+            made = found(**checked)
+        except UserError:
+            raise
+        except Exception as error:
+            raise own_error(f"dataset {name}", error) from error
+    elif given:
+        raise UserError(f"{path} is an object, which has no knobs, got {', '.join(given)}.")
+    if not isinstance(made, Dataset) and not (hasattr(made, "__getitem__") and hasattr(made, "__len__")):
+        raise UserError(
+            f"dataset {name} must give a torch.utils.data.Dataset with __len__ and __getitem__, or a "
+            f"xentlab.data.Dataset, got a {type(made).__name__}."
+        )
+    return made
+
+
+def _example(name: str, source: Any, index: int) -> tuple[Any, Any]:
+    """Input and target of one example.
+
+    Raises:
+        UserError: the source fails on it, or it is no pair.
+    """
+    try:
+        found = source[index]
+    except Exception as error:
+        raise own_error(f"dataset {name} on example {index}", error) from error
+    if isinstance(found, Mapping):
+        pair = [next((found[k] for k in keys if k in found), None) for keys in (_INPUTS, _TARGETS)]
+        if pair[0] is not None and pair[1] is not None:
+            return pair[0], pair[1]
+    elif isinstance(found, Sequence) and len(found) == 2:
+        return found[0], found[1]
+    shape = f"keys {', '.join(map(str, found))}" if isinstance(found, Mapping) else f"a {type(found).__name__}"
+    raise UserError(f"dataset {name} must give pairs (input, target), got {shape} for example {index}.")
+
+
+def _tensor(value: Any) -> Tensor:
+    """An input or a target as a tensor: images with their channels first."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    array = np.asarray(value)
+    pictured = not isinstance(value, np.ndarray) or array.dtype == np.uint8
+    if array.ndim == 3 and pictured and array.shape[-1] in (1, 3, 4) and array.shape[0] not in (1, 3):
+        array = np.moveaxis(array, -1, 0)
+    return torch.from_numpy(np.ascontiguousarray(array)).reshape(array.shape)
+
+
+def _task_of(name: str, source: Any) -> str:
+    """What the first examples are of."""
+    if not len(source):
+        raise UserError(f"dataset {name} must have examples, got none.")
+    pairs = [_example(name, source, i) for i in range(min(8, len(source)))]
+    if isinstance(pairs[0][1], str):
+        return "multiclass"
+    inputs, targets = _tensor(pairs[0][0]), [_tensor(target) for _, target in pairs]
+    numbers = torch.cat([t.flatten() for t in targets]).double()
+    if targets[0].ndim == 2 and inputs.ndim >= 2 and targets[0].shape == inputs.shape[-2:]:
+        return "segmentation"
+    if targets[0].numel() > 1:
+        return "multilabel" if bool(((numbers == 0) | (numbers == 1)).all()) else "regression"
+    return "regression" if targets[0].is_floating_point() else "multiclass"
+
+
+def resident(parts: Mapping[str, Any], task: str, own: Mapping[str, Any], *, said: bool) -> Dataset:
+    """All examples of the parts of a source, as tensors.
+
+    Raises:
+        UserError: examples of different shapes, or targets that are none of the task.
+    """
+    name = str(own["name"])
+    pairs, splits, start = [], {}, 0
+    for part, source in parts.items():
+        pairs += [_example(name, source, i) for i in _watched(range(len(source)), f"reading {name}")]
+        splits[part] = torch.arange(start, len(pairs))
+        start = len(pairs)
+    inputs = _stacked(name, "inputs", [_tensor(x) for x, _ in pairs])
+    raw = [y for _, y in pairs]
+    words = sorted({str(y) for y in raw}) if isinstance(raw[0], str) else []
+    targets = _stacked(name, "targets", [_tensor(words.index(y) if words else y) for y in raw])
+    if inputs.ndim == 3:
+        inputs = inputs.unsqueeze(1)
+    if inputs.dtype != torch.uint8:
+        inputs = inputs.float()
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        targets = targets.squeeze(1)
+    kept = find(task)
+    targets = targets.float() if kept.floats or targets.is_floating_point() else targets.long()
+    if kept.columns == "labels":
+        targets = targets.to(torch.uint8)
+    ignored = own.get("ignore_index")
+    names = own.get("class_names") or words or _class_names(parts["train"], targets, ignored)
+    how = "task as said" if said else "task by its examples"
+    sizes = ", ".join(f"{len(index)} {part}" for part, index in splits.items()) if len(splits) > 1 else str(len(pairs))
+    note = f"{sizes} examples {list(inputs.shape[1:])} of {task} ({how}), {len(names)} classes"
+    return Dataset(
+        name=name,
+        task=task,
+        inputs=inputs,
+        targets=targets,
+        class_names=tuple(map(str, names)),
+        scale=1 / 255 if inputs.dtype == torch.uint8 and inputs.ndim == 4 else 1.0,
+        ignore_index=ignored,
+        source_splits=splits if len(splits) > 1 else {},
+        notes=(note,),
+    )
+
+
+def _class_names(source: Any, targets: Tensor, ignored: int | None) -> Sequence[str]:
+    """What the source calls its classes, else their numbers."""
+    if targets.is_floating_point() or targets.dtype == torch.uint8:
+        count = targets.shape[1] if targets.ndim == 2 else 1
+    else:
+        valid = targets if ignored is None else targets[targets != ignored]
+        count = int(valid.max()) + 1
+    known = getattr(source, "classes", None) or getattr(source, "class_names", None)
+    if isinstance(known, (list, tuple)) and len(known) >= count:
+        return [str(word) for word in known]
+    return [str(i) for i in range(count)]
+
+
+def _stacked(name: str, what: str, rows: list[Tensor]) -> Tensor:
+    for i, row in enumerate(rows):
+        if row.shape != rows[0].shape:
+            raise UserError(
+                f"dataset {name} must give {what} of one shape, got {list(rows[0].shape)} for example 0 and "
+                f"{list(row.shape)} for example {i}."
+            )
+    return torch.stack(rows)
+
+
+def _watched(numbers: Iterable[int], what: str) -> Iterable[int]:
+    """The numbers, with a bar on a terminal."""
+    if not sys.stderr.isatty():
+        return numbers
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(numbers, what, console=Console(stderr=True), transient=True)
