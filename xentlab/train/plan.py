@@ -87,6 +87,7 @@ def _layers(trial: Trial, dataset: Dataset) -> tuple[bool, bool, bool, bool]:
     if key not in _LAYERS:
         module = initial(trial.model, shape, num_outputs, 0)
         stacks = check_foreign(trial.model, module, dataset.blank(2), num_outputs, trial.task.output)
+        stacks = stacks or has_bag(module)  # of which the lift's own rule speaks
         _LAYERS[key] = (has_dropout(module), has_convolution(module), has_bag(module), stacks)
     return _LAYERS[key]
 
