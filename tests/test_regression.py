@@ -165,6 +165,8 @@ def test_a_loss_of_classes_is_refused_with_those_that_do(run: Run, here: Path) -
         "loss=quantile loss.level=1.5",
         "loss=hl_gauss loss.bins=1",
         "loss=quantiles loss.levels=[0.5,0.4]",
+        "loss=compound loss.terms={mse:{},mae:{}} loss.smoothing=0.1",
+        "loss=compound loss.terms={mse:{},gaussian_nll:{}} loss.smoothing=0",
     ],
 )
 def test_knobs_without_meaning_are_refused(run: Run, here: Path, extra: str) -> None:
@@ -205,3 +207,14 @@ def test_a_loss_reads_outputs_of_its_own_number_and_link_alone() -> None:
     assert not bound["gaussian_nll"].reads(bound["mae"])
     assert not bound["gaussian_nll"].reads(bound["laplace_nll"])
     assert not bound["poisson_nll"].reads(bound["mae"])
+
+
+@pytest.mark.parametrize("terms", ["{mse:{},mae:{weight:0.5}}", "{hl_gauss:{},two_hot:{}}", "{student_t_nll:{df:3}}"])
+def test_losses_of_numbers_add_up(run: Run, here: Path, terms: str) -> None:
+    code, _, err = run(
+        "train", "dataset=diabetes", "model=linear", "loss=compound", f"loss.terms={terms}", "trainer.epochs=10",
+        "tracking=off",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    (found,) = outcomes(here / "xentlab-runs").values()
+    assert 0.2 < found["r2"] < 0.7

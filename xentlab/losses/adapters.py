@@ -152,7 +152,7 @@ class BoundLoss:
             parts = []
             for name, term in self.terms.items():
                 target, weight = counted if "class_weights" in term.asks else weighed
-                if "smoothing" in values:
+                if "smoothing" in values and not self.task.numeric:
                     target = smooth(target, values["smoothing"], logits)
                 own = {knob: values[f"terms.{name}.{knob}"] for knob in term.data}
                 parts.append(values[f"terms.{name}.weight"] * term.reduce(logits, target, weight, facts, own))

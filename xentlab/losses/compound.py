@@ -60,6 +60,8 @@ def bind_compound(loss: functools.partial[Any], task: str) -> BoundLoss:
     terms, data, links = {}, {"smoothing": loss.keywords["smoothing"]}, {}
     if not loss.keywords["terms"]:
         raise UserError("loss.terms must name at least one loss, got none.")
+    if on.numeric and loss.keywords["smoothing"]:
+        raise UserError(f"loss.smoothing must be 0 on {on.name}, got {loss.keywords['smoothing']:g}.")
     for name, given in loss.keywords["terms"].items():
         path, node = f"loss.terms.{name}", dict(given or {})
         if not isinstance(given or {}, Mapping):

@@ -8,6 +8,9 @@ Lovasz) returns [N], and takes `weight` [N, H, W] or None after the target: the 
 ignored. It may take `class_weights` [C] or None as well: then those weigh its classes, where otherwise they weigh the
 pixels of each class. A loss that depends on how often classes occur takes `class_counts` [C], from the training set.
 
+Of regression, outputs [N, K * D] hold K numbers for each of D targets, the first of all targets before the second, and
+`target` [N, D] is floats; a loss that cuts its outputs into bins takes `target_range` [2, D], from the training set.
+
 No Python branch on a float knob, no `.item()`, no boolean-mask indexing: a loss must `torch.vmap` over its knobs. It is
 finite, value and gradient, at logits of +-1e4 in float32. NaN in the logits of an element is NaN in its value. Where
 logits imply probabilities, one of -inf masks its class: while it is never true, value and gradient stay finite. What is

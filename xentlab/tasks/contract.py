@@ -146,6 +146,11 @@ class Task:
     draw: Callable[[int, int, tuple[int, ...], Link, torch.Generator], Tensor] | None = None
 
     @property
+    def numeric(self) -> bool:
+        """Whether its targets are numbers, not classes."""
+        return "real" in self.forms
+
+    @property
     def primary(self) -> Metric:
         """The metric by which trials are chosen and judged."""
         return self.metrics[0]

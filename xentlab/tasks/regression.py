@@ -18,9 +18,9 @@ from torch import Tensor
 from xentlab import metrics
 from xentlab.errors import UserError
 from xentlab.metrics.noise import SHAPES, noise_cdf
-from xentlab.metrics.predictive import Histogram, Laplace, Normal, Predictive, StudentT
+from xentlab.metrics.predictive import Laplace, Normal, Predictive, StudentT
 from xentlab.tasks.contract import Examples, Facts, Link, Statistics, Task
-from xentlab.tasks.densities import grid, mean_of, ordered, parts, scale_of
+from xentlab.tasks.densities import mean_of, of_bins, of_quantiles, ordered, parts, scale_of
 
 _POINTS = ("identity", "log", "log1p")
 # Training labels that are disturbed move by this many standard deviations, drawn from a normal distribution.
@@ -156,49 +156,21 @@ def _predict(outputs: Tensor, link: Link, facts: Facts) -> Prediction:
         return Prediction(point, Normal(point + facts["residual_mean"][:, None], spread))
     targets = facts["target_mean"].shape[-1]
     raw = parts(outputs, outputs.shape[-1] // targets)
+    units = facts["target_mean"], facts["target_spread"]
     if link == "quantiles":
-        return _of_quantiles(ordered(raw), facts)
+        return Prediction(*of_quantiles(ordered(raw), _knob(facts, "levels"), *units))
     if link == "histogram":
-        return _of_bins(torch.softmax(raw, -2), facts)
+        return Prediction(*of_bins(torch.softmax(raw, -2), facts["target_range"], *units))
     loc = _own_unit(raw[..., 0, :], facts)
     scale = scale_of(raw[..., 1, :]) * facts["target_spread"][:, None]
     if link == "student_t":
-        return Prediction(loc, StudentT(loc, scale, facts["loss.df"][:, None, None].expand_as(loc)))
+        return Prediction(loc, StudentT(loc, scale, _knob(facts, "df")[:, None, None].expand_as(loc)))
     return Prediction(loc, Laplace(loc, scale) if link == "laplace" else Normal(loc, scale))
 
 
-def _of_quantiles(standard: Tensor, facts: Facts) -> Prediction:
-    """Even density between the quantiles [R, B, K, D], and tails as dense as the pieces that they touch."""
-    values = torch.movedim(
-        standard * facts["target_spread"][:, None, None] + facts["target_mean"][:, None, None], -2, -1
-    )
-    levels = facts["loss.levels"][:, None, None]
-    mass = torch.cat([levels[..., :1], levels.diff(dim=-1), 1 - levels[..., -1:]], -1).expand(*values.shape[:-1], -1)
-    # Two quantiles may coincide to the last bit; a density needs a width.
-    values = values + 1e-12 * facts["target_spread"][:, None, :, None] * torch.arange(
-        values.shape[-1], device=values.device, dtype=values.dtype
-    )
-    width = values.diff(dim=-1)
-    tails = torch.stack(
-        [mass[..., 0] / mass[..., 1] * width[..., 0], mass[..., -1] / mass[..., -2] * width[..., -1]], -1
-    )
-    predicted = Histogram(values, mass, tails)
-    return Prediction(predicted.quantile(0.5), predicted)
-
-
-def _of_bins(probs: Tensor, facts: Facts) -> Prediction:
-    """Even density inside each bin, the outer halves of the first and the last as tails: probs [R, B, K, D]."""
-    centres, width = grid(facts["target_range"], probs.shape[-2])
-    spread, mean = facts["target_spread"][:, None], facts["target_mean"][:, None]
-    point = (probs * centres[:, None]).sum(-2) * spread + mean
-    # Knots are the bins' edges, but at either end the outermost centre, beyond which its half of the mass thins out.
-    edges = torch.cat([centres[:, :1], centres[:, 1:] - width / 2, centres[:, -1:]], 1)
-    knots = torch.movedim(edges * spread + mean, 1, 2)[:, None].expand(*point.shape, -1).contiguous()
-    mass = torch.movedim(probs, -2, -1)
-    halves = (mass[..., :1] / 2, mass[..., -1:] / 2)
-    pieces = torch.cat([halves[0], halves[0], mass[..., 1:-1], halves[1], halves[1]], -1).clamp_min(1e-300)
-    tails = (width[:, 0] / 2 * facts["target_spread"])[:, None, :, None].expand(*point.shape, 2)
-    return Prediction(point, Histogram(knots, pieces, tails))
+def _knob(facts: Facts, name: str) -> Tensor:
+    """A knob of the loss by its name [R, ...], also where the loss is one of several terms."""
+    return next(value for path, value in facts.items() if path.startswith("loss.") and path.endswith(f".{name}"))
 
 
 # --- the yardstick -----------------------------------------------------------------------------------------------

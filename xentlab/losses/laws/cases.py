@@ -63,7 +63,7 @@ def draw_target(subject: Subject, form: Form, samples: int, classes: int, genera
 
 def is_numeric(subject: Subject) -> bool:
     """Whether its targets are numbers, not classes."""
-    return "real" in subject.task.forms
+    return subject.task.numeric
 
 
 def one_true(subject: Subject, indices: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
