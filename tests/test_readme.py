@@ -29,6 +29,7 @@ LEFT_OUT = {
     "scripts/demo": "makes an environment of its own; its command is `compare comparison=quickstart`",
     "scripts/test": "is what runs this",
     "dataset.root=DIR": "DIR stands for the reader's own folder",
+    "dataset.path=X.csv": "X.csv stands for the reader's own table",
 }
 if not (DATA and (Path(DATA) / "MNIST" / "raw").is_dir()):
     LEFT_OUT["dataset=mnist"] = "XENTLAB_DATA holds no MNIST here"

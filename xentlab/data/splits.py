@@ -68,7 +68,8 @@ def split(
         noise: what a disturbed class index becomes: `symmetric`, a uniformly drawn other class; `pairs`, the next class
             (the last becomes the first); `asymmetric`, the digit it is easily taken for where the classes are the ten
             digits, else as `pairs`. In segmentation each pixel that counts is disturbed on its own. In multilabel tasks
-            only `symmetric` has a meaning: each of the C labels is flipped on its own.
+            only `symmetric` has a meaning: each of the C labels is flipped on its own. A number becomes an outlier: it
+            moves by a normal draw of 5 standard deviations of the training targets, `asymmetric` upwards alone.
         imbalance: ratio between the most and the least frequent training class, >= 1, multiclass only: class c keeps a
             number proportional to imbalance^(-c / (C - 1)), as many as the source allows. 1 keeps the source's own
             frequencies.
