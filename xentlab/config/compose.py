@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,35 @@ def run_composed(config_name: str, overrides: Sequence[str], job: Callable[[dict
         raise sentence(error) from error
     if failed:
         raise sentence(failed[0]) if isinstance(failed[0], OmegaConfBaseException) else failed[0]
+
+
+@contextlib.contextmanager
+def composed(config_name: str, overrides: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The config under these overrides, without a command line; within it, `compose_group` composes files of groups.
+
+    Raises:
+        UserError: Hydra could not make sense of the overrides.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from xentlab.config.choices import settle
+    from xentlab.config.launcher import register
+    from xentlab.config.session import say
+
+    register()
+    GlobalHydra.instance().clear()
+    words = [*map(_quoted, overrides)]
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        try:
+            found, chosen = _plain(compose(config_name, words)), _choices(config_name, words)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise sentence(error) from error
+        for dropped in settle(found, words, chosen, functools.partial(_choices, config_name), compose_group):
+            say(dropped)
+        yield found
 
 
 def _quoted(override: str) -> str:

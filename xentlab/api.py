@@ -1,0 +1,256 @@
+"""xentlab from Python: train and compare as the commands do, and look results up as data frames.
+
+    import xentlab
+
+    run = xentlab.train("trainer.epochs=5", loss=my_loss, dataset=my_torch_dataset)
+    found = xentlab.compare("comparison.final_seeds=5", model=Net)
+    found.verdicts
+
+Arguments are overrides, as on the command line, and by name real objects for `dataset`, `model` and `loss`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from xentlab import held
+from xentlab.comparison import read_study
+from xentlab.comparison.execute import run_study
+from xentlab.comparison.folder import Composed, find_comparison, read_verdicts, remember
+from xentlab.config.compose import compose_group, composed
+from xentlab.config.session import opened
+from xentlab.errors import UserError
+from xentlab.journal import Records, TrialRecord
+from xentlab.report import Record, Study
+from xentlab.run.training import EpochCallback
+from xentlab.train import prepare
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training, as it is recorded."""
+
+    record: TrialRecord
+
+    @property
+    def id(self) -> str:
+        """By which commands find it."""
+        return self.record.id
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Each metric on validation and test, at the last epoch and at the best one."""
+        end, names = self.record.outcome, self.curves.columns
+        last = {n.removeprefix("val/"): self.curves[n].iloc[-1] for n in names if n.startswith("val/")}
+        columns = {"validation": last, "test": end.test, "test_at_best": end.test_at_best}
+        return pd.DataFrame(columns).rename_axis("metric")
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """Each metric by epoch."""
+        points = {name: {p[0]: p[2] for p in curve} for name, curve in self.record.curves.items()}
+        return pd.DataFrame(points, dtype="float64").rename_axis("epoch")
+
+    def plot(self, metric: str | None = None) -> Any:
+        """A figure of one metric on training and validation, by default the one that chose the best epoch."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(6, 3.5), layout="constrained")
+        axes, name = figure.subplots(), metric or self.record.outcome.monitor
+        for part in ("train", "val"):
+            if f"{part}/{name}" in self.curves:
+                axes.plot(self.curves.index, self.curves[f"{part}/{name}"], label=part)
+        axes.set(xlabel="epoch", ylabel=name, title=self.record.label)
+        axes.legend()
+        return figure
+
+    def _repr_html_(self) -> str:
+        return str(self.table.to_html(float_format="%.4f"))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One comparison, as it is recorded.
+
+    Attributes:
+        found: its record, or one for each of its cells.
+        folder: of its report.
+        root: the output directory.
+    """
+
+    found: Record | Study
+    folder: Path
+    root: Path
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.folder / "report.html"
+
+    @property
+    def verdicts(self) -> pd.DataFrame:
+        """Each loss on each metric: its mean, its difference from the baseline with interval and p, the verdict."""
+        fields = ("loss", "mean", "difference", "diff_low", "diff_high", "p_holm", "verdict", "n")
+        rows = [
+            {"cell": label, "metric": metric.key, **{name: getattr(row, name) for name in fields}}
+            for label, record in self._cells
+            for metric in record.metrics
+            for row in metric.rows
+        ]
+        return pd.DataFrame(rows)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The verdicts on the primary metric alone."""
+        primary = {record.primary.key for _, record in self._cells}
+        return self.verdicts[self.verdicts["metric"].isin(primary)].reset_index(drop=True)
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """Each loss's value on the primary metric by seed."""
+        rows = [
+            {"cell": label, "loss": row.loss, "seed": seed, record.primary.key: value}
+            for label, record in self._cells
+            for row in record.primary.rows
+            for seed, value in row.values.items()
+        ]
+        return pd.DataFrame(rows)
+
+    @property
+    def _cells(self) -> list[tuple[str, Record]]:
+        if isinstance(self.found, Study):
+            return [(cell.label, cell.record) for cell in self.found.cells]
+        return [("", self.found)]
+
+    def plot(self) -> Any:
+        """A figure of the differences from the baseline on the primary metric, with their intervals."""
+        from matplotlib.figure import Figure
+
+        table = self.table.dropna(subset=["difference"])
+        names = [" ".join(filter(None, pair)) for pair in zip(table["cell"], table["loss"], strict=True)]
+        figure = Figure(figsize=(6, 1.2 + 0.4 * len(table)), layout="constrained")
+        axes = figure.subplots()
+        reach = [table["difference"] - table["diff_low"], table["diff_high"] - table["difference"]]
+        axes.errorbar(table["difference"], names, xerr=reach, fmt="o")
+        axes.axvline(0.0, color="grey", linewidth=1)
+        axes.set(xlabel=f"{self._cells[0][1].primary.key}, difference from the baseline")
+        return figure
+
+    def _repr_html_(self) -> str:
+        return str(self.table.to_html(float_format="%.4f"))
+
+
+def train(*overrides: str, **given: Any) -> Run:
+    """Train one model, or find the record of just this training.
+
+    Args:
+        overrides: as on the command line, such as `"optimizer.lr=0.1"`.
+        given: `loss="mse"`, `model=Net`, `dataset=my_dataset`, `seed=3`: names, values or objects.
+
+    Raises:
+        UserError: what the command line would refuse.
+    """
+    words = [*overrides, *_words(given)]
+    with composed("train", words) as config:
+        trial = prepare(config)
+        with opened(config, _command("train", words)) as session:
+            return Run(session.recorded(trial) or session.run([trial])[0])
+
+
+def compare(*overrides: str, **given: Any) -> Comparison:
+    """Compare losses; the arguments are those of `train`, and `losses=[...]` of names, objects and `{label: object}`.
+
+    Raises:
+        UserError: what the command line would refuse.
+    """
+    losses = given.pop("losses", None)
+    words = [*overrides, *_words(given)]
+    if losses is not None:
+        words.append(f"comparison.losses=[{','.join(map(_entry, losses))}]")
+    with composed("compare", words) as config:
+        kept: Composed = {}
+        study, command = read_study(config, remember(compose_group, kept)), _command("compare", words)
+        with opened(config, command) as session:
+            done = run_study(study, session, command, config, kept, _quiet, lambda label, record: None)  # noqa: ARG005
+            found = done.study.cells[0].record if len(done.study.cells) == 1 else done.study
+            return Comparison(found, done.folder, session.root)
+
+
+def load(name: str, root: str | Path = "xentlab-runs") -> Run | Comparison:
+    """A recorded comparison by its name, id or folder, or a training by its id or the beginning of it."""
+    records = Records(Path(root).absolute())
+    records.update()
+    mine = [trial for trial in records.trials.values() if trial.id.startswith(name) and trial.ended is not None]
+    if len(mine) == 1:
+        return Run(mine[0])
+    folder = find_comparison(Path(root), name)
+    return Comparison(read_verdicts(folder), folder, Path(root))
+
+
+def runs(root: str | Path = "xentlab-runs") -> pd.DataFrame:
+    """Every recorded training: its id, what it is, how it stands, and its test metrics."""
+    records = Records(Path(root).absolute())
+    records.update()
+    names = ("task", "dataset", "model", "loss", "seed")
+    rows = [
+        {"id": t.id, "status": t.status, **{n: t.tags.get(n) for n in names}, **(t.ended.test if t.ended else {})}
+        for t in records.trials.values()
+    ]
+    return pd.DataFrame(rows)
+
+
+@contextlib.contextmanager
+def _quiet(title: str, total_epochs: int) -> Iterator[EpochCallback]:  # noqa: ARG001
+    yield lambda trials, epoch: None  # noqa: ARG005
+
+
+def _command(name: str, words: list[str]) -> str:
+    return f"xentlab {name} {' '.join(words)}"
+
+
+def _words(given: dict[str, Any]) -> list[str]:
+    """Arguments by name as overrides; an object becomes the dotted path by which it is held."""
+    found = []
+    for name, value in given.items():
+        if isinstance(value, (str, int, float, bool)) or value is None:
+            found.append(f"{name}={'null' if value is None else value}")
+        elif name in ("dataset", "model", "loss"):
+            found.append(f"{name}._target_={held.path_of(_callable(name, value))}")
+        else:
+            raise UserError(f"{name} must be a word or a number, got a {type(value).__name__}.")
+    return found
+
+
+def _entry(loss: Any) -> str:
+    """An entry of `comparison.losses`."""
+    if isinstance(loss, str):
+        return loss
+    label, value = next(iter(loss.items())) if isinstance(loss, dict) else (getattr(loss, "__name__", "mine"), loss)
+    return f"{{{label}:{{_target_:{held.path_of(_callable('loss', value))}}}}}"
+
+
+def _callable(group: str, value: Any) -> Callable[..., Any]:
+    """A class or function in place of a ready object, called after it and what it holds."""
+    if isinstance(value, nn.Module):
+        facts = repr((value, [(k, t.tolist()) for k, t in value.state_dict().items()]))
+        name = f"{type(value).__name__}_{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
+    if group == "dataset" and not callable(value):
+        return held.named(lambda: value, type(value).__name__)
+    if isinstance(value, nn.Module) and group == "model":
+        return held.named(lambda: copy.deepcopy(value), name)
+    if isinstance(value, nn.Module):
+        ready = copy.deepcopy(value)
+        if getattr(ready, "reduction", None) in ("mean", "sum"):
+            ready.reduction = "none"  # type: ignore[assignment]
+        return held.named(lambda logits, target: ready(logits, target), name)
+    assert callable(value), value
+    return value
