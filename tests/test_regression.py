@@ -194,10 +194,10 @@ def test_the_reliability_of_numbers_is_their_pit_histogram() -> None:
     pit = torch.tensor([[0.01, 0.02, 0.5, 0.99]], dtype=torch.float64).unsqueeze(-1)
     assert REGRESSION.reliability is not None
     bins = REGRESSION.reliability({"pit": pit})
-    assert bins["count"][0].tolist() == [2, *[0] * 6, 1, *[0] * 6, 1, 0]
-    assert bins["confidence"][0, 7].item() == pytest.approx(8 / 15)
-    # Three of four targets lie below the quantile of level 8 / 15; the bin holds one.
-    assert bins["correct"][0].tolist() == [1, *[0] * 6, 1, *[0] * 6, 1, 0]
+    assert bins["count"][0].tolist() == [8, *[0] * 6, 4, *[0] * 6, 4, 0]
+    assert bins["confidence"][0, 7].item() == pytest.approx(4 * 8 / 15)
+    # Two, three and four of four targets lie below the upper quantiles of the bins that hold two, one and one.
+    assert bins["correct"][0].tolist() == [4, *[0] * 6, 3, *[0] * 6, 4, 0]
 
 
 def test_a_loss_reads_outputs_of_its_own_number_and_link_alone() -> None:

@@ -204,16 +204,21 @@ def _against_truth(stats: Statistics, truth: Tensor) -> dict[str, Tensor]:
 def _reliability(stats: Statistics) -> dict[str, Tensor]:
     """The histogram of the PIT values in 15 equal bins, and how often targets lie below each bin's upper quantile.
 
-    As of classes: `count` is the histogram, `confidence` / `count` the level of the upper quantile, `correct` / `count`
-    (but for rounding) the share of targets below it. Nothing is certain: the sixteenth bin is empty.
+    As of classes: `count` is the histogram times the number of targets, so that `correct` is whole; `confidence` /
+    `count` is the level of the upper quantile, `correct` / `count` the share of targets below it. The sixteenth bin, of
+    what is certain, is empty.
     """
     pit = stats["pit"].flatten(1)
     levels = torch.arange(1, 16, device=pit.device, dtype=pit.dtype) / 15
     below = (pit.unsqueeze(-1) <= levels).sum(1)
     count = torch.cat([below[:, :1], below.diff(dim=1), torch.zeros_like(below[:, :1])], 1)
     level = torch.cat([levels, levels[-1:]])
-    share = torch.cat([below, below[:, -1:]], 1) / pit.shape[1]
-    return {"count": count, "correct": (count * share).round().long(), "confidence": count * level}
+    total = pit.shape[1]
+    return {
+        "count": total * count,
+        "correct": count * torch.cat([below, below[:, -1:]], 1),
+        "confidence": total * count * level,
+    }
 
 
 def _trivial(train: Tensor, judged: Tensor, examples: Examples) -> dict[str, float]:
