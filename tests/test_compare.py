@@ -105,7 +105,8 @@ def test_a_users_own_loss_beside_ce(run: Run, here: Path, monkeypatch: pytest.Mo
     )
     monkeypatch.syspath_prepend(here)
     code, out, err = run(*SMALL, "comparison.losses=[ce,{mine:{_target_:lab_of_mine.absolute}}]")
-    assert (code, err) == (0, "")
+    found = "xentlab: loss absolute: one value per example of logits and class indices only, link softmax.\n"
+    assert (code, err) == (0, found)
     assert "mine" in out
 
 

@@ -58,7 +58,7 @@ REFUSALS = {
     "no cores": ("ray", {"num_cpus": 0}, "executor.num_cpus must be >= 1, got 0."),
     "no cluster of that kind": ("slurm", {"cluster": "pbs"}, "executor.cluster must be one of slurm, local"),
     "no memory": ("slurm", {"mem_gb": 0}, "executor.mem_gb must be > 0, got 0."),
-    "no such knob": ("inline", {"worker": 1}, "Unknown knob of executor 'worker'."),
+    "no such knob": ("inline", {"worker": 1}, "Unknown knob of executor 'worker': there is none."),
 }  # fmt: skip
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from executor_lab import alive, assert_same, batch, close_all, kill, needs_proc, opened, records, trial, until
 
+from xentlab.errors import UserError
 from xentlab.run.executors import processes
 from xentlab.run.executors.processes import Processes
-from xentlab.run.order import Failure, Order, TrainingError
+from xentlab.run.order import Failure, Order
 from xentlab.run.session import Session
 from xentlab.train import Trial
 
@@ -24,16 +25,22 @@ LOSSES = """
 import os, time
 import torch.nn.functional as F
 
+# Quiet and sound on the few examples by which a loss from outside is looked at, and not in training.
 def noisy(logits, target):
-    print("a library that talks")
-    os.write(1, b"and one below Python\\n")
+    if len(logits) > 8:
+        print("a library that talks")
+        os.write(1, b"and one below Python\\n")
     return F.cross_entropy(logits, target, reduction="none")
 
 def raising(logits, target):
-    raise ValueError("it does not add up")
+    if len(logits) > 8:
+        raise ValueError("it does not add up")
+    return F.cross_entropy(logits, target, reduction="none")
 
 def hanging(logits, target):
-    time.sleep(3600)
+    if len(logits) > 8:
+        time.sleep(3600)
+    return F.cross_entropy(logits, target, reduction="none")
 """
 
 
@@ -71,7 +78,7 @@ def own(name: str) -> Trial:
 def orders(session: Session, trials: list[Trial]) -> list[Order]:
     """Each trial as an order of its own."""
     session.journal.open()
-    return [session._order([t], {}, {}) for t in trials]
+    return [session._order([t], {}, {}, keep=False) for t in trials]
 
 
 def run_all(executor: Processes, session: Session, trials: list[Trial]) -> list[Failure | None]:
@@ -105,11 +112,12 @@ def test_what_libraries_print_reaches_no_answer_and_what_raises_stops_no_other(
 ) -> None:
     session = opened(tmp_path, executor)
     ends = run_all(executor, session, [own("raising"), own("noisy"), trial("trainer.epochs=1")])
-    assert ends == [Failure("ValueError: it does not add up"), None, None]
+    sentence = "loss raising failed: ValueError: it does not add up (losses_of_the_tests.py, line 14)."
+    assert ends == [Failure(sentence, mistake=True), None, None]
     found = records(tmp_path).trials.values()
     assert sorted(t.status for t in found) == ["failed", "finished", "finished"]
     assert capfd.readouterr().out == ""
-    with pytest.raises(TrainingError, match="it does not add up"):
+    with pytest.raises(UserError, match="it does not add up"):
         session.run([own("raising"), trial("trainer.epochs=2")])
     assert [t.status for t in records(tmp_path).trials.values()].count("finished") == 3
 
