@@ -13,7 +13,7 @@ from xentlab import tracking
 from xentlab.errors import UserError
 from xentlab.secrets import without_passwords
 from xentlab.tracking import content
-from xentlab.tracking.settings import PASSWORD, USERNAME, environment, hide_passwords
+from xentlab.tracking.settings import PASSWORD, USERNAME, hide_passwords, mlflow_environment
 
 
 def test_params_have_dotted_keys_and_short_component_names() -> None:
@@ -132,7 +132,7 @@ def test_a_postgresql_store_gets_the_driver_that_is_installed(tmp_path: Path, mo
 
 def test_what_others_left_in_the_environment_is_taken_out() -> None:
     left = {"MLFLOW_RUN_ID": "1", "MLFLOW_EXPERIMENT_ID": "2", "_MLFLOW_ACTIVE_MODEL_ID": "3", "HOME": "/root"}
-    kept = environment({**left, "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"})
+    kept = mlflow_environment({**left, "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"})
     assert not {"MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "_MLFLOW_ACTIVE_MODEL_ID"} & kept.keys()
     assert (kept["HOME"], kept["MLFLOW_HTTP_REQUEST_TIMEOUT"], kept["MLFLOW_DISABLE_TELEMETRY"]) == (
         "/root",
