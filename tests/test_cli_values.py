@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -77,9 +78,8 @@ def test_a_terminal_without_unicode_gets_every_line(here: Path) -> None:
 
 
 def test_a_reader_that_leaves_costs_nothing(here: Path) -> None:
-    shell = (
-        f"{sys.executable} -m xentlab compare {' '.join(QUICK)} model.hidden=[8] comparison.final_seeds=2 | head -n 1"
-    )
+    words = (sys.executable, "-m", "xentlab", "compare", *QUICK, "model.hidden=[8]", "comparison.final_seeds=2")
+    shell = f"{shlex.join(words)} | head -n 1"
     done = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {shell}"], cwd=here, capture_output=True, text=True, check=False
     )
