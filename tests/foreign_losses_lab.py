@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 
 OWN = """
+import os
 import sys
+import time
 
 import torch
 import torch.nn.functional as F
@@ -55,6 +57,30 @@ def flat(logits, target):
 def prints(logits, target):
     print("hello")
     return element(logits, target)
+
+
+def writes(logits, target):
+    os.write(1, b"hello, ")
+    os.write(2, b"descriptor")
+    return element(logits, target)
+
+
+def sleeps(logits, target):
+    time.sleep(0.3)
+    return element(logits, target)
+
+
+def draws(logits, target):
+    return element(logits, target) * (1 + torch.rand(()))
+
+
+def margins(logits, target):
+    signs = 2.0 * F.one_hot(target, logits.shape[1]) - 1.0
+    return F.softplus(-signs * logits).sum(1)
+
+
+def distances(logits, target):
+    return ((logits - F.one_hot(target, logits.shape[1])) ** 2).sum(1)
 
 
 def seeds(logits, target):
@@ -117,6 +143,28 @@ class Reduced(nn.Module):
     def forward(self, logits, target):
         values = self.weight * element(logits, target)
         return values if self.reduction == "none" else values.mean()
+
+
+class Channel(nn.Module):
+    # As in medical libraries: indices in one channel, and no single values.
+
+    def __init__(self, reduction="mean"):
+        super().__init__()
+        if reduction == "none":
+            raise ValueError("reduction must be mean or sum")
+
+    def forward(self, y_pred, y_true):
+        assert y_true.shape[1] == 1
+        return F.cross_entropy(y_pred, y_true.squeeze(1))
+
+
+class Learns(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.heat = nn.Parameter(torch.ones(()))
+
+    def forward(self, logits, target):
+        return element(logits * self.heat, target)
 
 
 class Counts(nn.Module):

@@ -55,6 +55,8 @@ def adopted(name: str, task: str = "multiclass", **knobs: Any) -> tuple[functool
         ("of_log_probs", "element", "index", "log_probabilities", "softmax"),
         ("truth_first", "element", "either", "logits", "softmax"),
         ("Module", "element", "either", "logits", "softmax"),
+        ("margins", "element", "index", "logits", "sigmoid"),
+        ("distances", "element", "index", "logits", "identity"),
         ("torch.nn.CrossEntropyLoss", "element", "either", "logits", "softmax"),
         ("torch.nn.functional.cross_entropy", "element", "either", "logits", "softmax"),
         ("torch.nn.NLLLoss", "element", "index", "log_probabilities", "softmax"),
@@ -111,7 +113,7 @@ def test_arguments_are_knobs() -> None:
         ("outer", {}, "loss outer must give values of shape [4] for outputs [4, 3] and a target [4], got [4, 4]."),
         ("column", {}, "loss column must give values of shape [4] for outputs [4, 3] and a target [4], got [4, 1]."),
         ("squares", {}, "loss squares failed: RuntimeError: The size of tensor a (3) must match the size of tensor b"),
-        ("boom", {}, "loss boom failed: ValueError: my own check: temperature too low (foreign_losses.py, line 34)."),
+        ("boom", {}, "loss boom failed: ValueError: my own check: temperature too low (foreign_losses.py, line 36)."),
         ("leaves", {}, "loss leaves ends the program: a loss returns its values."),
         ("number", {}, "loss number must return a tensor, got a float."),
         ("flat", {}, "loss flat must have a gradient: its values do not hang on the outputs."),
@@ -135,18 +137,41 @@ def test_what_cannot_be_a_loss_is_refused_in_one_sentence(name: str, knobs: dict
     ("name", "note"),
     [
         ("prints", "it prints"),
-        ("seeds", "it uses or seeds the global random generator"),
+        ("writes", "it prints"),
+        ("seeds", "it seeds the global random generator"),
+        ("draws", "it draws from the global random generator"),
+        ("sleeps", "a call takes 0.3 s"),
+        ("Learns", "its own parameters are not trained"),
         ("loops", "does not stack"),
         ("Counts", "it keeps a state or draws random numbers"),
     ],
 )
-def test_what_a_loss_does_beside_is_contained_and_said(
-    name: str, note: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_a_loss_does_beside_is_contained_and_said(name: str, note: str, capfd: pytest.CaptureFixture[str]) -> None:
     before = torch.random.get_rng_state()
-    assert note in str(adopted(name)[1])
+    loss, found = adopted(name)
+    assert note in str(found)
     assert torch.equal(before, torch.random.get_rng_state())
-    assert capsys.readouterr() == ("", "")
+    loss(*batch())
+    assert torch.equal(before, torch.random.get_rng_state()) == (name != "draws")
+    assert capfd.readouterr() == ("", "")
+    if name in ("draws", "Counts"):
+        assert not found.stacks
+
+
+def test_a_state_begins_anew_with_each_training() -> None:
+    loss, _ = adopted("Counts")
+    values = [float(loss(*batch()).sum()) for _ in range(2)]
+    bound = bind_any(loss, "multiclass")
+    bound.renew()
+    assert (bound.alone, values[1]) == (True, pytest.approx(2 * values[0]))
+    assert float(loss(*batch()).sum()) == values[0]
+
+
+def test_indices_in_one_channel_and_a_word_that_is_refused() -> None:
+    loss, found = adopted("Channel", "segmentation")
+    assert (found.values, found.target, loss.keywords["reduction"]) == ("mean", "column", "mean")
+    logits, target = batch((3, 2))
+    torch.testing.assert_close(loss(logits, target), F.cross_entropy(logits, target), rtol=1e-12, atol=0)
 
 
 def test_what_the_probe_cannot_know_is_said_by_hand() -> None:

@@ -103,3 +103,20 @@ def test_the_laws_that_apply_hold(name: str) -> None:
     if name == "averages":
         assert rows["independence"] == rows["ignored"] == "skipped"
     assert check("foreign_losses.indices").tasks == ("multiclass", "segmentation")
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("name", ["prints", "writes", "seeds", "Counts"])
+def test_what_a_loss_does_beside_stays_inside_while_it_trains(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    from xentlab.cli import main
+
+    quick = ("trainer.epochs=1", "tracking=off", "dataset.train_fraction=0.1")
+    arguments = [f"loss._target_=foreign_losses.{name}", *quick]
+    ends = []
+    for count in (1, 2):
+        assert main(["train", "-m", *arguments, f"output.root=runs{count}", f"seed={','.join('01'[-count:])}"]) == 0
+        out, err = capfd.readouterr()
+        assert "hello" not in out + err
+        assert err.count("\n") == 1
+        ends.append(out.partition("seed=1: ")[2].partition(",")[0])
+    assert ends[0] == ends[1]

@@ -125,6 +125,16 @@ class BoundLoss:
         return all(probed is None or probed.stacks for probed in map(probed_of, self.functions))
 
     @property
+    def alone(self) -> bool:
+        """Whether no two trials may train side by side, since they would share the state that a loss keeps."""
+        return any(probed is not None and probed.alone for probed in map(probed_of, self.functions))
+
+    def renew(self) -> None:
+        """Forget the objects that losses from outside were called by, and what they have kept."""
+        for function in self.functions:
+            getattr(function.func, "renew", lambda: None)()
+
+    @property
     def findings(self) -> list[str]:
         """What was found of losses from outside, a line for each."""
         found = [(term.name, probed_of(term.function)) for term in self.terms.values()]

@@ -11,12 +11,14 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from xentlab.errors import UserError, own_error
+from xentlab.losses.contained import with_manners
 from xentlab.losses.contract import LossSpec, as_distribution
 from xentlab.losses.probe import Call, probe
 from xentlab.losses.probed import INPUTS, LINKS, Probed
@@ -80,27 +82,40 @@ def _adopt(
     fixed = isinstance(origin, type) or any(p.name == "reduction" for p in knobs)
     opened = _declared(found, name, asked, knobs, fixed=fixed)
     given = check_knobs(path, opened, values)
-    if "reduction" in given and "reduction" not in values:
-        given["reduction"] = "none"
-    call = _caller(name, found, given, fixed=fixed)
-    counts = [len(v) for k, v in given.items() if k.endswith("weight") and isinstance(v, (list, tuple))]
-    result = probe(
-        call, name, inputs, _library(origin), task, said, {} if fixed else given, per_class=fixed,
-        classes=max(counts, default=3),
-    )  # fmt: skip
+    asks = "reduction" in given and "reduction" not in values
+    # Of single values where it has them; some classes have the word and refuse "none", or mean another shape by it.
+    ways = [given | {"reduction": "none"}, given] if asks else [given]
+    for number, given in enumerate(ways):
+        made: dict[Any, Callable[..., Any]] = {}
+        call = _caller(name, found, given, made, fixed=fixed)
+        counts = [len(v) for k, v in given.items() if k.endswith("weight") and isinstance(v, (list, tuple))]
+        try:
+            result = probe(
+                call, name, inputs, _library(origin), task, said, {} if fixed else given, per_class=fixed,
+                classes=max(counts, default=3),
+            )  # fmt: skip
+        except UserError:
+            if number + 1 == len(ways):
+                raise
+        else:
+            break
+    if any(isinstance(ready, nn.Module) and list(ready.parameters()) for ready in made.values()):
+        result = replace(result, notes=(*result.notes, "its own parameters are not trained"))
+    made.clear()
+    run = with_manners(call, result.notes)
 
     def loss(outputs: Tensor, target: Tensor, *facts: Tensor, **data: Any) -> Tensor:
-        return wrapped(result, call, outputs, target, facts, data)
+        return wrapped(result, run, outputs, target, facts, data)
 
     for attribute in ("__name__", "__qualname__", "__module__", "__signature__", "__annotations__", "fixed"):
         setattr(loss, attribute, getattr(opened, attribute))
     loss.__wrapped__ = _origin(found)  # type: ignore[attr-defined]
-    loss.probed = result  # type: ignore[attr-defined]
+    loss.probed, loss.renew = result, made.clear  # type: ignore[attr-defined]
     loss.spec = LossSpec(  # type: ignore[attr-defined]
         family="own",
         link=result.link,
         tasks=(task.name,),
-        soft=result.target != "index",
+        soft=result.target not in ("index", "column"),
         minimum=None,
         coupled=result.reduces,
     )
@@ -116,6 +131,8 @@ def wrapped(
     values = call(*result.arguments(outputs, target), *facts, **data)
     if result.values == "class":
         return values.mean(1)
+    if result.values == "image":
+        return values.flatten(1).mean(1) if values.ndim > 1 else values
     return values / len(outputs) if result.values == "sum" else values
 
 
@@ -213,9 +230,13 @@ def _kind(hint: Any, default: Any, *, fixed: bool) -> Any:
     return float if hint is None and isinstance(default, int) and not fixed else Any
 
 
-def _caller(name: str, found: Any, given: Mapping[str, Any], *, fixed: bool) -> Call:
-    """What is called with inputs and the knobs that are data; an error in it is one sentence."""
-    made: dict[tuple[torch.device, torch.dtype], Callable[..., Any]] = {}
+def _caller(
+    name: str, found: Any, given: Mapping[str, Any], made: dict[Any, Callable[..., Any]], *, fixed: bool
+) -> Call:
+    """What is called with inputs and the knobs that are data; an error in it is one sentence.
+
+    `made` keeps its objects.
+    """
     lists = {k: torch.tensor(v) for k, v in given.items() if k.endswith("weight") and isinstance(v, (list, tuple))}
 
     def ready(outputs: Tensor) -> Callable[..., Any]:

@@ -1,15 +1,12 @@
 """What a loss from outside is, found on tiny inputs: which values it gives, and which outputs and targets it takes.
 
-Everything that it might do beside is contained: what it prints, the global generator that it seeds, an exit.
+Everything that it might do beside is contained, see `contained`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +14,9 @@ import torch
 from torch import Tensor
 
 from xentlab.errors import UserError
-from xentlab.losses.probed import REDUCED, Probed, Values, as_input
-from xentlab.tasks import Form, Link, Task
+from xentlab.losses.contained import DRAWS, contained
+from xentlab.losses.probed import REDUCED, STATE, Probed, TargetForm, Values, as_input
+from xentlab.tasks import Link, Task
 
 Call = Callable[..., Tensor]
 
@@ -36,7 +34,7 @@ _TORCH_LINK = dict.fromkeys(
 @dataclass(frozen=True)
 class _Inputs:
     logits: Tensor
-    targets: dict[Form, Tensor]
+    targets: dict[TargetForm, Tensor]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -50,7 +48,9 @@ def _inputs(task: Task, classes: int) -> _Inputs:
     logits = 2.0 * torch.randn(classes + 1, classes, *places, generator=draws)
     if "index" in task.forms:
         index = torch.randint(classes, (classes + 1, *places), generator=draws)
-        return _Inputs(logits, {"index": index, "soft": torch.zeros_like(logits).scatter(1, index.unsqueeze(1), 1.0)})
+        column = index.unsqueeze(1)
+        targets: dict[TargetForm, Tensor] = {"index": index, "soft": torch.zeros_like(logits).scatter(1, column, 1.0)}
+        return _Inputs(logits, targets | ({"column": column} if places else {}))
     numbers = torch.randn(classes + 1, classes, *places, generator=draws)
     return _Inputs(logits, {"real": numbers} if "real" in task.forms else {"soft": (numbers > 0).float()})
 
@@ -91,45 +91,25 @@ def probe(
                 return call(*((target, outputs) if swapped else (outputs, target)), **(data or knobs))
 
             try:
-                with _contained(name) as seen:
+                with contained(name) as seen:
                     kind_here = kind or _input_of(ask, tiny.logits, target)
                     values = _checked(ask, tiny, target, kind_here, name, task, per_class=per_class)
                     other = _other_form(ask, tiny, form, kind_here)
                     told = library in _TORCH_LINK or "_link_" in said or kind_here != "logits"
                     told = told or (values in REDUCED and not exclusive)  # softmax would weigh each row's labels
                     found_link = link if told else _link(ask, tiny.logits, target, link, task)
-                    stacks = _stacks(ask, tiny.logits, target, kind_here, knobs)
                     seen += _manners(ask, tiny.logits, target, kind_here)
+                    stacks = not {STATE, DRAWS} & set(seen) and _stacks(ask, tiny.logits, target, kind_here, knobs)
             except UserError as error:
                 first = first or error
                 continue
             notes = (*dict.fromkeys(seen), *(() if stacks else ("does not stack: its trials train one by one",)))
-            target_form: Any = "either" if other else form
             return Probed(
-                values, target_form, kind_here, swapped, found_link, stacks, notes, task.exclusive(found_link),
-                task.axes > 0,
+                values, "either" if other else form, kind_here, swapped, found_link, stacks, notes,
+                task.exclusive(found_link), task.axes > 0,
             )  # fmt: skip
     assert first is not None
     raise first
-
-
-@contextlib.contextmanager
-def _contained(name: str) -> Iterator[list[str]]:
-    """Runs a stranger's code without its prints, its seeds and its exits; yields what it did."""
-    seen: list[str] = []
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.enable_grad():
-        warnings.simplefilter("ignore")
-        torch.default_generator.manual_seed(0)
-        before = torch.random.get_rng_state()
-        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
-            try:
-                yield seen
-            except SystemExit as error:
-                raise UserError(f"loss {name} ends the program: a loss returns its values.") from error
-        if out.getvalue():
-            seen.append("it prints")
-        if not torch.equal(before, torch.random.get_rng_state()):
-            seen.append("it uses or seeds the global random generator")
 
 
 def _checked(ask: Call, tiny: _Inputs, target: Tensor, kind: str, name: str, task: Task, *, per_class: bool) -> Values:
@@ -152,7 +132,8 @@ def _checked(ask: Call, tiny: _Inputs, target: Tensor, kind: str, name: str, tas
         return "element"
     if shape == tiny.shape and per_class:
         return "class"
-    if shape == (count,):
+    flat = per_class and shape[2:] == (1,) * len(places) and shape[1:2] in ((1,), (tiny.shape[1],))
+    if shape == (count,) or (places and shape[:1] == (count,) and flat):
         return "image"
     if shape:
         wanted = [count, *places]
@@ -184,11 +165,9 @@ def _input_of(ask: Call, logits: Tensor, target: Tensor) -> str:
         return "probabilities"
     # -z_y moves with a constant that is added to all logits; the logarithm of a softmax does not.
     logs = ask(logits, target, "log_probabilities")
-    truth = (
-        torch.log_softmax(logits, 1).gather(1, target.unsqueeze(1)).squeeze(1)
-        if not target.is_floating_point()
-        else None
-    )
+    truth = None
+    if not target.is_floating_point():
+        truth = torch.log_softmax(logits, 1).gather(1, target.view_as(logits[:, :1])).squeeze(1)
     if truth is not None and logs.shape in (truth.shape, ()):
         nll = -truth if logs.shape == truth.shape else -truth.mean()
         if torch.allclose(logs, nll, rtol=1e-4) and not torch.allclose(plain, nll, rtol=1e-4):
@@ -205,7 +184,7 @@ def _named_input(inputs: Sequence[str]) -> str:
     return "logits" if words & {"logits", "logit"} else ""
 
 
-def _other_form(ask: Call, tiny: _Inputs, form: Form, kind: str) -> bool:
+def _other_form(ask: Call, tiny: _Inputs, form: TargetForm, kind: str) -> bool:
     """Whether a loss that takes class indices takes a distribution too, and means the same by it."""
     if form != "index":
         return False
@@ -218,11 +197,34 @@ def _other_form(ask: Call, tiny: _Inputs, form: Form, kind: str) -> bool:
 
 
 def _link(ask: Call, logits: Tensor, target: Tensor, link: Link, task: Task) -> Link:
-    """Softmax where a constant added to all logits changes nothing; else what the task says."""
+    """Softmax where a constant added to all logits changes nothing; one class at a time where none moves another.
+
+    Of the latter, what still falls beyond the margins 1 and -1 is the likelihood of a sigmoid, else a distance.
+    """
     if "softmax" not in task.links:
         return link
-    values, moved = ask(logits, target, "logits"), ask(logits + 3.0, target, "logits")
-    return "softmax" if torch.allclose(values, moved, rtol=1e-4, atol=1e-5) else link
+    if torch.allclose(ask(logits, target, "logits"), ask(logits + 3.0, target, "logits"), rtol=1e-4, atol=1e-5):
+        return "softmax"
+    hot = (
+        target
+        if target.shape == logits.shape
+        else torch.zeros_like(logits).scatter(1, target.view_as(logits[:, :1]), 1)
+    )
+
+    def slopes(outputs: Tensor) -> Tensor:
+        leaf = outputs.clone().requires_grad_()
+        return torch.autograd.grad(ask(leaf, target, "logits").sum(), leaf)[0]
+
+    moved = logits.clone()
+    moved[:, 0] += 3.0
+    here, there = slopes(logits), slopes(moved)
+    if not bool(here[hot == 0].any()) or not torch.allclose(here[:, 1:], there[:, 1:], rtol=1e-4, atol=1e-6):
+        return link
+    margins = 2 * hot - 1
+    found: Link = (
+        "sigmoid" if ask(2 * margins, target, "logits").mean() < ask(margins, target, "logits").mean() else "identity"
+    )
+    return found if found in task.links else link
 
 
 def _stacks(ask: Call, logits: Tensor, target: Tensor, kind: str, knobs: Mapping[str, Any]) -> bool:
@@ -240,13 +242,20 @@ def _stacks(ask: Call, logits: Tensor, target: Tensor, kind: str, knobs: Mapping
 
 def _manners(ask: Call, logits: Tensor, target: Tensor, kind: str) -> list[str]:
     """What it does beside."""
+    state = torch.random.get_rng_state()
     began = time.perf_counter()
     first = ask(logits, target, kind)
     took = time.perf_counter() - began
+    ends = [torch.random.get_rng_state()]
+    torch.random.set_rng_state(torch.Generator().manual_seed(1).get_state())
     again = ask(logits, target, kind)
+    ends.append(torch.random.get_rng_state())
+    torch.random.set_rng_state(state)
     notes = []
-    if not torch.allclose(first, again, rtol=1e-6, atol=0.0, equal_nan=True):
-        notes.append("it keeps a state or draws random numbers: a trial of it cannot be repeated to the digit")
+    if not torch.equal(ends[0], state) and not torch.equal(*ends):
+        notes.append(DRAWS)
+    elif not torch.allclose(first, again, rtol=1e-6, atol=0.0, equal_nan=True):
+        notes.append(STATE)
     if not bool(first.isfinite().all()):
         notes.append("its values are not finite at ordinary outputs")
     if took > _SLOW:

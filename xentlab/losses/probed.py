@@ -11,8 +11,10 @@ from torch import Tensor
 from xentlab.tasks import Link, probabilities
 
 Values = Literal["element", "class", "image", "mean", "sum", "batch"]
+TargetForm = Literal["index", "column", "soft", "either", "real"]
 INPUTS = ("logits", "probabilities", "log_probabilities")
 LINKS = ("softmax", "sigmoid", "identity")
+STATE = "it keeps a state or draws random numbers: a trial of it cannot be repeated to the digit"
 REDUCED = ("image", "mean", "sum", "batch")
 
 _VALUES: dict[str, str] = {
@@ -24,8 +26,8 @@ _VALUES: dict[str, str] = {
     "batch": "one value per batch",
 }
 _TARGETS = {
-    "index": "class indices only", "soft": "one-hot targets", "either": "class indices or distributions",
-    "real": "numbers",
+    "index": "class indices only", "column": "class indices in one channel",
+    "soft": "one-hot targets", "either": "class indices or distributions", "real": "numbers",
 }  # fmt: skip
 
 
@@ -46,7 +48,7 @@ class Probed:
     """
 
     values: Values
-    target: Literal["index", "soft", "either", "real"]
+    target: TargetForm
     input: str
     swapped: bool
     link: Link
@@ -56,6 +58,11 @@ class Probed:
     places: bool
 
     @property
+    def alone(self) -> bool:
+        """Whether no two trials may share one object of it."""
+        return STATE in self.notes
+
+    @property
     def reduces(self) -> bool:
         """Whether single elements have no value, so that none can be ignored or weighed."""
         return self.values in REDUCED
@@ -63,6 +70,7 @@ class Probed:
     def arguments(self, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """What it is called with."""
         outputs = as_input(outputs, self.input, self.link, exclusive=self.exclusive)
+        target = target.unsqueeze(1) if self.target == "column" else target
         return (target, outputs) if self.swapped else (outputs, target)
 
     def __str__(self) -> str:

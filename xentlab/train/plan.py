@@ -53,7 +53,7 @@ def stacks(
         groups.setdefault(structure(trial), []).append(trial)
     planned = []
     for group in groups.values():
-        size = group[0].trainer.max_stack
+        size = 1 if group[0].loss.alone else group[0].trainer.max_stack
         if len(group) > 1:
             size = min(size, fits(group))
         planned += [group[i : i + size] for i in range(0, len(group), size)]

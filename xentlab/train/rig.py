@@ -68,6 +68,7 @@ class Rig:
     def _lifts(self) -> list[Lift]:
         """The lifts over one state; fills its optimizer slots."""
         trials, first, trainer = self.trials, self.trials[0], self.trainer
+        first.loss.renew()
         objective = Objective(
             loss=first.loss.data_term(self.dataset.ignore_index),
             penalty=first.regularizer.func if first.regularizer.func is not regularizers.none else None,
