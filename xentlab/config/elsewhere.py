@@ -49,8 +49,7 @@ _NAMES = {
 _NEAR = {"rmsprop", "nadam", "radam", "adamax", "adagrad", "amsgrad", "lamb", "lion", "asgd", "reducelronplateau"}
 
 _TORCHVISION = {
-    "cifar10": "CIFAR10", "cifar100": "CIFAR100", "svhn": "SVHN", "kmnist": "KMNIST", "emnist": "EMNIST",
-    "qmnist": "QMNIST", "stl10": "STL10", "usps": "USPS",
+    "qmnist": "QMNIST", "stl10": "STL10", "usps": "USPS", "food101": "Food101", "eurosat": "EuroSAT",
 }  # fmt: skip
 
 _KEYS = {

@@ -15,6 +15,7 @@ from xentlab.data.images import digits, fashion_mnist, mnist
 from xentlab.data.masks import segmentation_folder
 from xentlab.data.quantities import diabetes, regression_synthetic
 from xentlab.data.served import as_torchvision
+from xentlab.data.small_images import cifar10, cifar100, emnist, kmnist, svhn
 from xentlab.data.soft import soften, write_soft_targets
 from xentlab.data.splits import generator, split
 from xentlab.data.synthetic import multilabel_synthetic

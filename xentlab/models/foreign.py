@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from xentlab.errors import UserError, own_error
 from xentlab.models.contract import Builder, check_output, is_torchvision, kind
-from xentlab.schema import check_knobs, locate
+from xentlab.schema import check_knobs, knobs, locate
 
 _WHOLE = ("input_shape", "in_shape", "shape")
 _FEATURES = ("in_features", "input_size", "input_dim", "in_dim", "num_features", "n_features", "num_inputs", "n_inputs")
@@ -26,6 +26,8 @@ _OUTPUTS = (
     "num_outputs", "num_classes", "n_classes", "out_features", "n_outputs", "output_dim", "output_size", "out_dim",
     "num_labels", "nb_classes", "classes",
 )  # fmt: skip
+# What builders of a library take by **kwargs.
+_THROUGH = {"timm": ("in_chans", "num_classes")}
 _LOGITS = ("logits", "out", "output", "outputs", "pred", "preds", "prediction")
 
 
@@ -42,7 +44,9 @@ def build_model(path: str, node: Mapping[str, Any]) -> functools.partial[nn.Modu
     if kind(found) is not None or is_torchvision(found):
         return functools.partial(found, **check_knobs(path, found, values))
     opened = adopt(found)
-    return functools.partial(opened, **check_knobs(path, opened, values))
+    passed = {k: v for k, v in values.items() if k not in knobs(opened)} if getattr(opened, "loose", False) else {}
+    checked = check_knobs(path, opened, {k: v for k, v in values.items() if k not in passed})
+    return functools.partial(opened, **checked, **passed)
 
 
 @functools.cache
@@ -55,6 +59,11 @@ def adopt(found: Callable[..., Any]) -> Builder:
         raise UserError(f"model {name} does not tell its parameters.") from error
     named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     sized = [p.name for p in named if p.name in (*_WHOLE, *_FEATURES, *_CHANNELS, *_SIDES, *_OUTPUTS)]
+    loose = len(named) < len(parameters)
+    library = str(getattr(found, "__module__", "")).partition(".")[0]
+    if loose and library in _THROUGH:
+        named += [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=None) for n in _THROUGH[library]]
+        sized += _THROUGH[library]
     required = [p.name for p in named[:2] if p.default is p.empty]
     if len(required) == 2 and sized in ([], required[:1]):
         sized = [named[0].name, named[1].name]  # (shape of an input, number of outputs), by any names
@@ -85,6 +94,7 @@ def adopt(found: Callable[..., Any]) -> Builder:
         "__annotations__": {p.name: Any for p in free},
         "__wrapped__": found,
         "foreign": True,
+        "loose": loose,
     }
     for attribute, value in facts.items():
         setattr(build, attribute, value)
