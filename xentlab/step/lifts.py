@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from xentlab.step.graph import Graph, capture
 from xentlab.step.objective import Given, Objective, full_precision
 from xentlab.step.state import State, row_norms
 from xentlab.step.tape import Tape, peak_bytes, record
@@ -179,7 +180,7 @@ class Vectorised(Lift):
         self._compiled = compiled
         if compiled:
             self._lifted = torch.compile(self._lifted)
-        self._programs: dict[Hashable, Tape | Callable[..., Any] | None] = {}
+        self._programs: dict[Hashable, Tape | Graph | Callable[..., Any] | None] = {}
         self._predict = torch.vmap(self._logits, in_dims=(0, 0, batch))
 
     def enter(self) -> None:
@@ -218,7 +219,7 @@ class Vectorised(Lift):
             self._programs[key] = None
             return self._program(inputs, target)
         result, tape = record(self._program, (inputs, target))
-        self._programs[key] = tape or self._program
+        self._programs[key] = capture(tape, (inputs, target)) if tape else self._program
         return result
 
     def _program(self, inputs: Tensor, target: Tensor) -> Any:
