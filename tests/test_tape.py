@@ -113,3 +113,11 @@ def test_a_replayed_stack_of_every_loss_is_each_of_its_trials_alone(name: str, t
     alone = Fit([trial(name, task, seed, "looped") for seed in (0, 1)], data(task))
     list(alone.epochs())
     torch.testing.assert_close(stack.rig.state.params, alone.rig.state.params, rtol=1e-9, atol=1e-11)
+
+
+def test_every_loss_trains_as_a_stack_in_float32() -> None:
+    for name, task in CELLS:
+        overrides = (*SETTINGS[task], f"loss={name}", "optimizer.lr=0.02", "trainer.epochs=1", "trainer.lift=vectorised")
+        stack = [prepare(compose_train(*overrides, f"seed={seed}")) for seed in (0, 1)]
+        (epoch,) = Fit(stack, data(task)).epochs()
+        assert None not in epoch.metrics["train/objective"], (name, task)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -68,14 +68,29 @@ def _jaccard_slopes(errors: Tensor, truth: Tensor, pixels: Tensor) -> Tensor:
     Args and the result are [N, C, pixels].
     """
     # Ignored pixels come last, so that not even the order of the others hangs on them.
-    keys = errors.masked_fill(pixels == 0, -1.0)
-    if keys.dtype == torch.float32:
-        # The bits of numbers >= 0 are ordered as the numbers are, and whole numbers sort faster.
-        keys = keys.view(torch.int32)
-    order = keys.argsort(dim=2, descending=True, stable=True)
+    order = _Order.apply(errors.masked_fill(pixels == 0, -1.0))
     truth, pixels = truth.gather(2, order), pixels.gather(2, order)
     slopes = _steps(pixels * truth, pixels * (1.0 - truth))
     return torch.zeros_like(slopes).scatter(2, order, torch.where(pixels > 0, slopes, 0.0))
+
+
+class _Order(torch.autograd.Function):
+    """Where along the last axis the largest number stands, the next, and so on; numbers are >= 0, or -1."""
+
+    @staticmethod
+    def forward(keys: Tensor) -> Tensor:
+        # The bits of numbers >= 0 are ordered as the numbers are, and whole numbers sort faster.
+        if keys.dtype == torch.float32:
+            keys = keys.view(torch.int32)
+        return keys.argsort(dim=-1, descending=True, stable=True)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:  # noqa: ARG004
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, keys: Tensor) -> tuple[Tensor, int]:  # noqa: ARG004
+        return _Order.apply(keys.movedim(in_dims[0], 0)), 0  # a view as other numbers has no rule of its own
 
 
 def _binned_slopes(errors: Tensor, truth: Tensor, pixels: Tensor, bins: int) -> Tensor:
