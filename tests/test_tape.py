@@ -115,9 +115,10 @@ def test_a_replayed_stack_of_every_loss_is_each_of_its_trials_alone(name: str, t
     torch.testing.assert_close(stack.rig.state.params, alone.rig.state.params, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_every_loss_trains_as_a_stack_in_float32() -> None:
     for name, task in CELLS:
-        overrides = (*SETTINGS[task], f"loss={name}", "optimizer.lr=0.02", "trainer.epochs=1", "trainer.lift=vectorised")
+        overrides = (*SETTINGS[task], f"loss={name}", "trainer.epochs=1", "trainer.lift=vectorised")
         stack = [prepare(compose_train(*overrides, f"seed={seed}")) for seed in (0, 1)]
-        (epoch,) = Fit(stack, data(task)).epochs()
+        epoch = next(Fit(stack, data(task)).epochs())
         assert None not in epoch.metrics["train/objective"], (name, task)
