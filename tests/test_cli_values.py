@@ -108,3 +108,15 @@ def test_a_directory_with_a_percent_sign_keeps_its_runs(here: Path) -> None:
     assert "still gets" not in done.stderr
     done = call(place, "sync")
     assert "0 points sent, 0 runs made" in done.stdout
+    assert [path.name for path in here.iterdir()] == [place.name]
+
+
+def test_a_training_is_sent_nowhere_but_where_it_was_filed_for(here: Path) -> None:
+    assert call(here, "train", *QUICK).returncode == 0
+    done = call(here, "train", "trainer.epochs=1", "seed=1", "tracking.experiment=mine", "tracking.wait=120")
+    assert done.returncode == 0
+    assert "0 points sent, 0 runs made" in call(here, "sync", "--experiment", "mine").stdout
+    first, second = call(here, "sync").stdout.splitlines()
+    assert "0 points sent, 0 runs made" in first
+    assert second == "2 runs were filed for another store or experiment, or for none: --all sends them too."
+    assert "2 runs made" in call(here, "sync", "--all").stdout

@@ -35,7 +35,7 @@ def test_the_runs_of_driven_sessions_are_the_drivers_own(tmp_path: Path) -> None
     stranger = Lab(tmp_path, driver=other.journal.session)
     labs = [driver, worker, helper, other, stranger]
     trials = [lab.trial() for lab in labs]
-    scope = Scope(read(tmp_path), driver.journal.session)
+    scope = Scope(read(tmp_path), driver.journal.session, [])
     assert scope.everything() == []  # nothing has an epoch yet
     for lab, trial in zip(labs, trials, strict=True):
         lab.epochs([trial], 1, 1)
@@ -50,7 +50,7 @@ def test_a_session_lives_for_as_long_as_one_that_it_drives(tmp_path: Path) -> No
     driver.trial()
     worker = Lab(tmp_path, driver=driver.journal.session)
     worker.trial()
-    scope = Scope(read(tmp_path), driver.journal.session)
+    scope = Scope(read(tmp_path), driver.journal.session, [])
     assert scope.lives()
     driver.journal.close()
     assert scope.lives()
@@ -88,7 +88,7 @@ def test_a_driver_that_ends_first_is_followed_until_its_workers_end(destination:
 
 def test_what_was_touched_is_what_all_keys_say(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
-    scope = Scope(read(tmp_path), lab.journal.session)
+    scope = Scope(read(tmp_path), lab.journal.session, [])
     found: set[Key] = set()
 
     def look() -> None:
@@ -170,3 +170,41 @@ def test_the_first_trials_of_a_sweep_get_pictures_and_every_one_outside_of_it(
     drawn = {key[0] for key, run in found.items() if "curves.png" in artifacts(destination, run)}
     assert drawn == {*swept[:PICTURES], *compared, alone}
     assert all("config.yaml" in artifacts(destination, found[(trial, sweep)]) for trial in swept)
+
+
+def test_a_run_goes_where_it_was_filed_for_until_the_user_asks(tmp_path: Path) -> None:
+    here, there = (tracking.resolve(None, name, tmp_path) for name in ("here", "there"))
+    trials: dict[str, str] = {}
+    for name, filed in (("here", here.filed), ("there", there.filed), ("off", []), ("unsaid", None)):
+        lab = Lab(tmp_path)
+        lab.journal.filed = filed
+        trials[name] = lab.trial()
+        lab.epochs([trials[name]], 1, 1)
+        lab.end(trials[name])
+        lab.journal.close()
+    mine = Lab(tmp_path)
+    mine.journal.filed = here.filed
+    group = mine.group()
+    mine.journal.append(MemberEvent(group, trials["off"]))  # a reused trial is filed where its group is
+    own = mine.trial(group)
+    mine.epochs([own], 1, 1)
+    mine.end(own)
+    mine.group_end(group)
+    mine.journal.close()
+    worker = Lab(tmp_path, driver=mine.journal.session)
+    driven = worker.trial()
+    worker.epochs([driven], 1, 1)
+    worker.end(driven)
+    worker.journal.close()
+    for send in (
+        lambda: tracking.follow(here, mine.journal.session, say=lambda _: None),
+        lambda: tracking.sync(here),
+    ):
+        send()
+        found = {(None, group), (trials["off"], group), (own, group), (driven, None)}
+        assert set(runs(here)) == found | {(trials["here"], None), (trials["unsaid"], None)}
+    assert tracking.sync(here).elsewhere == 1
+    assert tracking.sync(here, everything=True).elsewhere == 0
+    assert (trials["there"], None) in runs(here)
+    assert tracking.sync(there).elsewhere == 5
+    assert set(runs(there)) == {(trials["there"], None), (trials["unsaid"], None)}

@@ -215,9 +215,16 @@ COMMANDS = (
     Command(
         "sync",
         "send to MLflow what is recorded here and missing there",
-        ("xentlab sync", "xentlab sync --root my-runs --uri http://127.0.0.1:5000"),
+        ("xentlab sync", "xentlab sync --all --root my-runs --uri http://127.0.0.1:5000"),
         "service.send",
-        (*_STORE, Argument("--follow", metavar="SESSION", help=argparse.SUPPRESS)),
+        (
+            *_STORE,
+            Argument(
+                "--all", dest="everything", action="store_true",
+                help="also what was filed for another store or experiment, or trained with tracking=off",
+            ),
+            Argument("--follow", metavar="SESSION", help=argparse.SUPPRESS),
+        ),
     ),
     Command(
         "doctor",

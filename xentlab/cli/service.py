@@ -41,15 +41,17 @@ def render(record: TrialRecord, folder: Path) -> None:
             )  # fmt: skip
 
 
-def send(root: str, uri: str | None, experiment: str | None, follow: str | None) -> int:
-    """Send what is missing; with `follow`, keep sending for as long as that session lives."""
+def send(root: str, uri: str | None, experiment: str | None, follow: str | None, *, everything: bool) -> int:
+    """Send what was filed for the store, or everything; with `follow`, for as long as that session lives."""
     destination = tracking.resolve(uri, experiment, Path(root))
     if follow is not None:
         return tracking.serve_follower(destination, follow, sys.stdout, render=render)
     if not (destination.root / "journal").is_dir():
         raise UserError(f"--root must be an output directory with a journal, got {destination.root}.")
-    sent = tracking.sync(destination, render=render)
+    sent = tracking.sync(destination, everything=everything, render=render)
     print(f"{destination.shown}: {sent.points} points sent, {sent.created} runs made, {sent.completed} runs completed")
+    if sent.elsewhere:
+        print(f"{sent.elsewhere} runs were filed for another store or experiment, or for none: --all sends them too.")
     return 0
 
 

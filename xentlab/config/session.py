@@ -61,8 +61,10 @@ def opened(config: Mapping[str, Any], command: str) -> Iterator[Session]:
     if (loss := session.records.loss()) is not None:
         warn(loss)
     tracker: Tracker | None = None
+    session.journal.filed = []
     if tracking["enabled"]:
         destination = resolve(tracking["uri"], tracking["experiment"], root)
+        session.journal.filed = destination.filed
         _say_who_decides(tracking)
 
         def start_tracking() -> None:

@@ -30,7 +30,10 @@ Ended = Literal["finished", "failed", "interrupted"]
 
 @dataclass(frozen=True)
 class SessionEvent:
-    """A process begins to write. `driver` is the session whose units it performs; `imported` the archive it is from."""
+    """A process begins to write. `driver` is the session whose units it performs; `imported` the archive it is from.
+
+    `filed` is the store and the experiment that its runs go to, empty where they go to none; None says nothing of it.
+    """
 
     session: Id
     host: str
@@ -39,6 +42,7 @@ class SessionEvent:
     environment: dict[str, Any]
     driver: Id | None = None
     imported: str | None = None
+    filed: list[str] | None = None
 
 
 @dataclass(frozen=True)

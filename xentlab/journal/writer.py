@@ -32,8 +32,8 @@ def new_id() -> str:
 class Journal:
     """The writer of one segment. Opens the file with its first event, so that a refused command leaves nothing.
 
-    `on_open` is called once, when the segment is there to be read. `tags` says what to put on each trial and group that
-    opens.
+    `on_open` is called once, when the segment is there to be read. `filed` says where its runs go, see `SessionEvent`.
+    `tags` says what to put on each trial and group that opens.
     """
 
     def __init__(self, root: Path, environment: Mapping[str, Any], command: str, *, driver: str | None = None) -> None:
@@ -41,6 +41,7 @@ class Journal:
         self.session = new_id()
         self._opening = SessionEvent(self.session, os.uname().nodename, os.getpid(), command, dict(environment), driver)
         self._file: int | None = None
+        self.filed: list[str] | None = None
         self.on_open: Callable[[], None] = lambda: None
         self.tags: Callable[[TrialEvent | GroupEvent], dict[str, str]] = lambda event: {}  # noqa: ARG005
 
@@ -69,7 +70,7 @@ class Journal:
             message = f"output.root must be a directory that can be written, got {self.root}: {error.strerror}."
             raise UserError(message) from error
         fcntl.flock(self._file, fcntl.LOCK_EX)
-        self._write([self._opening])
+        self._write([dataclasses.replace(self._opening, filed=self.filed)])
         sync_folder(self.path.parent)
         self.on_open()
 

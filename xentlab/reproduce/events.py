@@ -48,7 +48,9 @@ def select(root: Path, groups: set[str], trials: set[str], *, diff: bool = False
         opening, chosen = None, []
         for _, event in segment:
             if event["event"] == "session":
-                opening = event if diff else {**event, "environment": without_diff(event["environment"])}
+                opening = {**event, "filed": None}  # where its runs went is the exporter's own affair
+                if not diff:
+                    opening["environment"] = without_diff(event["environment"])
             elif (kept := _concerns(event, groups, trials)) is not None:
                 chosen.append(kept)
         if opening is not None and chosen:
@@ -182,7 +184,7 @@ def write(sessions: list[Session], records: Records, digest: str, folders: Mappi
         path = records.root / "journal" / f"{session.opening['session']}-{digest[:12]}.jsonl"
         if not kept or path.exists():
             continue
-        opening = {**session.opening, "imported": digest}
+        opening = {**session.opening, "imported": digest, "filed": None}
         with written_whole(path) as scratch:
             scratch.write_bytes(b"".join(map(seal, (opening, *kept))))
     return len(added)

@@ -11,7 +11,7 @@ from typing import Any
 
 from xentlab.errors import UserError, unknown
 from xentlab.tracking.client import translated
-from xentlab.tracking.settings import DATABASES, Destination, mlflow_module
+from xentlab.tracking.settings import DATABASES, Destination, mlflow_module, without_strays
 from xentlab.tracking.views import PAGE, TAG, View, comparison_views, overview, sweep_view
 
 # The versions of MLflow whose pages take the saved views of `views`, tried out: first, and first that is not.
@@ -54,7 +54,7 @@ def links(
         UserError: the store does not answer, or has no comparison of that name.
     """
     address = (address or re.sub("//[^/@]*@", "//", destination.uri)).rstrip("/")  # a browser asks who one is
-    with translated():
+    with translated(), without_strays(destination.database):
         client = mlflow_module().MlflowClient(tracking_uri=destination.uri)
         experiment = client.get_experiment_by_name(destination.experiment)
         if experiment is None:

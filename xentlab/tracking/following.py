@@ -6,14 +6,14 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from xentlab.errors import UserError
 from xentlab.journal import Records, writer_lives
 from xentlab.tracking.backend import Unreachable
-from xentlab.tracking.keys import Key, all_keys
+from xentlab.tracking.keys import Key, all_keys, drivers, filed_for
 from xentlab.tracking.sender import Render, Sender, SendReport
 from xentlab.tracking.settings import Destination
 
@@ -28,16 +28,23 @@ def refresh(records: Records) -> None:
     records.mark_killed()
 
 
-def sync(destination: Destination, *, render: Render | None = None, records: Records | None = None) -> SendReport:
+def sync(
+    destination: Destination,
+    *,
+    everything: bool = False,
+    render: Render | None = None,
+    records: Records | None = None,
+) -> SendReport:
     """Bring MLflow to what the journal says; running it again changes nothing.
 
     Args:
         destination: the store, the experiment, and the output directory whose journal is sent.
+        everything: send also what was filed for another store or experiment, or for none.
         render: called with each finished trial and its artifact folder before the folder is sent, to add pictures.
         records: the journal's records if they were read already; read and marked here if not given.
 
     Returns:
-        What was sent, made, completed and passed over.
+        What was sent, made, completed, passed over, and left alone as it was filed elsewhere.
 
     Raises:
         UserError: the store does not answer (`Unreachable`), or cannot be used as it is.
@@ -46,8 +53,11 @@ def sync(destination: Destination, *, render: Render | None = None, records: Rec
         records = Records(destination.root)
         refresh(records)
     sender = Sender(destination, render=render)
+    keys = list(all_keys(records))
+    wanted = [key for key in keys if everything or filed_for(records, key, destination.filed)]
+    sender.report.elsewhere = len(keys) - len(wanted)
     try:
-        for _ in sender.send(records, all_keys(records)):
+        for _ in sender.send(records, wanted):
             pass
     except Unreachable as error:
         raise Unreachable(_unreachable(destination, error)) from error
@@ -81,7 +91,7 @@ def follow(
         Whether everything has arrived.
     """
     records, sender = Records(destination.root), Sender(destination, render=render)
-    scope = Scope(records, session)
+    scope = Scope(records, session, destination.filed)
     lacking: dict[Key, None] = {}
     warned, told, failures = False, 0, 0
     first, deadline = True, float("inf")
@@ -128,14 +138,14 @@ def follow(
 
 
 class Scope:
-    """Which runs the follower of a session looks after: its own, and those that no living session looks after.
+    """Which runs the follower of a session looks after: its own, and those filed for its store that no one else does.
 
     Its own are those of the session and of the sessions that it drives. A pass costs in proportion to what has changed:
     `everything` is asked for at the beginning and at the end only.
     """
 
-    def __init__(self, records: Records, session: str) -> None:
-        self.records, self.session = records, session
+    def __init__(self, records: Records, session: str, filed: Sequence[str]) -> None:
+        self.records, self.session, self.filed = records, session, filed
         self._orphaned: dict[str, bool] = {}
         self._filed: dict[str, int] = {}
         self._groups: dict[str, list[str]] = {}
@@ -174,6 +184,8 @@ class Scope:
     def _mine(self, key: Key) -> bool:
         trial, group = key
         owner = self.records.trials[trial].session if trial is not None else self.records.groups[group or ""].session
+        if not filed_for(self.records, key, self.filed):
+            return False
         if self._own(owner):
             return True
         if owner not in self._orphaned:
@@ -181,13 +193,7 @@ class Scope:
         return self._orphaned[owner]
 
     def _own(self, owner: str) -> bool:
-        seen = set()
-        name: str | None = owner
-        while name is not None and name != self.session and name not in seen:
-            seen.add(name)
-            session = self.records.sessions.get(name)
-            name = session.driver if session is not None else None
-        return name == self.session
+        return self.session in drivers(self.records, owner)
 
     def _segment(self, session: str) -> Path:
         return self.records.root / "journal" / f"{session}.jsonl"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from xentlab.journal import GroupRecord, Records, TrialRecord
 
@@ -28,6 +28,28 @@ def parent_of(records: Records, key: Key) -> Key | None:
         return (None, group)
     parent = records.groups[group].parent
     return (None, parent) if parent is not None and parent in records.groups else None
+
+
+def filed_for(records: Records, key: Key, destination: Sequence[str]) -> bool:
+    """Whether a run was filed for this store and experiment; where no session says anything, it was for any.
+
+    A reused trial is filed where its group is.
+    """
+    trial, group = key
+    owner = records.groups[group].session if group is not None else records.trials[trial or ""].session
+    said = (found.filed for name in drivers(records, owner) if (found := records.sessions.get(name)) is not None)
+    return next((filed == list(destination) for filed in said if filed is not None), True)
+
+
+def drivers(records: Records, session: str) -> Iterator[str]:
+    """A session, the one that drives it, and so on upwards."""
+    seen: set[str] = set()
+    name: str | None = session
+    while name is not None and name not in seen:
+        yield name
+        seen.add(name)
+        found = records.sessions.get(name)
+        name = found.driver if found is not None else None
 
 
 def all_keys(records: Records) -> Iterator[Key]:

@@ -30,12 +30,16 @@ Render = Callable[[TrialRecord, Path], object]
 
 @dataclass
 class SendReport:
-    """What a pass did: points sent, runs made, completed, and passed over as complete; and one sentence per trouble."""
+    """What a pass did: points sent, runs made, completed, and passed over as complete; and one sentence per trouble.
+
+    `elsewhere` counts the runs that were filed for another store or experiment, or for none.
+    """
 
     points: int = 0
     created: int = 0
     completed: int = 0
     skipped: int = 0
+    elsewhere: int = 0
     warnings: list[str] = field(default_factory=list)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from xentlab.errors import UserError
 from xentlab.tracking.backend import Refused, Unreachable
 from xentlab.tracking.client import translated
-from xentlab.tracking.settings import DATABASES, Destination, mlflow_environment, mlflow_module
+from xentlab.tracking.settings import DATABASES, Destination, escaped, mlflow_environment, mlflow_module
 from xentlab.tracking.tracker import last_line
 
 START_S = 90.0  # a server takes about 10 s to start; a busy machine takes longer
@@ -131,7 +131,10 @@ def serve(destination: Destination, port: int, *, host: str = "127.0.0.1") -> su
             raise UserError(
                 f"--port must be free, got {port} on {host}: {error.strerror}; try --port {port + 1}."
             ) from error
-    options = ["--backend-store-uri", destination.uri, "--default-artifact-root", str(destination.artifact_location)]
+    database = destination.database  # by its name alone: MLflow makes the folders that an escaped path seems to name
+    where = destination.root if database is None else database.parent
+    uri = destination.uri if database is None else "sqlite:///" + escaped(database.name)
+    options = ["--backend-store-uri", uri, "--default-artifact-root", str(destination.artifact_location)]
     log = destination.root / "mlflow-server.log"
     with open(log, "wb") as stream:
         process = subprocess.Popen(
@@ -139,7 +142,7 @@ def serve(destination: Destination, port: int, *, host: str = "127.0.0.1") -> su
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
-            cwd=destination.root,
+            cwd=where,
             env=mlflow_environment(os.environ),
             start_new_session=True,  # it starts workers of its own: `stop` ends the whole group
         )

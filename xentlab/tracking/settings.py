@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import logging
@@ -10,7 +11,7 @@ import re
 import shlex
 import urllib.parse
 import warnings
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -66,6 +67,11 @@ class Destination:
     def shown(self) -> str:
         """The URI without its password."""
         return without_passwords(self.uri)
+
+    @property
+    def filed(self) -> list[str]:
+        """What a session's opening says of it: the store, nothing for the root's own, and the experiment."""
+        return ["" if self.uri == default_uri(self.root) else self.shown, self.experiment]
 
     @property
     def sync_command(self) -> str:
@@ -171,6 +177,20 @@ def escaped(path: str) -> str:
     from sqlalchemy.engine import make_url
 
     return path if make_url(f"sqlite:///{path}").database == path else path.replace("%", "%25")
+
+
+@contextlib.contextmanager
+def without_strays(database: Path | None) -> Iterator[None]:
+    """Remove the empty folders that MLflow makes where it takes the escaped path of a database for its path."""
+    made: list[Path] = []
+    if database is not None and (stray := Path(escaped(str(database))).parent) != database.parent:
+        made = [folder for folder in (stray, *stray.parents) if not folder.exists()]
+    try:
+        yield
+    finally:
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def _sqlite_path(uri: str) -> str:

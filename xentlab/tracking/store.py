@@ -16,7 +16,7 @@ from xentlab.errors import UserError
 from xentlab.tracking.backend import Backend, Refused, Unreachable
 from xentlab.tracking.client import Client, translated
 from xentlab.tracking.files import locked
-from xentlab.tracking.settings import DATABASES, Destination, escaped, mlflow_module
+from xentlab.tracking.settings import DATABASES, Destination, escaped, mlflow_module, without_strays
 from xentlab.tracking.sqlite import open_tables
 
 LOCK = 0x78656E74  # a number that no other program is likely to lock
@@ -53,7 +53,7 @@ def _open_client(destination: Destination) -> tuple[Any, str]:
     with translated():
         if destination.database is not None:
             _speed_up()
-        with locked(destination.root / "mlflow.lock"):
+        with locked(destination.root / "mlflow.lock"), without_strays(destination.database):
             with _alone(destination):  # it makes the tables where there are none
                 client = mlflow.MlflowClient(tracking_uri=destination.uri)
             found = client.get_experiment_by_name(destination.experiment)
@@ -123,7 +123,8 @@ def _create_sqlite(destination: Destination, path: Path) -> None:
     draft.unlink(missing_ok=True)
     event.listen(Engine, "connect", _without_sync)
     try:
-        SqlAlchemyStore("sqlite:///" + escaped(str(draft)), destination.artifact_location).engine.dispose()
+        with without_strays(draft):
+            SqlAlchemyStore("sqlite:///" + escaped(str(draft)), destination.artifact_location).engine.dispose()
     finally:
         event.remove(Engine, "connect", _without_sync)
     with open(draft, "rb") as file:
