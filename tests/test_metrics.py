@@ -216,6 +216,7 @@ def test_catalogue_names_agree() -> None:
     assert all(entry.is_share == entry.unit.startswith("fraction") for entry in entries)
     assert {name: find(name).primary.name for name in TASKS} == {
         "multiclass": "error", "multilabel": "map", "segmentation": "miou", "regression": "rmse",
+        "tokens": "bits_per_char",
     }  # fmt: skip
 
 

@@ -20,3 +20,4 @@ from xentlab.data.soft import soften, write_soft_targets
 from xentlab.data.splits import generator, split
 from xentlab.data.synthetic import multilabel_synthetic
 from xentlab.data.tables import tabular
+from xentlab.data.texts import english, text_file

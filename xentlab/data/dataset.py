@@ -35,9 +35,9 @@ class Dataset:
         name: what the user calls it.
         task: the name of one, which checks the targets.
         inputs: [N, F] or [N, channels, H, W]; uint8 for images (converted in the batch), else float32; int64 indices
-            stay indices.
-        targets: what the task says: class indices [N] (multiclass) or [N, H, W] (segmentation), n-hot [N, C],
-            or numbers [N] or [N, D] (regression).
+            stay indices, such as tokens [N, T].
+        targets: what the task says: class indices [N] (multiclass), [N, T] (tokens) or [N, H, W] (segmentation), n-hot
+            [N, C], or numbers [N] or [N, D] (regression).
         class_names: one word for each of the C classes, in the order of their indices, or for each number.
         scale: an input's value is `(stored - offset) * scale`; 1/255 for images makes it lie in [0, 1].
         offset: see `scale`.
@@ -48,6 +48,8 @@ class Dataset:
             a known model: the true probability of each label, or mean, scale and shape of a number's distribution.
         soft_targets: where the task allows it, distributions [N, C], float32, that are trained on in the labels' place,
             NaN for examples that have none; see `xentlab.data.soft`.
+        gap: where examples are neighbouring pieces of one text, how many on either side of one share some of it; None
+            where each stands for itself. A drawn validation set is then one run of them, without its neighbours.
         standardize: whether inputs [N, F] are brought to mean 0 and deviation 1 over each seed's training rows.
         impute: what of a seed's training rows stands in the place of inputs that are NaN, or None where none are.
         notes: what the builder read and recognised, and what it passed over, one clause each.
@@ -64,6 +66,7 @@ class Dataset:
     source_splits: Mapping[str, Tensor] = field(default_factory=dict)
     posterior: Tensor | None = None
     soft_targets: Tensor | None = None
+    gap: int | None = None
     standardize: bool = False
     impute: Literal["median", "mean", "most_frequent"] | None = None
     notes: tuple[str, ...] = ()
@@ -92,6 +95,8 @@ class Dataset:
         facts: tuple[Any, ...] = (self.task, self.class_names, self.scale, self.offset, self.ignore_index)
         if self.standardize or self.impute is not None:
             facts += (self.standardize, self.impute)
+        if self.gap is not None:
+            facts += (self.gap,)
         digest.update(repr(facts).encode())
         soft = () if self.soft_targets is None else (self.soft_targets,)
         splits = (self.source_splits[k] for k in sorted(self.source_splits))

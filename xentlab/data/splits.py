@@ -54,7 +54,8 @@ def split(
     What the source defines is honoured. A missing test set is drawn from all examples by `outer_seed`, before any
     trial's seed: no test example is ever trained on, or chosen by, under another seed. A missing validation set is
     drawn by the seed from what then is left for training, never from test. Multiclass draws are stratified: every class
-    gives its share, to within one example. Imbalance, then the training fraction, thin the training set alone.
+    gives its share, to within one example; of pieces of one text it is one run of them. Imbalance, then the training
+    fraction, thin the training set alone.
 
     Args:
         dataset: any dataset with N examples.
@@ -102,7 +103,10 @@ def split(
         test, train = _draw(train, labels, size, generator(outer, "test"))
     if val is None:
         size = _size("val_fraction", val_fraction, train, dataset)
-        val, train = _draw(train, labels, size, generator(seed, "val"))
+        if dataset.gap is None:
+            val, train = _draw(train, labels, size, generator(seed, "val"))
+        else:
+            val, train = _run(train, size, dataset.gap, generator(seed, "val"))
     before = train
     if imbalance > 1 and labels is not None:
         train = _thin(train, labels, imbalance, generator(seed, "imbalance"))
@@ -147,6 +151,13 @@ def _draw(pool: Tensor, labels: Tensor | None, size: int, draws: torch.Generator
         shuffled = pool[torch.randperm(len(pool), generator=draws)]
         return shuffled[:size], shuffled[size:]
     return _draw_classes(pool, labels, _shares(torch.bincount(labels[pool]), size), draws)
+
+
+def _run(pool: Tensor, size: int, gap: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
+    """`size` neighbours drawn from `pool`, and the rest without `gap` more on either side of them."""
+    start = int(torch.randint(max(len(pool) - size - 2 * gap, 0) + 1, (1,), generator=draws))
+    end = start + gap + size
+    return pool[start + gap : end], torch.cat([pool[:start], pool[end + gap :]])
 
 
 def _draw_classes(pool: Tensor, labels: Tensor, quota: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -33,3 +33,4 @@ from xentlab.metrics.regression import (
     regression_columns,
     regression_metrics,
 )
+from xentlab.metrics.tokens import TOKEN_METRICS, token_counts, token_metrics

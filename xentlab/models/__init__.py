@@ -27,6 +27,7 @@ from xentlab.models.contract import (
     outputs,
 )
 from xentlab.models.dense import segnet_basic, unet
+from xentlab.models.sequence import bigram, gru, mlp_lm, transformer
 from xentlab.models.vector import convnet, lenet, linear, mlp
 from xentlab.models.vision import resnet18, torchvision_classifier
 from xentlab.models.weights import initial

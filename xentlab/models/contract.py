@@ -12,15 +12,19 @@ from torch import nn
 from xentlab.errors import UserError
 from xentlab.tasks import find
 
-Kind = Literal["vector", "map"]
+Kind = Literal["vector", "map", "sequence"]
 Builder = Callable[..., nn.Module]
 
-_WORDS: dict[str, str] = {"vector": "one score per class [B, C]", "map": "one score per class and pixel [B, C, H, W]"}
-_BUILDERS: dict[str, list[str]] = {"vector": [], "map": []}
+_WORDS: dict[str, str] = {
+    "vector": "one score per class [B, C]",
+    "map": "one score per class and pixel [B, C, H, W]",
+    "sequence": "one score per token and place [B, C, T]",
+}
+_BUILDERS: dict[str, list[str]] = {kind: [] for kind in _WORDS}
 
 
 def outputs(what: Kind) -> Callable[[Builder], Builder]:
-    """Declare that a builder's modules return logits [B, C] (`vector`) or [B, C, H, W] (`map`)."""
+    """Declare what a builder's modules return: logits [B, C], [B, C, H, W] (`map`) or [B, C, T] (`sequence`)."""
 
     def declare(builder: Builder) -> Builder:
         builder.outputs = what  # type: ignore[attr-defined]
@@ -36,7 +40,7 @@ def is_torchvision(builder: Builder) -> bool:
 
 
 def kind(builder: Builder) -> Kind | None:
-    """What the builder's modules return: `vector` [B, C], `map` [B, C, H, W], or None where it is not declared.
+    """What the builder's modules return, or None where it is not declared.
 
     Args:
         builder: a builder, or a `functools.partial` of one. Every model of `torchvision.models` counts as `vector`.
@@ -64,11 +68,11 @@ def check_output(
     module: nn.Module,
     input_shape: tuple[int, ...],
     num_outputs: int,
-    what: Kind,
+    what: str,
     name: str,
     blank: torch.Tensor | None = None,
 ) -> None:
-    """Send two blank inputs through the module and refuse it unless logits [2, C] or [2, C, H, W] come out.
+    """Send two blank inputs through the module and refuse it unless logits of the shape that is wanted come out.
 
     The module's mode, buffers and the random generators are left as they were.
 
@@ -83,7 +87,8 @@ def check_output(
     Raises:
         UserError: the module fails on such inputs or returns something else.
     """
-    wanted = (2, num_outputs) if what == "vector" else (2, num_outputs, *input_shape[1:])
+    places: dict[str, tuple[int, ...]] = {"vector": (), "sequence": input_shape}
+    wanted = (2, num_outputs, *places.get(what, input_shape[1:]))
     modes = [(m, m.training) for m in module.modules()]
     try:
         with torch.no_grad():

@@ -158,7 +158,7 @@ def check_foreign(builder: Builder, module: nn.Module, blank: Tensor, num_output
         return True
     name, input_shape = f"model {function.__name__}", tuple(blank.shape[1:])
     try:
-        check_output(module, input_shape, num_outputs, "vector" if what == "vector" else "map", name, blank)
+        check_output(module, input_shape, num_outputs, what, name, blank)
     except UserError as error:
         if error.__cause__ is None:
             raise

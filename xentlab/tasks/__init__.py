@@ -13,6 +13,7 @@ from xentlab.tasks.multiclass import MULTICLASS
 from xentlab.tasks.multilabel import MULTILABEL
 from xentlab.tasks.regression import REGRESSION
 from xentlab.tasks.segmentation import SEGMENTATION
+from xentlab.tasks.tokens import TOKENS
 
 TASKS: dict[str, Task] = {}
 
@@ -57,5 +58,5 @@ def metric(name: str) -> Metric:
     return known[name]
 
 
-for _task in (MULTICLASS, MULTILABEL, SEGMENTATION, REGRESSION):
+for _task in (MULTICLASS, MULTILABEL, SEGMENTATION, REGRESSION, TOKENS):
     register(_task)

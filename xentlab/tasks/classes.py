@@ -29,7 +29,7 @@ def check_indices(examples: Examples, axes: int) -> None:
     """
     targets, rule = examples.targets, f"Targets of dataset '{examples.name}' must be"
     if targets.dtype not in (torch.uint8, torch.int64) or targets.ndim != 1 + axes:
-        shape = "N, H, W" if axes else "N"
+        shape = ("N", "N, T", "N, H, W")[axes]
         found = f"{str(targets.dtype).removeprefix('torch.')} {list(targets.shape)}"
         raise UserError(f"{rule} class indices [{shape}], uint8 or int64, got {found}.")
     counts = targets if examples.ignore_index is None else targets[targets != examples.ignore_index]
@@ -121,10 +121,14 @@ def _occurrences(targets: Tensor, examples: Examples) -> tuple[Tensor, Tensor]:
     C = examples.num_classes
     if targets.ndim == 2:
         return targets.double().sum(0), torch.full((C,), float(len(targets)), dtype=torch.float64)
+    if targets.ndim == 1:
+        valid = targets if examples.ignore_index is None else targets[targets != examples.ignore_index]
+        found = torch.bincount(valid.long(), minlength=C).double()
+        return found, torch.full((C,), float(len(valid)), dtype=torch.float64)
     flat = targets.reshape(len(targets), -1)
     valid = flat != (-1 if examples.ignore_index is None else examples.ignore_index)
     per_image = torch.stack([((flat == c) & valid).sum(1) for c in range(C)], 1).double()
-    present = (per_image > 0).double() if targets.ndim > 1 else torch.ones_like(per_image)
+    present = (per_image > 0).double()
     return per_image.sum(0), (present * per_image.sum(1, keepdim=True)).sum(0)
 
 

@@ -203,8 +203,8 @@ def refusal(subject: Subject, dtype: torch.dtype, generator: torch.Generator) ->
             "n-hot labels as whole numbers": torch.ones(3, classes, *pixels, dtype=torch.int64),
         }
         if pixels:
-            wrong["one row of pixels in the target"] = torch.zeros(3, 1, pixels[1], dtype=torch.int64)
-            wrong["no pixels in the target"] = torch.zeros(3, dtype=torch.int64)
+            wrong["one row of places in the target"] = torch.zeros(3, 1, *pixels[1:], dtype=torch.int64)
+            wrong["no places in the target"] = torch.zeros(3, dtype=torch.int64)
     for what, target in wrong.items():
         try:
             values = subject.values(logits, target)

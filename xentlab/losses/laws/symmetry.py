@@ -31,11 +31,13 @@ def _influence(subject: Subject, dtype: torch.dtype, generator: torch.Generator)
         before = subject.values(case.logits, case.target)
         logits, target = case.logits.clone(), case.target.clone()
         if space(subject) and not subject.per_image:
-            # One pixel of the first image stays, everything else changes.
+            # One place of the first example stays, such as a pixel of an image, everything else changes.
+            flat = -subject.task.axes
             logits[...] = 3.0 * torch.randn(logits.shape, generator=generator, dtype=torch.float64).to(dtype)
             target = target.roll(1, -1)
-            logits[0, :, 0, 0], target[0, ..., 0, 0] = case.logits[0, :, 0, 0], case.target[0, ..., 0, 0]
-            after, kept = subject.values(logits, target)[0, 0, 0], before[0, 0, 0]
+            logits.flatten(flat)[0, :, 0] = case.logits.flatten(flat)[0, :, 0]
+            target.flatten(flat)[0, ..., 0] = case.target.flatten(flat)[0, ..., 0]
+            after, kept = subject.values(logits, target).flatten(flat)[0, 0], before.flatten(flat)[0, 0]
         else:
             logits[1:] = 3.0 * torch.randn(logits[1:].shape, generator=generator, dtype=torch.float64).to(dtype)
             target[1:] = target[1:].flip(1) if target.is_floating_point() else (target[1:] + 1) % logits.shape[1]

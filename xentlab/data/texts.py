@@ -1,0 +1,160 @@
+"""Text as sequences of tokens: the help texts that ship with every Python, and any file of yours.
+
+The text is cut at a line's end into what is learned from and, its last part, the test set; each is cut into sequences
+of `context` tokens, of which the next ones are the targets. Validation is a run of neighbouring sequences that the
+trial's seed draws, so that no sentence is in two parts. The vocabulary is that of everything outside the test part.
+"""
+
+from __future__ import annotations
+
+import collections
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+
+from xentlab.data.dataset import Dataset, of_task
+from xentlab.data.places import listed, places
+from xentlab.errors import UserError
+from xentlab.schema import Range
+
+Share = Annotated[float, Range(0, 1, open_low=True, open_high=True)]
+_UNKNOWN = "unknown"
+
+
+@of_task("tokens")
+def english(
+    *,
+    context: Annotated[int, Range(1, None)] = 64,
+    stride: Annotated[int, Range(1, None)] | None = None,
+    test_share: Share = 0.1,
+    limit: Annotated[int, Range(1, None)] | None = None,
+) -> Dataset:
+    """The help texts on the language that ship with every Python (`pydoc_data.topics`), character by character.
+
+    They are Python's own documentation, under the PSF licence; each version of Python has its own.
+
+    Args:
+        context: T, characters of a sequence.
+        stride: characters from the start of a training sequence to that of the next; None: `context`, without overlap.
+        test_share: share of the text, at its end, that is the test set, in (0, 1).
+        limit: characters from the start on that are taken; None: all.
+
+    Returns:
+        A tokens dataset: inputs and targets int64 [N, context].
+    """
+    import platform
+    from pydoc_data.topics import topics
+
+    text = "\n".join(topics[name] for name in sorted(topics))
+    note = f"the help texts of Python {platform.python_version()} (pydoc_data.topics, PSF licence)"
+    return _sequences("english", text, "characters", context, stride, test_share, limit, note)
+
+
+@of_task("tokens")
+def text_file(
+    *,
+    path: str,
+    name: str = "text_file",
+    unit: Literal["characters", "bytes"] = "characters",
+    context: Annotated[int, Range(1, None)] = 64,
+    stride: Annotated[int, Range(1, None)] | None = None,
+    test_share: Share = 0.1,
+    limit: Annotated[int, Range(1, None)] | None = None,
+) -> Dataset:
+    """Any UTF-8 file as sequences of characters or bytes.
+
+    Args:
+        path: the file, from here on or from a folder in which data is looked for.
+        name: what the dataset is called.
+        unit: what a token is: a character, or a byte of UTF-8.
+        context: T, tokens of a sequence.
+        stride: tokens from the start of a training sequence to that of the next; None: `context`, without overlap.
+        test_share: share of the text, at its end, that is the test set, in (0, 1).
+        limit: characters from the start on that are taken; None: all.
+
+    Returns:
+        A tokens dataset: inputs and targets int64 [N, context].
+
+    Raises:
+        UserError: there is no such file, it is not UTF-8, or it is too short for a sequence in each part.
+    """
+    return _sequences(name, read_text(path), unit, context, stride, test_share, limit)
+
+
+def read_text(path: str, knob: str = "dataset.path") -> str:
+    """A UTF-8 file as it is, from here on or from the places of data; `knob` is what names it.
+
+    Raises:
+        UserError: there is none, it is empty, or it is not UTF-8.
+    """
+    tried = [Path(path).expanduser(), *(place / path for place in places(None))]
+    file = next((file for file in tried if file.is_file()), None)
+    if file is None:
+        raise UserError(f"{knob} must be a file that exists: looked for {listed(list(dict.fromkeys(tried)))}.")
+    found = file.read_bytes()
+    try:
+        text = found.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{knob} must be a UTF-8 text, got byte 0x{found[error.start]:02x} at position {error.start:,} of {file}."
+        ) from error
+    if not text:
+        raise UserError(f"{knob} must be a text, got the empty file {file}.")
+    return text
+
+
+def _sequences(
+    name: str,
+    text: str,
+    unit: Literal["characters", "bytes"],
+    context: int,
+    stride: int | None,
+    test_share: float,
+    limit: int | None,
+    *notes: str,
+) -> Dataset:
+    text, stride = text[:limit], stride or context
+    cut = round(len(text) * (1 - test_share))
+    cut = text.rfind("\n", 0, cut) + 1 or cut
+    learned, tested = (_tokens(part, unit) for part in (text[:cut], text[cut:]))
+    vocabulary = sorted(set(learned))
+    index = {token: place for place, token in enumerate(vocabulary)}
+    strange = collections.Counter(token for token in tested if token not in index)
+    train = _windows([index[token] for token in learned], context, stride)
+    test = _windows([index.get(token, len(vocabulary)) for token in tested], context, context)
+    if len(test) < 1 or len(train) < 3:
+        raise UserError(
+            f"dataset.context must leave a sequence for test and at least 3 for the rest, got {context} of a text of "
+            f"{len(learned):,} and {len(tested):,} {unit}."
+        )
+    rows = torch.cat([train, test])
+    count = len(train)
+    said = f"{len(text):,} characters as {len(rows):,} sequences of {context} {unit}, {len(vocabulary)} different"
+    unknown = (
+        f"{strange.total():,} {unit} of the test part, {len(strange)} different, are unknown outside it: read as one "
+        f"token of their own, they count nowhere as targets"
+    )
+    return Dataset(
+        name=name,
+        task="tokens",
+        inputs=rows[:, :-1].contiguous(),
+        targets=rows[:, 1:].contiguous(),
+        class_names=(*vocabulary, *([_UNKNOWN] if strange else ())),
+        ignore_index=len(vocabulary) if strange else None,
+        source_splits={"test": torch.arange(count, len(rows))},
+        gap=context // stride,
+        notes=(*notes, said, *([unknown] if strange else ())),
+    )
+
+
+def _tokens(text: str, unit: Literal["characters", "bytes"]) -> list[str]:
+    return list(text) if unit == "characters" else [f"<0x{byte:02X}>" for byte in text.encode()]
+
+
+def _windows(tokens: list[int], context: int, stride: int) -> Tensor:
+    """Sequences [N, context + 1] of tokens and the one that follows, `stride` from one start to the next."""
+    if len(tokens) <= context:
+        return torch.zeros(0, context + 1, dtype=torch.int64)
+    return torch.tensor(tokens).unfold(0, context + 1, stride)
