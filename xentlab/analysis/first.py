@@ -1,11 +1,13 @@
 """Who shares the first place: every loss against every other, corrected over all pairs.
 
 A comparison of all losses with the one that happens to lead would be made with the data that chose it, and is not made.
+`leader` says what that choice is worth on seeds that had no part in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -59,6 +61,41 @@ def best(
         if p < alpha
     }
     return {loss for loss in values if any(v is not None for v in clean[loss].values())} - beaten
+
+
+@dataclass(frozen=True)
+class Leader:
+    """The loss with the best mean, and what choosing it is worth.
+
+    Attributes:
+        loss: its name.
+        mean: its mean over the seeds, which is overestimated: it was chosen for being the best.
+        held_out: the mean over the seeds of the value that the leader of all other seeds has on the one left out.
+        times: how often that leader was this loss.
+        n: the number of seeds, those that every loss ran.
+    """
+
+    loss: str
+    mean: float
+    held_out: float
+    times: int
+    n: int
+
+
+def leader(table: Table, *, direction: Direction, trivial: float | None = None) -> Leader | None:
+    """The leader of a table; arguments as `best` takes them. None below two losses or two common seeds."""
+    clean = {loss: finished_or_none(trials) for loss, trials in table.items()}
+    score = score_of_failures(clean, direction=direction, trivial=trivial)
+    rows = [scored(trials, score) for trials in clean.values()]
+    seeds = sorted(set(rows[0]).intersection(*rows[1:])) if rows else []
+    if len(rows) < 2 or len(seeds) < 2:
+        return None
+    values = np.array([[row[seed] for seed in seeds] for row in rows])
+    sign = 1 if direction == "min" else -1
+    first = int(np.argmin(sign * values.mean(axis=1)))
+    chosen = np.argmin(sign * (values.sum(axis=1, keepdims=True) - values), axis=0)
+    held_out = float(values[chosen, np.arange(len(seeds))].mean())
+    return Leader(list(clean)[first], float(values[first].mean()), held_out, int((chosen == first).sum()), len(seeds))
 
 
 def _tests(differences: list[Array], seed: int) -> Array:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xentlab import analysis
+from xentlab.comparison.answers import duels, read_all, wider
 from xentlab.comparison.cross import cross_matrix
 from xentlab.comparison.diagnostics import examples, reliability
 from xentlab.comparison.overlay import leaves
@@ -46,6 +47,9 @@ def make_record(result: Result, session: Session, command: str, axes: Axes | Non
     ordered = [monitor, *(m for m in task.metrics if m != monitor), *(m for m in task.truth_metrics if m.name in known)]
     curves = [monitor, *(m for m in task.metrics if m.name in _CURVES and m != monitor)]
     target = trainer["target"]
+    looked = judged_at_looks(result) if protocol.looks is not None else None
+    judged = _metrics(result, ordered, looked)
+    answers, alpha = read_all(result, session.root), looked.level if looked is not None else 0.05
     return Record(
         name=protocol.name,
         question=protocol.question,
@@ -54,7 +58,7 @@ def make_record(result: Result, session: Session, command: str, axes: Axes | Non
         baseline=protocol.baseline,
         losses=[_loss(result, label) for label in protocol.losses],
         failed=dict(result.failed),
-        metrics=_metrics(result, ordered),
+        metrics=judged,
         setup=_setup(result, session, first, axes or {}),
         environment=environment_of(session.environment),
         signature=_signature(result),
@@ -69,6 +73,15 @@ def make_record(result: Result, session: Session, command: str, axes: Axes | Non
         reliability=reliability(result),
         cross=cross_matrix(result, session),
         examples=examples(result, session.root),
+        wider=[
+            w for m, of in zip(judged, ordered, strict=True) for w in wider(answers, m, of, protocol.baseline, alpha)
+        ]
+        if answers is not None
+        else [],
+        duels=duels(answers, protocol.final_seeds, protocol.baseline) if answers is not None else [],
+        leader=analysis.leader(
+            result.values(monitor.name), direction=monitor.direction, trivial=result.trivial.get(monitor.name)
+        ),
     )
 
 
@@ -127,11 +140,10 @@ def _sensitivity(result: Result, label: str) -> list[TuningPoint]:
     ]
 
 
-def _metrics(result: Result, metrics: Sequence[Metric]) -> list[JudgedMetric]:
+def _metrics(result: Result, metrics: Sequence[Metric], looked: analysis.Looked | None) -> list[JudgedMetric]:
     """Every metric with its rows: the first is the primary one, all others are one family of their own."""
     protocol, primary = result.protocol, metrics[0]
     questions = {m.name: result.question(m, protocol.margin if m == primary else None) for m in metrics}
-    looked = judged_at_looks(result) if protocol.looks is not None else None
     judged = _judge(questions, primary.name, protocol.baseline, looked.level if looked is not None else 0.05)
     if looked is not None:
         judged[primary.name] = looked.rows

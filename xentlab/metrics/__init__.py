@@ -19,6 +19,7 @@ from xentlab.metrics.categorical import (
     MAP_METRICS,
     add,
     constant_counts,
+    multiclass_answers,
     multiclass_counts,
     multiclass_metrics,
     segmentation_counts,
@@ -30,6 +31,7 @@ from xentlab.metrics.regression import (
     CONDITIONAL_METRICS,
     REGRESSION_METRICS,
     conditional_metrics,
+    regression_answers,
     regression_columns,
     regression_metrics,
 )

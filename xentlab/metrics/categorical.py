@@ -44,6 +44,18 @@ def multiclass_counts(probs: Tensor, target: Tensor, valid: Tensor | None = None
     return counts
 
 
+def multiclass_answers(probs: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """What each example came to, by the metric that is its mean: `error` (bool) and `nll` (float16), [R, N].
+
+    Args:
+        probs: as `multiclass_counts` takes them.
+        target: class indices [N] or [R, N] in [0, C).
+    """
+    truth = target.long().expand(probs.shape[:2])
+    of_truth = probs.gather(2, truth.unsqueeze(2)).squeeze(2)
+    return {"error": probs.max(2).indices != truth, "nll": -of_truth.float().clamp(min=PROB_FLOOR).log().half()}
+
+
 def multiclass_metrics(counts: dict[str, Tensor]) -> dict[str, Tensor]:
     """Metrics of multiclass statistics.
 

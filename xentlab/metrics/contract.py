@@ -18,6 +18,7 @@ class Metric:
         short: what a sentence calls it.
         long: what a table calls it.
         perfect: the value that no prediction beats; None where there is none.
+        root: whether it is the root of a mean over examples.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Metric:
     short: str
     long: str
     perfect: float | None = 0.0
+    root: bool = False
 
     @property
     def label(self) -> str:

@@ -16,7 +16,7 @@ LEVEL = 0.9
 
 _UNIT = "of the target"
 REGRESSION_METRICS = (
-    Metric("rmse", "min", _UNIT, False, "RMSE", "Root mean squared error"),
+    Metric("rmse", "min", _UNIT, False, "RMSE", "Root mean squared error", root=True),
     Metric("abs_error", "min", _UNIT, False, "MAE", "Mean absolute error"),
     Metric("median_error", "min", _UNIT, False, "median error", "Median absolute error"),
     Metric("r2", "max", "share of the variance", False, "R2", "Variance explained", 1.0),
@@ -49,6 +49,11 @@ def regression_columns(point: Tensor, predicted: Predictive, target: Tensor) -> 
         "low": predicted.quantile(tail).expand(point.shape),
         "high": predicted.quantile(1 - tail).expand(point.shape),
     }
+
+
+def regression_answers(point: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """What each example [R, B, D] came to: its squared error as `rmse`, mean over its targets, float32 [R, B]."""
+    return {"rmse": (target.double() - point.double()).square().mean(2).float()}
 
 
 def regression_metrics(columns: dict[str, Tensor]) -> dict[str, Tensor]:

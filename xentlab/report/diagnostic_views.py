@@ -1,4 +1,4 @@
-"""What a comparison shows beside its metrics: reliability diagrams, the cross-loss matrix, and examples of masks."""
+"""What a comparison shows beside its metrics: both kinds of chance, reliability, the cross-loss matrix, and masks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from xentlab.report import draw, theme
 from xentlab.report.blocks import Cell, PixelGrid, Table, cells
 from xentlab.report.diagnostics import MaskExamples, Reliability
-from xentlab.report.numbers import MISSING, number, short
-from xentlab.report.record import Record
+from xentlab.report.numbers import MISSING, number, p_value, row_of, scale_of, short
+from xentlab.report.record import JudgedMetric, Record
 from xentlab.report.trial_pictures import IGNORED, class_colours, painted
 
 SIZE = (2.5, 3.1)  # inches of one reliability diagram
@@ -74,6 +74,44 @@ def reliability_picture(record: Record, entry: Reliability, prefix: str) -> str:
         upper.set_ylabel("came true")
         lower.set_ylabel("% of all", fontsize=9)
         return draw.svg(figure, prefix, f"reliability diagram of {record.labels[entry.loss]}")
+
+
+SEEDS, BOTH = "for new seeds on this test set", "for new seeds and new examples"
+
+
+def chances(record: Record, metric: JudgedMetric) -> Table:
+    """Both intervals of every loss's mean and difference, in the words of what they hold for."""
+    unit = scale_of(metric)
+    header = ["loss", f"mean{unit.unit}", SEEDS, BOTH, f"difference{unit.points}", SEEDS, BOTH]
+    found = {each.loss: each for each in record.wider if each.metric == metric.key}
+    rows = []
+    for loss in record.losses:
+        row, both = row_of(metric, loss.name), found[loss.name]
+        ends = [(row.low, row.high), (both.low, both.high)]
+        ends += [(row.diff_low, row.diff_high), (both.diff_low, both.diff_high)]
+        spans = [unit.interval(*each) or MISSING for each in ends]
+        rows.append(cells(loss.label, unit.value(row.mean), *spans[:2], unit.change(row.difference), *spans[2:]))
+    note = (
+        f"95 % intervals, those of differences together over their family; {next(iter(found.values())).examples:,} "
+        f"test examples. Verdicts rest on those for new seeds on this test set."
+    )
+    return Table(f"{metric.label}: both kinds of chance", header, rows, note)
+
+
+def duel_table(record: Record) -> Table:
+    """Every seed's model of each loss against the baseline's, example by example."""
+    found = {(duel.loss, duel.seed): duel for duel in record.duels}
+    others = [loss for loss in record.losses if any(duel.loss == loss.name for duel in record.duels)]
+    base, rows = record.labels[record.baseline], []
+    for seed in sorted({duel.seed for duel in record.duels}):
+        duels = [found.get((loss.name, seed)) for loss in others]
+        shown = [MISSING if d is None else f"{d.ours} : {d.theirs}, p {p_value(d.p)}" for d in duels]
+        rows.append(cells(f"seed {seed}", *shown))
+    note = (
+        f"Test examples that this model alone gets right : {base}'s alone, and McNemar's exact test of the two models. "
+        f"It says nothing of their losses, whose seeds vary; nothing is corrected."
+    )
+    return Table(f"Model against model: each loss against {base}", ["", *(x.label for x in others)], rows, note)
 
 
 def cross_table(record: Record) -> Table:

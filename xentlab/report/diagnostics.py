@@ -78,6 +78,37 @@ class Cross:
 
 
 @dataclass(frozen=True)
+class Wider:
+    """Intervals of one loss on one metric for new seeds and new test examples; its verdict rests on those of its row.
+
+    Attributes:
+        metric: key of the metric, among `Record.metrics`.
+        examples: of the test set.
+        low, high: of its mean, 95 %.
+        diff_low, diff_high: of its difference from the baseline, at the level of its family; null for the baseline.
+    """
+
+    metric: str
+    loss: str
+    examples: int
+    low: float | None
+    high: float | None
+    diff_low: float | None = None
+    diff_high: float | None = None
+
+
+@dataclass(frozen=True)
+class Duel:
+    """One seed's model against the baseline's: test examples that each alone gets right, and McNemar's exact p."""
+
+    loss: str
+    seed: int
+    ours: int
+    theirs: int
+    p: float
+
+
+@dataclass(frozen=True)
 class MaskExamples:
     """Segmented test images [n, H, W, 1 or 3], their true masks and each loss's masks [n, H, W] of class indices."""
 

@@ -43,6 +43,10 @@ def _blocks(record: Record) -> Iterable[Block]:
         yield Part("Scope", [Items(said)])
     folded = [Part(f"Pictures of {metric.label}", [_pairing(record, metric)], folded=True) for metric in second]
     yield Part("Against the baseline", [legend, _pairing(record, record.primary), *folded])
+    if record.wider:
+        named = {each.metric for each in record.wider}
+        shown = [diagnostic_views.chances(record, m) for m in record.metrics if m.key in named]
+        yield Part("Both kinds of chance", [shown[0], *map(fold, shown[1:]), *_duels(record)])
     yield Part("All metrics", [tables.overview(record), *(fold(tables.verdicts(record, m)) for m in second)])
     if record.curves:
         folded = [fold(tables.curve(record, key)) for key in record.curves]
@@ -85,6 +89,10 @@ def _pairing(record: Record, metric: JudgedMetric) -> Pictures:
             Picture(partial(charts.seeds, record, metric), seeds),
         ]
     )
+
+
+def _duels(record: Record) -> list[Block]:
+    return [fold(diagnostic_views.duel_table(record))] if record.duels else []
 
 
 def _curves(record: Record) -> Pictures:

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from xentlab.analysis import Judgement, TimeToTarget
+from xentlab.analysis import Judgement, Leader, TimeToTarget
 from xentlab.errors import UserError, unknown
-from xentlab.report.diagnostics import Cross, MaskExamples, Reliability, check_examples
+from xentlab.report.diagnostics import Cross, Duel, MaskExamples, Reliability, Wider, check_examples
 from xentlab.report.setup import Environment, Setup
 from xentlab.report.upgrade import is_old, record_from_1
 from xentlab.typed import dump, load
@@ -158,6 +158,9 @@ class Record:
         reliability: at most one entry for each loss.
         cross: one entry for each pair of losses, or none at all.
         examples: of a segmentation.
+        wider: intervals for new test examples too, where a metric is one of single examples.
+        duels: one entry for each loss and seed, where an example is right or wrong.
+        leader: on the primary metric, with its value on held-out seeds.
         sentences: the verdict in words, the headline first; where empty, they are written from the rows.
         failed: losses that could not be trained, each with its own sentence; they count in Holm as p = 1.
         rule: by which the rows were judged, see `RULE`.
@@ -185,6 +188,9 @@ class Record:
     reliability: list[Reliability] = field(default_factory=list)
     cross: list[Cross] = field(default_factory=list)
     examples: MaskExamples | None = None
+    wider: list[Wider] = field(default_factory=list)
+    duels: list[Duel] = field(default_factory=list)
+    leader: Leader | None = None
     sentences: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     rule: int = RULE
@@ -237,7 +243,8 @@ def check_record(record: Record) -> None:
             )
     named = [row.loss for target in record.time_to_target for row in target.rows] + [row.loss for row in record.cost]
     named += [e.loss for e in record.reliability] + [name for e in record.cross for name in (e.loss, e.under)]
-    named += [*(record.examples.predictions if record.examples else ())]
+    named += [*(record.examples.predictions if record.examples else ()), *(e.loss for e in record.wider)]
+    named += [*(e.loss for e in record.duels), *([record.leader.loss] if record.leader else [])]
     for loss in [*named, *(loss for curves in record.curves.values() for loss in curves)]:
         if loss not in names:
             raise unknown("loss in the record", loss, names)
@@ -248,6 +255,9 @@ def check_record(record: Record) -> None:
                 raise UserError(
                     f"record.curves {key} of {loss} must have columns of one length, got {sorted(lengths)}."
                 )
+    for interval in record.wider:
+        if interval.metric not in (keys := [m.key for m in record.metrics]):
+            raise unknown("metric in the record", interval.metric, keys)
     for entry in record.reliability:
         columns = (entry.low, entry.high, entry.share, entry.confidence, entry.frequency)
         if len({len(column) for column in columns}) > 1:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from xentlab.report.numbers import row_of
+from xentlab.report.conclusions import joined
+from xentlab.report.diagnostics import Wider
+from xentlab.report.numbers import row_of, scale_of
 from xentlab.report.record import Record
 
 
@@ -36,7 +38,7 @@ def _sentences(record: Record) -> Iterable[str]:
     source = "the source's own" if setup.own_test else "drawn once, before any seed, and never trained or chosen on"
     yield (
         f"The test set is the same for all seeds: {source}. Intervals and verdicts are for new seeds on this test set; "
-        f"what other test examples would change is not in them."
+        f"{_examples(record)}."
     )
     if setup.looks:
         planned = ", ".join(map(str, setup.looks))
@@ -44,6 +46,37 @@ def _sentences(record: Record) -> Iterable[str]:
     if "dataset.label_noise" in setup.axes:
         yield "Label noise is in training labels only: validation and test labels are the source's."
     yield from _tried(record, len(others))
+
+
+def _examples(record: Record) -> str:
+    """What other test examples would change."""
+    both = {each.loss: each for each in record.wider if each.metric == record.primary.key}
+    if not both:
+        return "what other test examples would change is not in them"
+    lost = [
+        record.labels[row.loss]
+        for row in record.primary.rows
+        if row.verdict in ("better", "worse") and _holds_zero(both[row.loss])
+    ]
+    told = "those for new seeds and new examples stand beside"
+    return told + (f": {joined(lost)} may differ in nothing there" if lost else "")
+
+
+def _holds_zero(of: Wider) -> bool:
+    return of.diff_low is None or of.diff_high is None or of.diff_low <= 0 <= of.diff_high
+
+
+def _held_out(record: Record) -> str:
+    """The leader's value on seeds that did not choose it."""
+    found = record.leader
+    if found is None:
+        return ""
+    unit = scale_of(record.primary)
+    own, held_out = (f"{unit.value(value)}{unit.unit}" for value in (found.mean, found.held_out))
+    return (
+        f": {record.labels[found.loss]} has {own}; the leader of all seeds but one has {held_out} on the one left out "
+        f"(it is {record.labels[found.loss]} in {found.times} of {found.n})"
+    )
 
 
 def _tried(record: Record, others: int) -> Iterable[str]:
@@ -56,7 +89,10 @@ def _tried(record: Record, others: int) -> Iterable[str]:
         told += f"; {', '.join(secondary)} are secondary, one family of {others * len(secondary)} comparisons"
     yield f"{told[0].upper()}{told[1:]}. Level 5 % over {family} comparison{'s' if family != 1 else ''}."
     if others > 1:
-        yield "The leader of several losses is overestimated by its own figure, which was chosen for being the best."
+        yield (
+            f"The leader of several losses is overestimated by its own figure, which was chosen for being the best"
+            f"{_held_out(record)}."
+        )
     budgets = {loss.label: loss.tuning_trials for loss in record.losses}
     most, least = max(budgets.values()), min(budgets.values())
     if most > least:

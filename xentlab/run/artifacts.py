@@ -1,4 +1,4 @@
-"""What belongs to one finished trial beside its numbers: config, environment, weights, examples."""
+"""What belongs to one finished trial beside its numbers: config, environment, weights, answers, examples."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from xentlab.secrets import redacted
 from xentlab.train import Fit, Rig, examples
 
 _WEIGHTS = ("final", "best")
+_ANSWERS = "answers.npz"
 
 
 def write_artifacts(folder: Path, fit: Fit, row: int, environment: Mapping[str, Any], *, weights: bool) -> None:
@@ -29,6 +30,8 @@ def write_artifacts(folder: Path, fit: Fit, row: int, environment: Mapping[str, 
             torch.save(fit.weights(row, which), folder / f"{which}.pt")
     if trial.test:
         write_examples(folder, fit.rig, row)
+        if not fit.history.diverged[row]:
+            write_answers(folder, fit.rig, row, fit.answers)
 
 
 def write_examples(folder: Path, rig: Rig, row: int) -> None:
@@ -36,6 +39,27 @@ def write_examples(folder: Path, rig: Rig, row: int) -> None:
     pictured = examples(rig, row)
     if pictured:
         np.savez_compressed(folder / "examples.npz", allow_pickle=False, **pictured)
+
+
+def write_answers(folder: Path, rig: Rig, row: int, answers: Mapping[str, Tensor]) -> None:
+    """Write what each test example came to under one trial, see `Task.answers`, and which of the data those were."""
+    if not answers:
+        return
+    member = np.zeros(len(rig.dataset.targets), dtype=bool)
+    member[rig.batches.examples(slice(row, row + 1), "test").cpu().numpy()] = True
+    columns = {"test": member} | {name: values[row].numpy() for name, values in answers.items()}
+    packed = {name: np.packbits(values) if values.dtype == bool else values for name, values in columns.items()}
+    np.savez_compressed(folder / _ANSWERS, allow_pickle=False, **packed)
+
+
+def read_answers(folder: Path) -> dict[str, np.ndarray]:
+    """What `write_answers` kept: `test` [N of the data], all else [n of the test set]; nothing where nothing was."""
+    if not (folder / _ANSWERS).is_file():
+        return {}
+    with np.load(folder / _ANSWERS, allow_pickle=False) as kept:
+        bits = {name: np.unpackbits(kept[name]) for name in kept if kept[name].dtype == np.uint8}
+        size = int(bits["test"].sum())
+        return {name: bits[name][: None if name == "test" else size] if name in bits else kept[name] for name in kept}
 
 
 def read_weights(folder: Path) -> dict[str, dict[str, Tensor]] | None:

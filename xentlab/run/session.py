@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from xentlab.data import Dataset
 from xentlab.errors import StoppedError
 from xentlab.journal import GroupEvent, GroupRecord, Journal, MemberEvent, OnTestEvent, Records, TrialRecord, new_id
 from xentlab.outcome import OnTest
-from xentlab.run.artifacts import drop_weights, read_weights, write_examples
+from xentlab.run.artifacts import drop_weights, read_weights, write_answers, write_examples
 from xentlab.run.checkpoint import Checkpoint
 from xentlab.run.datasets import Datasets
 from xentlab.run.order import Executor, Order, TrainingError
@@ -183,21 +185,29 @@ class Session:
         names = {trial: name for name, trial in waiting.items()}
         for stack in stacks([trial for trial in names if kept[names[trial]] is not None]):
             weights = [found for trial in stack if (found := kept[names[trial]]) is not None]
-            self._tested(*meet_test(stack, self.dataset(stack[0]), weights), [names[trial] for trial in stack], tags)
+            self._tested([names[trial] for trial in stack], tags, *meet_test(stack, self.dataset(stack[0]), weights))
         for stack in stacks([trial for trial in names if kept[names[trial]] is None]):
             fit = Fit(stack, self.dataset(stack[0]))
             for _ in fit.epochs():
                 pass
-            self._tested(fit.rig, on_test(fit.rig, fit.best), [names[trial] for trial in stack], tags)
+            self._tested([names[trial] for trial in stack], tags, fit.rig, *on_test(fit.rig, fit.best))
         if waiting:
             self.records.update()
 
-    def _tested(self, rig: Rig, found: Sequence[OnTest], names: Sequence[str], tags: Mapping[str, str]) -> None:
+    def _tested(
+        self,
+        names: Sequence[str],
+        tags: Mapping[str, str],
+        rig: Rig,
+        found: Sequence[OnTest],
+        answers: Mapping[str, Tensor],
+    ) -> None:
         """Write down what the test set said of trials."""
         for row, name in enumerate(names):
             folder = self.root / str(self.records.trials[name].artifacts)
             folder.mkdir(parents=True, exist_ok=True)
             write_examples(folder, rig, row)
+            write_answers(folder, rig, row, answers)
         self.journal.append(*(OnTestEvent(n, test.to_json(), dict(tags)) for n, test in zip(names, found, strict=True)))
 
     def drop_weights(self, records: Sequence[TrialRecord]) -> None:

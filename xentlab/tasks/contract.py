@@ -90,6 +90,8 @@ class Task:
         finish: statistics -> a float64 [R] for every metric, NaN where one is undefined.
         trivial: `(train targets, judged targets, examples) -> value` of every metric, of the best constant answer.
         reliability: statistics -> the counts [R, bins] of a reliability diagram; None where there is none.
+        answers: `(prediction, target) -> {metric: [R, B]}`, what each example of a chunk came to, for metrics that are
+            its mean or the root of that; None where no metric is one of single examples.
         truth_metrics: measured on test beside the others where a dataset knows the truth behind its targets.
         against_truth: `(statistics, truth [N, ...]) -> {truth metric: float64 [R]}`.
 
@@ -134,6 +136,7 @@ class Task:
     finish: Callable[[Statistics], dict[str, Tensor]]
     trivial: Callable[[Tensor, Tensor, Examples], dict[str, float]]
     reliability: Callable[[Statistics], dict[str, Tensor]] | None = None
+    answers: Callable[[Any, Tensor], dict[str, Tensor]] | None = None
     truth_metrics: tuple[Metric, ...] = ()
     against_truth: Callable[[Statistics, Tensor], dict[str, Tensor]] | None = None
 

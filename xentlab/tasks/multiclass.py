@@ -56,6 +56,7 @@ MULTICLASS = Task(
     finish=metrics.multiclass_metrics,
     trivial=_trivial,
     reliability=classes.reliability,
+    answers=metrics.multiclass_answers,
     forms=("index", "soft"),
     draw=classes.draw_distributions,
 )

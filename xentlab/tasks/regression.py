@@ -188,6 +188,10 @@ def _statistics(prediction: Prediction, target: Tensor, ignore_index: int | None
     return metrics.regression_columns(point, prediction.predictive, _like(target, point))
 
 
+def _answers(prediction: Prediction, target: Tensor) -> dict[str, Tensor]:
+    return metrics.regression_answers(prediction.point, _like(target, prediction.point))
+
+
 def _combine(chunks: Sequence[Statistics]) -> Statistics:
     # A median needs all examples.
     return {name: torch.cat([chunk[name] for chunk in chunks], dim=1) for name in chunks[0]}
@@ -267,6 +271,7 @@ REGRESSION = Task(
     finish=metrics.regression_metrics,
     trivial=_trivial,
     reliability=_reliability,
+    answers=_answers,
     truth_metrics=metrics.CONDITIONAL_METRICS,
     against_truth=_against_truth,
     batch_size=32,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +18,20 @@ from xentlab.train.batches import Batches
 _BYTES = 2**28
 
 
+class Evaluated(NamedTuple):
+    """What one part of the data says of R trials, on the host.
+
+    Attributes:
+        metrics: every metric of the task, float64 [R].
+        reliability: counts [R, bins]; of test alone.
+        answers: what each example came to [R, N], see `Task.answers`; of test alone, where all examples count.
+    """
+
+    metrics: dict[str, Tensor]
+    reliability: dict[str, Tensor]
+    answers: dict[str, Tensor]
+
+
 def evaluate(
     lifts: Sequence[Lift],
     batches: Batches,
@@ -26,8 +41,8 @@ def evaluate(
     part: str,
     batch_size: int,
     limit: int | None = None,
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Every metric of the task on one part of the data, float64 [R], and its reliability counts [R, bins]; on the host.
+) -> Evaluated:
+    """Every metric of the task on one part of the data, and what else the test set has to say.
 
     Where the dataset knows the truth behind its targets, test metrics are also taken against that. What the task fits
     on predictions it fits on validation, on this part's own examples only while that is the training set.
@@ -45,6 +60,7 @@ def evaluate(
     task = find(dataset.task)
     rows: list[dict[str, Tensor]] = []
     bins: list[dict[str, Tensor]] = []
+    answers: list[dict[str, Tensor]] = []
     for lift in lifts:
         known = {name: value[lift.rows] for name, value in facts.items()}
         if task.fitted is not None:
@@ -52,9 +68,14 @@ def evaluate(
             outputs, targets = torch.cat([o for o, _ in chunks], 1), [t for _, t in chunks]
             places = 0 if targets[0].ndim == dataset.targets.ndim else 1
             known |= task.fitted(outputs, torch.cat(targets, places), link, known)
-        parts = []
+        parts, given = [], []
         for outputs, target in predictions(lift, batches, part, batch_size, limit):
-            parts.append(task.statistics(task.predict(outputs, link, known), target, dataset.ignore_index))
+            prediction = task.predict(outputs, link, known)
+            parts.append(task.statistics(prediction, target, dataset.ignore_index))
+            if part == "test" and task.answers is not None and dataset.ignore_index is None:
+                given.append(task.answers(prediction, target))
+        if given:
+            answers.append({name: torch.cat([chunk[name] for chunk in given], 1).cpu() for name in given[0]})
         stats = task.combine(parts)
         rows.append(task.finish(stats))
         if part == "test":
@@ -65,8 +86,12 @@ def evaluate(
                 rows[-1] |= task.against_truth(stats, truth.to(batches.device))
     names = list(rows[0])
     table = torch.cat([torch.stack([row[name] for name in names]) for row in rows], dim=1).cpu()
-    reliability = {name: torch.cat([b[name] for b in bins]).cpu() for name in (bins[0] if bins else ())}
-    return dict(zip(names, table, strict=True)), reliability
+    return Evaluated(dict(zip(names, table, strict=True)), _rows(bins), _rows(answers))
+
+
+def _rows(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """What the lifts gave, in one table for all rows, on the host."""
+    return {name: torch.cat([part[name] for part in parts]).cpu() for name in (parts[0] if parts else ())}
 
 
 def predictions(

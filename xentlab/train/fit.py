@@ -44,12 +44,14 @@ class Fit:
         history: how each trial has fared.
         best: the weights of each trial's best epoch so far.
         final: those of the end, once there is one.
+        answers: what each test example came to under these [R, N], once they have met it; see `Task.answers`.
     """
 
     def __init__(self, trials: Sequence[Trial], dataset: Dataset) -> None:
         self.rig = Rig(trials, dataset)
         self.history = History.of(len(trials), trials[0].monitor, self.rig.trainer.target)
         self.best = self.final = self.rig.state.weights()
+        self.answers: dict[str, Tensor] = {}
 
     def epochs(self) -> Iterator[Epoch]:
         """Train to the end, one epoch after another; stops early when every trial has diverged."""
@@ -62,7 +64,9 @@ class Fit:
             history.seconds += elapsed
             history.done += 1
             for part, limit in (("train", rig.trials[0].train_sample), ("val", None)):
-                values |= {f"{part}/{name}": value.tolist() for name, value in rig.evaluate(part, limit)[0].items()}
+                values |= {
+                    f"{part}/{name}": value.tolist() for name, value in rig.evaluate(part, limit).metrics.items()
+                }
             examples = min(rig.batches.size["train"], rig.steps_per_epoch * rig.batch_size)
             values["speed/ms_per_step"] = [1e3 * elapsed / (rig.steps_per_epoch * trials)] * trials
             values["speed/samples_per_s"] = [examples * trials / elapsed] * trials
@@ -136,7 +140,8 @@ class Fit:
     def finish(self) -> list[Outcome]:
         """How each trial ended, see `outcome.ends`; the test set is read here and nowhere else."""
         self.final = self.rig.state.weights()
-        return ends(self.rig, self.history, self.best)
+        told, self.answers = ends(self.rig, self.history, self.best)
+        return told
 
     def weights(self, row: int, which: str) -> dict[str, Tensor]:
         """The `final` or `best` weights of one trial, as `load_state_dict` takes them."""

@@ -19,8 +19,10 @@ from xentlab.train.rig import Rig
 from xentlab.train.trial import Trial
 
 
-def ends(rig: Rig, history: History, weights_at_best: State) -> list[Outcome]:
+def ends(rig: Rig, history: History, weights_at_best: State) -> tuple[list[Outcome], dict[str, Tensor]]:
     """How each trial ended: its marks, and where it may see test data, its test metrics at the final and best epoch.
+
+    Beside them, what each test example came to under the final weights, see `Task.answers`.
 
     `stuck` is a trial whose last validation value is hardly better than a constant answer's, whether it never left it
     or fell back.
@@ -31,7 +33,9 @@ def ends(rig: Rig, history: History, weights_at_best: State) -> list[Outcome]:
         weights_at_best: of each trial's best epoch.
     """
     at_end = all(epoch == history.done for epoch in history.best_epoch)
-    tests = on_test(rig, None if at_end else weights_at_best) if rig.trials[0].test else [OnTest()] * len(rig.trials)
+    tests, answers = [OnTest()] * len(rig.trials), dict[str, Tensor]()
+    if rig.trials[0].test:
+        tests, answers = on_test(rig, None if at_end else weights_at_best)
     constants: dict[int, float] = {}
     told: list[Outcome] = []
     for row, (trial, test) in enumerate(zip(rig.trials, tests, strict=True)):
@@ -55,30 +59,30 @@ def ends(rig: Rig, history: History, weights_at_best: State) -> list[Outcome]:
                 reliability=test.reliability if ended else None,
             )
         )
-    return told
+    return told, answers
 
 
-def on_test(rig: Rig, weights_at_best: State | None) -> list[OnTest]:
-    """What the test set says of each trial. It is read here and nowhere else.
+def on_test(rig: Rig, weights_at_best: State | None) -> tuple[list[OnTest], dict[str, Tensor]]:
+    """What the test set says of each trial, and each of its examples [R, N]. It is read here and nowhere else.
 
     Args:
         rig: with the final weights in its state.
         weights_at_best: of each trial's best epoch; None where those are the final ones.
     """
-    final, bins = rig.evaluate("test")
+    final, bins, answers = rig.evaluate("test")
     at_best = final if weights_at_best is None else _evaluated_at(rig, weights_at_best)
     found = []
     for row in range(len(rig.trials)):
         sound = bool(bins) and bool(torch.isfinite(bins["confidence"][row]).all())
         reliability = ReliabilityBins(**{k: v[row].tolist() for k, v in bins.items()}) if sound else None
         found.append(OnTest(_finite(final, row), _finite(at_best, row), reliability))
-    return found
+    return found, answers
 
 
 def meet_test(
     trials: Sequence[Trial], dataset: Dataset, weights: Sequence[Mapping[str, Mapping[str, Tensor]]]
-) -> tuple[Rig, list[OnTest]]:
-    """What the test set says of trials that were trained without it, and the rig that holds their final weights.
+) -> tuple[Rig, list[OnTest], dict[str, Tensor]]:
+    """The rig that holds the final weights of trials that were trained without test data, and `on_test` of them.
 
     Args:
         trials: R trials of one structure that may see test data.
@@ -89,7 +93,7 @@ def meet_test(
     rig.put_weights([kept["best"] for kept in weights])
     at_best = rig.state.weights()
     rig.put_weights([kept["final"] for kept in weights])
-    return rig, on_test(rig, at_best)
+    return rig, *on_test(rig, at_best)
 
 
 def _finite(values: Mapping[str, Tensor], row: int) -> dict[str, float]:
@@ -99,7 +103,7 @@ def _finite(values: Mapping[str, Tensor], row: int) -> dict[str, float]:
 def _evaluated_at(rig: Rig, weights: State) -> dict[str, Tensor]:
     final = rig.state.weights()
     rig.state.load(weights.tensors())
-    values, _ = rig.evaluate("test")
+    values = rig.evaluate("test").metrics
     rig.state.load(final.tensors())
     return values
 

@@ -20,7 +20,7 @@ from xentlab.models import initial
 from xentlab.optim import clip_norm, optimizer_state
 from xentlab.step import Facts, Given, Lift, Looped, Objective, State, Update, Vectorised, row_norms, state_dict
 from xentlab.train.batches import Batches
-from xentlab.train.evaluate import evaluate
+from xentlab.train.evaluate import Evaluated, evaluate
 from xentlab.train.plan import lift_of
 from xentlab.train.trial import Trial
 
@@ -90,8 +90,8 @@ class Rig:
             return [Vectorised(*parts, objective, given, update, shared=self.batches.shared, compiled=compiled)]
         return [Looped(*parts, row, objective, given, update, compiled=compiled) for row in range(len(trials))]
 
-    def evaluate(self, part: str, limit: int | None = None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Every metric of the task on one part of the data, float64 [R], and its reliability [R, bins]; on the host."""
+    def evaluate(self, part: str, limit: int | None = None) -> Evaluated:
+        """What one part of the data says of the trials, see `evaluate.evaluate`."""
         size = self.trainer.eval_batch_size
         facts = self.facts | _knobs_of(self.trials, self.batches)
         return evaluate(self.lifts, self.batches, self.dataset, self.trials[0].loss.link, facts, part, size, limit)
