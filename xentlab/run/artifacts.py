@@ -29,22 +29,20 @@ def write_artifacts(folder: Path, fit: Fit, row: int, environment: Mapping[str, 
         for which in _WEIGHTS:
             torch.save(fit.weights(row, which), folder / f"{which}.pt")
     if trial.test:
-        write_examples(folder, fit.rig, row)
-        if not fit.history.diverged[row]:
-            write_answers(folder, fit.rig, row, fit.answers)
+        write_examples(folder, fit.rig, row, {} if fit.history.diverged[row] else fit.answers)
 
 
-def write_examples(folder: Path, rig: Rig, row: int) -> None:
-    """Write what pictures test examples of one trial, where its task has pictures."""
+def write_examples(folder: Path, rig: Rig, row: int, answers: Mapping[str, Tensor]) -> None:
+    """Write what pictures test examples of one trial, and what each came to, where its task has such."""
     pictured = examples(rig, row)
     if pictured:
         np.savez_compressed(folder / "examples.npz", allow_pickle=False, **pictured)
+    if answers:
+        _write_answers(folder, rig, row, answers)
 
 
-def write_answers(folder: Path, rig: Rig, row: int, answers: Mapping[str, Tensor]) -> None:
-    """Write what each test example came to under one trial, see `Task.answers`, and which of the data those were."""
-    if not answers:
-        return
+def _write_answers(folder: Path, rig: Rig, row: int, answers: Mapping[str, Tensor]) -> None:
+    """Right and wrong as bits, and in `test` which of the data the examples were; archives leave the file out."""
     member = np.zeros(len(rig.dataset.targets), dtype=bool)
     member[rig.batches.examples(slice(row, row + 1), "test").cpu().numpy()] = True
     columns = {"test": member} | {name: values[row].numpy() for name, values in answers.items()}
@@ -53,7 +51,7 @@ def write_answers(folder: Path, rig: Rig, row: int, answers: Mapping[str, Tensor
 
 
 def read_answers(folder: Path) -> dict[str, np.ndarray]:
-    """What `write_answers` kept: `test` [N of the data], all else [n of the test set]; nothing where nothing was."""
+    """What was kept: `test` [N of the data], all else [n of the test set]; nothing where nothing was."""
     if not (folder / _ANSWERS).is_file():
         return {}
     with np.load(folder / _ANSWERS, allow_pickle=False) as kept:

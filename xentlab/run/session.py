@@ -8,18 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from xentlab.data import Dataset
 from xentlab.errors import StoppedError
 from xentlab.journal import GroupEvent, GroupRecord, Journal, MemberEvent, OnTestEvent, Records, TrialRecord, new_id
-from xentlab.outcome import OnTest
-from xentlab.run.artifacts import drop_weights, read_weights, write_answers, write_examples
+from xentlab.run.artifacts import drop_weights, read_weights, write_examples
 from xentlab.run.checkpoint import Checkpoint
 from xentlab.run.datasets import Datasets
 from xentlab.run.order import Executor, Order, TrainingError
 from xentlab.run.training import EpochCallback, Say, say_aloud, train_order
-from xentlab.train import Epoch, Fit, Rig, Trial, lift_of, meet_test, on_test, stacks
+from xentlab.train import Epoch, Fit, Met, Trial, lift_of, meet_test, on_test, stacks
 from xentlab.train.memory import footprint, memory_limit
 
 
@@ -185,29 +182,22 @@ class Session:
         names = {trial: name for name, trial in waiting.items()}
         for stack in stacks([trial for trial in names if kept[names[trial]] is not None]):
             weights = [found for trial in stack if (found := kept[names[trial]]) is not None]
-            self._tested([names[trial] for trial in stack], tags, *meet_test(stack, self.dataset(stack[0]), weights))
+            self._tested([names[trial] for trial in stack], tags, meet_test(stack, self.dataset(stack[0]), weights))
         for stack in stacks([trial for trial in names if kept[names[trial]] is None]):
             fit = Fit(stack, self.dataset(stack[0]))
             for _ in fit.epochs():
                 pass
-            self._tested([names[trial] for trial in stack], tags, fit.rig, *on_test(fit.rig, fit.best))
+            self._tested([names[trial] for trial in stack], tags, on_test(fit.rig, fit.best))
         if waiting:
             self.records.update()
 
-    def _tested(
-        self,
-        names: Sequence[str],
-        tags: Mapping[str, str],
-        rig: Rig,
-        found: Sequence[OnTest],
-        answers: Mapping[str, Tensor],
-    ) -> None:
+    def _tested(self, names: Sequence[str], tags: Mapping[str, str], met: Met) -> None:
         """Write down what the test set said of trials."""
+        rig, found, answers = met
         for row, name in enumerate(names):
             folder = self.root / str(self.records.trials[name].artifacts)
             folder.mkdir(parents=True, exist_ok=True)
-            write_examples(folder, rig, row)
-            write_answers(folder, rig, row, answers)
+            write_examples(folder, rig, row, answers)
         self.journal.append(*(OnTestEvent(n, test.to_json(), dict(tags)) for n, test in zip(names, found, strict=True)))
 
     def drop_weights(self, records: Sequence[TrialRecord]) -> None:

@@ -6,7 +6,7 @@ import types
 from typing import Any
 
 from xentlab.train.fit import Epoch, Fit
-from xentlab.train.outcome import examples, meet_test, on_test
+from xentlab.train.outcome import Met, examples, meet_test, on_test
 from xentlab.train.plan import lift_of, stacks, structure
 from xentlab.train.rig import Rig, first_gradient_norm
 from xentlab.train.signature import signature

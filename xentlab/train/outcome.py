@@ -35,7 +35,7 @@ def ends(rig: Rig, history: History, weights_at_best: State) -> tuple[list[Outco
     at_end = all(epoch == history.done for epoch in history.best_epoch)
     tests, answers = [OnTest()] * len(rig.trials), dict[str, Tensor]()
     if rig.trials[0].test:
-        tests, answers = on_test(rig, None if at_end else weights_at_best)
+        _, tests, answers = on_test(rig, None if at_end else weights_at_best)
     constants: dict[int, float] = {}
     told: list[Outcome] = []
     for row, (trial, test) in enumerate(zip(rig.trials, tests, strict=True)):
@@ -62,8 +62,12 @@ def ends(rig: Rig, history: History, weights_at_best: State) -> tuple[list[Outco
     return told, answers
 
 
-def on_test(rig: Rig, weights_at_best: State | None) -> tuple[list[OnTest], dict[str, Tensor]]:
-    """What the test set says of each trial, and each of its examples [R, N]. It is read here and nowhere else.
+Met = tuple[Rig, list[OnTest], dict[str, Tensor]]
+"""A rig with final weights, what the test set says of each trial, and of each example [R, N], see `Task.answers`."""
+
+
+def on_test(rig: Rig, weights_at_best: State | None) -> Met:
+    """What the test set says of each trial. It is read here and nowhere else.
 
     Args:
         rig: with the final weights in its state.
@@ -76,13 +80,11 @@ def on_test(rig: Rig, weights_at_best: State | None) -> tuple[list[OnTest], dict
         sound = bool(bins) and bool(torch.isfinite(bins["confidence"][row]).all())
         reliability = ReliabilityBins(**{k: v[row].tolist() for k, v in bins.items()}) if sound else None
         found.append(OnTest(_finite(final, row), _finite(at_best, row), reliability))
-    return found, answers
+    return rig, found, answers
 
 
-def meet_test(
-    trials: Sequence[Trial], dataset: Dataset, weights: Sequence[Mapping[str, Mapping[str, Tensor]]]
-) -> tuple[Rig, list[OnTest], dict[str, Tensor]]:
-    """The rig that holds the final weights of trials that were trained without test data, and `on_test` of them.
+def meet_test(trials: Sequence[Trial], dataset: Dataset, weights: Sequence[Mapping[str, Mapping[str, Tensor]]]) -> Met:
+    """What the test set says of trials that were trained without it.
 
     Args:
         trials: R trials of one structure that may see test data.
@@ -93,7 +95,7 @@ def meet_test(
     rig.put_weights([kept["best"] for kept in weights])
     at_best = rig.state.weights()
     rig.put_weights([kept["final"] for kept in weights])
-    return rig, *on_test(rig, at_best)
+    return on_test(rig, at_best)
 
 
 def _finite(values: Mapping[str, Tensor], row: int) -> dict[str, float]:
