@@ -10,8 +10,8 @@ import pytest
 
 from xentlab.comparison import StudyPlan, read_study
 from xentlab.config.compose import compose_group, config_dir, run_composed
+from xentlab.dotted import locate
 from xentlab.models import kind
-from xentlab.schema import locate
 from xentlab.tasks import find
 
 Run = Callable[..., tuple[int, str, str]]

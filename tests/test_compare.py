@@ -119,7 +119,7 @@ MISTAKES: dict[tuple[str, ...], str] = {
         "comparison.final_seeds=[1000]",
         "comparison.replicate=point",
     ): "comparison.final_seeds must not hold a tuning seed, got 1000 in both.",
-    ("comparison.final_seeds=1",): "comparison.final_seeds must be at least 2 seeds, got 1.",
+    ("comparison.final_seeds=1",): "comparison.final_seeds must be an integer in [2, 10000], a list",
     ("comparison.margin=-1",): "comparison.margin must be > 0, got -1.",
     ("comparison.tune.optimizer.lr=[a]",): "comparison.tune.optimizer.lr must be a list of numbers",
     ("+comparison.tune.optimizer.rate=[1]",): "Unknown knob of optimizer 'rate'.",

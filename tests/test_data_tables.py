@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from xentlab import data, schema
 from xentlab.data.scaling import fit_scaling
+from xentlab.dotted import locate
 from xentlab.errors import UserError
 
 DENSE = """% a comment
@@ -233,7 +234,7 @@ def test_a_config_lists_the_knobs_with_their_defaults(root_config: str, name: st
     text = (CONFIGS / "dataset" / f"{name}.yaml").read_text()
     assert text.startswith("# ")
     node = composed(root_config, f"dataset={name}")
-    builder = schema.locate("dataset", node.pop("_target_"))
+    builder = locate("dataset", node.pop("_target_"))
     assert builder.__name__ == PRESETS.get(name, name)
     assert node.pop("_partial_") is True
     common = schema.knobs(data.split) | schema.knobs(data.soften)

@@ -17,12 +17,13 @@ from support import compose_train
 from xentlab.cli.catalogue import first_comments
 from xentlab.config.compose import config_dir
 from xentlab.data import Dataset, digits, split
+from xentlab.dotted import locate
 from xentlab.errors import UserError
 from xentlab.models import lenet, mlp
 from xentlab.run.executors import executor_of, need, processes
 from xentlab.run.executors.auto import WORTH_S, Auto, forward_flops, seconds
 from xentlab.run.executors.processes import Processes
-from xentlab.schema import knobs, locate
+from xentlab.schema import knobs
 from xentlab.train import Trial, prepare, signature, stacks
 from xentlab.train.plan import cut
 

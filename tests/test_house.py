@@ -23,7 +23,7 @@ MODULES = {module_name(file): file for file in FILES}
 # What a module may import lies on a lower floor, or in its own room.
 FLOORS = {
     "errors": 0, "plain": 0, "disk": 0, "secrets": 0,
-    "schema": 0, "typed": 0, "step": 0, "environment": 0, "metrics": 0,
+    "dotted": 0, "schema": 0, "typed": 0, "step": 0, "environment": 0, "metrics": 0,
     "information": 1, "outcome": 1, "tasks": 1,
     "losses": 2, "regularizers": 2, "models": 2, "optim": 2, "data": 2,
     "train": 3, "losses.laws": 3,
@@ -35,8 +35,8 @@ FLOORS = {
 }  # fmt: skip
 # Neighbours on one floor that may know each other.
 GRANTED = {
-    ("models", "data"), ("losses", "step"), ("schema", "errors"), ("typed", "errors"), ("typed", "schema"),
-    ("disk", "errors"),
+    ("models", "data"), ("losses", "step"), ("schema", "errors"), ("schema", "dotted"), ("dotted", "errors"),
+    ("typed", "errors"), ("typed", "schema"), ("disk", "errors"),
 }  # fmt: skip
 # Libraries that are slow, large or fickle have one door each.
 DOORS = {
@@ -55,7 +55,7 @@ DOORS = {
 
 
 # numpy and scipy only: a table in, numbers out.
-WITHOUT_TORCH = {"analysis", "information", "journal", "errors", "schema", "report", "tracking"}
+WITHOUT_TORCH = {"analysis", "information", "journal", "errors", "dotted", "schema", "report", "tracking"}
 
 
 def imports(file: Path) -> list[tuple[str, bool]]:

@@ -10,7 +10,8 @@ import yaml
 from xentlab.cli.catalogue import first_comments
 from xentlab.config.compose import config_dir
 from xentlab.data import soften, split
-from xentlab.schema import knobs, locate
+from xentlab.dotted import locate
+from xentlab.schema import knobs
 from xentlab.train import Trainer
 
 CONFIGS = config_dir()

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from reproduce_lab import Run, forge, rewrite, trials
 
+from xentlab.dotted import locate, only
 from xentlab.errors import UserError
 from xentlab.reproduce import ALLOWED, check_targets
-from xentlab.schema import locate, only
 
 pytest_plugins = ("reproduce_fixtures",)
 

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
+from xentlab.dotted import locate
 from xentlab.errors import UserError
-from xentlab.schema import Range, build, check, knobs, locate
+from xentlab.schema import Range, build, check, knobs
 
 
 def component(
@@ -86,7 +87,7 @@ def test_a_value_in_range_is_kept_in_the_type_of_the_signature(knob: str, given:
         ("widths", 3, "part.widths must be a list of integers, got 3."),
         ("widths", [1.5], "part.widths must be a list of integers, got [1.5]."),
         ("bound", -1, "part.bound must be >= 0, got -1."),
-        ("plain", None, "part.plain must be a number, got None."),
+        ("plain", None, "part.plain must be a number, got null."),
     ],
 )
 def test_a_wrong_value_gets_its_sentence(knob: str, given: Any, sentence: str) -> None:

@@ -12,18 +12,17 @@ the function, checks every value once, and hands back a `functools.partial`.
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import functools
-import importlib
 import inspect
 import math
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from xentlab.dotted import locate
 from xentlab.errors import UserError, unknown
 
 
@@ -72,7 +71,8 @@ class Knob:
     """One tunable parameter of a component.
 
     `kind` is the plain type (`float`, `int`, `bool`, `str`, `list`, `dict`; `object` for anything), `item` the type of
-    a list's items, `choices` the allowed values of a `Literal`, `optional` whether `None` is allowed.
+    a list's items, `choices` the allowed values of a `Literal`, `optional` whether `None` is allowed, `others` what
+    else a union allows.
     """
 
     name: str
@@ -83,6 +83,7 @@ class Knob:
     optional: bool = False
     item: type | None = None
     pattern: Pattern | None = None
+    others: tuple[Knob, ...] = ()
 
     @property
     def required(self) -> bool:
@@ -97,9 +98,10 @@ class Knob:
     def rule(self) -> str:
         """The rule in words, as the error says it: `>= 0`, `one of relu, tanh`, `an integer >= 1`."""
         if self.choices:
-            words = f"one of {', '.join(map(str, self.choices))}"
+            words = f"one of {', '.join(map(str, self.choices))}" if len(self.choices) > 1 else str(self.choices[0])
         elif self.kind is list:
-            words = f"a list of {_PLURALS[self.item or str]}" + (f", each {self.range}" if self.range else "")
+            words = "a list" + (f" of {_PLURALS[self.item]}" if self.item else "")
+            words += f", each {self.range}" if self.range else ""
         elif self.kind in (int, float):
             noun = "an integer" if self.kind is int else "a number"
             words = f"{noun} {self.range}" if self.range else noun
@@ -107,10 +109,13 @@ class Knob:
             words = self.pattern.words
         else:
             words = _NOUNS[self.kind]
-        return f"{words} or null" if self.optional else words
+        *first, last = [words, *(other.rule for other in self.others), *(["null"] if self.optional else [])]
+        return f"{', '.join(first)}{',' if len(first) > 1 else ''} or {last}" if first else last
 
 
-_NOUNS = {float: "a number", int: "an integer", bool: "true or false", str: "a word", dict: "a mapping", list: "a list"}
+_NOUNS = {float: "a number", int: "an integer", bool: "true or false", dict: "a mapping", list: "a list"} | {
+    str: "a text that is not empty"
+}
 _PLURALS = {float: "numbers", int: "integers", str: "words", bool: "true or false"}
 
 
@@ -135,6 +140,7 @@ def _knob(name: str, hint: Any, default: Any) -> Knob:
     choices: tuple[Any, ...] = ()
     item: type | None = None
     pattern: Pattern | None = None
+    others: tuple[Knob, ...] = ()
     while True:
         origin = typing.get_origin(hint)
         if origin is typing.Annotated:
@@ -144,34 +150,42 @@ def _knob(name: str, hint: Any, default: Any) -> Knob:
         elif origin in (typing.Union, types.UnionType):
             members = [a for a in typing.get_args(hint) if a is not type(None)]
             optional = len(members) < len(typing.get_args(hint))
-            hint = members[0]
+            hint, *more = members  # beside a float stands the Tensor that it is inside a stack: no config gives one
+            more = [one for one in more if one in _NOUNS or typing.get_origin(one) is not None]
+            others = tuple(_knob(name, typing.Annotated[one, interval], default) for one in more)
         elif origin is Literal:
             choices = typing.get_args(hint)
             hint = type(choices[0])
         elif origin is not None:
             args = typing.get_args(hint)
             kind: type = dict if issubclass(origin, Mapping) else list
-            item = args[0] if kind is list and args and isinstance(args[0], type) else None
-            return Knob(name, kind, default, interval, choices, optional, item)
+            item = args[0] if kind is list and args and args[0] in _PLURALS else None
+            return Knob(name, kind, default, interval, choices, optional, item, others=others)
         else:
             if hint is Any:
                 return Knob(name, object, default)
             kind = hint if hint in _NOUNS else (list if hint in (tuple, list) else float)
-            return Knob(name, kind, default, interval, choices, optional, pattern=pattern)
+            return Knob(name, kind, default, interval, choices, optional, pattern=pattern, others=others)
 
 
 def check(path: str, knob: Knob, value: Any) -> Any:
     """The value as the function wants it (an int given for a float becomes one), or one sentence that says the rule."""
 
     def refuse() -> UserError:
-        shown = f"'{value:.80}'" if isinstance(value, str) else value
-        rule = str(knob.range) if knob.range and _is_number(value) and knob.kind is not list else knob.rule
-        return UserError(f"{path}.{knob.name} must be {rule}, got {shown}.")
+        shown = f"'{value:.80}'" if isinstance(value, str) else "null" if value is None else f"{value!s:.200}"
+        plain = knob.range and _is_number(value) and knob.kind is not list and not knob.others
+        rule = "below 2^63" if _too_large(value, knob.kind) else str(knob.range) if plain else knob.rule
+        return UserError(f"{path}.{knob.name}".lstrip(".") + f" must be {rule}, got {shown}.")
 
     if knob.kind is object or (value is None and knob.optional):
         return value
+    if knob.others:
+        for one in (replace(knob, others=()), *knob.others):
+            with contextlib.suppress(UserError):
+                return check(path, one, value)
+        raise refuse()
     if knob.choices:
-        if value not in knob.choices:
+        if not isinstance(value, knob.kind) or value not in knob.choices:
             raise refuse()
         return value
     if knob.kind is list:
@@ -186,12 +200,18 @@ def check(path: str, knob: Knob, value: Any) -> Any:
         raise refuse()
     if knob.kind is float and not math.isfinite(converted):
         raise refuse()
-    if knob.pattern is not None and converted not in knob.pattern:
+    if isinstance(converted, str) and (converted not in knob.pattern if knob.pattern else not converted.strip()):
         raise refuse()
     return converted
 
 
 _WRONG = object()
+_INT = 2**63
+
+
+def _too_large(value: Any, kind: type) -> bool:
+    """Whether an integer is one that nobody means: a float could not hold it, and a journal's reader refuses it."""
+    return _is_number(value) and (kind is int or isinstance(value, int)) and _INT <= abs(value) < math.inf
 
 
 def _is_number(value: Any) -> bool:
@@ -199,6 +219,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _convert(value: Any, kind: type) -> Any:
+    if _too_large(value, kind):
+        return _WRONG
     if kind is float and _is_number(value):
         return float(value)
     if kind is int and isinstance(value, float) and value.is_integer():
@@ -208,62 +230,16 @@ def _convert(value: Any, kind: type) -> Any:
     return _WRONG
 
 
-_allowed: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("allowed", default=())
+def check_mapping(path: str, values: Any) -> Mapping[str, Any]:
+    """The section of a config that stands under `path`; refuses one that is not there or is something else."""
+    if not isinstance(values, Mapping):
+        raise UserError(f"{path} must be a mapping of its keys, got {'none' if values is None else repr(values)}.")
+    return values
 
 
-@contextlib.contextmanager
-def only(prefixes: tuple[str, ...]) -> Iterator[None]:
-    """Within it, a config can name only what modules under one of `prefixes` define; nothing else is even imported."""
-    before = _allowed.set(prefixes)
-    try:
-        yield
-    finally:
-        _allowed.reset(before)
-
-
-def locate(path: str, target: str) -> Callable[..., Any]:
-    """The object that the dotted path `target` names; `path` (such as `loss`) is where the config names it."""
-    allowed = _allowed.get()
-    if allowed and (not target.startswith(allowed) or "__" in target):  # importing a __main__ would run it
-        raise refused(path, target, allowed)
-    found = _find(path, target)
-    # a module that is allowed imports others: xentlab.journal.os.system begins well and ends elsewhere
-    if allowed and not f"{getattr(found, '__module__', None)}.".startswith(allowed):
-        raise refused(path, target, allowed)
-    return found
-
-
-def refused(path: str, target: str, allowed: Iterable[str]) -> UserError:
-    """Say that a record may not name `target`."""
-    names = ", ".join(allowed)
-    return UserError(
-        f"{path}._target_ names {target}, which is not imported: a record may name {names} without --trust."
-    )
-
-
-def _find(path: str, target: str) -> Callable[..., Any]:
-    parts = target.split(".")
-    for split in range(len(parts) - 1, 0, -1):
-        name = ".".join(parts[:split])
-        try:
-            found: Any = importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
-                continue
-            raise UserError(f"{path}._target_ names {target}, but importing {name} failed: {error}.") from error
-        for attribute in parts[split:]:
-            if not hasattr(found, attribute):
-                public = [n for n in dir(found) if not n.startswith("_") and callable(getattr(found, n))]
-                raise unknown(f"name in {name}", attribute, public)
-            found = getattr(found, attribute)
-        if not callable(found):
-            raise UserError(f"{path}._target_ must name a function, got {target}, which is a {type(found).__name__}.")
-        return found
-    raise UserError(f"{path}._target_ must be a dotted path that can be imported, got '{target}'.")
-
-
-def check_knobs(path: str, function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def check_knobs(path: str, function: Callable[..., Any], values: Mapping[str, Any] | None) -> dict[str, Any]:
     """Every knob of `function` with its checked value; refuses unknown names, wrong types and values out of range."""
+    values = check_mapping(path, values)
     known = knobs(function)
     for name in values:
         if name not in known:
@@ -274,7 +250,7 @@ def check_knobs(path: str, function: Callable[..., Any], values: Mapping[str, An
     return {k.name: check(path, k, values[k.name]) if k.name in values else k.default for k in known.values()}
 
 
-def build(path: str, node: Mapping[str, Any]) -> functools.partial[Any]:
+def build(path: str, node: Mapping[str, Any] | None) -> functools.partial[Any]:
     """The component that a config node names, with every knob checked and bound.
 
     Args:
@@ -284,6 +260,7 @@ def build(path: str, node: Mapping[str, Any]) -> functools.partial[Any]:
     Raises:
         UserError: the target cannot be imported, or a knob is unknown, of a wrong type or out of range.
     """
+    node = check_mapping(path, node)
     if "_target_" not in node:
         raise UserError(f"{path}._target_ must name a function, got nothing.")
     function = locate(path, str(node["_target_"]))

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from xentlab import __version__
 from xentlab.cli.commands import COMMANDS, Command
@@ -16,9 +17,16 @@ from xentlab.errors import StoppedError, UserError
 from xentlab.plain import visible
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are the user's, in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message[0].upper()}{message[1:]}; `{self.prog} --help` says what there is.")
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="xentlab",
         description="Which loss should I train with, and does it matter here? A laboratory that answers with evidence.",
         epilog="Begin with:\n  xentlab compare comparison=quickstart\n  xentlab ui",

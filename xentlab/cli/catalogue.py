@@ -64,8 +64,9 @@ def list_components(kind: str, name: str | None) -> int:
 
 def _losses(files: dict[str, Path]) -> int:
     """Every loss by family: what it is, its link and tasks, its knobs with ranges and defaults, what it declares."""
+    from xentlab.dotted import locate
     from xentlab.losses.contract import spec_of
-    from xentlab.schema import knobs, locate
+    from xentlab.schema import knobs
 
     entries = []
     for stem, file in files.items():
@@ -168,7 +169,7 @@ def _show(file: Path) -> int:
     print(file.read_text().rstrip())
     node = yaml.safe_load(file.read_text())
     if "_target_" in node:
-        from xentlab.schema import locate
+        from xentlab.dotted import locate
 
         function = locate("_target_", node["_target_"])
         documentation = inspect.getdoc(function)

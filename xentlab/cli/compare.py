@@ -20,8 +20,10 @@ from xentlab.comparison.estimate import estimate_study, what_seeds_detect
 from xentlab.comparison.execute import Executed, run_study
 from xentlab.comparison.folder import Composed, remember
 from xentlab.comparison.search import trial_epochs
+from xentlab.config.choices import given_keys
 from xentlab.config.compose import compose_group, run_composed
 from xentlab.config.session import looking, opened
+from xentlab.errors import UserError
 from xentlab.report import Record, headlines, print_verdict
 from xentlab.report.facts import describe_rungs
 from xentlab.run.session import Session
@@ -42,6 +44,7 @@ def compare(arguments: Sequence[str]) -> int:
 
                 compare_published(config, given, dry_run=dry_run)
                 return
+            refuse_without_meaning(given)
             composed: Composed = {}
             study = read_study(config, remember(compose_group, composed))
             if dry_run:
@@ -54,6 +57,17 @@ def compare(arguments: Sequence[str]) -> int:
 
         run_composed("compare", overrides, job)
     return 1 if failed else 0
+
+
+def refuse_without_meaning(given: Sequence[str]) -> None:
+    """Refuse what would choose one training's loss or seed: a comparison has several."""
+    for key in sorted(given_keys(given)):
+        if key == "seed":
+            raise UserError("seed has no meaning in a comparison, which has seeds: comparison.final_seeds=[0,1,2].")
+        if key.partition(".")[0] == "loss":
+            raise UserError(
+                f"{key} has no meaning in a comparison, which has losses: comparison.losses=[ce,{{focal:{{gamma:2}}}}]."
+            )
 
 
 def run_and_print(

@@ -15,6 +15,7 @@ import yaml
 from xentlab import published
 from xentlab.cli.console import console
 from xentlab.cli.progress import progress_bar
+from xentlab.config.choices import given_keys
 from xentlab.config.compose import compose_group, config_dir, run_composed
 from xentlab.config.session import looking, opened
 from xentlab.errors import UserError, unknown
@@ -29,7 +30,7 @@ _GROUP = "published"
 
 def compare_published(config: dict[str, Any], given: Sequence[str], *, dry_run: bool) -> Reproduction | None:
     """Run the published experiment of a composed config, print its verdicts and write its page."""
-    plan = published.read_plan(config, compose_group, published.given_keys(given))
+    plan = published.read_plan(config, compose_group, given_keys(given))
     if dry_run:
         trials, seconds = published.estimate_experiment(plan, looking(config))
         print(f"{plan.name} at size {plan.size}: {trials} trials to train, about {seconds:.0f} s on this machine")
@@ -130,7 +131,7 @@ def run_all(
 
 def _estimator(told: list[tuple[int, float]]) -> Any:
     def job(config: dict[str, Any], given: list[str]) -> None:
-        plan = published.read_plan(config, compose_group, published.given_keys(given))
+        plan = published.read_plan(config, compose_group, given_keys(given))
         told.append(published.estimate_experiment(plan, looking(config)))
 
     return job

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from xentlab.analysis import Looks, seeds_for
 from xentlab.analysis.permutation import smallest_conclusive
 from xentlab.comparison.overlay import leaves, set_key
 from xentlab.comparison.search import Point, Rung, SearchKind, Space, count_points, plan_rungs
-from xentlab.comparison.seeds import read_looks, read_seeds, tuning_seeds
+from xentlab.comparison.seeds import read_seeds, tuning_seeds
 from xentlab.errors import UserError, unknown
 from xentlab.report.setup import Mode, Replicated
-from xentlab.schema import Pattern, Range, check_knobs
+from xentlab.schema import Knob, Pattern, Range, check, check_knobs, check_mapping
 from xentlab.train import Trial, prepare
 
 LossNode = Callable[[str], dict[str, Any]]
@@ -25,6 +25,7 @@ LossNode = Callable[[str], dict[str, Any]]
 NAME = Pattern(r"\w[\w.+ -]{0,63}", "a name of at most 64 letters, digits and blanks, or any of . _ + -")
 Name = Annotated[str, NAME]
 """Names a folder as well."""
+Seeds = Annotated[tuple[int, ...], Range(0, None)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,18 +59,18 @@ class Settings:
 
     name: Name
     question: str
-    losses: Any
+    losses: tuple[Any, ...]
     baseline: str
     tune: dict[str, Any]
     search: SearchKind = "grid"
-    trials: Annotated[int, Range(1, None)] | None = None
-    extensions: Annotated[int, Range(0, None)] = 2
+    trials: Annotated[int, Range(1, 100_000)] | None = None
+    extensions: Annotated[int, Range(0, 100)] = 2
     eta: Annotated[int, Range(2, None)] = 3
     min_epochs: Annotated[int, Range(1, None)] = 3
     replicate: Replicated = "procedure"
-    tuning_seeds: Any = None
-    final_seeds: Any = "auto"
-    looks: Any = None
+    tuning_seeds: Annotated[int, Range(0, 10_000)] | Seeds | None = None
+    final_seeds: Annotated[int, Range(2, 10_000)] | Seeds | Literal["auto"] = "auto"
+    looks: Annotated[tuple[int, ...], Range(2, 10_000)] | None = None
     margin: Annotated[float, Range(0, None, open_low=True)] | None = None
     modes: tuple[str, ...] = ("tuned",)
     axes: dict[str, Any]
@@ -197,7 +198,7 @@ def read_protocol(config: Mapping[str, Any], settings: Settings, mode: Mode, los
         )
     if mode == "matched" and "optimizer.lr" not in common:
         raise UserError("comparison.modes: matched scales optimizer.lr, which comparison.tune does not name.")
-    looks = read_looks(settings.looks)
+    looks = None if settings.looks is None else Looks(settings.looks)
     wanted = settings.final_seeds if looks is None else looks.seeds[-1]
     final = read_seeds("final_seeds", seeds_for(len(nodes) - 1) if wanted == "auto" else wanted, 0)
     tuning = tuning_seeds(settings.replicate, settings.tuning_seeds, len(final))
@@ -233,13 +234,14 @@ def read_protocol(config: Mapping[str, Any], settings: Settings, mode: Mode, los
     return protocol
 
 
+_OFFSET = Knob("seed_offset", int, 0, Range(0, None))
 Nodes = tuple[dict[str, dict[str, Any]], dict[str, Space], dict[str, int]]
 
 
-def _losses(entries: Any, loss_node: LossNode) -> Nodes:
+def _losses(entries: Sequence[Any], loss_node: LossNode) -> Nodes:
     """Label -> config node, own space and seed offset, from `[ce, {focal: {gamma: 1, tune: {gamma: [0, 1]}}}]`."""
-    if not isinstance(entries, (list, tuple)) or len(entries) < 2:
-        raise UserError(f"comparison.losses must be a list of at least two losses, got {entries!r}.")
+    if len(entries) < 2:
+        raise UserError(f"comparison.losses must be a list of at least two losses, got {list(entries)}.")
     nodes: dict[str, dict[str, Any]] = {}
     spaces: dict[str, Space] = {}
     offsets: dict[str, int] = {}
@@ -247,11 +249,11 @@ def _losses(entries: Any, loss_node: LossNode) -> Nodes:
         label, given = (entry, {}) if isinstance(entry, str) else _single(entry)
         if label in nodes:
             raise UserError(f"comparison.losses must have different labels, got '{label}' twice.")
-        overrides = dict(given or {})
-        spaces[label] = {f"loss.{k}": _values(f"loss.{k}", v) for k, v in leaves(overrides.pop("tune", {}))}
-        offsets[label] = overrides.pop("seed_offset", 0)
-        if not isinstance(offsets[label], int) or offsets[label] < 0:
-            raise UserError(f"comparison.losses.{label}.seed_offset must be an integer >= 0, got {offsets[label]!r}.")
+        where = f"comparison.losses.{label}"
+        overrides = dict(check_mapping(where, given or {}))
+        own = check_mapping(f"{where}.tune", overrides.pop("tune", {}))
+        spaces[label] = {f"loss.{k}": _values(f"loss.{k}", v) for k, v in leaves(own)}
+        offsets[label] = check(where, _OFFSET, overrides.pop("seed_offset", 0))
         if "_target_" in overrides:
             nodes[label] = overrides
         else:

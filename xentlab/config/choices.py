@@ -7,13 +7,10 @@ line itself names stays, to be used or refused by its name.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from xentlab.train import COMPONENTS, component_name
-
-_OVERRIDE = re.compile(r"[+~]*([^=@]+)(?:@[^=]*)?=")
 
 GroupNode = Callable[[str, str], dict[str, Any]]
 
@@ -37,15 +34,15 @@ def settle(
     Returns:
         What was dropped, a sentence for each component.
     """
-    named = {override: match[1].replace("/", ".") for override in given if (match := _OVERRIDE.match(override))}
-    keys = set(named.values())
+    given = [override for override in given if not override.startswith("~")]
+    keys = given_keys(given)
     mine = [group for group in COMPONENTS if {group, f"{group}._target_"} & keys]
     if not mine or "published" in config:
         return []
     comparison = config.get("comparison")
     before: Mapping[str, str] = {}
     if comparison is not None:
-        before = preset([override for override, key in named.items() if key.partition(".")[0] not in COMPONENTS])
+        before = preset([o for o in given if not any(k.partition(".")[0] in COMPONENTS for k in given_keys([o]))])
     said, changed = [], []
     for group in mine:
         own = {key.split(".")[1] for key in keys if key.startswith(f"{group}.")}
@@ -66,6 +63,19 @@ def settle(
     if comparison is not None:
         _neutral(config, changed, keys)
     return said
+
+
+def given_keys(overrides: Iterable[str]) -> set[str]:
+    """The dotted keys that overrides name; one that gives a mapping names each of its keys too."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    found = set()
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        key = key.partition("@")[0].replace("/", ".")
+        mapping = OverridesParser.create().parse_override(override).value() if value.startswith("{") else {}
+        found |= {key, *(f"{key}.{inner}" for inner in mapping)}
+    return found
 
 
 def _shared(group: str) -> set[str]:

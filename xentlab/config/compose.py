@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from xentlab.config.mistakes import sentence
+from xentlab.config.mistakes import check_flags, check_override, sentence
+from xentlab.train import COMPONENTS
 
 
 def config_dir() -> Path:
@@ -55,7 +56,8 @@ def run_composed(config_name: str, overrides: Sequence[str], job: Callable[[dict
     failed: list[Exception] = []
     # Hydra prints its errors and ends the process unless it is told to raise them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = ["xentlab", *map(_quoted, overrides)]
+    check_flags(config_name, overrides)
+    sys.argv = ["xentlab", *map(_written, overrides)]
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a user's own loss lives beside where the command is called
     register()
@@ -85,7 +87,7 @@ def composed(config_name: str, overrides: Sequence[str]) -> Iterator[dict[str, A
 
     register()
     GlobalHydra.instance().clear()
-    words = [*map(_quoted, overrides)]
+    words = [*map(_written, overrides)]
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         try:
             found, chosen = _plain(compose(config_name, words)), _choices(config_name, words)
@@ -96,8 +98,11 @@ def composed(config_name: str, overrides: Sequence[str]) -> Iterator[dict[str, A
         yield found
 
 
-def _quoted(override: str) -> str:
-    """An override as Hydra's grammar takes it: a value that it cannot read, such as a path with `=`, in quotes."""
+def _written(override: str) -> str:
+    """An override as Hydra takes it: a value that its grammar cannot read, such as a path with `=`, stands in quotes.
+
+    A mapping where any key may stand adds its keys.
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -105,7 +110,7 @@ def _quoted(override: str) -> str:
     if override.startswith("-") or not equals:
         return override
     try:
-        OverridesParser.create().parse_override(override)
+        parsed = OverridesParser.create().parse_override(override)
     except HydraException:
         escaped = value.replace("\\", "\\\\").replace("'", "\\'")
         quoted = f"{key}='{escaped}'"
@@ -114,7 +119,11 @@ def _quoted(override: str) -> str:
         except HydraException:
             return override
         return quoted
-    return override
+    check_override(parsed)
+    return f"++{override}" if value.startswith("{") and key in (*COMPONENTS, *_FREE) else override
+
+
+_FREE = ("comparison.axes", "comparison.tune")
 
 
 def _plain(config: Any) -> dict[str, Any]:

@@ -3,10 +3,39 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from xentlab.config import elsewhere
 from xentlab.errors import UserError, unknown
+from xentlab.train import COMPONENTS
+
+_GROUPS = (*COMPONENTS, "comparison", "executor", "tracking")
+
+
+def check_flags(command: str, words: Sequence[str]) -> None:
+    """Refuse an option that Hydra does not have."""
+    from hydra._internal.utils import get_args_parser
+
+    def refuse(message: str) -> None:
+        raise UserError(f"{message[0].upper()}{message[1:]}; `xentlab {command} --help` says what there is.")
+
+    parser = get_args_parser()
+    parser.error = refuse
+    parser.parse_args(list(words))
+
+
+def check_override(override: Any) -> None:
+    """Refuse an override, as Hydra's parser reads it, that Hydra would take and that cannot be meant."""
+    if override.is_delete() or override.is_sweep_override():
+        return
+    key, value = override.key_or_group, override.value()
+    if key in _GROUPS and not (value and isinstance(value, (str, dict))):
+        raise UserError(
+            f"{key} must be chosen by its name, got {override.get_value_string() or 'nothing'}: {key}=NAME."
+        )
+    if value == {}:
+        raise UserError(f"{key}={{}} changes nothing, since it is laid over what is there: ~{key} takes that away.")
 
 
 def sentence(error: Exception) -> UserError:

@@ -15,19 +15,17 @@ from xentlab.disk import private
 from xentlab.plain import visible
 from xentlab.run.executors import executor_of
 from xentlab.run.session import Session
-from xentlab.schema import Pattern, Range, check_knobs
+from xentlab.schema import Range, check_knobs
 from xentlab.secrets import without_passwords
 from xentlab.tracking import Tracker, resolve
 from xentlab.tracking.settings import EXPERIMENT_NAME, TRACKING_URI
-
-_TEXT = Pattern(r"(?s).*\S.*", "a text that is not empty")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputKnobs:
     """The keys of `output`, see configs/train.yaml."""
 
-    root: Annotated[str, _TEXT]
+    root: str
     fresh: bool = False
     weights: bool = True
     diff: bool = False
@@ -38,21 +36,21 @@ class TrackingKnobs:
     """The keys of `tracking`, see configs/tracking; `wait` in seconds."""
 
     enabled: bool
-    uri: Annotated[str, _TEXT] | None = None
-    experiment: Annotated[str, _TEXT] | None = None
+    uri: str | None = None
+    experiment: str | None = None
     wait: Annotated[float, Range(0, 86_400)] = 30.0
 
 
 def output_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """The checked keys of `output`."""
-    return check_knobs("output", OutputKnobs, config["output"])
+    return check_knobs("output", OutputKnobs, config.get("output"))
 
 
 @contextlib.contextmanager
 def opened(config: Mapping[str, Any], command: str) -> Iterator[Session]:
     """A session over `output.root`; whatever it journals reaches MLflow in the background unless `tracking=off`."""
     environment.keep_freed_memory()
-    output, tracking = output_of(config), check_knobs("tracking", TrackingKnobs, config["tracking"])
+    output, tracking = output_of(config), check_knobs("tracking", TrackingKnobs, config.get("tracking"))
     root = Path(output["root"]).absolute()
     executor = executor_of(config)
     facts = environment.describe(diff=output["diff"])

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from xentlab.data.dataset import Dataset
+from xentlab.dotted import locate
 from xentlab.errors import UserError, own_error
-from xentlab.schema import build, check_knobs, knobs, locate
+from xentlab.schema import build, check_knobs, knobs
 from xentlab.tasks import TASKS, find
 
 _INPUTS = ("image", "inputs", "input", "pixel_values", "x", "features", "data")

@@ -17,12 +17,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from xentlab.dotted import locate
 from xentlab.errors import UserError, own_error
 from xentlab.losses.contained import with_manners
 from xentlab.losses.contract import LossSpec, as_distribution
 from xentlab.losses.probe import Call, probe
 from xentlab.losses.probed import INPUTS, LINKS, Probed
-from xentlab.schema import check_knobs, locate
+from xentlab.schema import check_knobs
 from xentlab.tasks import Task
 
 _SAID = {"_input_": INPUTS, "_link_": LINKS}

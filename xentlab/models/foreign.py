@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xentlab.dotted import locate
 from xentlab.errors import UserError, own_error
 from xentlab.models.contract import Builder, check_output, is_torchvision, kind
-from xentlab.schema import check_knobs, knobs, locate
+from xentlab.schema import check_knobs, knobs
 
 _WHOLE = ("input_shape", "in_shape", "shape")
 _FEATURES = ("in_features", "input_size", "input_dim", "in_dim", "num_features", "n_features", "num_inputs", "n_inputs")

@@ -222,11 +222,6 @@ def _arms(block: Experiment) -> list[tuple[str, list[Mapping[str, Any]]]]:
     return found
 
 
-def given_keys(overrides: Collection[str]) -> set[str]:
-    """The dotted keys that Hydra's overrides name."""
-    return {text.lstrip("+~").partition("=")[0].partition("@")[0].replace("/", ".") for text in overrides}
-
-
 def check_size(name: str) -> None:
     """Refuse a size that no experiment can have."""
     if name not in SIZES:

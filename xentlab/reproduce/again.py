@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from xentlab.comparison.folder import as_before, phase
+from xentlab.dotted import refused
 from xentlab.errors import UserError
 from xentlab.journal import Records, TrialRecord, read_lines
 from xentlab.run.executors import present_name
 from xentlab.run.session import Session
-from xentlab.schema import refused
 from xentlab.train import Trial, prepare, signature
 
 ALLOWED = ("xentlab.", "torch.nn.", "torchvision.models.")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xentlab import schema
+from xentlab import dotted
 from xentlab.comparison import StudyPlan, read_study
 from xentlab.comparison.arms import Progress
 from xentlab.comparison.execute import Executed
@@ -178,7 +178,7 @@ class Rerun:
             for config in configs:
                 check_targets(config)
         with (
-            contextlib.nullcontext() if self.trust else schema.only(ALLOWED),
+            contextlib.nullcontext() if self.trust else dotted.only(ALLOWED),
             threads(environment),
             self.open_session(own, "reproduce") as session,
         ):

@@ -19,7 +19,7 @@ from xentlab.losses.foreign import build_loss
 from xentlab.metrics import Metric
 from xentlab.models import check_model
 from xentlab.models.foreign import build_model
-from xentlab.schema import Range, build, check_knobs, knobs
+from xentlab.schema import Knob, Range, build, check, check_knobs, check_mapping, knobs
 from xentlab.tasks import TASKS, Task, find
 
 
@@ -28,7 +28,7 @@ class Trainer:
     """How a trial is trained, whatever its loss. Each field is a knob of `trainer` in the config.
 
     Attributes:
-        epochs: passes over the training set, >= 1.
+        epochs: passes over the training set, in [1, 1000000].
         batch_size: examples of a step; None: the task's own, 64, or 8 where every pixel is an element.
         device: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`.
         precision: of the step; `bfloat16` is autocast of the forward pass, weights stay float32.
@@ -46,7 +46,7 @@ class Trainer:
         memory: MB that a stack may take, > 0; None: half of what is free.
     """
 
-    epochs: Annotated[int, Range(1, None)] = 20
+    epochs: Annotated[int, Range(1, 1_000_000)] = 20
     batch_size: Annotated[int, Range(1, None)] | None = None
     device: str = "auto"
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
@@ -69,6 +69,7 @@ _KEYS = (
     "trainer",
 )  # fmt: skip
 
+_SEED = Knob("seed", int, 0, Range(0, None))
 COMPONENTS = ("dataset", "model", "loss", "regularizer", "optimizer", "schedule")
 
 
@@ -154,15 +155,15 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
     for key in (*COMPONENTS, "trainer", "seed"):
         if config.get(key) is None:
             raise UserError(f"{key} must be chosen, got none: {key}=NAME, without ~{key}.")
+        if key != "seed":
+            check_mapping(key, config[key])
     dataset_knobs = {k: v for k, v in config["dataset"].items() if k in knobs(split)}
     soft_knobs = {k: v for k, v in config["dataset"].items() if k in knobs(soften)}
     builder_node = {k: v for k, v in config["dataset"].items() if k not in {**dataset_knobs, **soft_knobs}}
     dataset = build_dataset("dataset", builder_node)
-    sampling = check_knobs("dataset", split, dataset_knobs)
+    sampling, soft = check_knobs("dataset", split, dataset_knobs), check_knobs("dataset", soften, soft_knobs)
     trainer = Trainer(**check_knobs("trainer", Trainer, config["trainer"]))
-    seed = config["seed"]
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise UserError(f"seed must be an integer >= 0, got {seed!r}.")
+    seed = check("", _SEED, config["seed"])
     task = task_of(dataset)
     model = build_model("model", config["model"])
     check_model(model, task.name)
@@ -181,7 +182,7 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
     name = name or component_name(config["loss"])
     label = f"{name} · lr {optimizer.keywords['lr']:g} · seed {seed}"
     trial = Trial(
-        config=dict(config),
+        config={**config, "seed": seed},
         seed=seed,
         task=task,
         dataset=dataset,
@@ -195,7 +196,7 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
         name=name,
         label=label,
         test=test,
-        **check_knobs("dataset", soften, soft_knobs),
+        **soft,
     )
     if trial.soft_targets is not None:
         check_teachable(trial)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Sequence
 
@@ -33,7 +34,7 @@ def count_points(kind: SearchKind, space: Space, trials: int | None) -> int:
     """How many points a search tries for one loss before any extension.
 
     Raises:
-        UserError: a search that draws was not told how many.
+        UserError: a search that draws was not told how many, or between which bounds, or is not installed.
     """
     if kind in ON_GRIDS:
         return math.prod(len(values) for values in space.values())
@@ -41,6 +42,13 @@ def count_points(kind: SearchKind, space: Space, trials: int | None) -> int:
         raise UserError(
             f"comparison.trials must be a number of trials per loss with comparison.search={kind}, got null."
         )
+    for key, bounds in space.items():
+        if len(bounds) != 2:
+            raise UserError(
+                f"comparison.tune.{key} must be two bounds with comparison.search={kind}, got {list(bounds)}."
+            )
+    if kind == "optuna" and importlib.util.find_spec("optuna") is None:
+        raise UserError("comparison.search=optuna needs its extra: pip install 'xentlab[optuna]'.")
     return trials
 
 

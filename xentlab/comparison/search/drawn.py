@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 from xentlab.comparison.search.contract import Point, Scores, Search, Space, best, rank, shortened
-from xentlab.errors import UserError
 
 # A drawn winner this close to a bound, as a share of the range, sits on the edge.
 _EDGE_SHARE = 0.05
@@ -20,11 +19,6 @@ class _Drawn(Search):
     def __init__(self, space: Space, monitor: str, trials: int) -> None:
         super().__init__(space, monitor)
         self._trials = trials
-        for key, bounds in space.items():
-            if len(bounds) != 2:
-                raise UserError(
-                    f"comparison.tune.{key} must be two bounds with comparison.search=sobol or optuna, got {bounds}."
-                )
 
     def _is_log(self, key: str) -> bool:
         low, high = self.space[key]
@@ -68,10 +62,8 @@ class Optuna(_Drawn):
 
     def __init__(self, space: Space, monitor: str, trials: int) -> None:
         super().__init__(space, monitor, trials)
-        try:
-            import optuna
-        except ImportError as error:
-            raise UserError("comparison.search=optuna needs its extra: pip install 'xentlab[optuna]'.") from error
+        import optuna
+
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._fail = optuna.trial.TrialState.FAIL
         self._ranges = {

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 
+from xentlab.dotted import locate
 from xentlab.errors import UserError, unknown
 from xentlab.losses.catalogue import catalogue
 from xentlab.losses.contract import spec_of
@@ -24,7 +25,6 @@ from xentlab.losses.laws.contract import (
     subject,
     takes,
 )
-from xentlab.schema import locate
 from xentlab.tasks import find
 
 _SINGLE, _DOUBLE = (torch.float32,), (torch.float64,)

@@ -44,7 +44,7 @@ def executor_of(config: Mapping[str, Any]) -> Executor | None:
     Raises:
         UserError: a target or a knob that makes no sense, or a library that is not installed.
     """
-    executor: Executor | None = build("executor", config["executor"])()
+    executor: Executor | None = build("executor", config.get("executor"))()
     return executor
 
 

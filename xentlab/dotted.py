@@ -1,0 +1,64 @@
+"""Dotted paths: the objects that configs and records name, and which of them may be looked up at all."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import importlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from xentlab.errors import UserError, unknown
+
+_allowed: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("allowed", default=())
+
+
+@contextlib.contextmanager
+def only(prefixes: tuple[str, ...]) -> Iterator[None]:
+    """Within it, a config can name only what modules under one of `prefixes` define; nothing else is even imported."""
+    before = _allowed.set(prefixes)
+    try:
+        yield
+    finally:
+        _allowed.reset(before)
+
+
+def locate(path: str, target: str) -> Callable[..., Any]:
+    """The object that the dotted path `target` names; `path` (such as `loss`) is where the config names it."""
+    allowed = _allowed.get()
+    if allowed and (not target.startswith(allowed) or "__" in target):  # importing a __main__ would run it
+        raise refused(path, target, allowed)
+    found = _find(path, target)
+    # a module that is allowed imports others: xentlab.journal.os.system begins well and ends elsewhere
+    if allowed and not f"{getattr(found, '__module__', None)}.".startswith(allowed):
+        raise refused(path, target, allowed)
+    return found
+
+
+def refused(path: str, target: str, allowed: Iterable[str]) -> UserError:
+    """Say that a record may not name `target`."""
+    names = ", ".join(allowed)
+    return UserError(
+        f"{path}._target_ names {target}, which is not imported: a record may name {names} without --trust."
+    )
+
+
+def _find(path: str, target: str) -> Callable[..., Any]:
+    parts = target.split(".")
+    for split in range(len(parts) - 1, 0, -1):
+        name = ".".join(parts[:split])
+        try:
+            found: Any = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+                continue
+            raise UserError(f"{path}._target_ names {target}, but importing {name} failed: {error}.") from error
+        for attribute in parts[split:]:
+            if not hasattr(found, attribute):
+                public = [n for n in dir(found) if not n.startswith("_") and callable(getattr(found, n))]
+                raise unknown(f"name in {name}", attribute, public)
+            found = getattr(found, attribute)
+        if not callable(found):
+            raise UserError(f"{path}._target_ must name a function, got {target}, which is a {type(found).__name__}.")
+        return found
+    raise UserError(f"{path}._target_ must be a dotted path that can be imported, got '{target}'.")
