@@ -37,7 +37,7 @@ from harness import LOSSES, ByHand, call, number
 from torch.utils.data import DataLoader, TensorDataset
 
 from xentlab import tracking
-from xentlab.config.session import opened
+from xentlab.config.opening import opened
 from xentlab.data import Dataset, split
 from xentlab.errors import UserError
 from xentlab.journal import GroupEndEvent, GroupEvent, Records, new_id
@@ -95,7 +95,7 @@ def points_not_finite(records: Records) -> int:
 
 def stored_runs(root: Path) -> tuple[int, int]:
     """How many finished runs and points the sqlite store holds."""
-    database = tracking.resolve(None, "xentlab", root).database
+    database = tracking.resolve_destination(None, "xentlab", root).database
     assert database is not None
     connection = sqlite3.connect(database)
     runs = connection.execute("SELECT count(*) FROM runs WHERE status = 'FINISHED'").fetchone()[0]

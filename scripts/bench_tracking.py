@@ -112,7 +112,7 @@ def flood(store: str, trials: int, epochs: int, metrics: int, stack: int) -> Flo
     """Write trials into a journal at full speed, with a tracker beside it, and wait until the store has them all."""
     with tempfile.TemporaryDirectory() as scratch:
         here, there = Path(scratch) / "here", Path(scratch) / "there"
-        local = tracking.resolve(None, "bench", here if store == "sqlite" else there)
+        local = tracking.resolve_destination(None, "bench", here if store == "sqlite" else there)
         small = Journal(local.root, environment.describe(), "bench")  # makes the database
         write_trials(small, 1, 1, 1, 1)
         tracking.sync(local)
@@ -122,7 +122,7 @@ def flood(store: str, trials: int, epochs: int, metrics: int, stack: int) -> Flo
             if store == "http":
                 port = free_port()
                 server = tracking.serve(local, port)
-                destination = tracking.resolve(tracking.base("127.0.0.1", port), "flood", here)
+                destination = tracking.resolve_destination(tracking.base("127.0.0.1", port), "flood", here)
             journal = Journal(here, environment.describe(), "bench")
             warnings: list[str] = []
             trackers: list[tracking.Tracker] = []

@@ -41,8 +41,8 @@ def run(here: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[...
 @pytest.fixture
 def registered(hydra_restore_singletons: None) -> Iterator[None]:  # noqa: ARG001
     """The launcher `stack` is known to Hydra, and nothing of it stays behind."""
-    from xentlab.config.launcher import register
+    from xentlab.config.launcher import register_launcher
 
-    register()
+    register_launcher()
     yield
     GlobalHydra.instance().clear()

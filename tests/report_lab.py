@@ -8,7 +8,7 @@ import numpy as np
 
 from xentlab import analysis
 from xentlab.report.record import Record
-from xentlab.typed import dump
+from xentlab.typed import to_json
 
 LOSSES = ["ce", "mse", "focal", "bce", "unstable"]
 
@@ -36,7 +36,7 @@ def example(names=LOSSES, *, seeds=10):
             "primary": primary,
             "percent": percent,
             "margin": margin,
-            "rows": [dump(row) for row in rows],
+            "rows": [to_json(row) for row in rows],
         }
 
     epochs = list(range(1, 13))
@@ -54,7 +54,7 @@ def example(names=LOSSES, *, seeds=10):
     times = {
         name: {s: 3.0 + s % 4 + k if k < 4 or s < 3 else None for s in range(seeds)} for k, name in enumerate(names)
     }
-    target_rows = [dump(row) for row in analysis.time_to_target(times, horizon=12)]
+    target_rows = [to_json(row) for row in analysis.time_to_target(times, horizon=12)]
     rates = [0.01, 0.03, 0.1, 0.3, 1.0]
     return {
         "name": "mnist",

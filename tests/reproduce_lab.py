@@ -47,9 +47,9 @@ def rewrite(root: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 def forge(made: Path, out: Path, change: Callable[[dict[str, bytes]], None]) -> Path:
     """An archive whose manifest is right about contents that were changed."""
-    facts, members = contents.read(made / "comparison.zip")
+    facts, members = contents.read_members(made / "comparison.zip")
     change(members)
-    contents.write(out, {key: value for key, value in facts.items() if key != "format"}, members)
+    contents.write_archive(out, {key: value for key, value in facts.items() if key != "format"}, members)
     return out
 
 

@@ -11,7 +11,7 @@ from analysis_lab import allowed, table
 
 from xentlab import analysis
 from xentlab.errors import UserError
-from xentlab.typed import dump
+from xentlab.typed import to_json
 
 BASE = [0.10, 0.12, 0.11, 0.13, 0.09, 0.10, 0.12, 0.11, 0.14, 0.08]
 
@@ -112,10 +112,10 @@ def test_seeds_are_planned_for_the_margin_alone_and_only_while_undecided():
 
 def test_the_first_place_is_by_all_pairs():
     tied, behind = shifted(0.0005), shifted(0.03)
-    assert analysis.best(table(BASE, tied, behind), direction="min") == {"a", "b"}
-    assert analysis.best(table(BASE, tied, behind), direction="max") == {"c"}
-    assert analysis.best(table([None], [None]), direction="min") == set()
-    assert analysis.best(table(BASE, [None] * 10), direction="min", trivial=0.9) == {"a"}
+    assert analysis.first_places(table(BASE, tied, behind), direction="min") == {"a", "b"}
+    assert analysis.first_places(table(BASE, tied, behind), direction="max") == {"c"}
+    assert analysis.first_places(table([None], [None]), direction="min") == set()
+    assert analysis.first_places(table(BASE, [None] * 10), direction="min", trivial=0.9) == {"a"}
     rows = analysis.judge(table(BASE, tied, behind), baseline="c", direction="min")
     assert [row.best for row in rows] == [True, True, False]
 
@@ -179,7 +179,7 @@ def test_intervals_of_a_family_hold_together():
 
 
 def test_a_judgement_is_plain_json():
-    row = dump(judged([None] * 10, baseline=[None] * 10))
+    row = to_json(judged([None] * 10, baseline=[None] * 10))
     assert json.loads(json.dumps(row, allow_nan=False)) == row
     assert row["difference"] is None
     assert row["values"] == {str(s): None for s in range(10)}

@@ -14,7 +14,7 @@ from bad_input_lab import bad_values, drawn, every_key
 from hydra.core.global_hydra import GlobalHydra
 
 from xentlab.errors import UserError
-from xentlab.schema import check
+from xentlab.schema import check_knob
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -71,7 +71,7 @@ def test_every_key_has_a_rule_that_refuses_what_it_does_not_say() -> None:
         assert values, f"{key.name} takes everything"
         for value in values:
             with pytest.raises(UserError) as caught:
-                check(key.name.rpartition(".")[0], key.knob, value)
+                check_knob(key.name.rpartition(".")[0], key.knob, value)
             assert str(caught.value).startswith(f"{key.name} must be ")
 
 

@@ -244,7 +244,7 @@ def test_a_config_lists_the_knobs_with_their_defaults(root_config: str, name: st
         if knob.required:
             assert node[knob.name] == "???"
         else:
-            value = schema.check("dataset", knob, node[knob.name])
+            value = schema.check_knob("dataset", knob, node[knob.name])
             assert name in PRESETS or value == knob.default, knob.name
     own = yaml.safe_load(text)
     for line in text.splitlines():

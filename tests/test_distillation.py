@@ -16,7 +16,7 @@ from torch import Tensor
 from xentlab import environment
 from xentlab.comparison.arms import Progress
 from xentlab.config.compose import compose_group, run_composed
-from xentlab.config.session import looking
+from xentlab.config.opening import looking
 from xentlab.data import Dataset, digits, generator, soften, split, write_soft_targets
 from xentlab.errors import UserError
 from xentlab.losses.contract import loss

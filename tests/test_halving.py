@@ -15,7 +15,7 @@ from xentlab.comparison.search import (
     Score,
     Scores,
     Space,
-    best,
+    best_point,
     neighbours_within_noise,
     plan_rungs,
     trial_epochs,
@@ -111,9 +111,9 @@ def test_the_best_climb_and_scores_of_different_epochs_never_meet() -> None:
     _, scores, search = climb(lambda lr, epochs: abs(lr - 0.1) + epochs)
     assert reached(scores, None) == {0.1}
     assert reached(scores, 6) == {0.03}
-    assert best(scores, "error") == (("optimizer.lr", 0.1),)
+    assert best_point(scores, "error") == (("optimizer.lr", 0.1),)
     assert search.edges(scores) == {}
-    assert rate(best(climb(lambda lr, _: -abs(lr - 0.3), monitor="map")[1], "map")) == 0.3
+    assert rate(best_point(climb(lambda lr, _: -abs(lr - 0.3), monitor="map")[1], "map")) == 0.3
 
 
 def test_a_fast_learner_wins_before_it_would_be_overtaken() -> None:
@@ -122,10 +122,10 @@ def test_a_fast_learner_wins_before_it_would_be_overtaken() -> None:
 
     assert slow_and_steady(0.03, 18) < 0.01
     # 0.441 after two epochs goes on; were it judged after one, 0.63, it would not.
-    assert rate(best(climb(slow_and_steady)[1], "error")) == 0.03
+    assert rate(best_point(climb(slow_and_steady)[1], "error")) == 0.03
     _, scores, _ = climb(lambda lr, epochs: slow_and_steady(lr, epochs - 1))
     assert reached(scores, 2) >= {0.03}
-    assert rate(best(scores, "error")) != 0.03
+    assert rate(best_point(scores, "error")) != 0.03
 
 
 def test_diverged_points_go_last() -> None:
@@ -133,21 +133,21 @@ def test_diverged_points_go_last() -> None:
     assert reached(scores, None) == {0.3}
     assert reached(scores, 6) == {1.0}
     _, scores, _ = climb(lambda lr, _: 0.9 if lr == 1.0 else None)
-    assert rate(best(scores, "error")) == 1.0
+    assert rate(best_point(scores, "error")) == 1.0
     assert reached(scores, 6) == {0.01}  # fills the rung
 
 
 def test_ties_and_failures_everywhere_go_to_the_smallest() -> None:
     for values in (lambda *_: 0.5, lambda *_: None):
         _, scores, search = climb(values)
-        assert rate(best(scores, "error")) == 0.01
+        assert rate(best_point(scores, "error")) == 0.01
         assert search.edges(scores) == {"optimizer.lr": -1}
 
 
 def test_where_all_epochs_are_too_many_the_best_of_fewer_is_chosen() -> None:
     _, scores, _ = climb(lambda lr, epochs: None if epochs == 18 else abs(lr - 0.1))
-    assert rate(best(scores, "error")) == 0.03
-    assert scores[best(scores, "error")].epochs == 6
+    assert rate(best_point(scores, "error")) == 0.03
+    assert scores[best_point(scores, "error")].epochs == 6
 
 
 def test_a_winner_on_the_edge_is_extended_at_all_epochs() -> None:

@@ -19,7 +19,7 @@ from hydra.test_utils.launcher_common_tests import (
 from launcher_lab import SUITE, Work, launch
 
 from xentlab.config.compose import config_dir
-from xentlab.config.launcher import register
+from xentlab.config.launcher import register_launcher
 
 pytestmark = pytest.mark.usefixtures("registered")
 
@@ -62,7 +62,7 @@ class TestStackLauncherIntegration(IntegrationTestSuite):
 
 
 def test_hydra_finds_it_once_however_often_it_is_registered() -> None:
-    register()
+    register_launcher()
     found = [c for c in Plugins.instance().discover(Launcher) if c.__name__ == "StackLauncher"]
     assert [f"{c.__module__}.{c.__name__}" for c in found] == [
         yaml.safe_load((config_dir() / "hydra" / "launcher" / "stack.yaml").read_text())["_target_"]

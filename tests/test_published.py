@@ -18,10 +18,10 @@ from xentlab.comparison.overlay import lay
 from xentlab.config.compose import config_dir
 from xentlab.errors import UserError
 from xentlab.journal import Records
-from xentlab.published.plan import given_keys
-from xentlab.report.published import page, published_words, text
+from xentlab.published.spec import given_keys
+from xentlab.report.published import markdown_of, page, published_words
 from xentlab.report.reproduction import Reproduction
-from xentlab.typed import dump, load
+from xentlab.typed import from_json, to_json
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -89,7 +89,7 @@ def test_every_experiment_runs_at_its_smoke_size(run: Run, here: Path, name: str
     code, out, err = run("compare", f"comparison=published/{name}", "size=smoke", "tracking=off")
     assert (code, err) == (0, "")
     folder = here / "xentlab-runs" / "published" / f"{name}-smoke"
-    found = load(Reproduction, json.loads((folder / "published.json").read_text()), "published")
+    found = from_json(Reproduction, json.loads((folder / "published.json").read_text()), "published")
     block = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())["published"]
     rows = sum(max(1, len(claim.get("values", {}))) for claim in block["claims"])
     assert len(found.findings) == rows
@@ -173,7 +173,7 @@ def test_a_protocol_changed_on_the_command_line_decides_nothing(run: Run, here: 
     assert code == 0
     assert "mnist_fast (cpu): 3 not decidable" in out
     file = here / "xentlab-runs" / "published" / "mnist_fast-cpu" / "published.json"
-    found = load(Reproduction, json.loads(file.read_text()), "published")
+    found = from_json(Reproduction, json.loads(file.read_text()), "published")
     assert found.size_words == "the whole protocol, but dataset, trainer.epochs set on the command line"
     # The same size in another place keeps what it can decide.
     aside = ("size=full", "output.root=elsewhere", "tracking=off", "trainer.device=cpu")
@@ -196,5 +196,5 @@ def test_a_page_names_what_was_not_run_and_escapes_what_it_is_told() -> None:
     assert "slow: not run, about 90 minutes" in written
     assert "a&lt;b" in written
     assert "a<b" not in written
-    assert "slow: not run, about 90 minutes" in text("title", [one], [("slow", "about 90 minutes")])
-    assert load(Reproduction, dump(one), "published") == one
+    assert "slow: not run, about 90 minutes" in markdown_of("title", [one], [("slow", "about 90 minutes")])
+    assert from_json(Reproduction, to_json(one), "published") == one

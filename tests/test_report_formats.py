@@ -13,7 +13,7 @@ import pytest
 from report_lab import LOSSES, example
 
 from xentlab import report
-from xentlab.report import tables
+from xentlab.report import record_tables
 from xentlab.report.record import Record
 
 
@@ -23,14 +23,14 @@ def record():
 
 
 def test_write_makes_four_files_that_agree(record, tmp_path):
-    paths = report.write(record, tmp_path / "new" / "folder")
+    paths = report.write_report(record, tmp_path / "new" / "folder")
     assert {kind: path.name for kind, path in paths.items()} == {
         "html": "report.html", "markdown": "report.md", "latex": "report.tex", "json": "verdicts.json",
     }  # fmt: skip
     again = Record.from_json(json.loads(paths["json"].read_text()))
     assert again == dataclasses.replace(record, sentences=report.sentences(record))
     first = {kind: path.read_bytes() for kind, path in paths.items()}
-    report.write(record, tmp_path)
+    report.write_report(record, tmp_path)
     assert {kind: (tmp_path / path.name).read_bytes() for kind, path in paths.items()} == first
 
 
@@ -60,7 +60,7 @@ def test_latex_is_balanced_and_marks_the_best(record):
 def test_the_terminal_shows_table_and_sentences(record):
     from rich.console import Console
 
-    table = tables.deciding(record)
+    table = record_tables.deciding(record)
     assert len(table.rows) == len(LOSSES)
     assert {len(row) for row in table.rows} == {len(table.header)}
     console = Console(file=io.StringIO(), width=200, color_system=None)

@@ -9,7 +9,7 @@ import pytest
 from report_lab import HOSTILE, LOSSES, Outline, example, hostile
 
 from xentlab import report
-from xentlab.report import charts, numbers, tables, theme
+from xentlab.report import charts, numbers, record_tables, theme
 from xentlab.report.record import Record
 
 
@@ -47,8 +47,8 @@ def test_pictures_are_well_formed_and_take_the_pages_colours(record):
     pictures = [
         charts.curves(record, "val/error", "a"),
         charts.sensitivity(record, "b"),
-        charts.seeds(record, record.primary, "c"),
-        charts.differences(record, record.primary, "d"),
+        charts.seed_chart(record, record.primary, "c"),
+        charts.difference_chart(record, record.primary, "d"),
     ]
     for picture in pictures:
         root = ET.fromstring(picture.replace("xlink:href", "href"))
@@ -77,7 +77,7 @@ def test_every_number_of_a_picture_stands_in_a_table(record, page):
     text = " ".join(Outline(page).text)
     for metric in record.metrics:
         unit = numbers.scale_of(metric)
-        finer = tables._finer(unit)
+        finer = record_tables._finer(unit)
         for row in metric.rows:
             for value in (row.mean, row.low, row.high):
                 assert unit.value(value) in text
@@ -91,7 +91,7 @@ def test_the_best_are_marked_with_their_ties(record, page):
     best = [row.loss for row in record.primary.rows if row.best]
     assert len(best) > 1
     assert "mse" not in best
-    table = tables.verdicts(record, record.primary)
+    table = record_tables.verdicts(record, record.primary)
     assert {row[0].text for row in table.rows if any(cell.best for cell in row)} == set(best)
     assert page.count('class="best"') == sum(r.best for m in record.metrics for r in m.rows) * 2 + len(LOSSES)
 
@@ -116,7 +116,7 @@ def test_a_record_with_nothing_optional_makes_every_format(tmp_path):
     nothing = {"mean": None, "low": None, "high": None, "n": 0, "failed": 0, "values": {}}
     rows = [{"loss": "ce", "verdict": "baseline", **nothing}, {"loss": "mse", "verdict": "inconclusive", **nothing}]
     data["metrics"] = [{"key": "e", "label": "e", "direction": "min", "primary": True, "rows": rows}]
-    for path in report.write(Record.from_json(data), tmp_path).values():
+    for path in report.write_report(Record.from_json(data), tmp_path).values():
         assert path.stat().st_size > 300
 
 

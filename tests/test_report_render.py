@@ -16,7 +16,7 @@ from xentlab import report
 from xentlab.cli.console import console
 from xentlab.cli.progress import progress_bar
 from xentlab.plain import visible
-from xentlab.report import Record, study, tables
+from xentlab.report import Record, record_tables, study
 from xentlab.report.blocks import Cell, Document, Table, cells
 from xentlab.report.render import latex, markdown, page, terminal
 
@@ -72,7 +72,7 @@ def test_latex_shows_the_name(name: str) -> None:
 
 
 def test_a_row_of_latex_that_begins_with_a_bracket_is_no_option_of_the_row_before() -> None:
-    text = latex.of_record(renamed("[v2] mine"))
+    text = latex.table_of_record(renamed("[v2] mine"))
     assert "\n  {}[v2] mine & " in text
 
 
@@ -123,7 +123,7 @@ def test_what_ends_in_a_verdicts_word_is_painted_as_none(label: str) -> None:
     in_first = page_of_two.tags[: [tag for tag, _ in page_of_two.tags].index("svg")]
     assert [a["class"] for tag, a in in_first if tag == "td"] == ["best baseline", "worse"] * 2
     there = Console(file=io.StringIO(), width=200, color_system="standard", force_terminal=True)
-    terminal.print_table(tables.deciding(record), there)
+    terminal.print_table(record_tables.deciding(record), there)
     assert there.file.getvalue().count("\x1b[31m") == 1
     assert "\x1b[34m" not in there.file.getvalue()
 

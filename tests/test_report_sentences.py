@@ -12,7 +12,7 @@ from report_lab import Outline, example
 from xentlab import analysis, report
 from xentlab.report import numbers
 from xentlab.report.record import Record
-from xentlab.typed import dump
+from xentlab.typed import to_json
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_a_better_loss_is_better_by_a_positive_number():
 def test_a_loss_that_never_finishes_has_a_sentence():
     data = example(["ce", "mse"])
     table = {"ce": dict(enumerate(np.linspace(0.1, 0.2, 10).tolist())), "mse": dict.fromkeys(range(10))}
-    data["metrics"][0]["rows"] = [dump(r) for r in analysis.judge(table, baseline="ce", direction="min")]
+    data["metrics"][0]["rows"] = [to_json(r) for r in analysis.judge(table, baseline="ce", direction="min")]
     broken = Record.from_json(data)
     assert report.sentences(broken)[0].startswith(
         "mse is worse than ce on test error by 5.0 points [2.5, 7.5], n = 10, 10 failed, p = 0.004"

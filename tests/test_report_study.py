@@ -49,7 +49,7 @@ SIX = tuple(
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("study")
-    return report.write(a_study(*TWO), folder)
+    return report.write_report(a_study(*TWO), folder)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_ranks_and_profiles_are_those_of_the_cells(read: report.Study) -> None:
 
 
 def test_the_overview_shows_every_verdict_with_its_difference(read: report.Study) -> None:
-    table = study_tables.overview(read)
+    table = study_tables.verdict_table(read)
     assert table.header == ["", *LOSSES]
     assert [row[0].text for row in table.rows] == [c.label for c in TWO]
     for i, shown_cell in enumerate(TWO):
@@ -205,7 +205,7 @@ def test_the_page_is_one_self_contained_document(paths: dict[str, Path]) -> None
 
 
 def test_more_than_three_cells_open_on_a_click(tmp_path: Path) -> None:
-    paths = report.write(a_study(*SIX[:4], name="four"), tmp_path)
+    paths = report.write_report(a_study(*SIX[:4], name="four"), tmp_path)
     page = paths["html"].read_text()
     assert page.count('<details class="cell">') == 4
     Outline(page)
@@ -227,7 +227,7 @@ def test_markdown_and_latex_hold_the_overview_and_every_cell(paths: dict[str, Pa
 
 def test_hostile_labels_stay_texts(tmp_path: Path) -> None:
     cells = [StudyCell(HOSTILE, TWO[0].record), StudyCell("plain", TWO[1].record)]
-    paths = report.write(report.Study(HOSTILE, HOSTILE, HOSTILE, cells, make_overview(cells)), tmp_path)
+    paths = report.write_report(report.Study(HOSTILE, HOSTILE, HOSTILE, cells, make_overview(cells)), tmp_path)
     outline = Outline(paths["html"].read_text())
     assert "script" not in {tag for tag, _ in outline.tags}
     assert "".join(outline.text).count(HOSTILE) >= 5

@@ -189,5 +189,5 @@ def test_an_archive_says_what_it_holds(made: Path) -> None:
     assert archive.name == "quickstart"
     assert archive.folder == folder_of(made / "xentlab-runs").name
     assert len(archive.configs) == 19
-    prints = json.loads(contents.read(made / "comparison.zip")[1]["fingerprints.json"])
+    prints = json.loads(contents.read_members(made / "comparison.zip")[1]["fingerprints.json"])
     assert prints == {"digits": [trials(made / "xentlab-runs", "final")[0].tags["fingerprint"]]}

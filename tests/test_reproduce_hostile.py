@@ -18,7 +18,7 @@ from reproduce_lab import Run, first, folder_of, forge, read
 
 from xentlab.comparison.folder import list_trials, load_protocol
 from xentlab.errors import UserError
-from xentlab.reproduce import contents, events
+from xentlab.reproduce import contents, segments
 from xentlab.tracking import content
 from xentlab.tracking.keys import all_keys, groups_in_order, record_of
 
@@ -106,7 +106,7 @@ def test_a_hostile_archive_is_one_sentence_and_leaves_nothing(run: Run, made: Pa
 
 
 def test_two_archives_cannot_close_a_circle(run: Run, made: Path, here: Path) -> None:
-    group = events.read((contents.read(made / "comparison.zip")[1]["journal.jsonl"]).decode())[0]
+    group = segments.read_sessions((contents.read_members(made / "comparison.zip")[1]["journal.jsonl"]).decode())[0]
     top = next(e for e in group.events if e["event"] == "group" and e["kind"] != "loss")["group"]
     other = "ab" * 10
 
@@ -122,12 +122,12 @@ def test_two_archives_cannot_close_a_circle(run: Run, made: Path, here: Path) ->
 
     forge(made, here / "first.zip", lies_in(other))
     assert run("import", "first.zip")[0] == 0
-    facts, members = contents.read(made / "comparison.zip")
+    facts, members = contents.read_members(made / "comparison.zip")
     lines = [json.loads(line) for line in members["journal.jsonl"].splitlines()]
     extra = {"event": "group", "time": 1, "group": other, "kind": "sweep", "name": "x", "parent": top, "params": {}}
     lines.insert(1, {**extra, "tags": {}})
     members["journal.jsonl"] = "".join(json.dumps(line) + "\n" for line in lines).encode()
-    contents.write(here / "second.zip", {k: v for k, v in facts.items() if k != "format"}, members)
+    contents.write_archive(here / "second.zip", {k: v for k, v in facts.items() if k != "format"}, members)
     code, _, err = run("import", "second.zip")
     assert code == 2
     assert "lies in itself" in err
@@ -207,20 +207,22 @@ def put(value: Any, path: tuple[Any, ...], new: Any) -> None:
 def test_a_journal_is_refused_or_read_by_everyone(
     made: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    lines = [json.loads(line) for line in contents.read(made / "comparison.zip")[1]["journal.jsonl"].splitlines()]
+    lines = [
+        json.loads(line) for line in contents.read_members(made / "comparison.zip")[1]["journal.jsonl"].splitlines()
+    ]
     for _ in range(data.draw(st.integers(1, 3))):
         line = data.draw(st.sampled_from(lines))
         put(line, data.draw(st.sampled_from(list(places(line)))), data.draw(VALUES))
     if data.draw(st.booleans()):
         lines = data.draw(st.permutations(lines))
     try:
-        sessions = events.read("".join(json.dumps(line) + "\n" for line in lines))
+        sessions = segments.read_sessions("".join(json.dumps(line) + "\n" for line in lines))
     except UserError as error:
         short(error)
         return
     root = tmp_path_factory.mktemp("root")
     records = read(root)
-    events.write(sessions, records, "d" * 64, {})
+    segments.write_sessions(sessions, records, "d" * 64, {})
     records = read(root)
     records.mark_killed()
     assert records.loss() is None
@@ -263,6 +265,6 @@ def test_bytes_changed_anywhere_in_an_archive_are_one_sentence(made: Path, tmp_p
     path = tmp_path_factory.mktemp("zip") / "a.zip"
     path.write_bytes(body)
     try:
-        contents.read(path)
+        contents.read_members(path)
     except UserError as error:
         short(error)

@@ -10,7 +10,7 @@ import pytest
 
 from xentlab.dotted import locate
 from xentlab.errors import UserError
-from xentlab.schema import Range, build, check, knobs
+from xentlab.schema import Range, build, check_knob, knobs
 
 
 def component(
@@ -65,7 +65,7 @@ def test_knobs_are_the_keyword_only_parameters_with_their_rules() -> None:
     ],
 )
 def test_a_value_in_range_is_kept_in_the_type_of_the_signature(knob: str, given: Any, kept: Any) -> None:
-    found = check("part", knobs(component)[knob], given)
+    found = check_knob("part", knobs(component)[knob], given)
     assert found == kept
     assert type(found) is type(kept)
 
@@ -92,7 +92,7 @@ def test_a_value_in_range_is_kept_in_the_type_of_the_signature(knob: str, given:
 )
 def test_a_wrong_value_gets_its_sentence(knob: str, given: Any, sentence: str) -> None:
     with pytest.raises(UserError) as caught:
-        check("part", knobs(component)[knob], given)
+        check_knob("part", knobs(component)[knob], given)
     assert str(caught.value) == sentence
 
 

@@ -13,7 +13,7 @@ from xentlab.comparison.search import (
     Point,
     Score,
     Sobol,
-    best,
+    best_point,
     make_search,
     neighbours_within_noise,
 )
@@ -60,11 +60,11 @@ def test_a_winner_on_the_edge_asks_for_the_next_point_outside(
 
 
 def test_direction_ties_and_failures() -> None:
-    assert dict(best(scored({0.01: 0.5, 0.1: 0.7}), "map"))["optimizer.lr"] == 0.1
-    assert dict(best(scored({0.01: None, 0.1: 0.7}), "error"))["optimizer.lr"] == 0.1
-    assert dict(best(scored({0.01: None, 0.1: None}), "error"))["optimizer.lr"] == 0.01
+    assert dict(best_point(scored({0.01: 0.5, 0.1: 0.7}), "map"))["optimizer.lr"] == 0.1
+    assert dict(best_point(scored({0.01: None, 0.1: 0.7}), "error"))["optimizer.lr"] == 0.1
+    assert dict(best_point(scored({0.01: None, 0.1: None}), "error"))["optimizer.lr"] == 0.01
     tied: dict[Point, Score] = {(("lr", 0.1),): Score(0.2, (0.2,), 0.9), (("lr", 1.0),): Score(0.2, (0.2,), 0.3)}
-    assert best(tied, "error") == (("lr", 1.0),)
+    assert best_point(tied, "error") == (("lr", 1.0),)
 
 
 def test_sobol_is_scipys_sequence_on_a_log_scale() -> None:

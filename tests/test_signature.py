@@ -60,7 +60,7 @@ DECIDING = (
     "train/fit.py", "train/batches.py", "train/history.py", "metrics/bins.py", "metrics/categorical.py",
     "data/splits.py", "models/vector.py", "optim/schedules.py",
 )  # fmt: skip
-ASIDE = ("losses/robust.py", "losses/__init__.py", "report/tables.py", "journal/events.py")
+ASIDE = ("losses/robust.py", "losses/__init__.py", "report/record_tables.py", "journal/events.py")
 # Reads an edit of a file of the package a line, and prints the signature that follows.
 ASK = """
 import json, sys

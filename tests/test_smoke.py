@@ -11,7 +11,7 @@ from support import compose_train
 
 from xentlab.data import Dataset
 from xentlab.train import Fit, Trial, prepare
-from xentlab.train.outcome import constant_value
+from xentlab.train.ends import constant_value
 
 CELLS = {
     "digits": ("dataset=digits", "model=mlp", "trainer.epochs=8"),

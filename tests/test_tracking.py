@@ -56,7 +56,7 @@ def test_a_value_over_the_limit_is_cut_with_a_mark() -> None:
     ],
 )
 def test_a_tracking_uri_is_taken_as_it_is_with_absolute_paths(uri: str, expected: str, tmp_path: Path) -> None:
-    assert tracking.resolve(uri, "lab", tmp_path).uri == expected
+    assert tracking.resolve_destination(uri, "lab", tmp_path).uri == expected
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_tracking_uri_is_taken_as_it_is_with_absolute_paths(uri: str, expected
 )
 def test_a_tracking_uri_of_no_known_kind_is_one_sentence(uri: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=sentence):
-        tracking.resolve(uri, "lab", tmp_path)
+        tracking.resolve_destination(uri, "lab", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -89,11 +89,11 @@ def test_a_tracking_uri_of_no_known_kind_is_one_sentence(uri: str, sentence: str
     ],
 )
 def test_a_password_is_not_shown(uri: str, shown: str, tmp_path: Path) -> None:
-    destination = tracking.resolve(uri, "lab", tmp_path)
+    destination = tracking.resolve_destination(uri, "lab", tmp_path)
     assert destination.shown == shown
     assert "secret" not in destination.sync_command
     with pytest.raises(UserError, match="must start with one of") as refused:
-        tracking.resolve("x" + uri, "lab", tmp_path)
+        tracking.resolve_destination("x" + uri, "lab", tmp_path)
     assert "x" + shown in str(refused.value)
 
 
@@ -127,7 +127,9 @@ def test_a_postgresql_store_gets_the_driver_that_is_installed(tmp_path: Path, mo
         ("", "postgresql"),
     ):
         monkeypatch.setattr(importlib.util, "find_spec", lambda name, only=installed: name == only or None)
-        assert tracking.resolve("postgresql://ada@host/db", "lab", tmp_path).uri == f"{scheme}://ada@host/db"
+        assert (
+            tracking.resolve_destination("postgresql://ada@host/db", "lab", tmp_path).uri == f"{scheme}://ada@host/db"
+        )
 
 
 def test_what_others_left_in_the_environment_is_taken_out() -> None:

@@ -173,7 +173,7 @@ def test_the_first_trials_of_a_sweep_get_pictures_and_every_one_outside_of_it(
 
 
 def test_a_run_goes_where_it_was_filed_for_until_the_user_asks(tmp_path: Path) -> None:
-    here, there = (tracking.resolve(None, name, tmp_path) for name in ("here", "there"))
+    here, there = (tracking.resolve_destination(None, name, tmp_path) for name in ("here", "there"))
     trials: dict[str, str] = {}
     for name, filed in (("here", here.filed), ("there", there.filed), ("off", []), ("unsaid", None)):
         lab = Lab(tmp_path)

@@ -35,7 +35,7 @@ else:
     client, sender.TOGETHER = sqlite.Tables, 1
     names = ("search", "create", "_write", "write")
     numbers = (2, 2.5, 3, 2.5, 4, 3, 3.5, 4, 5, 5.5, 6, 4)
-destination = tracking.resolve(None, "lab", Path(sys.argv[1]))
+destination = tracking.resolve_destination(None, "lab", Path(sys.argv[1]))
 left = 0
 
 def mortal(method):
@@ -69,7 +69,7 @@ from pathlib import Path
 from xentlab import tracking
 from xentlab.tracking.settings import mlflow_module
 mlflow_module("mlflow.store.tracking.sqlalchemy_store")
-destination = tracking.resolve(None, "lab", Path(sys.argv[1]))
+destination = tracking.resolve_destination(None, "lab", Path(sys.argv[1]))
 children = []
 for _ in range(3):
     child = os.fork()
@@ -98,7 +98,7 @@ def test_a_sender_killed_at_any_write_and_started_again_leaves_no_gap_and_no_dou
 
 @pytest.mark.slow
 def test_senders_at_once_make_no_double_even_of_the_database(tmp_path: Path) -> None:
-    destination = tracking.resolve(None, "lab", tmp_path)
+    destination = tracking.resolve_destination(None, "lab", tmp_path)
     a_small_lab(tmp_path)
     assert run_script(AT_ONCE, tmp_path) == "0"
     assert_mirrors(destination)

@@ -21,7 +21,7 @@ from xentlab.errors import UserError
 from xentlab.journal import GroupEndEvent, GroupEvent, MemberEvent, Records, TrialRecord, new_id
 from xentlab.report.conclusions import in_one_line
 from xentlab.report.record import Record
-from xentlab.report.runs import dashboard_tag, loss_run, places
+from xentlab.report.runs import dashboard_tag, loss_run, place_by_loss
 from xentlab.tracking import content, views
 from xentlab.tracking.settings import mlflow_module
 
@@ -35,7 +35,7 @@ def a_comparison(root: Path, *, name: str = "quickstart", cells: tuple[str, ...]
     lab = Lab(root)
     top = lab.group(kind="comparison", name=name)
     for number, cell in enumerate(cells, start=1):
-        place = places(RECORD, number)
+        place = place_by_loss(RECORD, number)
         for loss in RECORD.losses:
             group, trial = new_id(), lab.trial(phase="final")
             tags = {"comparison": name, "cell": cell} if cell else {"comparison": name}

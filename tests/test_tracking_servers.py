@@ -101,7 +101,7 @@ def assert_whole(destination: tracking.Destination) -> None:
 
 
 def opened(uri: str, here: Path) -> tracking.Destination:
-    return tracking.resolve(uri, "xentlab", here / "xentlab-runs")
+    return tracking.resolve_destination(uri, "xentlab", here / "xentlab-runs")
 
 
 # ---- PostgreSQL, behind a server and by itself ----------------------------------------------------------------------
@@ -153,7 +153,7 @@ def test_two_that_begin_at_once_on_an_empty_database_both_arrive(cluster: Postgr
     said = [process.communicate(timeout=300)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     for name in ("one", "two"):
-        assert_mirrors(tracking.resolve(uri, name, tmp_path / name))
+        assert_mirrors(tracking.resolve_destination(uri, name, tmp_path / name))
 
 
 @needs_postgres
@@ -162,7 +162,7 @@ def test_texts_that_sqlite_takes_and_postgresql_does_not(
     cluster: Postgres, behind: str, server: str, tmp_path: Path, way: str
 ) -> None:
     uri = server if way == "http" else cluster.uri(behind)
-    destination = tracking.resolve(uri, f"texts-{way}", tmp_path)
+    destination = tracking.resolve_destination(uri, f"texts-{way}", tmp_path)
     lab = Lab(destination.root)
     name = "sweep " + "loss=ce,bce " * 40
     group = lab.group(name=name)
@@ -246,7 +246,7 @@ def test_a_password_that_is_refused_stops_no_training_and_loses_nothing(
     assert "3 runs made, 3 runs completed" in arrived.stdout
     for name, value in login(PASSWORD).items():
         monkeypatch.setenv(name, value)
-    destination = tracking.resolve(guarded, which, here / "xentlab-runs")
+    destination = tracking.resolve_destination(guarded, which, here / "xentlab-runs")
     assert_whole(destination)
     assert_unspoken(destination)
     assert_secret(here, trained, refused, arrived)
@@ -269,6 +269,6 @@ def test_a_password_in_the_uri_is_written_nowhere(guarded: str, here: Path, pass
     assert done.stderr == ""
     assert (again.returncode, again.stderr) == (0, "")
     assert again.stdout.endswith(NOTHING)
-    destination = tracking.resolve(uri, name, here / "xentlab-runs")
+    destination = tracking.resolve_destination(uri, name, here / "xentlab-runs")
     assert_whole(destination)
     assert_unspoken(destination)

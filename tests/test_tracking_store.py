@@ -14,7 +14,7 @@ import pytest
 from tracking_lab import CHILD, Lab, a_small_lab, assert_mirrors, free_port, runs
 
 from xentlab import tracking
-from xentlab.config import session
+from xentlab.config import opening
 from xentlab.errors import UserError
 
 # mlflow's own queries use what its SQLAlchemy deprecates; a warning that xentlab causes names another module
@@ -23,7 +23,7 @@ pytest_plugins = ("tracking_fixtures",)
 
 
 def test_an_unreachable_store_is_one_warning_and_soon_given_up(tmp_path: Path) -> None:
-    destination = tracking.resolve(f"http://127.0.0.1:{free_port()}", "lab", tmp_path)
+    destination = tracking.resolve_destination(f"http://127.0.0.1:{free_port()}", "lab", tmp_path)
     lab = Lab(tmp_path)
     lab.epochs([lab.trial()], 1, 2)
     lab.journal.close()
@@ -78,15 +78,15 @@ def test_a_command_that_ends_before_everything_has_arrived_says_so(
     lab = Lab(destination.root)
     lab.trial()
     command = (sys.executable, "-c", "import time; time.sleep(60)")
-    tracker = tracking.Tracker(lab.journal, destination, warn=session.warn, command=command)
+    tracker = tracking.Tracker(lab.journal, destination, warn=opening.warn, command=command)
     lab.journal.close()
-    session._drain(tracker, 0.1)
+    opening._drain(tracker, 0.1)
     said = capsys.readouterr().err
     assert "in the background" in said
     assert destination.sync_command in said
     tracker._process.kill()
     assert not tracker.close(30)
-    session._drain(tracker, 0.1)
+    opening._drain(tracker, 0.1)
     assert "ended with code -9" in capsys.readouterr().err
 
 
@@ -94,7 +94,7 @@ def test_a_command_that_ends_before_everything_has_arrived_says_so(
 
 
 def test_the_status_of_a_store(destination: tracking.Destination, tmp_path: Path) -> None:
-    nothing = tracking.status(tracking.resolve(None, "lab", tmp_path / "none"))
+    nothing = tracking.status(tracking.resolve_destination(None, "lab", tmp_path / "none"))
     assert (nothing["reachable"], nothing["schema"]) == (False, "none yet")
     assert not (tmp_path / "none").exists()
     a_small_lab(destination.root)
@@ -110,7 +110,7 @@ def test_the_status_of_a_store(destination: tracking.Destination, tmp_path: Path
         offered = "run `mlflow db upgrade" if schema == "needs migration" else "update mlflow"
         with pytest.raises(UserError, match=f"^.* was written by another version of MLflow: {offered}"):
             tracking.serve(destination, free_port())
-    dead = tracking.status(tracking.resolve(f"http://127.0.0.1:{free_port()}", "lab", tmp_path))
+    dead = tracking.status(tracking.resolve_destination(f"http://127.0.0.1:{free_port()}", "lab", tmp_path))
     assert not dead["reachable"]
     assert dead["problem"]
 
@@ -123,9 +123,9 @@ def test_a_server_that_cannot_start_is_one_sentence(destination: tracking.Destin
         with pytest.raises(UserError, match=taken_by):
             tracking.serve(destination, taken.getsockname()[1])
     with pytest.raises(UserError, match="no runs to show yet"):
-        tracking.serve(tracking.resolve(None, "lab", tmp_path / "none"), 5000)
+        tracking.serve(tracking.resolve_destination(None, "lab", tmp_path / "none"), 5000)
     with pytest.raises(UserError, match="is a server already"):
-        tracking.serve(tracking.resolve("http://127.0.0.1:1", "lab", tmp_path), 5000)
+        tracking.serve(tracking.resolve_destination("http://127.0.0.1:1", "lab", tmp_path), 5000)
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def server(tmp_path: Path, migrated: Path) -> tuple[tracking.Destination, int]:
     there = tmp_path / "server"
     there.mkdir()
     shutil.copy(migrated, there / "mlflow.db")
-    return tracking.resolve(None, "elsewhere", there), free_port()
+    return tracking.resolve_destination(None, "elsewhere", there), free_port()
 
 
 @pytest.mark.slow
@@ -142,7 +142,7 @@ def test_a_server_stopped_midway_and_started_again_gets_every_point(
     tmp_path: Path, server: tuple[tracking.Destination, int]
 ) -> None:
     store, port = server
-    destination = tracking.resolve(tracking.base("127.0.0.1", port), "lab", tmp_path / "here")
+    destination = tracking.resolve_destination(tracking.base("127.0.0.1", port), "lab", tmp_path / "here")
     process = tracking.serve(store, port)
     lab = Lab(destination.root)
     trial = lab.trial()

@@ -228,7 +228,7 @@ def test_a_picture_that_fails_keeps_no_number_back(destination: tracking.Destina
 
 
 def test_an_empty_journal_makes_no_database(tmp_path: Path) -> None:
-    destination = tracking.resolve(None, "lab", tmp_path)
+    destination = tracking.resolve_destination(None, "lab", tmp_path)
     assert tracking.sync(destination) == tracking.SendReport()
     assert list(tmp_path.iterdir()) == []
 
@@ -284,4 +284,4 @@ def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:
     lab.epochs([lab.trial()], 1, 1)
     lab.journal.close()
     with pytest.raises(UserError, match="must name a sqlite database"):
-        tracking.sync(tracking.resolve(None, "lab", tmp_path))
+        tracking.sync(tracking.resolve_destination(None, "lab", tmp_path))

@@ -111,7 +111,7 @@ def test_a_store_that_is_there_is_fed_without_mlflow(destination: tracking.Desti
     lab.journal.close()
     code = (
         "import sys; from pathlib import Path; from xentlab import tracking;"
-        "tracking.sync(tracking.resolve(None, 'lab', Path(sys.argv[1])));"
+        "tracking.sync(tracking.resolve_destination(None, 'lab', Path(sys.argv[1])));"
         "assert not {'mlflow', 'sqlalchemy', 'requests'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(destination.root)], check=True)

@@ -11,12 +11,20 @@ import pytest
 from support import an_outcome
 
 from xentlab.errors import UserError
-from xentlab.journal.events import EVENTS, EndEvent, EpochEvent, Event, GroupEndEvent, SessionEvent, load_event
-from xentlab.journal.events import from_json as read_event
-from xentlab.journal.events import to_json as event_line
+from xentlab.journal.events import (
+    EVENTS,
+    EndEvent,
+    EpochEvent,
+    Event,
+    GroupEndEvent,
+    SessionEvent,
+    event_from_line,
+    line_from_event,
+    load_event,
+)
 from xentlab.outcome import Outcome, ReliabilityBins
 from xentlab.schema import Pattern, Range
-from xentlab.typed import dump, load
+from xentlab.typed import from_json, to_json
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ WHOLE = Whole(3, Inner(0.5), {0: 1.0, 12: None}, (Inner(1.0, "b"),), "b", True, 
 
 
 def test_what_is_dumped_is_loaded_again() -> None:
-    assert load(Whole, json.loads(json.dumps(dump(WHOLE), allow_nan=False)), "whole") == WHOLE
+    assert from_json(Whole, json.loads(json.dumps(to_json(WHOLE), allow_nan=False)), "whole") == WHOLE
 
 
 MISTAKES = {
@@ -58,9 +66,9 @@ MISTAKES = {
 
 @pytest.mark.parametrize("sentence", list(MISTAKES))
 def test_a_mistake_is_one_sentence(sentence: str) -> None:
-    given = {**dump(WHOLE), **MISTAKES[sentence]}
+    given = {**to_json(WHOLE), **MISTAKES[sentence]}
     with pytest.raises(UserError) as error:
-        load(Whole, {k: v for k, v in given.items() if v is not ...}, "whole")
+        from_json(Whole, {k: v for k, v in given.items() if v is not ...}, "whole")
     assert str(error.value).startswith(sentence)
 
 
@@ -95,7 +103,7 @@ def test_an_outcome_is_read_as_it_was_written(outcome: Outcome) -> None:
     ],
 )
 def test_an_event_is_read_as_it_was_written_by_us_and_from_elsewhere(event: Event) -> None:
-    line = json.loads(json.dumps(event_line(event, 7)))
+    line = json.loads(json.dumps(line_from_event(event, 7)))
     assert EVENTS[line["event"]] is type(event)
     assert load_event(line, "Line 1") == event
-    assert read_event(line) == (event, 7)
+    assert event_from_line(line) == (event, 7)

@@ -15,7 +15,7 @@ from xentlab.tracking.store import _prepare_sqlite
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new database, migrated once: each test works on a copy."""
-    destination = tracking.resolve(None, "template", tmp_path_factory.mktemp("template"))
+    destination = tracking.resolve_destination(None, "template", tmp_path_factory.mktemp("template"))
     mlflow_module()
     assert destination.database is not None
     _prepare_sqlite(destination, destination.database)
@@ -33,4 +33,4 @@ def root(tmp_path: Path, migrated: Path) -> Path:
 
 @pytest.fixture
 def destination(root: Path) -> tracking.Destination:
-    return tracking.resolve(None, "lab", root)
+    return tracking.resolve_destination(None, "lab", root)

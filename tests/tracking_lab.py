@@ -38,7 +38,7 @@ parser.add_argument("command")
 for name in ("--follow", "--root", "--uri", "--experiment"):
     parser.add_argument(name)
 args = parser.parse_args()
-destination = tracking.resolve(args.uri, args.experiment, Path(args.root))
+destination = tracking.resolve_destination(args.uri, args.experiment, Path(args.root))
 sys.exit(tracking.serve_follower(destination, args.follow, sys.stdout))
 """
 

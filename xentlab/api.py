@@ -27,7 +27,7 @@ from xentlab.comparison import read_study
 from xentlab.comparison.execute import run_study
 from xentlab.comparison.folder import Composed, find_comparison, read_verdicts, remember
 from xentlab.config.compose import compose_group, composed
-from xentlab.config.session import opened
+from xentlab.config.opening import opened
 from xentlab.errors import UserError
 from xentlab.journal import Records, TrialRecord
 from xentlab.report import Record, Study

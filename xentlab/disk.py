@@ -47,7 +47,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
-def refused(error: OSError) -> bool:
+def disk_refuses(error: OSError) -> bool:
     """Whether it is the disk that refuses, not the path that is wrong."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 

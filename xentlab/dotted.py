@@ -27,15 +27,15 @@ def locate(path: str, target: str) -> Callable[..., Any]:
     """The object that the dotted path `target` names; `path` (such as `loss`) is where the config names it."""
     allowed = _allowed.get()
     if allowed and (not target.startswith(allowed) or "__" in target):  # importing a __main__ would run it
-        raise refused(path, target, allowed)
+        raise not_allowed(path, target, allowed)
     found = _find(path, target)
     # a module that is allowed imports others: xentlab.journal.os.system begins well and ends elsewhere
     if allowed and not f"{getattr(found, '__module__', None)}.".startswith(allowed):
-        raise refused(path, target, allowed)
+        raise not_allowed(path, target, allowed)
     return found
 
 
-def refused(path: str, target: str, allowed: Iterable[str]) -> UserError:
+def not_allowed(path: str, target: str, allowed: Iterable[str]) -> UserError:
     """Say that a record may not name `target`."""
     names = ", ".join(allowed)
     return UserError(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from xentlab.schema import Range
-from xentlab.typed import dump, load
+from xentlab.typed import from_json, to_json
 
 _BEST = "best/val/"
 _TEST = {"test": "test/", "test_at_best": "test_at_best/"}
@@ -44,14 +44,14 @@ class OnTest:
     def to_json(self) -> dict[str, Any]:
         """The `summary` of a `test` event: `test/METRIC`, `test_at_best/METRIC` and `reliability`."""
         found = {f"{_TEST[part]}{k}": v for part in _TEST for k, v in getattr(self, part).items()}
-        return found | ({"reliability": dump(self.reliability)} if self.reliability is not None else {})
+        return found | ({"reliability": to_json(self.reliability)} if self.reliability is not None else {})
 
     @classmethod
     def from_json(cls, summary: Mapping[str, Any], path: str = "summary", *, strange: bool = False) -> OnTest:
         """What a `summary` says; arguments as in `Outcome.from_json`."""
         fields = _named(summary)
         if strange:
-            found: OnTest = load(cls, fields, path)
+            found: OnTest = from_json(cls, fields, path)
             return found
         bins = fields.get("reliability")
         return cls(**fields | {"reliability": ReliabilityBins(**bins) if bins is not None else None})
@@ -93,7 +93,7 @@ class Outcome:
 
     def to_json(self) -> dict[str, Any]:
         """The `summary` of an `end` event."""
-        found = dump(self)
+        found = to_json(self)
         for name in ("stack", "lift", "reliability"):
             if found[name] is None:
                 del found[name]
@@ -117,7 +117,7 @@ class Outcome:
         """
         fields = _named(summary)
         if strange:
-            found: Outcome = load(cls, fields, path)
+            found: Outcome = from_json(cls, fields, path)
             return found
         bins = fields.get("reliability")
         return cls(**fields | {"reliability": ReliabilityBins(**bins) if bins is not None else None})

@@ -168,7 +168,7 @@ def _knob(name: str, hint: Any, default: Any) -> Knob:
             return Knob(name, kind, default, interval, choices, optional, pattern=pattern, others=others)
 
 
-def check(path: str, knob: Knob, value: Any) -> Any:
+def check_knob(path: str, knob: Knob, value: Any) -> Any:
     """The value as the function wants it (an int given for a float becomes one), or one sentence that says the rule."""
 
     def refuse() -> UserError:
@@ -182,7 +182,7 @@ def check(path: str, knob: Knob, value: Any) -> Any:
     if knob.others:
         for one in (replace(knob, others=()), *knob.others):
             with contextlib.suppress(UserError):
-                return check(path, one, value)
+                return check_knob(path, one, value)
         raise refuse()
     if knob.choices:
         if not isinstance(value, knob.kind) or value not in knob.choices:
@@ -247,7 +247,7 @@ def check_knobs(path: str, function: Callable[..., Any], values: Mapping[str, An
     missing = [k.name for k in known.values() if k.required and k.name not in values]
     if missing:
         raise UserError(f"{path}.{missing[0]} has no default and must be given.")
-    return {k.name: check(path, k, values[k.name]) if k.name in values else k.default for k in known.values()}
+    return {k.name: check_knob(path, k, values[k.name]) if k.name in values else k.default for k in known.values()}
 
 
 def build(path: str, node: Mapping[str, Any] | None) -> functools.partial[Any]:

@@ -1,7 +1,7 @@
 """JSON <-> annotated dataclasses, both ways: the one validator of events, records and whatever else comes from a file.
 
-`load` gives plain JSON the shape of a hint, or says in one sentence which field is wrong; `dump` is its inverse. A hint
-is a dataclass, `list[X]`, `tuple[X, ...]`, `dict[str, X]`, `dict[int, X]` (JSON writes such keys as words), a
+`from_json` gives plain JSON the shape of a hint, or says in a sentence which field is wrong; `to_json` is its inverse.
+A hint is a dataclass, `list[X]`, `tuple[X, ...]`, `dict[str, X]`, `dict[int, X]` (JSON writes such keys as words), a
 `Literal`, a union with None, `Any`, or float, int, str, bool. `Annotated[float, Range(0, 1)]` and
 `Annotated[str, Pattern(...)]` narrow it further. Numbers are finite; a number that does not exist is None.
 """
@@ -25,7 +25,7 @@ _DEPTH = 40
 _INT = 2**63
 
 
-def load(hint: Any, value: Any, path: str) -> Any:
+def from_json(hint: Any, value: Any, path: str) -> Any:
     """`value` as the annotation `hint` wants it, or one sentence that names the path and the rule.
 
     Raises:
@@ -35,14 +35,14 @@ def load(hint: Any, value: Any, path: str) -> Any:
     if hint is Any:
         return _plain(value, path, 0)
     if origin is Annotated:
-        return _narrowed(load(args[0], value, path), args[1:], path)
+        return _narrowed(from_json(args[0], value, path), args[1:], path)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in args:
             return None
         members = [a for a in args if a is not type(None)]
         # bool is an int to Python and an int a float; the exact type must win, so that knobs keep theirs.
         exact = next((m for m in members if type(value) is m), members[0])
-        return load(exact, value, path)
+        return from_json(exact, value, path)
     if origin is Literal:
         if value not in args:
             raise UserError(f"{path} must be one of {', '.join(map(str, args))}, got {value!r:.80}.")
@@ -50,7 +50,7 @@ def load(hint: Any, value: Any, path: str) -> Any:
     if origin in (list, tuple):
         if not isinstance(value, (list, tuple)):
             raise UserError(f"{path} must be a list, got {value!r:.80}.")
-        return origin(load(args[0], item, f"{path}[{i}]") for i, item in enumerate(value))
+        return origin(from_json(args[0], item, f"{path}[{i}]") for i, item in enumerate(value))
     if origin is dict:
         return _load_dict(args, value, path)
     if dataclasses.is_dataclass(hint):
@@ -124,7 +124,7 @@ def _load_dict(args: tuple[Any, ...], value: Any, path: str) -> dict[Any, Any]:
             name = int(key)
         if type(name) is not args[0] or (isinstance(name, str) and not _encodes(name)):
             raise UserError(f"{path} must be a mapping with {noun} as keys, got {key!r:.80}.")
-        found[name] = load(args[1], item, f"{path}.{key}")
+        found[name] = from_json(args[1], item, f"{path}.{key}")
     return found
 
 
@@ -138,7 +138,7 @@ def _load_fields(hint: Any, value: Any, path: str) -> Any:
     for name in _required(hint):
         if name not in value:
             raise UserError(f"{path}.{name} is missing.")
-    return hint(**{name: load(hints[name], item, f"{path}.{name}") for name, item in value.items()})
+    return hint(**{name: from_json(hints[name], item, f"{path}.{name}") for name, item in value.items()})
 
 
 @functools.cache
@@ -152,12 +152,12 @@ def _required(hint: Any) -> list[str]:
     return [f.name for f in dataclasses.fields(hint) if f.default is f.default_factory is dataclasses.MISSING]
 
 
-def dump(value: Any) -> Any:
+def to_json(value: Any) -> Any:
     """The value as plain JSON: dataclasses as mappings, tuples as lists, keys as words."""
     if dataclasses.is_dataclass(value):
-        return {field.name: dump(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): dump(item) for key, item in value.items()}
+        return {str(key): to_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [dump(item) for item in value]
+        return [to_json(item) for item in value]
     return value

@@ -9,7 +9,7 @@ To add a statistic: one pure function here, its law in `tests/test_analysis_*.py
 
 from xentlab.analysis.agreement import SMALLEST_AGREEMENT, Agreement, Sample, welch
 from xentlab.analysis.examples import McNemar, crossed, mcnemar, rooted
-from xentlab.analysis.first import Leader, best, leader
+from xentlab.analysis.first import Leader, first_places, leader
 from xentlab.analysis.interval import Band, Summary, band, summarise
 from xentlab.analysis.judgement import Judgement, Question, Verdict
 from xentlab.analysis.looks import Looked, Looks, judge_looks

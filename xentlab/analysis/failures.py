@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 
 Trials = Mapping[int, float | None]
-Table = Mapping[str, Trials]
+ValueTable = Mapping[str, Trials]
 
 
 def finished_or_none(trials: Trials) -> dict[int, float | None]:
@@ -23,7 +23,7 @@ def count_failed(trials: Trials) -> int:
     return sum(v is None for v in trials.values())
 
 
-def score_of_failures(table: Table, *, direction: str, trivial: float | None) -> float | None:
+def score_of_failures(table: ValueTable, *, direction: str, trivial: float | None) -> float | None:
     """What a failed trial of the table scores: `trivial`, or without one the worst value that any trial reached."""
     if trivial is not None:
         return trivial

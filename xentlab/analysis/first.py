@@ -12,7 +12,7 @@ from itertools import combinations
 
 import numpy as np
 
-from xentlab.analysis.failures import Table, common, finished_or_none, score_of_failures, scored
+from xentlab.analysis.failures import ValueTable, common, finished_or_none, score_of_failures, scored
 from xentlab.analysis.interval import Array
 from xentlab.analysis.paired import Direction, holm, paired_differences
 from xentlab.analysis.permutation import sign_flips
@@ -20,8 +20,8 @@ from xentlab.analysis.planning import SMALLEST_VERDICT
 from xentlab.errors import unknown
 
 
-def best(
-    table: Table,
+def first_places(
+    table: ValueTable,
     *,
     direction: Direction,
     baseline: str | None = None,
@@ -82,7 +82,7 @@ class Leader:
     n: int
 
 
-def leader(table: Table, *, direction: Direction, trivial: float | None = None) -> Leader | None:
+def leader(table: ValueTable, *, direction: Direction, trivial: float | None = None) -> Leader | None:
     """The leader of a table; arguments as `best` takes them. None below two losses or two common seeds."""
     clean = {loss: finished_or_none(trials) for loss, trials in table.items()}
     score = score_of_failures(clean, direction=direction, trivial=trivial)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from xentlab.analysis.failures import Table
+from xentlab.analysis.failures import ValueTable
 from xentlab.analysis.paired import Direction
 
 Verdict = Literal["better", "worse", "equivalent", "inconclusive", "baseline"]
@@ -25,7 +25,7 @@ class Question:
         lost: losses that were asked about and could not be trained at all: each counts in Holm as p = 1.
     """
 
-    table: Table
+    table: ValueTable
     direction: Direction
     margin: float | None = None
     trivial: float | None = None

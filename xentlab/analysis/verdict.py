@@ -27,8 +27,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from xentlab.analysis.failures import Table, common, count_failed, finished_or_none, score_of_failures, scored
-from xentlab.analysis.first import best
+from xentlab.analysis.failures import ValueTable, common, count_failed, finished_or_none, score_of_failures, scored
+from xentlab.analysis.first import first_places
 from xentlab.analysis.interval import Summary, summarise
 from xentlab.analysis.judgement import Judgement, Question, Verdict, known
 from xentlab.analysis.paired import Direction, Paired, equivalence, holm, paired, paired_differences, standardised
@@ -38,7 +38,7 @@ from xentlab.errors import UserError, unknown
 
 
 def judge(
-    table: Table,
+    table: ValueTable,
     *,
     baseline: str,
     direction: Direction,
@@ -98,7 +98,7 @@ def judge_family(
     p_same = dict(zip(keys, map(float, holm([*(same[key] for key in keys), *lost])), strict=False))
     judged = {}
     for metric, found in compared.items():
-        winners = best(
+        winners = first_places(
             found.clean,
             direction=found.direction,
             baseline=baseline,

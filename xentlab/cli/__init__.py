@@ -12,7 +12,7 @@ from typing import NoReturn
 from xentlab import __version__
 from xentlab.cli.commands import COMMANDS, Command
 from xentlab.cli.output import Output
-from xentlab.disk import cannot_go_on, refused
+from xentlab.disk import cannot_go_on, disk_refuses
 from xentlab.errors import StoppedError, UserError
 from xentlab.plain import visible
 
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(visible(f"xentlab: {error}"), file=sys.stderr)
         return 1
     except OSError as error:
-        if not refused(error):
+        if not disk_refuses(error):
             raise
         place = Path(os.fsdecode(error.filename)) if error.filename is not None else Path.cwd()
         print(visible(f"xentlab: {cannot_go_on(place, error)}"), file=sys.stderr)
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _with_overrides(command: Command, overrides: list[str]) -> int:
     """A command that takes Hydra's overrides, or its help."""
     if {"-h", "--help"} & set(overrides):
-        from xentlab.cli.catalogue import print_hydra_help
+        from xentlab.cli.explain import print_hydra_help
 
         print_hydra_help(command)
         return 0

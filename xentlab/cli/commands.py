@@ -101,7 +101,7 @@ COMMANDS = (
         "report",
         "lay out a recorded comparison again: as a page, Markdown, LaTeX, JSON or text",
         ("xentlab report quickstart", "xentlab report published/nielsen_mnist --format md > report.md"),
-        "records.report",
+        "reuse.report",
         (
             Argument("name", metavar="NAME|ID", help=_COMPARISON),
             Argument(
@@ -115,7 +115,7 @@ COMMANDS = (
         "reproduce",
         "train a recorded trial or comparison again, and judge whether every number and verdict stands",
         ("xentlab reproduce quickstart", "xentlab reproduce --from quickstart.zip --root elsewhere"),
-        "records.reproduce",
+        "reuse.reproduce",
         (
             Argument(
                 "name", nargs="?", metavar="RUN_ID|COMPARISON", help=f"a trial's id or its beginning, or {_COMPARISON}"
@@ -135,7 +135,7 @@ COMMANDS = (
         "export",
         "write a comparison with all that runs it again into one file",
         ("xentlab export quickstart -o quickstart.zip", "xentlab export quickstart --root my-runs"),
-        "records.export",
+        "reuse.export",
         (
             Argument("name", metavar="COMPARISON", help=_COMPARISON),
             Argument("-o", "--out", metavar="FILE", help="the file to write (default: FOLDER.zip)"),
@@ -147,14 +147,14 @@ COMMANDS = (
         "import",
         "bring an exported comparison into an output directory",
         ("xentlab import quickstart.zip", "xentlab import quickstart.zip --root elsewhere"),
-        "records.import_",
+        "reuse.import_",
         (Argument("file", metavar="FILE", help="as `xentlab export` wrote it"), _ROOT),
     ),
     Command(
         "list",
         f"what can be chosen: {_KINDS}, comparisons",
         ("xentlab list losses", "xentlab list losses custom_ce"),
-        "catalogue.list_components",
+        "explain.list_components",
         (
             Argument("kind", help=f"{_KINDS} or comparisons"),
             Argument("name", nargs="?", help="show one of them in full"),
@@ -190,7 +190,7 @@ COMMANDS = (
         "explain",
         "information, entropy, cross-entropy and KL divergence of distributions, as a table",
         ("xentlab explain 0.7,0.2,0.1", "xentlab explain 0.7,0.2,0.1 --against 0.5,0.3,0.2 --base 2"),
-        "catalogue.print_account",
+        "explain.print_account",
         (
             Argument("distribution", help="probabilities that sum to one, such as 0.7,0.2,0.1"),
             Argument("--against", metavar="Q", help="a second distribution of the same length"),

@@ -22,7 +22,7 @@ from xentlab.comparison.folder import Composed, remember
 from xentlab.comparison.search import trial_epochs
 from xentlab.config.choices import given_keys
 from xentlab.config.compose import compose_group, run_composed
-from xentlab.config.session import looking, opened
+from xentlab.config.opening import looking, opened
 from xentlab.errors import UserError
 from xentlab.report import Record, headlines, print_verdict
 from xentlab.report.facts import describe_rungs

@@ -46,10 +46,10 @@ def check_loss(target: str, task: str | None) -> int:
 def plot_loss(names: Sequence[str], out: str, classes: int) -> int:
     """Draw the losses `names` in one picture at `out`; returns 0."""
     from xentlab.losses.laws.curves import curve
-    from xentlab.losses.laws.suite import resolve
+    from xentlab.losses.laws.suite import resolve_loss
     from xentlab.report.loss_curves import loss_curves
 
     _see_own_losses()
-    path = loss_curves([curve(resolve(name), classes=classes) for name in names], classes, out)
+    path = loss_curves([curve(resolve_loss(name), classes=classes) for name in names], classes, out)
     print(f"Wrote {path}.")
     return 0

@@ -17,13 +17,13 @@ from xentlab.cli.console import console
 from xentlab.cli.progress import progress_bar
 from xentlab.config.choices import given_keys
 from xentlab.config.compose import compose_group, config_dir, run_composed
-from xentlab.config.session import looking, opened
+from xentlab.config.opening import looking, opened
 from xentlab.errors import UserError, unknown
-from xentlab.report.published import summary, tally, text
+from xentlab.report.published import markdown_of, summary, verdict_counts
 from xentlab.report.render.terminal import print_table
 from xentlab.report.reproduction import Reproduction
 from xentlab.train import find_device
-from xentlab.typed import dump
+from xentlab.typed import to_json
 
 _GROUP = "published"
 
@@ -48,7 +48,7 @@ def compare_published(config: dict[str, Any], given: Sequence[str], *, dry_run: 
 def print_findings(found: Reproduction) -> None:
     """The claims of one experiment as a table."""
     print_table(summary(found), console())
-    print(tally(found))
+    print(verdict_counts(found))
 
 
 def lay_out(name: str, kind: str, root: Path) -> int:
@@ -63,9 +63,9 @@ def lay_out(name: str, kind: str, root: Path) -> int:
     if kind == "html":
         print(published.save(found, root.absolute()))
     elif kind == "md":
-        print(text(found.name, [found]), end="")
+        print(markdown_of(found.name, [found]), end="")
     elif kind == "json":
-        print(json.dumps(dump(found), indent=1, ensure_ascii=False))
+        print(json.dumps(to_json(found), indent=1, ensure_ascii=False))
     elif kind == "text":
         print_findings(found)
     else:
@@ -124,7 +124,7 @@ def run_all(
     shown = [recorded[name] for name in known if name in recorded]
     missing = [(name, reason) for name, reason in missing if name not in recorded]
     path = published.write_pages("Published results, run again", shown, Path(root).absolute() / _GROUP, missing)
-    print("\n".join(tally(one) for one in shown))
+    print("\n".join(verdict_counts(one) for one in shown))
     print(f"report: {path}")
     return 0
 

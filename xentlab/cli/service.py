@@ -43,7 +43,7 @@ def render(record: TrialRecord, folder: Path) -> None:
 
 def send(root: str, uri: str | None, experiment: str | None, follow: str | None, *, everything: bool) -> int:
     """Send what was filed for the store, or everything; with `follow`, for as long as that session lives."""
-    destination = tracking.resolve(uri, experiment, Path(root))
+    destination = tracking.resolve_destination(uri, experiment, Path(root))
     if follow is not None:
         return tracking.serve_follower(destination, follow, sys.stdout, render=render)
     if not (destination.root / "journal").is_dir():
@@ -66,7 +66,7 @@ def ui(root: str, uri: str | None, experiment: str | None, port: int, *, compari
         comparison: the one to link to; None for the newest ones.
         browse: whether to open its table of losses in a browser, or the overview where there is none.
     """
-    destination = tracking.resolve(uri, experiment, Path(root))
+    destination = tracking.resolve_destination(uri, experiment, Path(root))
     if destination.artifact_location is None:  # a server already
         _show_links(destination, None, comparison, browse=browse)
         return 0
@@ -118,7 +118,7 @@ def damages(root: Path) -> list[str]:
 def doctor(root: str, uri: str | None, experiment: str | None) -> int:
     """Print versions, devices, data, database and disk; returns 1 when something would stop a training."""
     from xentlab import environment
-    from xentlab.data.places import places
+    from xentlab.data.places import search_folders
 
     facts = environment.describe()
     table = Table(title="xentlab doctor", title_justify="left", show_header=False)
@@ -128,11 +128,11 @@ def doctor(root: str, uri: str | None, experiment: str | None) -> int:
         table.add_row(name, version or "not installed")
     table.add_row("processor", f"{facts['processor']}, {facts['cores']} cores")
     table.add_row("devices", ", ".join(facts["devices"]))
-    for place in places(None):
+    for place in search_folders(None):
         names = [n for n in ("MNIST", "FashionMNIST", "camvid") if (place / n).is_dir()]
         table.add_row(f"data in {place}", ", ".join(names) or ("nothing yet" if place.is_dir() else "no such folder"))
     table.add_row("XENTLAB_DATA", os.environ.get("XENTLAB_DATA", "not set"))
-    destination = tracking.resolve(uri, experiment, Path(root))
+    destination = tracking.resolve_destination(uri, experiment, Path(root))
     store = tracking.status(destination)
     words = f"{store['uri']}: " + (f"reachable, schema {store['schema']}" if store["reachable"] else store["problem"])
     if store["runs"] is not None:

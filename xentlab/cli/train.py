@@ -14,8 +14,8 @@ from xentlab.cli.console import console
 from xentlab.cli.progress import progress_bar
 from xentlab.comparison.sweep import Sweep
 from xentlab.config.compose import run_composed
+from xentlab.config.opening import opened
 from xentlab.config.promise import Promise
-from xentlab.config.session import opened
 from xentlab.errors import UserError
 from xentlab.journal import TrialRecord
 from xentlab.run.order import TrainingError

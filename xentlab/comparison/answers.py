@@ -22,7 +22,7 @@ Answers = Mapping[str, list[dict[str, np.ndarray]]]
 _WRONG = "error"
 
 
-def read_all(result: Result, root: Path) -> Answers | None:
+def answers_by_loss(result: Result, root: Path) -> Answers | None:
     """The answers of all final trials; None where some were not kept, or are not to the same examples."""
     found = {
         label: [{} if r.outcome.diverged else read_answers(root / str(r.artifacts)) for r in records]

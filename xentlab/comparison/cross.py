@@ -38,7 +38,7 @@ def cross_matrix(result: Result, session: Session) -> list[Cross]:
     entries = []
     for under in finals:
         table = {label: dict(zip(seeds, values[label][under], strict=True)) for label in finals}
-        winners = analysis.best(table, direction="min")
+        winners = analysis.first_places(table, direction="min")
         for label in finals:
             known = [v for v in values[label][under] if v is not None]
             mean = statistics.fmean(known) if known else None

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xentlab.analysis import detectable
+from xentlab.comparison.cells import StudyPlan
 from xentlab.comparison.folder import find_comparison
 from xentlab.comparison.protocol import Protocol
 from xentlab.comparison.search import make_search
-from xentlab.comparison.study import StudyPlan
 from xentlab.errors import UserError
 from xentlab.report.record import JudgedMetric, Record
 from xentlab.run.session import Session

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from xentlab.comparison.arms import Progress
+from xentlab.comparison.cells import StudyPlan
 from xentlab.comparison.filing import file_comparison, file_study
 from xentlab.comparison.folder import Composed, list_trials, write_folder
 from xentlab.comparison.overview import make_overview
-from xentlab.comparison.record import make_record
+from xentlab.comparison.recording import make_record
 from xentlab.comparison.runner import first_trial, run_comparison
-from xentlab.comparison.study import StudyPlan
 from xentlab.journal import GroupEndEvent
-from xentlab.report import Record, Study, StudyCell, write
+from xentlab.report import Record, Study, StudyCell, write_report
 from xentlab.run.session import Session
 from xentlab.secrets import redacted
 
@@ -72,7 +72,7 @@ def run_study(
         group = parent or result.group
         folder = Path("comparisons") / f"{plan.name}-{group}"
         if parent is None:
-            write(record, session.root / folder)
+            write_report(record, session.root / folder)
             _keep(session, folder, config, composed, group)
         own = None if parent else str(folder)
         for loss, sentence in result.failed.items():
@@ -81,7 +81,7 @@ def run_study(
         file_comparison(session.journal, record, result.group, groups, own, number)
     study = Study(plan.name, plan.question, command, cells, make_overview(cells))
     if parent is not None:
-        write(study, session.root / folder)
+        write_report(study, session.root / folder)
         _keep(session, folder, config, composed, parent)
         file_study(session.journal, study, parent, str(folder))
     return Executed(study, session.root / folder, trials)

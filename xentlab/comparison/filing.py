@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from xentlab.journal import GroupEndEvent, Journal
 from xentlab.report import Record, Study, headlines, sentences
 from xentlab.report.conclusions import in_one_line
-from xentlab.report.runs import dashboard_tag, loss_run, places
+from xentlab.report.runs import dashboard_tag, loss_run, place_by_loss
 
 
 def file_comparison(
@@ -23,7 +23,7 @@ def file_comparison(
         folder: of its report, relative to the root; None for a cell, whose study has one.
         cell: its number among the cells, from 1.
     """
-    place = places(record, cell)
+    place = place_by_loss(record, cell)
     ends = []
     for label, child in loss_groups.items():
         shown = loss_run(record, label, place=place[label])

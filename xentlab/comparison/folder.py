@@ -23,7 +23,7 @@ from xentlab.journal import Records
 from xentlab.report import Record, Study
 from xentlab.secrets import redacted
 from xentlab.train import COMPONENTS
-from xentlab.typed import load
+from xentlab.typed import from_json
 
 Composed = dict[str, dict[str, dict[str, Any]]]
 """Group -> name -> node, as it was composed."""
@@ -88,7 +88,7 @@ def load_protocol(text: str) -> dict[str, Any]:
     """
     try:
         _check_yaml(text)
-        whole = load(Any, yaml.safe_load(text), "protocol.yaml")
+        whole = from_json(Any, yaml.safe_load(text), "protocol.yaml")
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise UserError(f"protocol.yaml must be YAML: {' '.join(str(error).split())}.") from error
     for key in ("comparison", "composed", "trainer", *COMPONENTS):

@@ -15,7 +15,7 @@ from xentlab.comparison.search import Point, Rung, SearchKind, Space, count_poin
 from xentlab.comparison.seeds import read_seeds, tuning_seeds
 from xentlab.errors import UserError, unknown
 from xentlab.report.setup import Mode, Replicated
-from xentlab.schema import Knob, Pattern, Range, check, check_knobs, check_mapping
+from xentlab.schema import Knob, Pattern, Range, check_knob, check_knobs, check_mapping
 from xentlab.train import Trial, prepare
 
 LossNode = Callable[[str], dict[str, Any]]
@@ -253,7 +253,7 @@ def _losses(entries: Sequence[Any], loss_node: LossNode) -> Nodes:
         overrides = dict(check_mapping(where, given or {}))
         own = check_mapping(f"{where}.tune", overrides.pop("tune", {}))
         spaces[label] = {f"loss.{k}": _values(f"loss.{k}", v) for k, v in leaves(own)}
-        offsets[label] = check(where, _OFFSET, overrides.pop("seed_offset", 0))
+        offsets[label] = check_knob(where, _OFFSET, overrides.pop("seed_offset", 0))
         if "_target_" in overrides:
             nodes[label] = overrides
         else:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xentlab.comparison.protocol import Protocol
-from xentlab.comparison.search import Point, Score, Search, best, make_search, neighbours_within_noise, rank
+from xentlab.comparison.search import Point, Score, Search, best_point, make_search, neighbours_within_noise, rank
 from xentlab.journal import TrialRecord
 from xentlab.train import Trial
 
@@ -116,7 +116,7 @@ def tune(protocol: Protocol, monitor: str, run: RunArms, measure: MeasureNorm) -
     for key, replicates in tuned.items():
         for label, replicate in replicates.items():
             search = searches[key, label]
-            replicate.chosen = best(replicate.scores, monitor)
+            replicate.chosen = best_point(replicate.scores, monitor)
             replicate.on_edge, replicate.extended = tuple(search.edges(replicate.scores)), search.extended
             judged = replicate.scores[replicate.chosen]
             if judged.epochs is not None and judged.value is not None:

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from xentlab.comparison.overlay import GroupNode
 from xentlab.train import COMPONENTS, component_name
-
-GroupNode = Callable[[str, str], dict[str, Any]]
 
 
 def settle(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from xentlab.config.mistakes import check_flags, check_override, sentence
+from xentlab.config.mistakes import check_flags, check_override, hydra_mistake
 from xentlab.train import COMPONENTS
 
 
@@ -36,9 +36,9 @@ def run_composed(config_name: str, overrides: Sequence[str], job: Callable[[dict
     from omegaconf.errors import OmegaConfBaseException
 
     from xentlab.config.choices import settle
-    from xentlab.config.launcher import register
+    from xentlab.config.launcher import register_launcher
+    from xentlab.config.opening import say
     from xentlab.config.promise import settled
-    from xentlab.config.session import say
 
     def task(config: DictConfig) -> Any:
         try:
@@ -60,13 +60,13 @@ def run_composed(config_name: str, overrides: Sequence[str], job: Callable[[dict
     sys.argv = ["xentlab", *map(_written, overrides)]
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a user's own loss lives beside where the command is called
-    register()
+    register_launcher()
     try:
         hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(task)()
     except (HydraException, OmegaConfBaseException) as error:
-        raise sentence(error) from error
+        raise hydra_mistake(error) from error
     if failed:
-        raise sentence(failed[0]) if isinstance(failed[0], OmegaConfBaseException) else failed[0]
+        raise hydra_mistake(failed[0]) if isinstance(failed[0], OmegaConfBaseException) else failed[0]
 
 
 @contextlib.contextmanager
@@ -82,17 +82,17 @@ def composed(config_name: str, overrides: Sequence[str]) -> Iterator[dict[str, A
     from omegaconf.errors import OmegaConfBaseException
 
     from xentlab.config.choices import settle
-    from xentlab.config.launcher import register
-    from xentlab.config.session import say
+    from xentlab.config.launcher import register_launcher
+    from xentlab.config.opening import say
 
-    register()
+    register_launcher()
     GlobalHydra.instance().clear()
     words = [*map(_written, overrides)]
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         try:
             found, chosen = _plain(compose(config_name, words)), _choices(config_name, words)
         except (HydraException, OmegaConfBaseException) as error:
-            raise sentence(error) from error
+            raise hydra_mistake(error) from error
         for dropped in settle(found, words, chosen, functools.partial(_choices, config_name), compose_group):
             say(dropped)
         yield found
@@ -159,7 +159,7 @@ def compose_group(group: str, name: str) -> dict[str, Any]:
     try:
         config = compose("train", [f"{group}={name}"])
     except HydraException as error:
-        raise sentence(error) from error
+        raise hydra_mistake(error) from error
     node = OmegaConf.to_container(config[group], resolve=True)
     assert isinstance(node, dict)
     return {str(k): v for k, v in node.items()}

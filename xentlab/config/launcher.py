@@ -6,7 +6,8 @@ job has been called, back in its own directory and logging, with the value or th
 only then do its callbacks hear of its end.
 
 Hydra takes plugins from the namespace `hydra_plugins` alone, and imports all that is installed there in every Hydra
-program. So the plugin's class lies in a folder of this package that is on no path until `register` puts it there.
+program. So the plugin's class lies in a folder of this package that is on no path until `register_launcher` puts it
+there.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from xentlab.config.promise import Promise, run_batches, waiting
 log = logging.getLogger(__name__)
 
 
-def register() -> None:
+def register_launcher() -> None:
     """Make `hydra/launcher=stack` known to Hydra's plugins; calling it again changes nothing."""
     plugins = str(Path(__file__).resolve().parent / "plugins")
     if plugins not in sys.path:

@@ -38,7 +38,7 @@ def check_override(override: Any) -> None:
         raise UserError(f"{key}={{}} changes nothing, since it is laid over what is there: ~{key} takes that away.")
 
 
-def sentence(error: Exception) -> UserError:
+def hydra_mistake(error: Exception) -> UserError:
     """What Hydra found wrong, in one sentence with the name, the value and what exists instead."""
     text = str(error)
     missing = re.search(r"Could not find '([^']+)/([^']+)'", text)

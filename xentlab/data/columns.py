@@ -55,14 +55,14 @@ class FileTable:
 
 
 @dataclass(frozen=True)
-class Numbers:
+class NumberColumn:
     """A column of N finite float64, NaN where a value is missing."""
 
     values: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Words:
+class WordColumn:
     """A column of N indices into its different words, -1 where one is missing."""
 
     index: NDArray[np.int64]
@@ -74,7 +74,7 @@ def few(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (f", ... ({len(names)} in all)" if len(names) > 8 else "")
 
 
-def read_column(table: FileTable, column: int, *, decimal: Decimal, words: bool = False) -> Numbers | Words:
+def read_column(table: FileTable, column: int, *, decimal: Decimal, words: bool = False) -> NumberColumn | WordColumn:
     """What a column of the table holds; what was recognised by a rule is added to the table's notes.
 
     Args:
@@ -91,7 +91,7 @@ def read_column(table: FileTable, column: int, *, decimal: Decimal, words: bool 
         if words:
             cells = spelled(cells)
         else:
-            return Numbers(_finite(table, name, cells.astype(np.float64), cells))
+            return NumberColumn(_finite(table, name, cells.astype(np.float64), cells))
     cells = np.char.strip(cells.astype(str))
     missing = np.isin(cells, MISSING)
     if not words:
@@ -121,11 +121,11 @@ def parsed(cells: NDArray[np.str_]) -> NDArray[np.float64]:
 
 def _numbers(
     table: FileTable, name: str, cells: NDArray[np.str_], missing: NDArray[np.bool_], decimal: Decimal
-) -> Numbers | None:
+) -> NumberColumn | None:
     """The column as numbers, or None where it holds words."""
     present = cells[~missing]
     if not len(present):
-        return Numbers(np.full(len(cells), np.nan))
+        return NumberColumn(np.full(len(cells), np.nan))
     values = parsed(np.char.replace(present, ",", "~") if decimal == "," else present)
     odd = np.isnan(values)
     if decimal == "," or odd.any():
@@ -151,7 +151,7 @@ def _numbers(
         table.notes.append(f"column {name}: {few(words)} stands for a missing number in {int(gone.sum())} rows")
     result = np.full(len(cells), np.nan)
     result[~missing] = values
-    return Numbers(_finite(table, name, result, cells))
+    return NumberColumn(_finite(table, name, result, cells))
 
 
 def _with_commas(
@@ -218,18 +218,18 @@ def _cause(cell: str) -> str:
     return "a word for a missing value, or a slip" if cell.isalpha() else "a slip of the pen"
 
 
-def _booleans(table: FileTable, name: str, cells: NDArray[np.str_], missing: NDArray[np.bool_]) -> Numbers | None:
+def _booleans(table: FileTable, name: str, cells: NDArray[np.str_], missing: NDArray[np.bool_]) -> NumberColumn | None:
     """The column as 0 and 1 where it holds both words of a pair such as no and yes, in any case."""
     lower = np.char.lower(cells)
     found = set(lower[~missing].tolist())
     for no, yes in _BOOLEANS:
         if found == {no, yes}:
             table.notes.append(f"column {name}: {no} is 0, {yes} is 1")
-            return Numbers(np.where(missing, np.nan, (lower == yes).astype(np.float64)))
+            return NumberColumn(np.where(missing, np.nan, (lower == yes).astype(np.float64)))
     return None
 
 
-def _dates(table: FileTable, name: str, cells: NDArray[np.str_], missing: NDArray[np.bool_]) -> Numbers | None:
+def _dates(table: FileTable, name: str, cells: NDArray[np.str_], missing: NDArray[np.bool_]) -> NumberColumn | None:
     """The column as days since 1970 where it holds ISO dates; dates written otherwise are refused."""
     present = cells[~missing].tolist()
     if all(map(_ISO_DATE.fullmatch, present)):
@@ -243,7 +243,7 @@ def _dates(table: FileTable, name: str, cells: NDArray[np.str_], missing: NDArra
         epoch = pandas.Timestamp("1970-01-01", tz="UTC")
         days[~missing] = ((moments - epoch) / pandas.Timedelta(days=1)).to_numpy()
         table.notes.append(f"column {name}: dates, taken as days since 1970")
-        return Numbers(days)
+        return NumberColumn(days)
     if present and all(map(_OTHER_DATE.fullmatch, present)):
         raise UserError(
             f"Column '{name}' of {table.file} must hold dates that can be read one way, such as 2026-04-03, found "
@@ -252,7 +252,7 @@ def _dates(table: FileTable, name: str, cells: NDArray[np.str_], missing: NDArra
     return None
 
 
-def _words(table: FileTable, column: int, cells: NDArray[np.str_], missing: NDArray[np.bool_]) -> Words:
+def _words(table: FileTable, column: int, cells: NDArray[np.str_], missing: NDArray[np.bool_]) -> WordColumn:
     """The column as indices into its words: the declared ones in their order, else those found, sorted."""
     found = np.unique(cells[~missing]).tolist()
     declared = table.levels[column]
@@ -263,7 +263,7 @@ def _words(table: FileTable, column: int, cells: NDArray[np.str_], missing: NDAr
             f"{table.file} must hold in column '{table.names[column]}' one of {few(words)}, found '{strange[0]}'."
         )
     position = {word: index for index, word in enumerate(words)}
-    return Words(np.array([position.get(cell, -1) for cell in cells.tolist()], dtype=np.int64), list(words))
+    return WordColumn(np.array([position.get(cell, -1) for cell in cells.tolist()], dtype=np.int64), list(words))
 
 
 def _in_order(word: str) -> tuple[int, float, str]:

@@ -14,7 +14,7 @@ import torch
 
 from xentlab.data.columns import few
 from xentlab.data.dataset import Dataset, of_task
-from xentlab.data.pixels import Remarks, contents, is_hidden, listed, read_all, read_pixels, resized
+from xentlab.data.pixels import Remarks, contents, images_in, is_hidden, read_all, read_pixels, resized
 from xentlab.data.places import find_folder
 from xentlab.errors import UserError
 from xentlab.schema import Range
@@ -60,7 +60,7 @@ def image_folder(
     files: dict[str, list[tuple[Path, str]]] = {}
     for part, base in (parts or {"": folder}).items():
         files[part] = [
-            (file, label) for label in _class_folders(base) for file in listed(base / label, remarks, deep=True)
+            (file, label) for label in _class_folders(base) for file in images_in(base / label, remarks, deep=True)
         ]
         empty = [label for label in _class_folders(base) if label not in {known for _, known in files[part]}]
         if empty:
@@ -100,7 +100,7 @@ def image_folder(
         targets=targets,
         class_names=tuple(known),
         scale=1 / 255,
-        source_splits=places({part: len(found) for part, found in files.items()}) if parts else {},
+        source_splits=consecutive({part: len(found) for part, found in files.items()}) if parts else {},
         notes=(head, *remarks.clauses()),
     )
 
@@ -134,7 +134,7 @@ def split_folders(folder: Path, remarks: Remarks) -> dict[str, Path]:
     return found
 
 
-def places(sizes: Mapping[str, int]) -> dict[str, torch.Tensor]:
+def consecutive(sizes: Mapping[str, int]) -> dict[str, torch.Tensor]:
     """The indices of parts that lie one after another."""
     start, found = 0, {}
     for part, size in sizes.items():

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from xentlab.data.dataset import Dataset, of_task
-from xentlab.data.places import listed, places, writable
+from xentlab.data.places import path_list, search_folders, writable
 from xentlab.errors import UserError
 
 _DIGIT_NAMES = tuple(str(digit) for digit in range(10))
@@ -178,18 +178,18 @@ def _missing(raw: Path) -> list[str]:
 
 def _find(name: str, folder: str, root: str | None, download: bool) -> Path:
     """The folder that holds the four files, downloaded if they are nowhere and `download` allows it."""
-    candidates = [place / folder / "raw" for place in places(root)]
+    candidates = [place / folder / "raw" for place in search_folders(root)]
     for raw in candidates:
         if not _missing(raw):
             return raw
     begun = [f"{', '.join(_missing(raw))} is missing there" for raw in candidates if len(_missing(raw)) < len(_FILES)]
-    sought = f"The files of {name} were looked for in {listed(candidates)} and not found"
+    sought = f"The files of {name} were looked for in {path_list(candidates)} and not found"
     if begun:
         sought += f" ({'; '.join(begun)})"
     advice = f"put the four idx files into {candidates[0]}, or set dataset.root to the folder that holds {folder}/raw"
     if not download:
         raise UserError(f"{sought}, and dataset.download is false: {advice}.")
-    target = writable(places(root))
+    target = writable(search_folders(root))
     try:
         _download(folder, target)
     except (OSError, RuntimeError) as error:

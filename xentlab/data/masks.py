@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from xentlab.data.columns import few
 from xentlab.data.dataset import Dataset, of_task
-from xentlab.data.folders import places, split_folders
-from xentlab.data.pixels import Remarks, by, contents, listed, read_all, read_mask, read_pixels, resized
+from xentlab.data.folders import consecutive, split_folders
+from xentlab.data.pixels import Remarks, by, contents, images_in, read_all, read_mask, read_pixels, resized
 from xentlab.data.places import find_folder
 from xentlab.errors import UserError
 from xentlab.schema import Range
@@ -105,7 +105,7 @@ def segmentation_folder(
         class_names=names,
         scale=1 / 255,
         ignore_index=ignored,
-        source_splits=places({part: len(inside) for part, inside in found.items()}),
+        source_splits=consecutive({part: len(inside) for part, inside in found.items()}),
         notes=(f"{len(pairs)} images with masks, {by(images[0])} pixels; {few(shares)}", *remarks.clauses()),
     )
 
@@ -205,7 +205,7 @@ def _pairs(part: Path, remarks: Remarks) -> list[tuple[Path, Path]]:
     where = claims[0] if claims else part / "masks"
     by_stem = {}
     for base in (part / "images", where):
-        files = listed(base, remarks)
+        files = images_in(base, remarks)
         if not files:
             raise UserError(f"{base} must hold images, found {contents(base)}.")
         stems = {file.stem: file for file in reversed(files)}

@@ -50,7 +50,7 @@ def suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, kind in known.items() if kind in Image.OPEN and kind not in ("PDF", "MPEG"))
 
 
-def listed(folder: Path, remarks: Remarks, *, deep: bool = False) -> list[Path]:
+def images_in(folder: Path, remarks: Remarks, *, deep: bool = False) -> list[Path]:
     """The images in `folder` (with `deep`, in its subfolders too) in order of their names; other files are said.
 
     Hidden files and folders, and those of editors and archivers, are passed over at every depth.

@@ -9,7 +9,7 @@ from pathlib import Path
 from xentlab.errors import UserError
 
 
-def places(root: str | None) -> list[Path]:
+def search_folders(root: str | None) -> list[Path]:
     """The folders that are searched: `root` alone if given, else XENTLAB_DATA (if set) and the user's cache."""
     if root is not None:
         return [Path(root).expanduser()]
@@ -32,8 +32,8 @@ def writable(folders: Sequence[Path]) -> Path:
         if os.access(folder, os.W_OK | os.X_OK):
             return folder
     raise UserError(
-        f"Data cannot be downloaded because {listed(folders)} cannot be written: set dataset.root or XENTLAB_DATA to a "
-        "folder that can."
+        f"Data cannot be downloaded because {path_list(folders)} cannot be written: set dataset.root or XENTLAB_DATA "
+        "to a folder that can."
     )
 
 
@@ -48,16 +48,16 @@ def find_folder(root: str | None, name: str) -> Path:
         if folder.is_dir():
             return folder
         raise UserError(f"dataset.root must be a folder that exists, got {folder}.")
-    candidates = [place / name for place in places(None)]
+    candidates = [place / name for place in search_folders(None)]
     for folder in candidates:
         if folder.is_dir():
             return folder
     raise UserError(
-        f"Dataset '{name}' was looked for as {listed(candidates)} and not found: set dataset.root to its folder, or "
+        f"Dataset '{name}' was looked for as {path_list(candidates)} and not found: set dataset.root to its folder, or "
         f"XENTLAB_DATA to the folder that holds '{name}'."
     )
 
 
-def listed(paths: Sequence[Path]) -> str:
+def path_list(paths: Sequence[Path]) -> str:
     """The paths as they stand in a sentence."""
     return " and ".join(str(path) for path in paths)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from xentlab.data.dataset import Dataset, of_task
-from xentlab.data.places import listed, places, writable
+from xentlab.data.places import path_list, search_folders, writable
 from xentlab.errors import UserError
 
 
@@ -116,7 +116,7 @@ def _read(name: str, kind: str, root: str | None, download: bool, ways: list[dic
 
     ways = ways or [{"train": True}, {"train": False}]
     source = getattr(datasets, kind)
-    sought = places(root)
+    sought = search_folders(root)
     found: list[Any] = []
     for place in sought:
         try:
@@ -128,7 +128,7 @@ def _read(name: str, kind: str, root: str | None, download: bool, ways: list[dic
             sentence = f"The files of {name} in {place} cannot be read ({_first(error)}): get them anew."
             raise UserError(sentence) from error
     if not found:
-        missing = f"The files of {name} were looked for in {listed(sought)} and not found, or are damaged"
+        missing = f"The files of {name} were looked for in {path_list(sought)} and not found, or are damaged"
         advice = "set dataset.root to the folder that holds them"
         if not download:
             raise UserError(f"{missing}, and dataset.download is false: {advice}.")

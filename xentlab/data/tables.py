@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from xentlab.data.arff import read_arff
-from xentlab.data.columns import Decimal, FileTable, Numbers, Words, few, read_column
+from xentlab.data.columns import Decimal, FileTable, NumberColumn, WordColumn, few, read_column
 from xentlab.data.dataset import Dataset
 from xentlab.data.delimited import FRAME_SUFFIXES, TEXT_SUFFIXES, read_delimited, read_frame
 from xentlab.data.targets import read_classes, read_labels, read_numbers, target_columns
@@ -100,7 +100,7 @@ def tabular(
         values, missing = _feature(table, j, column, impute)
         features += values
         incomplete |= missing
-        kinds["words" if isinstance(column, Words) else "numbers"] += 1
+        kinds["words" if isinstance(column, WordColumn) else "numbers"] += 1
         if len(np.unique(table.columns[j])) == 1:
             table.notes.append(f"column {column_name} is constant")
     if not features:
@@ -225,17 +225,17 @@ def _passed_over(table: FileTable, chosen: list[int], drop: tuple[str, ...], tas
 
 
 def _feature(
-    table: FileTable, j: int, column: Numbers | Words, impute: Impute
+    table: FileTable, j: int, column: NumberColumn | WordColumn, impute: Impute
 ) -> tuple[list[NDArray[np.float64]], NDArray[np.bool_]]:
     """One column as features [N] each, and where it has no value."""
     name = table.names[j]
-    missing = np.isnan(column.values) if isinstance(column, Numbers) else column.index < 0
+    missing = np.isnan(column.values) if isinstance(column, NumberColumn) else column.index < 0
     if missing.any() and impute == "refuse":
         raise UserError(
             f"{table.file} must hold a value in every row of column '{name}', found {int(missing.sum())} missing, the "
             f"first in row {int(missing.argmax()) + 1}: dataset.impute=median, mean, most_frequent or drop."
         )
-    if isinstance(column, Numbers):
+    if isinstance(column, NumberColumn):
         if missing.all():
             raise UserError(f"Column '{name}' of {table.file} must hold values, found none: dataset.drop=[{name}].")
         return [column.values], missing

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xentlab.data.columns import Decimal, FileTable, Numbers, Words, few, read_column, spelled
+from xentlab.data.columns import Decimal, FileTable, NumberColumn, WordColumn, few, read_column, spelled
 from xentlab.errors import UserError, unknown
 from xentlab.tasks import Task
 
@@ -44,7 +44,7 @@ def read_classes(table: FileTable, j: int, known: int) -> tuple[NDArray[np.int64
     """The target column as class indices, classes as spelled; the first `known` rows may be trained on."""
     name = table.names[j]
     column = read_column(table, j, decimal="auto", words=True)
-    assert isinstance(column, Words)
+    assert isinstance(column, WordColumn)
     missing = column.index < 0
     if missing.any():
         raise UserError(
@@ -119,7 +119,7 @@ def read_numbers(table: FileTable, chosen: list[int], decimal: Decimal) -> NDArr
     columns = []
     for j in chosen:
         column, name = read_column(table, j, decimal=decimal), table.names[j]
-        if not isinstance(column, Numbers):
+        if not isinstance(column, NumberColumn):
             raise UserError(
                 f"Target column '{name}' of {table.file} must hold numbers, found {few(column.words)}: dataset.targets "
                 "names another target column; words are classes."

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from xentlab.data.dataset import Dataset, of_task
-from xentlab.data.places import listed, places
+from xentlab.data.places import path_list, search_folders
 from xentlab.errors import UserError
 from xentlab.schema import Range
 
@@ -80,19 +80,19 @@ def text_file(
     Raises:
         UserError: there is no such file, it is not UTF-8, or it is too short for a sequence in each part.
     """
-    return _sequences(name, read_text(path), unit, context, stride, test_share, limit)
+    return _sequences(name, read_corpus(path), unit, context, stride, test_share, limit)
 
 
-def read_text(path: str, knob: str = "dataset.path") -> str:
+def read_corpus(path: str, knob: str = "dataset.path") -> str:
     """A UTF-8 file as it is, from here on or from the places of data; `knob` is what names it.
 
     Raises:
         UserError: there is none, it is empty, or it is not UTF-8.
     """
-    tried = [Path(path).expanduser(), *(place / path for place in places(None))]
+    tried = [Path(path).expanduser(), *(place / path for place in search_folders(None))]
     file = next((file for file in tried if file.is_file()), None)
     if file is None:
-        raise UserError(f"{knob} must be a file that exists: looked for {listed(list(dict.fromkeys(tried)))}.")
+        raise UserError(f"{knob} must be a file that exists: looked for {path_list(list(dict.fromkeys(tried)))}.")
     found = file.read_bytes()
     try:
         text = found.decode()

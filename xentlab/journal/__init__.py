@@ -8,10 +8,11 @@ free has no writer, so its unfinished trials were killed.
 - `events`: the events, and their only description
 - `lines`: one line and its checksum
 - `writer`: one segment, written
-- `record`: one trial, one group
+- `entries`: one trial, one group
 - `records`: all segments of a root, read and merged
 """
 
+from xentlab.journal.entries import GroupRecord, TrialRecord
 from xentlab.journal.events import (
     EndEvent,
     EpochEvent,
@@ -24,6 +25,5 @@ from xentlab.journal.events import (
     TrialEvent,
 )
 from xentlab.journal.lines import Damage, read_lines
-from xentlab.journal.record import GroupRecord, TrialRecord
 from xentlab.journal.records import Records
 from xentlab.journal.writer import Journal, new_id, now_ms, writer_lives

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 from xentlab.errors import UserError
 from xentlab.outcome import OnTest, Outcome
 from xentlab.schema import Pattern, Range
-from xentlab.typed import load
+from xentlab.typed import from_json
 
 ID = Pattern("[0-9a-f]{8,40}", "an identifier of 8 to 40 hexadecimal digits")
 Id = Annotated[str, ID]
@@ -148,14 +148,14 @@ _KINDS = {kind: name for name, kind in EVENTS.items()}
 _SPARSE = ("imported", "curves", "attempt")
 
 
-def to_json(event: Event, time: int) -> dict[str, Any]:
+def line_from_event(event: Event, time: int) -> dict[str, Any]:
     """The event as its line has it."""
     fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
     given = {name: value for name, value in fields.items() if value or name not in _SPARSE}
     return {"event": _KINDS[type(event)], "time": time, **given}
 
 
-def from_json(line: dict[str, Any]) -> tuple[Event, int]:
+def event_from_line(line: dict[str, Any]) -> tuple[Event, int]:
     """The event of a line that we wrote ourselves, and its time; nothing is checked, since there may be millions.
 
     Raises:
@@ -178,8 +178,8 @@ def load_event(line: Any, where: str) -> Event:
         raise UserError(f"{where} must be an event of {', '.join(EVENTS)}.")
     fields = {**line}
     del fields["event"]
-    load(Annotated[int, _TIMES], fields.pop("time", None), f"{where}: time")
-    event: Event = load(EVENTS[kind], fields, f"{where}: {kind}")
+    from_json(Annotated[int, _TIMES], fields.pop("time", None), f"{where}: time")
+    event: Event = from_json(EVENTS[kind], fields, f"{where}: {kind}")
     if isinstance(event, EpochEvent):
         for name, values in event.metrics.items():
             if len(values) != len(event.trials):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from pathlib import Path
 
+from xentlab.journal.entries import GroupRecord, TrialRecord, last_time
 from xentlab.journal.events import (
     EndEvent,
     EpochEvent,
@@ -19,10 +20,9 @@ from xentlab.journal.events import (
     OnTestEvent,
     SessionEvent,
     TrialEvent,
-    from_json,
+    event_from_line,
 )
 from xentlab.journal.lines import Damage, DamagedError, segments, unseal, whole_lines
-from xentlab.journal.record import GroupRecord, TrialRecord, last_time
 from xentlab.journal.writer import writer_lives
 from xentlab.outcome import OnTest, Outcome
 
@@ -103,7 +103,7 @@ class Records:
             for line in whole_lines(path, at):
                 at, number = at + len(line), number + 1
                 try:
-                    event, time = from_json(unseal(line))
+                    event, time = event_from_line(unseal(line))
                     changed |= self._apply(event, time, path.stem)
                 except (DamagedError, KeyError, TypeError, IndexError, AttributeError) as error:
                     reason = str(error) if isinstance(error, DamagedError) else "it has not the shape of its event"

@@ -14,7 +14,7 @@ from typing import Any
 
 from xentlab.disk import cannot_go_on, sync_folder
 from xentlab.errors import UserError
-from xentlab.journal.events import EpochEvent, Event, GroupEvent, SessionEvent, TrialEvent, to_json
+from xentlab.journal.events import EpochEvent, Event, GroupEvent, SessionEvent, TrialEvent, line_from_event
 from xentlab.journal.lines import seal
 from xentlab.secrets import redacted
 
@@ -90,10 +90,10 @@ class Journal:
 
     def _line(self, event: Event) -> dict[str, Any]:
         if isinstance(event, EpochEvent):  # numbers, and many
-            return to_json(event, now_ms())
+            return line_from_event(event, now_ms())
         if isinstance(event, (TrialEvent, GroupEvent)):
             event = dataclasses.replace(event, tags={**event.tags, **self.tags(event)})
-        line: dict[str, Any] = redacted(to_json(event, now_ms()))
+        line: dict[str, Any] = redacted(line_from_event(event, now_ms()))
         return line
 
     def close(self) -> None:

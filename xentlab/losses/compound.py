@@ -18,7 +18,7 @@ from xentlab.errors import UserError
 from xentlab.losses.adapters import BoundLoss, bind, bind_term
 from xentlab.losses.contract import loss
 from xentlab.losses.foreign import build_loss
-from xentlab.schema import Knob, Range, check
+from xentlab.schema import Knob, Range, check_knob
 from xentlab.tasks import find
 
 _FACTOR = Knob("weight", float, 1.0, Range(0, None))
@@ -66,7 +66,7 @@ def bind_compound(loss: functools.partial[Any], task: str) -> BoundLoss:
         path, node = f"loss.terms.{name}", dict(given or {})
         if not isinstance(given or {}, Mapping):
             raise UserError(f"{path} must be a mapping of knobs, got {given!r}.")
-        factor = check(path, _FACTOR, node.pop("weight", 1.0))
+        factor = check_knob(path, _FACTOR, node.pop("weight", 1.0))
         node.setdefault("_target_", f"xentlab.losses.{name}")
         terms[name], links[name] = bind_term(build_loss(path, node, on), on)
         data[f"terms.{name}.weight"] = factor

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from xentlab.losses.probed import Probed
 from xentlab.tasks import Link, Task
-from xentlab.tasks.densities import parts
+from xentlab.tasks.distributions import parts
 
 LossFunction = Callable[..., Tensor]
 

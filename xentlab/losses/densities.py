@@ -20,7 +20,7 @@ from xentlab.errors import UserError
 from xentlab.losses.contract import Limit, loss, per_target
 from xentlab.losses.residual import REGRESSION, pinball
 from xentlab.schema import Range
-from xentlab.tasks.densities import ordered, scale_of
+from xentlab.tasks.distributions import ordered, positive_scale
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
@@ -161,7 +161,7 @@ def quantiles(
 def _residual_and_scale(outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """`t - z` and the scale of each target, each [N, D]."""
     (location, raw), truth = per_target(outputs, target, 2)
-    return truth - location, scale_of(raw)
+    return truth - location, positive_scale(raw)
 
 
 def _gaussian(residual: Tensor, scale: Tensor) -> Tensor:

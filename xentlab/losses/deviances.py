@@ -16,7 +16,7 @@ from torch import Tensor
 from xentlab.losses.contract import Limit, loss, per_target
 from xentlab.losses.residual import REGRESSION, squared_error
 from xentlab.schema import Range
-from xentlab.tasks.densities import mean_of
+from xentlab.tasks.distributions import mean_of
 
 
 @loss(

@@ -22,9 +22,10 @@ from xentlab.errors import UserError, own_error
 from xentlab.losses.contained import with_manners
 from xentlab.losses.contract import LossSpec, as_distribution
 from xentlab.losses.probe import Call, probe
-from xentlab.losses.probed import INPUTS, LINKS, Probed
+from xentlab.losses.probed import INPUTS, Probed
 from xentlab.schema import check_knobs
 from xentlab.tasks import Task
+from xentlab.tasks.classes import LINKS
 
 _SAID = {"_input_": INPUTS, "_link_": LINKS}
 _ASKED = ("weight", "class_weights", "class_counts")

@@ -17,7 +17,7 @@ from torch import Tensor
 from xentlab.losses.contract import loss, per_target
 from xentlab.losses.residual import REGRESSION, Positive
 from xentlab.schema import Range
-from xentlab.tasks.densities import grid
+from xentlab.tasks.distributions import grid
 
 Bins = Annotated[int, Range(2, 10_000)]
 

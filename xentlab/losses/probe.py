@@ -15,7 +15,7 @@ from torch import Tensor
 
 from xentlab.errors import UserError
 from xentlab.losses.contained import DRAWS, contained
-from xentlab.losses.probed import REDUCED, STATE, Probed, TargetForm, Values, as_input
+from xentlab.losses.probed import REDUCED, STATE, Probed, TargetForm, ValueForm, as_input
 from xentlab.tasks import Link, Task
 
 Call = Callable[..., Tensor]
@@ -112,7 +112,9 @@ def probe(
     raise first
 
 
-def _checked(ask: Call, tiny: _Inputs, target: Tensor, kind: str, name: str, task: Task, *, per_class: bool) -> Values:
+def _checked(
+    ask: Call, tiny: _Inputs, target: Tensor, kind: str, name: str, task: Task, *, per_class: bool
+) -> ValueForm:
     """What the values are, by their shape and by what a doubled batch does to them.
 
     Raises:

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from xentlab.tasks import Link, probabilities
 
-Values = Literal["element", "class", "image", "mean", "sum", "batch"]
+ValueForm = Literal["element", "class", "image", "mean", "sum", "batch"]
 TargetForm = Literal["index", "column", "soft", "either", "real"]
 INPUTS = ("logits", "probabilities", "log_probabilities")
-LINKS = ("softmax", "sigmoid", "identity")
 STATE = "it keeps a state or draws random numbers: a trial of it cannot be repeated to the digit"
 REDUCED = ("image", "mean", "sum", "batch")
 
@@ -47,7 +46,7 @@ class Probed:
         places: whether an element is one of many places of an example.
     """
 
-    values: Values
+    values: ValueForm
     target: TargetForm
     input: str
     swapped: bool

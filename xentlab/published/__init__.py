@@ -9,4 +9,4 @@ To add one: a file there. What its claims need beyond the metrics of a trial: an
 """
 
 from xentlab.published.experiment import estimate_experiment, run_experiment, save, saved, trains, write_pages
-from xentlab.published.plan import Plan, read_plan
+from xentlab.published.spec import Plan, read_plan

@@ -22,10 +22,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from xentlab import analysis
-from xentlab.analysis.interval import t_quantile
+from xentlab.analysis.interval import LEVEL, t_quantile
 from xentlab.report.reproduction import ClaimKind, ClaimVerdict, MeanDifference
 
-LEVEL = 0.95
 _DRAWS = 40_000
 
 

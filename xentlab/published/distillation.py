@@ -16,7 +16,7 @@ from torch import Tensor
 from xentlab.data import write_soft_targets
 from xentlab.errors import UserError
 from xentlab.journal import TrialRecord
-from xentlab.published.plan import Plan
+from xentlab.published.spec import Plan
 from xentlab.run.session import Session
 from xentlab.train import Trial, prepare
 from xentlab.train.temperature import soft_answers

@@ -11,17 +11,17 @@ from typing import Any
 
 from xentlab.comparison.arms import Progress
 from xentlab.comparison.estimate import alone_seconds, epoch_seconds
-from xentlab.comparison.record import environment_of
+from xentlab.comparison.recording import environment_of
 from xentlab.journal import GroupEndEvent
 from xentlab.published import neuron, verdicts
 from xentlab.published.distillation import foreseen
-from xentlab.published.plan import Plan
+from xentlab.published.spec import Plan
 from xentlab.published.trainings import Ran, run_arms, values_of, ways
-from xentlab.report.published import named_arms, our_words, page, published_words, tally, text
+from xentlab.report.published import markdown_of, named_arms, our_words, page, published_words, verdict_counts
 from xentlab.report.reproduction import VERSION, Arm, Lines, Reproduction, Spent
 from xentlab.run.session import Session
 from xentlab.train import Rig, Trial, lift_of
-from xentlab.typed import dump, load
+from xentlab.typed import from_json, to_json
 
 FOLDER = "published"
 
@@ -153,8 +153,8 @@ def _file(session: Session, ran: Ran, found: Reproduction) -> None:
         f"{f.verdict}: {f.about} ({named_arms(f)}): published {published_words(f)}, ours {our_words(f)}"
         for f in found.findings
     ]
-    note = "\n\n".join([tally(found), found.question, *lines, f"`{found.command}`"])
-    tags = {"mlflow.note.content": note, "verdict": tally(found)}
+    note = "\n\n".join([verdict_counts(found), found.question, *lines, f"`{found.command}`"])
+    tags = {"mlflow.note.content": note, "verdict": verdict_counts(found)}
     folder = f"{FOLDER}/{found.name}-{found.size}"
     session.journal.append(GroupEndEvent(ran.group, "finished", tags, {}, folder))
 
@@ -163,7 +163,7 @@ def save(found: Reproduction, root: Path) -> Path:
     """Write one experiment's page, Markdown and record into its folder under `root`; returns the page."""
     folder = root / FOLDER / f"{found.name}-{found.size}"
     folder.mkdir(parents=True, exist_ok=True)
-    data = json.dumps(dump(found), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    data = json.dumps(to_json(found), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / "published.json").write_text(data, encoding="utf-8")
     return write_pages(found.name, [found], folder)
 
@@ -173,7 +173,7 @@ def write_pages(
 ) -> Path:
     """Write report.html and report.md of one or several experiments; returns the page."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.md").write_text(text(title, found, missing), encoding="utf-8")
+    (folder / "report.md").write_text(markdown_of(title, found, missing), encoding="utf-8")
     path = folder / "report.html"
     path.write_text(page(title, found, missing), encoding="utf-8")
     return path
@@ -186,4 +186,4 @@ def saved(root: Path) -> list[Reproduction]:
     """
     files = sorted((root / FOLDER).glob("*/published.json"))
     written = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    return [load(Reproduction, data, "published") for data in written if data.get("version") == VERSION]
+    return [from_json(Reproduction, data, "published") for data in written if data.get("version") == VERSION]

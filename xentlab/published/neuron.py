@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from xentlab.losses import bce, quadratic_sigmoid
-from xentlab.typed import load
+from xentlab.typed import from_json
 
 COSTS = {"quadratic": quadratic_sigmoid, "cross-entropy": bce}
 
@@ -77,7 +77,7 @@ def trace(name: str, weight: float, bias: float, rate: float, epochs: int) -> Tr
 
 def read_neuron(node: Mapping[str, Any]) -> Neuron:
     """The checked keys of `published.neuron`."""
-    neuron: Neuron = load(Neuron, node, "published.neuron")
+    neuron: Neuron = from_json(Neuron, node, "published.neuron")
     return neuron
 
 

@@ -11,13 +11,13 @@ from xentlab.comparison.arms import Progress, open_arms
 from xentlab.errors import unknown
 from xentlab.journal import TrialRecord
 from xentlab.published.distillation import final_weights, taught
-from xentlab.published.plan import Plan
+from xentlab.published.spec import Plan
 from xentlab.run.session import Session
 from xentlab.train import Trial, stacks
 from xentlab.train.serving import resident_speedup
 from xentlab.train.temperature import temperature_scaled
 
-Values = dict[str, dict[str, list[float | None]]]
+MetricValues = dict[str, dict[str, list[float | None]]]
 """Metric -> arm -> one value per seed in the unit that is shown; None where the trial diverged."""
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from xentlab import tasks
 from xentlab.published import claims
 from xentlab.published.claims import Claim, Judged
-from xentlab.published.plan import Plan
+from xentlab.published.spec import Plan
 from xentlab.published.trainings import Ran, is_percent, values_of
 from xentlab.report.reproduction import Finding, SeedMean, Tried
 

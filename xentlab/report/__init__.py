@@ -1,9 +1,9 @@
 """Reports: a record in, pages out. Nothing is computed here but layout, and matplotlib is imported only when drawing.
 
 `Record` says what a report needs, and a `Study` holds several records as cells. `outline` says what stands in a report
-and in which order, `tables` and `charts` make its parts, and `render` turns them into text; `write` puts every format
-into a folder. `save_curves` and `masks` draw single trials. To add a format: a module in `render`, its line in
-`_write`.
+and in which order, `record_tables` and `charts` make its parts, and `render` turns them into text; `write_report` puts
+every format into a folder. `save_curves` and `masks` draw single trials. To add a format: a module in `render`, its
+line in `_write`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xentlab.report import outline, tables
+from xentlab.report import outline, record_tables
 from xentlab.report.blocks import Document
 from xentlab.report.conclusions import sentences, study_sentences
 from xentlab.report.record import Record
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def write(found: Record | Study, folder: Path | str) -> dict[str, Path]:
+def write_report(found: Record | Study, folder: Path | str) -> dict[str, Path]:
     """The report in every format, in `folder`, which is made where it is missing.
 
     Returns:
@@ -59,7 +59,7 @@ def markdown(found: Record | Study) -> str:
 
 def latex(found: Record | Study) -> str:
     """All metrics of a comparison as one LaTeX table (booktabs); of a study the verdicts of all cells before."""
-    return to_latex.of_study(found) if isinstance(found, Study) else to_latex.of_record(found)
+    return to_latex.tables_of_study(found) if isinstance(found, Study) else to_latex.table_of_record(found)
 
 
 def _document(found: Record | Study) -> Document:
@@ -92,7 +92,7 @@ def print_verdict(found: Record | Study, console: Console) -> None:
             print_verdict(cell.record, console)
         terminal.print_lines([sentence for sentence, _ in study_sentences(found).values()], console)
     else:
-        terminal.print_table(tables.deciding(found), console)
+        terminal.print_table(record_tables.deciding(found), console)
         terminal.print_lines(sentences(found), console)
 
 

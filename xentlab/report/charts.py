@@ -78,7 +78,7 @@ def sensitivity(record: Record, prefix: str) -> str:
     return _picture(body, 2.9, prefix, f"{label} over the learning rate under each loss")
 
 
-def seeds(record: Record, metric: JudgedMetric, prefix: str) -> str:
+def seed_chart(record: Record, metric: JudgedMetric, prefix: str) -> str:
     """Every seed's value under every loss, the values of one seed joined, with means and intervals."""
     unit = scale_of(metric)
     rows = [row_of(metric, loss.name) for loss in record.losses]
@@ -101,7 +101,7 @@ def seeds(record: Record, metric: JudgedMetric, prefix: str) -> str:
     return _picture(body, _tall(len(rows)), prefix, f"{metric.label} of every seed under each loss", names=names)
 
 
-def differences(record: Record, metric: JudgedMetric, prefix: str) -> str:
+def difference_chart(record: Record, metric: JudgedMetric, prefix: str) -> str:
     """The paired difference from the baseline under every loss, with its interval and the margin."""
     unit = scale_of(metric)
     others = [(i, loss) for i, loss in enumerate(record.losses) if loss.name != record.baseline]

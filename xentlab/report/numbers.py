@@ -96,7 +96,7 @@ def median_epoch(row: TimeToTarget, target: Target) -> str:
     return f"> {short(target.horizon)}" if row.median is None else short(row.median)
 
 
-def knobs(values: dict[str, float | int | str | bool | None]) -> str:
+def knob_text(values: dict[str, float | int | str | bool | None]) -> str:
     """`lr = 0.1, gamma = 2`."""
     shown = {k: short(v) if isinstance(v, float) else str(v) for k, v in values.items()}
     return ", ".join(f"{name} = {value}" for name, value in shown.items())

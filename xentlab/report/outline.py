@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-from xentlab.report import charts, conclusions, diagnostic_views, facts, scope, study_charts, study_tables, tables
+from xentlab.report import (
+    charts,
+    conclusions,
+    diagnostic_views,
+    facts,
+    record_tables,
+    scope,
+    study_charts,
+    study_tables,
+)
 from xentlab.report.blocks import (
     Block,
     Document,
@@ -38,7 +47,7 @@ def _blocks(record: Record) -> Iterable[Block]:
     legend = Legend([loss.label for loss in record.losses])
     second = [metric for metric in record.metrics if not metric.primary]
     yield Sentences(_sentences(record))
-    yield tables.verdicts(record, record.primary)
+    yield record_tables.verdicts(record, record.primary)
     if said := scope.scope(record):
         yield Part("Scope", [Items(said)])
     folded = [Part(f"Pictures of {metric.label}", [_pairing(record, metric)], folded=True) for metric in second]
@@ -47,15 +56,17 @@ def _blocks(record: Record) -> Iterable[Block]:
         named = {each.metric for each in record.wider}
         shown = [diagnostic_views.chances(record, m) for m in record.metrics if m.key in named]
         yield Part("Both kinds of chance", [shown[0], *map(fold, shown[1:]), *_duels(record)])
-    yield Part("All metrics", [tables.overview(record), *(fold(tables.verdicts(record, m)) for m in second)])
+    yield Part(
+        "All metrics", [record_tables.overview(record), *(fold(record_tables.verdicts(record, m)) for m in second)]
+    )
     if record.curves:
-        folded = [fold(tables.curve(record, key)) for key in record.curves]
+        folded = [fold(record_tables.curve_table(record, key)) for key in record.curves]
         yield Part("Convergence on validation", [legend, _curves(record), *folded])
     if any(loss.tuning for loss in record.losses):
-        folded = [fold(tables.tuning(record, loss)) for loss in record.losses if loss.tuning]
+        folded = [fold(record_tables.tuning(record, loss)) for loss in record.losses if loss.tuning]
         yield Part("Learning rate", [legend, _tuning(record), *folded])
     if record.time_to_target:
-        yield Part("Time to target", [tables.target(record, entry) for entry in record.time_to_target])
+        yield Part("Time to target", [record_tables.target(record, entry) for entry in record.time_to_target])
     if record.reliability:
         yield Part("Reliability", [_reliability(record), fold(diagnostic_views.reliability_table(record))])
     if record.cross:
@@ -63,13 +74,13 @@ def _blocks(record: Record) -> Iterable[Block]:
     if record.examples:
         yield Part("Examples", [Gallery(partial(diagnostic_views.example_grid, record, record.examples))])
     if record.cost:
-        yield Part("Cost", [tables.cost(record)])
-    yield Part("Chosen hyper-parameters", [tables.chosen(record)])
-    yield Part("Every seed", [fold(tables.seeds(record, metric)) for metric in record.metrics])
+        yield Part("Cost", [record_tables.cost(record)])
+    yield Part("Chosen hyper-parameters", [record_tables.chosen(record)])
+    yield Part("Every seed", [fold(record_tables.seeds(record, metric)) for metric in record.metrics])
     for title, told in (("Protocol", facts.protocol(record)), ("Environment", facts.environment(record.environment))):
         if told:
-            yield Part(title, [tables.facts(title, told)])
-    yield Part("Run it again", [ShellCommand(record.command), tables.identity(record)])
+            yield Part(title, [record_tables.facts(title, told)])
+    yield Part("Run it again", [ShellCommand(record.command), record_tables.identity(record)])
 
 
 def _sentences(record: Record) -> list[tuple[str, str]]:
@@ -85,8 +96,8 @@ def _pairing(record: Record, metric: JudgedMetric) -> Pictures:
     seeds = f"{metric.label}: every seed, joined across the losses; bar: mean and 95 % interval."
     return Pictures(
         [
-            Picture(partial(charts.differences, record, metric), difference),
-            Picture(partial(charts.seeds, record, metric), seeds),
+            Picture(partial(charts.difference_chart, record, metric), difference),
+            Picture(partial(charts.seed_chart, record, metric), seeds),
         ]
     )
 
@@ -135,12 +146,12 @@ def of_study(study: Study) -> Document:
 def _study_blocks(study: Study) -> Iterable[Block]:
     legend = Legend(list(study.losses.values()))
     yield Sentences(list(conclusions.study_sentences(study).values()))
-    yield study_tables.overview(study)
+    yield study_tables.verdict_table(study)
     if study.one_metric:
         caption = f"Mean {study.cells[0].record.primary.label} in every cell, with its 95 % interval over the seeds."
         yield from (legend, Pictures([Picture(partial(study_charts.across_cells, study), caption)]))
     yield fold(study_tables.means(study))
-    yield from (fold(study_tables.overview(study, key)) for key in study_tables.secondary_keys(study))
+    yield from (fold(study_tables.verdict_table(study, key)) for key in study_tables.secondary_keys(study))
     if together := list(_together(study)):
         yield Part("Over all cells", [*([legend] if isinstance(together[0], Pictures) else []), *together])
     yield Part("Cells", [Links([(f"cell-{k}", cell.label) for k, cell in enumerate(study.cells)])])

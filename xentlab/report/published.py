@@ -1,6 +1,6 @@
 """Published results run again, laid out: for each claim its source, the published value, ours, and the verdict.
 
-`page` and `text` lay out one or several `Reproduction`s. Nothing is computed here.
+`page` and `markdown_of` lay out one or several `Reproduction`s. Nothing is computed here.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from xentlab.report.blocks import (
 )
 from xentlab.report.facts import environment
 from xentlab.report.numbers import MISSING, decimals, number, short
+from xentlab.report.record_tables import facts
 from xentlab.report.render import markdown
 from xentlab.report.render import page as html
 from xentlab.report.reproduction import Finding, Lines, MeanDifference, Reproduction, SeedMean, Spent
-from xentlab.report.tables import facts
 
 # The verdict of a comparison whose colour each one takes.
 COLOURS = {"agrees": "better", "disagrees": "worse", "not decidable": "inconclusive"}
 
 
-def tally(found: Reproduction) -> str:
+def verdict_counts(found: Reproduction) -> str:
     """The verdicts of one experiment in a few words."""
     words = [f"{count} {verdict}" for verdict, count in found.counts.items() if count]
     return f"{found.name} ({found.size}): {', '.join(words)}"
@@ -104,10 +104,12 @@ def summary(one: Reproduction) -> Table:
 def page(title: str, found: Sequence[Reproduction], missing: Sequence[tuple[str, str]] = ()) -> str:
     """One HTML page of one or several experiments; `missing` are names and reasons of what was not run."""
     heads = Sentences([(line, "") for line in _heads(found, missing)])
-    return html.document(Document(title, _READ, [heads, *(Part(tally(one), list(_blocks(one))) for one in found)]))
+    return html.document(
+        Document(title, _READ, [heads, *(Part(verdict_counts(one), list(_blocks(one))) for one in found)])
+    )
 
 
-def text(title: str, found: Sequence[Reproduction], missing: Sequence[tuple[str, str]] = ()) -> str:
+def markdown_of(title: str, found: Sequence[Reproduction], missing: Sequence[tuple[str, str]] = ()) -> str:
     """The same as Markdown."""
     blocks: list[Block] = [Items(_heads(found, missing))]
     for one in found:
@@ -120,7 +122,7 @@ def text(title: str, found: Sequence[Reproduction], missing: Sequence[tuple[str,
 
 
 def _heads(found: Sequence[Reproduction], missing: Sequence[tuple[str, str]]) -> list[str]:
-    return [*map(tally, found), *(f"{name}: not run, {reason}" for name, reason in missing)]
+    return [*map(verdict_counts, found), *(f"{name}: not run, {reason}" for name, reason in missing)]
 
 
 _OPEN = "Left open by the source, and chosen here"

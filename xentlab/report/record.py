@@ -3,7 +3,7 @@
 `Record.from_json` is the border: it accepts what `to_json` wrote (or anyone else, or an earlier version), checks every
 field by its annotation, and says in one sentence which one is wrong. Numbers that do not exist are None.
 
-To add a field: one line here with its meaning, its place in `tables`.
+To add a field: one line here with its meaning, its place in `record_tables`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from xentlab.errors import UserError, unknown
 from xentlab.report.diagnostics import Cross, Duel, MaskExamples, Reliability, Wider, check_examples
 from xentlab.report.setup import Environment, Setup
 from xentlab.report.upgrade import is_old, record_from_1
-from xentlab.typed import dump, load
+from xentlab.typed import from_json, to_json
 
 VERSION = 2
 RULE = 2
@@ -207,13 +207,13 @@ class Record:
             data = record_from_1(data)
         if isinstance(data, Mapping) and (version := data.get("version", VERSION)) != VERSION:
             raise UserError(f"record.version must be 1 or {VERSION}, which this xentlab reads, got {version}.")
-        record: Record = load(cls, data, "record")
+        record: Record = from_json(cls, data, "record")
         check_record(record)
         return record
 
     def to_json(self) -> dict[str, Any]:
         """The record as plain JSON values."""
-        return dict(dump(self))
+        return dict(to_json(self))
 
     @property
     def primary(self) -> JudgedMetric:

@@ -59,7 +59,7 @@ def loss_run(record: Record, loss: str, *, place: str) -> LossRun:
     return LossRun(tags, metrics, _curves(record, loss))
 
 
-def places(record: Record, cell: int) -> dict[str, str]:
+def place_by_loss(record: Record, cell: int) -> dict[str, str]:
     """Loss -> its place by the primary metric's mean, best first, within the cell; sorts as text."""
     metric = record.primary
     sign = 1 if metric.direction == "min" else -1

@@ -13,7 +13,7 @@ from xentlab.analysis import Friedman, Profile
 from xentlab.errors import UserError, unknown
 from xentlab.report.record import Record, check_record
 from xentlab.report.upgrade import study_from_1
-from xentlab.typed import dump, load
+from xentlab.typed import from_json, to_json
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Study:
         Raises:
             UserError: a field is missing, unknown or of the wrong type, or the parts do not belong together.
         """
-        study: Study = load(cls, study_from_1(data), "study")
+        study: Study = from_json(cls, study_from_1(data), "study")
         if not study.cells or len({cell.label for cell in study.cells}) < len(study.cells):
             raise UserError("study.cells must be at least one, with different labels.")
         for cell in study.cells:
@@ -74,7 +74,7 @@ class Study:
 
     def to_json(self) -> dict[str, Any]:
         """The study as plain JSON values."""
-        return dict(dump(self))
+        return dict(to_json(self))
 
     @property
     def losses(self) -> dict[str, str]:

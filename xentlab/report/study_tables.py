@@ -1,4 +1,4 @@
-"""The tables of a study: cells beside each other, and what they say together; each cell's own are in `tables`."""
+"""A study's tables: cells beside each other, and what they say together; each cell's own are in `record_tables`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xentlab.report.study import Study
 _FACTORS = (1.0, 1.1, 1.25, 1.5, 2.0)
 
 
-def overview(study: Study, key: str | None = None) -> Table:
+def verdict_table(study: Study, key: str | None = None) -> Table:
     """Every cell's verdict on every loss: the difference from the baseline with its interval, the best marked.
 
     Args:

@@ -12,5 +12,5 @@ The contract: a number that is not judged is not reproduced. To judge one more, 
 """
 
 from xentlab.reproduce.again import ALLOWED, Difference, check_targets
-from xentlab.reproduce.judge import LEVELS, Level, judge_comparison, judge_trial
+from xentlab.reproduce.judge import CLOSENESS, Closeness, judge_comparison, judge_trial
 from xentlab.reproduce.rerun import ComparisonAgain, Rerun, TrialAgain, find_record

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from xentlab.comparison.folder import as_before, phase
-from xentlab.dotted import refused
+from xentlab.dotted import not_allowed
 from xentlab.errors import UserError
 from xentlab.journal import Records, TrialRecord, read_lines
 from xentlab.run.executors import present_name
@@ -54,7 +54,7 @@ def check_targets(config: Any, path: str = "") -> None:
             if str(key).rpartition(".")[2] == "_target_":
                 for target in value if isinstance(value, (list, tuple)) else [value]:
                     if not isinstance(target, str) or not target.startswith(ALLOWED) or "__" in target:
-                        raise refused(path or here, str(target), ALLOWED)
+                        raise not_allowed(path or here, str(target), ALLOWED)
             check_targets(value, here)
     elif isinstance(config, (list, tuple)):
         for index, value in enumerate(config):

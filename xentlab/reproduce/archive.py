@@ -8,7 +8,7 @@ A zip without pickles, the same bytes whenever the same comparison is exported:
     comparison/...      the comparison's folder: report, verdicts, protocol, environment, list of trials
 
 - `contents`: the zip itself, and what is refused in one that came from elsewhere
-- `events`: which events of a journal belong to a comparison, and which events may enter a journal
+- `segments`: which events of a journal belong to a comparison, and which events may enter a journal
 
 The contract: nothing that an archive says is believed before it is checked, and nothing is written before all is.
 """
@@ -29,8 +29,8 @@ from xentlab.disk import written_whole
 from xentlab.errors import UserError
 from xentlab.journal import Records
 from xentlab.report import html, latex, markdown
-from xentlab.reproduce import contents, events
-from xentlab.typed import load
+from xentlab.reproduce import contents, segments
+from xentlab.typed import from_json
 
 # Of a comparison's folder what is data; its pages are made anew.
 _KEPT = (".json", ".yaml", ".csv")
@@ -44,7 +44,7 @@ class Archive:
     name: str
     group: str
     files: dict[str, bytes]
-    sessions: list[events.Session]
+    sessions: list[segments.ArchivedSession]
     protocol: dict[str, Any]
     digest: str
 
@@ -94,7 +94,7 @@ def export_comparison(root: Path, folder: Path, out: Path, *, diff: bool = False
         raise UserError(f"The journal of {root} holds no comparison {group}: give the --root in which it was run.")
     groups = groups_below(records, group)
     trials = list(dict.fromkeys(member for name in groups for member in records.groups[name].members))
-    members = {"journal.jsonl": events.select(root, set(groups), set(trials), diff=diff)}
+    members = {"journal.jsonl": segments.select(root, set(groups), set(trials), diff=diff)}
     prints: dict[str, set[str]] = {}
     for trial in (records.trials[name] for name in trials):
         prints.setdefault(trial.tags["dataset"], set()).add(trial.tags["fingerprint"])
@@ -104,10 +104,10 @@ def export_comparison(root: Path, folder: Path, out: Path, *, diff: bool = False
         if path.is_file() and not path.is_symlink() and path.suffix in contents.SUFFIXES:
             members[f"comparison/{path.relative_to(folder).as_posix()}"] = path.read_bytes()
     if not diff:
-        kept = events.without_diff(json.loads(members["comparison/environment.json"]))
+        kept = segments.without_diff(json.loads(members["comparison/environment.json"]))
         members["comparison/environment.json"] = (json.dumps(kept, indent=1, ensure_ascii=False) + "\n").encode()
     facts = {"written_by": f"xentlab {__version__}", "name": records.groups[group].name, "group": group}
-    return len(trials), contents.write(out, facts, members)
+    return len(trials), contents.write_archive(out, facts, members)
 
 
 def read_archive(file: Path) -> Archive:
@@ -116,25 +116,25 @@ def read_archive(file: Path) -> Archive:
     Raises:
         UserError: what makes it no archive that can be trusted to be whole, in one sentence.
     """
-    facts, members = contents.read(file)
+    facts, members = contents.read_members(file)
     name, group = facts.get("name"), facts.get("group")
-    if not isinstance(name, str) or not isinstance(group, str) or not events.is_id(group):
+    if not isinstance(name, str) or not isinstance(group, str) or not segments.is_id(group):
         raise UserError(f"The manifest of {file.name} must name a comparison and its group.")
-    load(Name, name, "The name in the manifest")
+    from_json(Name, name, "The name in the manifest")
     files = {key.removeprefix("comparison/"): body for key, body in members.items() if key.startswith("comparison/")}
     missing = [needed for needed in _NEEDED if needed not in files]
     if missing:
         raise UserError(f"{file.name} must hold comparison/{missing[0]}, which it lacks.")
     if "journal.jsonl" not in members:
         raise UserError(f"{file.name} must hold journal.jsonl, which it lacks.")
-    protocol = load_protocol(contents.text(files["protocol.yaml"], "protocol.yaml"))
+    protocol = load_protocol(contents.decoded(files["protocol.yaml"], "protocol.yaml"))
     for needed, kind in (("verdicts.json", dict), ("environment.json", dict), ("trials.json", list)):
         if not isinstance(contents.json_of(files[needed], needed), kind):
             raise UserError(f"{needed} of {file.name} must be a {'mapping' if kind is dict else 'list'}.")
-    sessions = events.read(contents.text(members["journal.jsonl"], "journal.jsonl"))
+    sessions = segments.read_sessions(contents.decoded(members["journal.jsonl"], "journal.jsonl"))
     if group not in {e["group"] for s in sessions for e in s.events if e["event"] == "group"}:
         raise UserError(f"journal.jsonl of {file.name} must hold the group {group}, which its manifest names.")
-    load(Name, protocol["comparison"].get("name"), "comparison.name of protocol.yaml")
+    from_json(Name, protocol["comparison"].get("name"), "comparison.name of protocol.yaml")
     files = {key: body for key, body in files.items() if key.endswith(_KEPT)} | _laid_out(files["verdicts.json"])
     return Archive(name, group, files, sessions, protocol, hashlib.sha256(members["journal.jsonl"]).hexdigest())
 
@@ -174,13 +174,13 @@ def import_archive(archive: Archive, root: Path) -> Imported:
     folder = Path("comparisons") / archive.folder
     opened = [e for s in archive.sessions for e in s.events if e["event"] == "group"]
     known = {name: group.parent for name, group in records.groups.items()}
-    events.check_circles({e["group"]: e["parent"] for e in opened} | known)
+    segments.check_circles({e["group"]: e["parent"] for e in opened} | known)
     for name in ("verdicts.json", "protocol.yaml", "trials.json"):
         path = root / folder / name
         if path.is_file() and path.read_bytes() != archive.files[name]:
             raise UserError(f"{path} is here already and says something else than the archive: import it elsewhere.")
     try:
-        added = events.write(archive.sessions, records, archive.digest, {archive.group: str(folder)})
+        added = segments.write_sessions(archive.sessions, records, archive.digest, {archive.group: str(folder)})
         written = 0
         for name, body in archive.files.items():
             path = root / folder / name

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from xentlab.errors import UserError
-from xentlab.typed import load
+from xentlab.typed import from_json
 
 FORMAT = 1
 # Nothing that could run: text, numbers and pictures.
@@ -26,7 +26,7 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. +-]*(/[A-Za-z0-9_][A-Za-z0-9_. +-]*){0,4}")
 
 
-def write(out: Path, facts: Mapping[str, Any], members: Mapping[str, bytes]) -> int:
+def write_archive(out: Path, facts: Mapping[str, Any], members: Mapping[str, bytes]) -> int:
     """Write `members` and their manifest as a zip, replaced whole or not at all; returns its bytes."""
     size = sum(map(len, members.values()))
     if size > BYTES or len(members) >= MEMBERS:
@@ -54,7 +54,7 @@ def write(out: Path, facts: Mapping[str, Any], members: Mapping[str, bytes]) -> 
     return out.stat().st_size
 
 
-def read(file: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+def read_members(file: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The manifest and every other member by its name.
 
     Raises:
@@ -132,7 +132,7 @@ def _check_name(name: str, archive: str) -> None:
         raise UserError(f"{archive} holds {name}, but only {', '.join(SUFFIXES)} files belong into it.")
 
 
-def text(body: bytes, name: str) -> str:
+def decoded(body: bytes, name: str) -> str:
     """The member as text."""
     try:
         return body.decode()
@@ -143,7 +143,7 @@ def text(body: bytes, name: str) -> str:
 def json_of(body: bytes, name: str) -> Any:
     """The member as JSON."""
     try:
-        return load(Any, json.loads(text(body, name), parse_constant=refuse_constant), name)
+        return from_json(Any, json.loads(decoded(body, name), parse_constant=refuse_constant), name)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{name} must be JSON: {error}.") from error
 

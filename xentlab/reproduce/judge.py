@@ -20,8 +20,8 @@ from xentlab.comparison.folder import phase
 from xentlab.journal import Records, TrialRecord
 from xentlab.report.record import Record
 
-Level = Literal["bit-identical", "within tolerance", "within seed noise", "differs"]
-LEVELS: tuple[Level, ...] = ("bit-identical", "within tolerance", "within seed noise", "differs")
+Closeness = Literal["bit-identical", "within tolerance", "within seed noise", "differs"]
+CLOSENESS: tuple[Closeness, ...] = ("bit-identical", "within tolerance", "within seed noise", "differs")
 TOLERANCE = 1e-6
 """Relative."""
 
@@ -38,7 +38,7 @@ class NumberAgain:
     what: str
     recorded: Any
     here: Any
-    level: Level
+    level: Closeness
 
 
 def peers_of(records: Records, record: TrialRecord) -> list[TrialRecord]:
@@ -89,7 +89,7 @@ def _judge_curve(name: str, recorded: EpochValues, here: EpochValues, peers: Seq
         return NumberAgain(name, None, None, "differs" if recorded else "bit-identical")
     gaps = {e: abs((v or 0.0) - (here[e] or 0.0)) for e, v in recorded.items()}
     worst = max(gaps, key=lambda epoch: gaps[epoch])
-    level = max((_level(v, here[e], 0.0) for e, v in recorded.items()), key=LEVELS.index)
+    level = max((_level(v, here[e], 0.0) for e, v in recorded.items()), key=CLOSENESS.index)
     ended = all((v is None) == (here[e] is None) for e, v in recorded.items())
     if level == "differs" and ended:
         noise = statistics.fmean(_noise([peer.get(e) for peer in peers], 1) for e in recorded)
@@ -103,7 +103,7 @@ def _noise(values: Sequence[Any], n: int) -> float:
     return _NORMAL_95 * statistics.stdev(known) * math.sqrt(2 / n) if len(known) > 1 else 0.0
 
 
-def _level(recorded: Any, here: Any, noise: float) -> Level:
+def _level(recorded: Any, here: Any, noise: float) -> Closeness:
     if recorded == here and type(recorded) is type(here):
         return "bit-identical"
     numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (recorded, here))
@@ -149,7 +149,7 @@ def judge_comparison(recorded: Record, here: Record | None, cell: str = "") -> l
     return found
 
 
-def _row_level(recorded: Judgement, here: Judgement | None) -> Level:
+def _row_level(recorded: Judgement, here: Judgement | None) -> Closeness:
     """Of every number of the row. Seed noise must explain both the means and the seeds' own distances.
 
     The noise is the smaller of the two sides': a number that is wrong must not widen its own.
@@ -161,7 +161,7 @@ def _row_level(recorded: Judgement, here: Judgement | None) -> Level:
     judged = [pair for pair in numbers if not isinstance(pair[0], (str, dict))]
     levels = {_level(old, new, 0.0) for old, new in [*pairs, *judged]}
     if "differs" not in levels:
-        return max(levels, key=LEVELS.index)
+        return max(levels, key=CLOSENESS.index)
     gaps = [abs(a - b) for a, b in pairs if a is not None and b is not None]
     moved = any(_level(a, b, 0.0) == "differs" for a, b in pairs)
     ended = all((a is None) == (b is None) for a, b in pairs)

@@ -29,7 +29,7 @@ from xentlab.comparison.folder import (
     remember,
     write_text,
 )
-from xentlab.comparison.record import judged_today
+from xentlab.comparison.recording import judged_today
 from xentlab.errors import UserError, unknown
 from xentlab.journal import Records, TrialEvent, TrialRecord
 from xentlab.report import Record, Study

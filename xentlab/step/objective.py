@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-Facts = dict[str, Tensor]
-"""What a trial's training set tells about its classes, by name: each [C] for one trial, [R, C] for a stack."""
+Facts = Mapping[str, Tensor]
+"""What a training set (after training, the validation set) tells, by name; [R, ...] of a stack."""
 
 
 class Given(NamedTuple):

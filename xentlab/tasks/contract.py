@@ -18,15 +18,13 @@ import torch
 from torch import Tensor
 
 from xentlab.metrics import Metric
+from xentlab.step.objective import Facts
 
 Link = str
 """How a loss's outputs become a prediction, by a word that its tasks know: softmax, sigmoid, identity."""
 
 Form = Literal["index", "soft", "real"]
 """A target: int64 indices of classes, floats with an axis of classes, or the numbers that regression is about."""
-
-Facts = Mapping[str, Tensor]
-"""What a trial's training set (or, after training, its validation set) tells, by name."""
 
 Statistics = dict[str, Tensor]
 """What examples contribute to the metrics of R trials; each tensor has a leading axis R."""

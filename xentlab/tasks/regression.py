@@ -20,7 +20,7 @@ from xentlab.errors import UserError
 from xentlab.metrics.noise import SHAPES, noise_cdf
 from xentlab.metrics.predictive import Laplace, Normal, Predictive, StudentT
 from xentlab.tasks.contract import Examples, Facts, Link, Statistics, Task
-from xentlab.tasks.densities import mean_of, of_bins, of_quantiles, ordered, parts, scale_of
+from xentlab.tasks.distributions import mean_of, of_bins, of_quantiles, ordered, parts, positive_scale
 
 _POINTS = ("identity", "log", "log1p")
 # Training labels that are disturbed move by this many standard deviations, drawn from a normal distribution.
@@ -162,7 +162,7 @@ def _predict(outputs: Tensor, link: Link, facts: Facts) -> Prediction:
     if link == "histogram":
         return Prediction(*of_bins(torch.softmax(raw, -2), facts["target_range"], *units))
     loc = _own_unit(raw[..., 0, :], facts)
-    scale = scale_of(raw[..., 1, :]) * facts["target_spread"][:, None]
+    scale = positive_scale(raw[..., 1, :]) * facts["target_spread"][:, None]
     if link == "student_t":
         return Prediction(loc, StudentT(loc, scale, _knob(facts, "df")[:, None, None].expand_as(loc)))
     return Prediction(loc, Laplace(loc, scale) if link == "laplace" else Normal(loc, scale))

@@ -21,7 +21,7 @@ from xentlab.tasks.contract import Examples, Facts, Link, Statistics, Task
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
 
 
-class Prediction(NamedTuple):
+class TokenPrediction(NamedTuple):
     """Probabilities [R, B, C, T] of each next token, and how many characters each of the C is [R, C]."""
 
     probs: Tensor
@@ -56,11 +56,11 @@ def _class_weights(kind: str, train: Tensor, examples: Examples) -> Tensor:
     return classes.class_weights(kind, train.flatten(), examples)
 
 
-def _predict(outputs: Tensor, link: Link, facts: Facts) -> Prediction:
-    return Prediction(classes.predict_one(outputs, link, facts), facts["token_lengths"])
+def _predict(outputs: Tensor, link: Link, facts: Facts) -> TokenPrediction:
+    return TokenPrediction(classes.predict_one(outputs, link, facts), facts["token_lengths"])
 
 
-def _statistics(prediction: Prediction, target: Tensor, ignore_index: int | None) -> Statistics:
+def _statistics(prediction: TokenPrediction, target: Tensor, ignore_index: int | None) -> Statistics:
     return metrics.token_counts(prediction.probs, target, prediction.lengths, ignore_index=ignore_index)
 
 

@@ -25,5 +25,5 @@ from xentlab.tracking.backend import Unreachable
 from xentlab.tracking.following import follow, serve_follower, sync
 from xentlab.tracking.sender import SendReport
 from xentlab.tracking.server import base, serve, status, stop
-from xentlab.tracking.settings import Destination, default_uri, resolve
+from xentlab.tracking.settings import Destination, default_uri, resolve_destination
 from xentlab.tracking.tracker import Tracker

@@ -12,7 +12,7 @@ from typing import Any
 from xentlab.errors import UserError, unknown
 from xentlab.tracking.client import translated
 from xentlab.tracking.settings import DATABASES, Destination, mlflow_module, without_strays
-from xentlab.tracking.views import PAGE, TAG, View, comparison_views, overview, sweep_view
+from xentlab.tracking.views import PAGE, TAG, View, comparison_views, overview_view, sweep_view
 
 # The versions of MLflow whose pages take the saved views of `views`, tried out: first, and first that is not.
 KNOWN = ((3, 17), (3, 18))
@@ -83,7 +83,7 @@ class _Page:
         self.tags = dict(experiment.tags)
 
     def overview(self) -> RunLink:
-        return RunLink(self._view(overview()), "all comparisons, sweeps and trainings, newest first")
+        return RunLink(self._view(overview_view()), "all comparisons, sweeps and trainings, newest first")
 
     def groups(self, kind: str, newest: int) -> Sequence[Any]:
         return self._search(f"tags.`xentlab.kind` = '{kind}'", newest) if newest else ()

@@ -44,7 +44,7 @@ class SendReport:
 
 
 @dataclass
-class Run:
+class SentRun:
     """A run as MLflow has it. `sent` is the last epoch that this process has sent."""
 
     id: str
@@ -58,7 +58,7 @@ class Run:
     sent: int = 0
 
 
-Work = tuple[Key, Run, TrialRecord | GroupRecord]
+Work = tuple[Key, SentRun, TrialRecord | GroupRecord]
 
 
 class Sender:
@@ -72,7 +72,7 @@ class Sender:
         self.destination = destination
         self.render = render
         self.report = SendReport()
-        self.runs: dict[Key, Run] = {}
+        self.runs: dict[Key, SentRun] = {}
         self._opened: Backend | None = None
         self._stamp: str | None = None
         self._drawn: set[str] = set()
@@ -115,7 +115,7 @@ class Sender:
         """Look at the store again before the next pass: it was away, and may have come back as another."""
         self._stamp = None
 
-    def _settled(self, run: Run, record: TrialRecord | GroupRecord) -> bool:
+    def _settled(self, run: SentRun, record: TrialRecord | GroupRecord) -> bool:
         if not run.state:
             return False
         # a record that still runs, read before another sender completed the run, is older than the run
@@ -163,7 +163,7 @@ class Sender:
         key = (tags.get("xentlab.trial"), tags.get("xentlab.group"))
         if key == (None, None):
             return  # someone else's run in the same experiment
-        run = self.runs.setdefault(key, Run(found.id))
+        run = self.runs.setdefault(key, SentRun(found.id))
         run.artifacts, run.status = found.artifacts, found.status
         run.writer = (int(tags.get("xentlab.attempt", 0)), tags.get("xentlab.session", ""))
         run.state = tags.get("xentlab.state", "") if tags.get("xentlab.complete") == "true" else ""
@@ -181,7 +181,7 @@ class Sender:
                     tags["mlflow.parentRunId"] = self.runs[parent].id
                 new.append(New(content.label_of(record), record.start, tags))
             for key, made in zip(part, store.create(new), strict=True):
-                self.runs[key] = Run(made.id, made.artifacts, writer=_writer(record_of(records, key)))
+                self.runs[key] = SentRun(made.id, made.artifacts, writer=_writer(record_of(records, key)))
                 self.report.created += 1
 
     # ---- their content -------------------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ class Sender:
                 self.report.warnings.append(f"MLflow refuses the run '{content.label_of(record)}': {reason}.")
         return [item for item in work if item[1].id not in refused]
 
-    def _changes(self, key: Key, run: Run, record: TrialRecord | GroupRecord, records: Records) -> Iterator[Change]:
+    def _changes(self, key: Key, run: SentRun, record: TrialRecord | GroupRecord, records: Records) -> Iterator[Change]:
         over = record.status != "running"
         if _reopens(run, record):
             status = None if over else "RUNNING"
@@ -250,7 +250,7 @@ class Sender:
             yield Change(run.id, dataset=dataset, params=params, points=points, tags=tags)
 
     def _send_artifacts(
-        self, store: Backend, key: Key, run: Run, record: TrialRecord | GroupRecord, records: Records
+        self, store: Backend, key: Key, run: SentRun, record: TrialRecord | GroupRecord, records: Records
     ) -> None:
         folder = self.destination.root / record.artifacts if record.artifacts else None
         if folder is not None and not folder.is_dir():
@@ -287,7 +287,7 @@ class Sender:
             self.report.warnings.append(f"The pictures of '{record.label}' could not be drawn: {error!r}.")
 
 
-def _reopens(run: Run, record: TrialRecord | GroupRecord) -> bool:
+def _reopens(run: SentRun, record: TrialRecord | GroupRecord) -> bool:
     """Whether a run is complete no more: its trial was taken up again by a later session."""
     return bool(run.state and record.status != "running") or (run.status != "RUNNING" and run.writer < _writer(record))
 

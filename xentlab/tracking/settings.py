@@ -91,7 +91,7 @@ def default_uri(root: Path) -> str:
     return "sqlite:///" + escaped(str(root.absolute() / "mlflow.db"))
 
 
-def resolve(uri: str | None, experiment: str | None, root: Path) -> Destination:
+def resolve_destination(uri: str | None, experiment: str | None, root: Path) -> Destination:
     """Check a tracking URI and make its paths absolute; whether the store answers is not asked.
 
     Args:

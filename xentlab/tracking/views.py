@@ -188,7 +188,7 @@ def _means(curves: Mapping[str, str]) -> dict[str, list[Chart]]:
     }
 
 
-def overview() -> View:
+def overview_view() -> View:
     """Every comparison, sweep and single training of an experiment, and nothing below them: few, whatever they hold."""
     columns = [f"tags.`{name}`" for name in ("verdict", "status", "task", "dataset", "model")]
     return View("everything, newest first", "tags.`xentlab.top` = 'true'", columns=columns)

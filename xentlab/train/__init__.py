@@ -5,8 +5,8 @@ import sys
 import types
 from typing import Any
 
+from xentlab.train.ends import Met, examples, meet_test, on_test
 from xentlab.train.fit import Epoch, Fit
-from xentlab.train.outcome import Met, examples, meet_test, on_test
 from xentlab.train.plan import lift_of, stacks, structure
 from xentlab.train.rig import Rig, first_gradient_norm
 from xentlab.train.signature import signature

@@ -19,8 +19,8 @@ from xentlab.data import Dataset, generator
 from xentlab.models import has_dropout
 from xentlab.outcome import Outcome
 from xentlab.step import Lift, Looped, State
+from xentlab.train.ends import ends
 from xentlab.train.history import History
-from xentlab.train.outcome import ends
 from xentlab.train.rig import Rig
 from xentlab.train.trial import Trial
 

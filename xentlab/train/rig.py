@@ -93,7 +93,7 @@ class Rig:
     def evaluate(self, part: str, limit: int | None = None) -> Evaluated:
         """What one part of the data says of the trials, see `evaluate.evaluate`."""
         size = self.trainer.eval_batch_size
-        facts = self.facts | _knobs_of(self.trials, self.batches)
+        facts = {**self.facts, **_knobs_of(self.trials, self.batches)}
         return evaluate(self.lifts, self.batches, self.dataset, self.trials[0].loss.link, facts, part, size, limit)
 
     def weights(self, row: int, state: State | None = None) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from xentlab.losses.foreign import build_loss
 from xentlab.metrics import Metric
 from xentlab.models import check_model
 from xentlab.models.foreign import build_model
-from xentlab.schema import Knob, Range, build, check, check_knobs, check_mapping, knobs
+from xentlab.schema import Knob, Range, build, check_knob, check_knobs, check_mapping, knobs
 from xentlab.tasks import TASKS, Task, find
 
 
@@ -163,7 +163,7 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
     dataset = build_dataset("dataset", builder_node)
     sampling, soft = check_knobs("dataset", split, dataset_knobs), check_knobs("dataset", soften, soft_knobs)
     trainer = Trainer(**check_knobs("trainer", Trainer, config["trainer"]))
-    seed = check("", _SEED, config["seed"])
+    seed = check_knob("", _SEED, config["seed"])
     task = task_of(dataset)
     model = build_model("model", config["model"])
     check_model(model, task.name)

@@ -15,7 +15,7 @@ from xentlab.comparison.search.contract import (
     Scores,
     Search,
     Space,
-    best,
+    best_point,
     neighbours_within_noise,
     order,
     rank,

@@ -64,7 +64,7 @@ def order(scores: Scores, monitor: str) -> list[Point]:
     return sorted(scores, key=lambda point: (*rank(scores[point], monitor), [v for _, v in point]))
 
 
-def best(scores: Scores, monitor: str) -> Point:
+def best_point(scores: Scores, monitor: str) -> Point:
     """The first in that order."""
     return order(scores, monitor)[0]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from xentlab.comparison.search.contract import Point, Scores, Search, Space, best, rank, shortened
+from xentlab.comparison.search.contract import Point, Scores, Search, Space, best_point, rank, shortened
 
 # A drawn winner this close to a bound, as a share of the range, sits on the edge.
 _EDGE_SHARE = 0.05
@@ -37,7 +37,7 @@ class _Drawn(Search):
 
     def edges(self, scores: Scores) -> dict[str, int]:
         found = {}
-        for key, value in best(scores, self.monitor):
+        for key, value in best_point(scores, self.monitor):
             share = self._share(key, value)
             if min(share, 1 - share) < _EDGE_SHARE:
                 found[key] = -1 if share < 0.5 else 1

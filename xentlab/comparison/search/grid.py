@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from xentlab.comparison.search.contract import Point, Scores, Search, Space, best, shortened, tried_values
+from xentlab.comparison.search.contract import Point, Scores, Search, Space, best_point, shortened, tried_values
 
 
 class Grid(Search):
@@ -20,13 +20,13 @@ class Grid(Search):
         if self._extensions == 0:
             return []
         self._extensions -= 1
-        chosen = best(scores, self.monitor)
+        chosen = best_point(scores, self.monitor)
         points = [self._beyond(scores, chosen, key, side) for key, side in self.edges(scores).items()]
         self.extended += len(points)
         return points
 
     def edges(self, scores: Scores) -> dict[str, int]:
-        chosen, found = dict(best(scores, self.monitor)), {}
+        chosen, found = dict(best_point(scores, self.monitor)), {}
         for key in self.space:
             tried = tried_values(scores, key)
             if len(tried) > 1 and chosen[key] in (tried[0], tried[-1]):

@@ -61,8 +61,8 @@ class Skipped:
     reason: str
 
 
-Finding = Counterexample | Skipped | None
-LawFunction = Callable[["Subject", torch.dtype, torch.Generator], Finding]
+LawFinding = Counterexample | Skipped | None
+LawFunction = Callable[["Subject", torch.dtype, torch.Generator], LawFinding]
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Subject:
         try:
             result: Any = term.function(logits, target, *(asked[name] for name in term.asks), **term.data | given)
         except Exception as error:
-            raise LossError(Counterexample(sentence(error), logits, target, given)) from error
+            raise LossError(Counterexample(error_in_a_line(error), logits, target, given)) from error
         if not isinstance(result, Tensor):
             raise LossError(Counterexample(f"returned a {type(result).__name__}, not a tensor", logits, target, given))
         return result
@@ -231,7 +231,7 @@ def slope_of(values: Tensor, leaf: Tensor, example: Counterexample) -> Tensor:
     try:
         (slope,) = torch.autograd.grad(values.sum(), leaf)
     except RuntimeError as error:
-        raise LossError(replace(example, message=f"no gradient: {sentence(error)}")) from error
+        raise LossError(replace(example, message=f"no gradient: {error_in_a_line(error)}")) from error
     return slope
 
 
@@ -254,7 +254,7 @@ def differs(got: Tensor, wanted: Tensor) -> bool:
     return got.shape != wanted.shape or not torch.allclose(got, wanted, rtol=rtol, atol=atol, equal_nan=True)
 
 
-def sentence(error: Exception) -> str:
+def error_in_a_line(error: Exception) -> str:
     """An error in one line; of what a user's own code raised, that."""
     error = error.__cause__ if isinstance(error, UserError) and isinstance(error.__cause__, Exception) else error
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")

@@ -16,8 +16,8 @@ from xentlab import losses
 from xentlab.errors import UserError
 from xentlab.losses.contract import Limit, suits
 from xentlab.losses.laws.cases import draw_target, is_numeric, one_true, space
-from xentlab.losses.laws.contract import Counterexample, Finding, Skipped, Subject, show, slope_of, subject
-from xentlab.losses.laws.numbers import distribution
+from xentlab.losses.laws.contract import Counterexample, LawFinding, Skipped, Subject, show, slope_of, subject
+from xentlab.losses.laws.regression import distribution
 from xentlab.tasks import probabilities
 
 _STEPS = 40
@@ -26,7 +26,7 @@ _APART = 1e-2
 _MODERATE = 4
 
 
-def limits(this: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+def limits(this: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """At the knobs of each declared limit it is the other loss, times the declared factor, plus the offset.
 
     With one true class; where several may be true and the limit is not one of two classes, on label sets too.
@@ -78,7 +78,7 @@ def _compare_limit(
     return None
 
 
-def proper(this: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+def proper(this: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """The expected loss under p is least where, and only where, link(logits) = p; or it is not, as declared.
 
     A counterexample is certain: logits of another probability at which the expected loss, in float64, is no greater

@@ -24,14 +24,14 @@ from xentlab.losses.laws.cases import (
     space,
     spread,
 )
-from xentlab.losses.laws.contract import Counterexample, Finding, LossError, Skipped, Subject, sentence
+from xentlab.losses.laws.contract import Counterexample, LawFinding, LossError, Skipped, Subject, error_in_a_line
 from xentlab.schema import Knob
 
 _LARGEST = 1e4
 _CLOSE = 1e-9
 
 
-def shape(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+def shape(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """One value for each element (for each image, where the loss takes `weight`), in the precision of the logits."""
     for case in _with_absent_classes(subject, dtype, generator):
         logits, target = case.logits, case.target
@@ -51,7 +51,7 @@ def shape(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> F
     return None
 
 
-def finite(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+def finite(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """Value and gradient are finite at ties, at certainty and at logits of +-1e4; of one class and none too."""
     for case in extremes(subject, dtype, largest=_LARGEST):
         found = _first_infinite(subject, case)
@@ -64,7 +64,7 @@ def finite(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> 
     return None
 
 
-def nan(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+def nan(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """NaN in the logits of an element (of an image, for a loss of images) is NaN in its value, whichever is true."""
     for case in cases(subject, dtype, generator):
         classes = case.logits.shape[1]
@@ -83,7 +83,7 @@ def nan(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Fin
     return None
 
 
-def masked(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+def masked(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """A class masked by -inf that is never the true one leaves value and gradient finite, and gets no gradient."""
     if subject.link == "identity" or is_numeric(subject):
         return Skipped("its outputs are no logits, among which -inf could mask a class")
@@ -109,7 +109,7 @@ def masked(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> 
     return None
 
 
-def autocast(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:  # noqa: ARG001
+def autocast(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:  # noqa: ARG001
     """Value and gradient are finite on bfloat16 logits inside a bfloat16 autocast."""
     for case in extremes(subject, dtype, largest=1e3):
         target = case.target.bfloat16() if case.target.is_floating_point() else case.target
@@ -120,7 +120,7 @@ def autocast(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -
     return None
 
 
-def gradient(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+def gradient(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """The gradient is that of the values, by `torch.autograd.gradcheck`; or it is not, as declared."""
     for case in cases(subject, dtype, generator, sizes=((1, 2), (2, 3))):
         logits = case.logits.clone().requires_grad_()
@@ -137,12 +137,12 @@ def gradient(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -
             if not subject.spec.slope and "Jacobian mismatch" in str(error):
                 return None
             if "Jacobian mismatch" not in str(error):
-                message = f"no gradient: {sentence(error)}"
+                message = f"no gradient: {error_in_a_line(error)}"
             return Counterexample(message, case.logits, case.target)
     return None if subject.spec.slope else Counterexample("declared slope=False, but its gradient is its slope")
 
 
-def pure(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+def pure(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """The same inputs give the same values, bit by bit, and are left as they were."""
     for case in cases(subject, dtype, generator):
         logits, target = case.logits.clone(), case.target.clone()
@@ -155,7 +155,7 @@ def pure(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Fi
     return None
 
 
-def knob_ranges(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+def knob_ranges(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """Value and gradient are finite for knobs anywhere in their declared ranges, each alone and all at once.
 
     Just inside a bound that is itself forbidden, too; there as a tensor as well, as in a stack, which may round to it.
@@ -179,7 +179,7 @@ def knob_ranges(subject: Subject, dtype: torch.dtype, generator: torch.Generator
     return None
 
 
-def refusal(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+def refusal(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """A target that does not fit the logits raises an error, or gives nan; it never gives a number."""
     classes, pixels = 4, space(subject)
     width = classes * subject.bound.outputs

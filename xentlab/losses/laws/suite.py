@@ -13,11 +13,11 @@ from xentlab.dotted import locate
 from xentlab.errors import UserError, unknown
 from xentlab.losses.catalogue import catalogue
 from xentlab.losses.contract import spec_of
-from xentlab.losses.laws import identities, numbers, numerics, symmetry, training
+from xentlab.losses.laws import identities, numerics, regression, stepping, symmetry
 from xentlab.losses.laws.contract import (
     Counterexample,
-    Finding,
     Law,
+    LawFinding,
     LossError,
     Skipped,
     Subject,
@@ -46,23 +46,23 @@ LAWS: tuple[Law, ...] = tuple(
         ("raises truth", symmetry.raises_truth, _SINGLE + _DOUBLE),
         ("shift", symmetry.shift, _SINGLE + _DOUBLE),
         ("minimum", symmetry.minimum, _SINGLE + _DOUBLE),
-        ("stacked knobs", training.stacked_knobs, _SINGLE + _DOUBLE),
-        ("stacked inputs", training.stacked_inputs, _SINGLE + _DOUBLE),
-        ("two forms", training.two_forms, _SINGLE + _DOUBLE),
-        ("ignored", training.ignored, _SINGLE + _DOUBLE),
-        ("class weights", training.class_weights, _SINGLE + _DOUBLE),
+        ("stacked knobs", stepping.stacked_knobs, _SINGLE + _DOUBLE),
+        ("stacked inputs", stepping.stacked_inputs, _SINGLE + _DOUBLE),
+        ("two forms", stepping.two_forms, _SINGLE + _DOUBLE),
+        ("ignored", stepping.ignored, _SINGLE + _DOUBLE),
+        ("class weights", stepping.own_class_weights, _SINGLE + _DOUBLE),
         ("limits", identities.limits, _DOUBLE),
         ("proper", identities.proper, _DOUBLE),
-        ("translation", numbers.translation, _SINGLE + _DOUBLE),
-        ("scale", numbers.scale, _SINGLE + _DOUBLE),
-        ("functional", numbers.functional, _DOUBLE),
+        ("translation", regression.translation, _SINGLE + _DOUBLE),
+        ("scale", regression.stretch, _SINGLE + _DOUBLE),
+        ("functional", regression.functional, _DOUBLE),
     )
 )
 
 # Those that say something of a loss that gives one value for a whole batch.
 _OF_MEANS = ("nan", "gradient", "pure", "raises truth")
 
-Verdict = Literal["held", "broken", "skipped"]
+LawVerdict = Literal["held", "broken", "skipped"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class LawRow:
     """
 
     law: str
-    verdict: Verdict
+    verdict: LawVerdict
     detail: str = ""
     example: Counterexample | None = None
 
@@ -124,7 +124,7 @@ def check(loss: str | Callable[..., Any], task: str | None = None) -> LawReport:
     Raises:
         UserError: there is no such loss or task, its signature is not that of a loss, or it has no meaning on the task.
     """
-    found = resolve(loss) if isinstance(loss, str) else loss
+    found = resolve_loss(loss) if isinstance(loss, str) else loss
     function = found.func if isinstance(found, functools.partial) else found
     tasks = (find(task).name,) if task is not None else spec_of(function).tasks
     # A loss from outside is looked at on the tasks whose targets it takes.
@@ -147,7 +147,7 @@ def assert_lawful(loss: str | Callable[..., Any], task: str | None = None) -> No
         raise AssertionError(str(report))
 
 
-def resolve(target: str) -> Callable[..., Any]:
+def resolve_loss(target: str) -> Callable[..., Any]:
     """The function that a name of the catalogue or a dotted path stands for.
 
     Raises:
@@ -183,7 +183,7 @@ def _row(law: Law, subjects: list[Subject]) -> LawRow:
     return LawRow(law.name, "held") if held else LawRow(law.name, "skipped", "; ".join(reasons))
 
 
-def _run(law: Law, this: Subject, dtype: torch.dtype) -> Finding:
+def _run(law: Law, this: Subject, dtype: torch.dtype) -> LawFinding:
     generator = torch.Generator().manual_seed(0)
     try:
         return law.function(this, dtype, generator)

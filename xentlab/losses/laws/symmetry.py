@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from xentlab.losses.laws.cases import cases, draw_target, is_numeric, one_hot, one_true, space, spread
-from xentlab.losses.laws.contract import Counterexample, Finding, Skipped, Subject, differs
+from xentlab.losses.laws.contract import Counterexample, LawFinding, Skipped, Subject, differs
 
 NUMBERS = "its targets are numbers, not classes"
 
 
-def independence(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+def independence(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """The value of an element (of an image, for a loss of images) is its own: other elements do not change it."""
     found = _influence(subject, dtype, generator)
     if not subject.spec.coupled:
@@ -52,7 +52,7 @@ def _influence(subject: Subject, dtype: torch.dtype, generator: torch.Generator)
     return None
 
 
-def renaming(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+def renaming(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """Renaming the classes in logits and target alike changes nothing, or does, as declared."""
     for case in cases(subject, dtype, generator):
         classes = case.logits.shape[1] // subject.bound.outputs
@@ -73,7 +73,7 @@ def renaming(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -
     return Counterexample("declared symmetric=False, but renaming the classes changed nothing")
 
 
-def raises_truth(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:  # noqa: ARG001
+def raises_truth(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:  # noqa: ARG001
     """At equal logits a gradient step raises the true class more than any other, or does not, as declared."""
     if is_numeric(subject):
         return Skipped(NUMBERS)
@@ -102,7 +102,7 @@ def raises_truth(subject: Subject, dtype: torch.dtype, generator: torch.Generato
     return Counterexample("declared raises_truth=False, but the true class was always raised most")
 
 
-def shift(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+def shift(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """Adding a constant to all logits of an element changes nothing, or does, as declared."""
     if is_numeric(subject):
         return Skipped(NUMBERS)
@@ -129,7 +129,7 @@ def shift(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> F
     return Counterexample("declared shift_invariant=False, but adding a constant changed nothing")
 
 
-def minimum(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+def minimum(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """With one true class no value lies below the declared minimum."""
     bound = subject.spec.minimum
     if bound is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xentlab.plain import one_line
-from xentlab.report import study_tables, tables
+from xentlab.report import record_tables, study_tables
 from xentlab.report.blocks import Table
 from xentlab.report.numbers import SYMBOLS, row_of, scale_of
 from xentlab.report.record import Record
@@ -19,9 +19,9 @@ _SPELLED = {
 }  # fmt: skip
 
 
-def of_record(record: Record) -> str:
+def table_of_record(record: Record) -> str:
     """All metrics as one table: mean with its 95 % interval, the best in bold, the verdict's sign."""
-    overview = tables.overview(record)
+    overview = record_tables.overview(record)
     rows = []
     for loss in record.losses:
         row = [escape(loss.label)]
@@ -36,10 +36,10 @@ def of_record(record: Record) -> str:
     return _floating(overview.header, rows, caption)
 
 
-def of_study(study: Study) -> str:
+def tables_of_study(study: Study) -> str:
     """The verdicts of all cells as one table, then every cell's own."""
-    table = study_tables.overview(study)
-    own = [f"% {escape(cell.label)}\n{of_record(cell.record)}" for cell in study.cells]
+    table = study_tables.verdict_table(study)
+    own = [f"% {escape(cell.label)}\n{table_of_record(cell.record)}" for cell in study.cells]
     return "\n".join([_table(table, f"{study.question} {table.note}"), *own])
 
 

@@ -22,7 +22,7 @@ def parts(outputs: Tensor, count: int) -> Tensor:
     return outputs.unflatten(-1, (count, outputs.shape[-1] // count))
 
 
-def scale_of(raw: Tensor) -> Tensor:
+def positive_scale(raw: Tensor) -> Tensor:
     """A positive scale from any number: `softplus(raw)` above the least scale."""
     return F.softplus(raw) + LEAST_SCALE
 

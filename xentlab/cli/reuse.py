@@ -18,7 +18,7 @@ from xentlab.cli.console import console
 from xentlab.cli.progress import progress_bar
 from xentlab.comparison.folder import find_comparison, read_verdicts, write_text
 from xentlab.config.compose import config_dir
-from xentlab.config.session import opened
+from xentlab.config.opening import opened
 from xentlab.disk import private
 from xentlab.errors import UserError
 from xentlab.journal import Records, TrialRecord
@@ -153,9 +153,9 @@ def _print_differences(found: Sequence[again.Difference]) -> None:
     page.print(f"the same as recorded: {', '.join(same) or 'nothing'}", highlight=False)
 
 
-def _conclude(levels: Sequence[again.Level], stands: Sequence[bool]) -> int:
+def _conclude(levels: Sequence[again.Closeness], stands: Sequence[bool]) -> int:
     """Say it in one line; returns the exit code."""
-    counts = ", ".join(f"{levels.count(level)} {level}" for level in again.LEVELS if level in levels)
+    counts = ", ".join(f"{levels.count(level)} {level}" for level in again.CLOSENESS if level in levels)
     good = "differs" not in levels and all(stands)
     words = "reproduced" if good else "NOT reproduced"
     verdicts = f"; {sum(stands)} of {len(stands)} verdicts stand" if stands else ""
@@ -167,5 +167,5 @@ def _number(value: Any) -> str:
     return "–" if value is None else str(value).lower() if isinstance(value, bool) else f"{value:.6g}"
 
 
-def _style(level: again.Level, stands: bool = True) -> str | None:
+def _style(level: again.Closeness, stands: bool = True) -> str | None:
     return "red" if level == "differs" or not stands else None

@@ -23,17 +23,17 @@ from xentlab.journal.events import EPOCHS, ID, load_event
 from xentlab.journal.lines import seal
 from xentlab.reproduce.contents import refuse_constant
 from xentlab.train import COMPONENTS
-from xentlab.typed import load
+from xentlab.typed import from_json
 
-Event = dict[str, Any]
+RawEvent = dict[str, Any]
 
 
 @dataclass
-class Session:
+class ArchivedSession:
     """The opening event of one session, and the events of it that an archive holds."""
 
-    opening: Event
-    events: list[Event] = field(default_factory=list)
+    opening: RawEvent
+    events: list[RawEvent] = field(default_factory=list)
 
 
 def is_id(value: Any) -> bool:
@@ -71,7 +71,7 @@ def without_diff(environment: dict[str, Any]) -> dict[str, Any]:
     return {**environment, "git": {**kept, "changed": changed}}
 
 
-def _concerns(event: Event, groups: set[str], trials: set[str]) -> Event | None:
+def _concerns(event: RawEvent, groups: set[str], trials: set[str]) -> RawEvent | None:
     """The event, an epoch cut to the rows that are concerned; None where it is about others."""
     match event["event"]:
         case "group" | "group_end":
@@ -92,14 +92,14 @@ def _concerns(event: Event, groups: set[str], trials: set[str]) -> Event | None:
 _TAGS = ("task", "loss", "link", "model", "dataset", "optimizer", "seed", "fingerprint", "device")
 
 
-def read(text: str) -> list[Session]:
+def read_sessions(text: str) -> list[ArchivedSession]:
     """The sessions of a journal from elsewhere.
 
     Raises:
         UserError: an event that this version does not know or could not read, or that speaks of what was not opened.
     """
-    sessions: dict[str, Session] = {}
-    current: Session | None = None
+    sessions: dict[str, ArchivedSession] = {}
+    current: ArchivedSession | None = None
     opened: dict[str, str | None] = {}
     for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
         try:
@@ -109,7 +109,7 @@ def read(text: str) -> list[Session]:
         where = f"Line {number} of journal.jsonl"
         _check_use(load_event(event, where), where)
         if event["event"] == "session":
-            current = sessions.setdefault(event["session"], Session(event))
+            current = sessions.setdefault(event["session"], ArchivedSession(event))
             continue
         if current is None:
             raise UserError(f"Line {number} of journal.jsonl must follow the opening of its session.")
@@ -123,10 +123,10 @@ def _check_use(event: journal.Event, where: str) -> None:
     """Refuse what has a sound shape, but lacks what its readers here ask for."""
     if isinstance(event, TrialEvent):
         config = event.config
-        load(dict[str, Any], config, f"{where}: config")
+        from_json(dict[str, Any], config, f"{where}: config")
         if "seed" not in config or not all(isinstance(config.get(key), dict) for key in (*COMPONENTS, "trainer")):
             raise UserError(f"{where} must be a trial with a sound config, got {config!r:.80}.")
-        load(Annotated[int, EPOCHS], config["trainer"].get("epochs"), f"{where}: config.trainer.epochs")
+        from_json(Annotated[int, EPOCHS], config["trainer"].get("epochs"), f"{where}: config.trainer.epochs")
         missing = [tag for tag in _TAGS if tag not in event.tags]
         if missing:
             raise UserError(f"{where} must be a trial with the tag {missing[0]}.")
@@ -154,7 +154,7 @@ def check_circles(parents: Mapping[str, str | None]) -> None:
         sound |= path.keys()
 
 
-def _check_names(event: Event, opened: dict[str, str | None], number: int) -> None:
+def _check_names(event: RawEvent, opened: dict[str, str | None], number: int) -> None:
     """Refuse an event that speaks of a trial or group which no earlier event opened."""
     if event["event"] in ("group", "trial"):
         name, parent = event[event["event"]], event.get("parent")
@@ -167,11 +167,11 @@ def _check_names(event: Event, opened: dict[str, str | None], number: int) -> No
             raise UserError(f"Line {number} of journal.jsonl speaks of {name}, which was not opened before.")
 
 
-def write(sessions: list[Session], records: Records, digest: str, folders: Mapping[str, str]) -> int:
+def write_sessions(sessions: list[ArchivedSession], records: Records, digest: str, folders: Mapping[str, str]) -> int:
     """Add to a journal what it does not have, one closed segment for each session; returns how many trials are new.
 
     Args:
-        sessions: checked by `read`.
+        sessions: checked by `read_sessions`.
         records: of the root that is written to, up to date.
         digest: sha256 of where the events came from; a part of the segments' names.
         folders: group -> artifact folder relative to the root; other paths in the events are dropped.
@@ -190,7 +190,7 @@ def write(sessions: list[Session], records: Records, digest: str, folders: Mappi
     return len(added)
 
 
-def _new(event: Event, records: Records, done: set[str], folders: Mapping[str, str]) -> Event | None:
+def _new(event: RawEvent, records: Records, done: set[str], folders: Mapping[str, str]) -> RawEvent | None:
     """The event as it enters the journal, None where the journal has it."""
     match event["event"]:
         case "group":

@@ -15,7 +15,7 @@ from xentlab.report.numbers import (
     MISSING,
     SYMBOLS,
     Scale,
-    knobs,
+    knob_text,
     median_epoch,
     number,
     p_value,
@@ -105,7 +105,7 @@ def _of_seed(row: Judgement, seed: int, unit: Scale) -> str:
     return "failed" if row.values[seed] is None else unit.value(row.values[seed])
 
 
-def curve(record: Record, key: str) -> Table:
+def curve_table(record: Record, key: str) -> Table:
     """Mean and 95 % band of one validation metric at every epoch."""
     curves = record.curves[key]
     widths = [
@@ -146,7 +146,7 @@ def tuning(record: Record, loss: Loss) -> Table:
 def chosen(record: Record) -> Table:
     """The hyper-parameters that each loss was trained with."""
     rows = [
-        cells(x.label, knobs(x.knobs), "yes" if x.on_edge else "no", str(len(x.tuning)), tuning_note(x))
+        cells(x.label, knob_text(x.knobs), "yes" if x.on_edge else "no", str(len(x.tuning)), tuning_note(x))
         for x in record.losses
     ]
     return Table("Chosen hyper-parameters", ["loss", "chosen", "on the edge", "points tried", "note"], rows)

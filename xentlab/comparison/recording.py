@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xentlab import analysis
-from xentlab.comparison.answers import duels, read_all, wider
+from xentlab.comparison.answers import answers_by_loss, duels, wider
 from xentlab.comparison.cross import cross_matrix
-from xentlab.comparison.diagnostics import examples, reliability
+from xentlab.comparison.diagnose import examples_by_loss, reliability_by_loss
 from xentlab.comparison.overlay import leaves
 from xentlab.comparison.runner import Result, first_trial, judged_at_looks
 from xentlab.comparison.search import ON_GRIDS, Score, rank
@@ -49,7 +49,7 @@ def make_record(result: Result, session: Session, command: str, axes: Axes | Non
     target = trainer["target"]
     looked = judged_at_looks(result) if protocol.looks is not None else None
     judged = _metrics(result, ordered, looked)
-    answers, alpha = read_all(result, session.root), looked.level if looked is not None else 0.05
+    answers, alpha = answers_by_loss(result, session.root), looked.level if looked is not None else 0.05
     return Record(
         name=protocol.name,
         question=protocol.question,
@@ -70,9 +70,9 @@ def make_record(result: Result, session: Session, command: str, axes: Axes | Non
         selection_percent=monitor.is_share,
         time_to_target=[] if target is None else [_target(result, monitor, target, trainer["epochs"])],
         cost=[_cost(label, records) for label, records in result.finals.items()],
-        reliability=reliability(result),
+        reliability=reliability_by_loss(result),
         cross=cross_matrix(result, session),
-        examples=examples(result, session.root),
+        examples=examples_by_loss(result, session.root),
         wider=[
             w for m, of in zip(judged, ordered, strict=True) for w in wider(answers, m, of, protocol.baseline, alpha)
         ]

@@ -16,20 +16,20 @@ from torch import Tensor
 from xentlab.losses.laws.cases import Case, cases, draw_knob, float_knobs, is_numeric, one_hot, space
 from xentlab.losses.laws.contract import (
     Counterexample,
-    Finding,
+    LawFinding,
     LossError,
     Skipped,
     Subject,
     class_counts,
     differs,
-    sentence,
+    error_in_a_line,
     show,
 )
 
 _ROWS = 3
 
 
-def stacked_knobs(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+def stacked_knobs(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """`torch.vmap` over every float knob gives the values and gradients of a loop over its values."""
     schema = float_knobs(subject)
     if not schema:
@@ -53,7 +53,7 @@ def stacked_knobs(subject: Subject, dtype: torch.dtype, generator: torch.Generat
     return None
 
 
-def stacked_inputs(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+def stacked_inputs(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """`torch.vmap` over logits and targets gives the values and gradients of a loop over them."""
     for case in cases(subject, dtype, generator, sizes=((1, 2), (2, 3))):
         noise = torch.randn(_ROWS, *case.logits.shape, generator=generator, dtype=torch.float64).to(dtype)
@@ -89,7 +89,7 @@ def _compare(
     except LossError as error:
         return Counterexample(f"{words} raised {error.example.message}", case.logits, case.target)
     except RuntimeError as error:
-        return Counterexample(f"{words} raised {sentence(error)}", case.logits, case.target)
+        return Counterexample(f"{words} raised {error_in_a_line(error)}", case.logits, case.target)
     for what, got, wanted in (
         ("values", values.detach(), torch.stack([v for v, _ in alone])),
         ("gradients", slope, torch.stack([g for _, g in alone])),
@@ -100,7 +100,7 @@ def _compare(
     return None
 
 
-def two_forms(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+def two_forms(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """A class index and its one-hot row are the same target."""
     if "index" not in subject.task.forms:
         return Skipped(f"{subject.task.name} targets have one form only")
@@ -117,7 +117,7 @@ def two_forms(subject: Subject, dtype: torch.dtype, generator: torch.Generator) 
     return None
 
 
-def ignored(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+def ignored(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """Ignored targets and classes of weight zero change nothing, and their logits get no gradient."""
     if is_numeric(subject):
         return Skipped("no number is ignored")
@@ -142,7 +142,7 @@ def ignored(subject: Subject, dtype: torch.dtype, generator: torch.Generator) ->
                 "a class of weight zero": (indices.masked_fill(nothing, 0), weights),
             }
             if "class_weights" in subject.bound.terms[""].asks:
-                # Its class costs nothing, but a pixel of it is still no pixel of another class: see `class_weights`.
+                # Its class costs nothing, but its pixels are still of no other class: see `own_class_weights`.
                 del trials["a class of weight zero"]
         for what, (target, class_weights) in trials.items():
             given = facts if class_weights is None else facts | {"class_weights": class_weights}
@@ -153,7 +153,7 @@ def ignored(subject: Subject, dtype: torch.dtype, generator: torch.Generator) ->
     return None
 
 
-def class_weights(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+def own_class_weights(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """Class weights that a loss takes itself weigh classes: those of weight 0 may swap pixels, even ones do nothing."""
     if "class_weights" not in subject.bound.terms[""].asks:
         return Skipped("it takes no class weights; the objective weighs its elements")
@@ -199,7 +199,7 @@ def _ignores(
     except LossError:
         raise
     except (RuntimeError, IndexError) as error:
-        raise LossError(Counterexample(f"with {what}: {sentence(error)}", logits, target)) from error
+        raise LossError(Counterexample(f"with {what}: {error_in_a_line(error)}", logits, target)) from error
     if differs(after, before.detach()):
         return Counterexample(f"{what} changed the objective from {before:.6g} to {after:.6g}", logits, target)
     if bool((slope.masked_select(where) != 0).any()):

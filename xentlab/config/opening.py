@@ -17,7 +17,7 @@ from xentlab.run.executors import executor_of
 from xentlab.run.session import Session
 from xentlab.schema import Range, check_knobs
 from xentlab.secrets import without_passwords
-from xentlab.tracking import Tracker, resolve
+from xentlab.tracking import Tracker, resolve_destination
 from xentlab.tracking.settings import EXPERIMENT_NAME, TRACKING_URI
 
 
@@ -61,7 +61,7 @@ def opened(config: Mapping[str, Any], command: str) -> Iterator[Session]:
     tracker: Tracker | None = None
     session.journal.filed = []
     if tracking["enabled"]:
-        destination = resolve(tracking["uri"], tracking["experiment"], root)
+        destination = resolve_destination(tracking["uri"], tracking["experiment"], root)
         session.journal.filed = destination.filed
         _say_who_decides(tracking)
 

@@ -17,7 +17,7 @@ from xentlab.report.diagnostics import MaskExamples, Pixels, Reliability
 _EXAMPLES = 3
 
 
-def reliability(result: Result) -> list[Reliability]:
+def reliability_by_loss(result: Result) -> list[Reliability]:
     """For each loss, all final seeds together: what its probabilities say and what comes true, in 15 equal bins.
 
     A probability of exactly 1 counts to the last bin. Losses none of whose trials ended well have no entry.
@@ -50,7 +50,7 @@ def reliability(result: Result) -> list[Reliability]:
     return entries
 
 
-def examples(result: Result, root: Path) -> MaskExamples | None:
+def examples_by_loss(result: Result, root: Path) -> MaskExamples | None:
     """The first test examples of the first final seed under each loss, as its trials kept them; None without any.
 
     Losses whose trial saw other examples (its seed is another one) are left out.

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from xentlab.losses.laws.cases import cases, is_numeric
-from xentlab.losses.laws.contract import Counterexample, Finding, Skipped, Subject, differs, show
-from xentlab.tasks.densities import mean_of, parts
+from xentlab.losses.laws.contract import Counterexample, LawFinding, Skipped, Subject, differs, show
+from xentlab.tasks.distributions import mean_of, parts
 
 _CLASSES = Skipped("its targets are classes, not numbers")
 _SAMPLE = 401
@@ -23,7 +23,7 @@ _APART = 1e-5
 _STEP = 24.0 / 4000
 
 
-def translation(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+def translation(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """Adding a constant to the predicted and the true number alike changes nothing, or does, as declared."""
     if not is_numeric(subject):
         return _CLASSES
@@ -42,7 +42,7 @@ def translation(subject: Subject, dtype: torch.dtype, generator: torch.Generator
     return Counterexample("declared moves=False, but a constant changed nothing") if not subject.spec.moves else None
 
 
-def scale(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+def stretch(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """A factor common to the predicted and the true number multiplies the value by its declared power."""
     degree = subject.spec.degree
     if not is_numeric(subject):
@@ -60,7 +60,7 @@ def scale(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> F
     return None
 
 
-def functional(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:  # noqa: ARG001
+def functional(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:  # noqa: ARG001
     """The constant of least mean value over a skewed sample is the mean, median, ... that it declares to elicit."""
     if not is_numeric(subject):
         return _CLASSES
@@ -104,7 +104,7 @@ def _least(subject: Subject, sample: Tensor, given: Mapping[str, Any]) -> float:
     return (low + high) / 2
 
 
-def distribution(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Finding:
+def distribution(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """The expected value under the distribution that outputs stand for is least at those outputs, and only there."""
     if subject.spec.elicits != "distribution":
         return Skipped("it elicits no whole distribution")

@@ -30,7 +30,7 @@ from xentlab.published.claims import Claim
 from xentlab.published.teachers import Teacher, check_teachers, in_rounds, read_teacher
 from xentlab.report.reproduction import ClaimKind
 from xentlab.train import Trial, prepare
-from xentlab.typed import load
+from xentlab.typed import from_json
 
 SIZES = ("smoke", "cpu", "gpu", "full")
 
@@ -201,7 +201,7 @@ def _block(node: Mapping[str, Any]) -> Experiment:
     facts = {key: value for key, value in node.items() if key not in _FREE}
     for key in ("sizes", "otherwise"):
         facts[key] = {n: {k: v for k, v in one.items() if k != "set"} for n, one in facts.get(key, {}).items()}
-    block: Experiment = load(Experiment, facts, "published")
+    block: Experiment = from_json(Experiment, facts, "published")
     sizes = {n: dataclasses.replace(one, set=node["sizes"][n].get("set")) for n, one in block.sizes.items()}
     tried = {n: dataclasses.replace(one, set=node["otherwise"][n].get("set")) for n, one in block.otherwise.items()}
     free = {key: node[key] for key in _FREE if key in node}
