@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from xentlab.config.session import OutputKnobs, TrackingKnobs
 
 from xentlab.comparison.protocol import Settings
 from xentlab.config.compose import config_dir
+from xentlab.config.opening import OutputKnobs, TrackingKnobs
 from xentlab.data import soften, split
 from xentlab.dotted import locate
 from xentlab.losses.contract import spec_of

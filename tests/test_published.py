@@ -15,10 +15,10 @@ import yaml
 
 from xentlab.cli.published import names
 from xentlab.comparison.overlay import lay
+from xentlab.config.choices import given_keys
 from xentlab.config.compose import config_dir
 from xentlab.errors import UserError
 from xentlab.journal import Records
-from xentlab.published.spec import given_keys
 from xentlab.report.published import markdown_of, page, published_words
 from xentlab.report.reproduction import Reproduction
 from xentlab.typed import from_json, to_json
