@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,17 @@ from xentlab.tasks import find
 Run = Callable[..., tuple[int, str, str]]
 
 
+composed_once = functools.cache(compose_group)
+
+
+def group_node(group: str, name: str) -> dict[str, Any]:
+    return copy.deepcopy(composed_once(group, name))
+
+
 def study(*overrides: str) -> tuple[StudyPlan, dict[str, Any]]:
     """What `compare` would run under these overrides, and its config."""
     found: list[tuple[StudyPlan, dict[str, Any]]] = []
-    run_composed("compare", overrides, lambda config, _: found.append((read_study(config, compose_group), config)))
+    run_composed("compare", overrides, lambda config, _: found.append((read_study(config, group_node), config)))
     return found[0]
 
 
@@ -51,6 +60,10 @@ def test_a_preset_of_its_own_choice_stays(capsys: pytest.CaptureFixture[str]) ->
     assert "dataset=digits does without what was set for another dataset: root, download" not in said
     assert "train_fraction" in said
     assert "comparison.axes.model" in said
+    plan, config = study("comparison=label_noise", "dataset=mnist")
+    assert len(plan.settings) == len(config["comparison"]["axes"]["dataset"]["label_noise"]) > 1
+    plan, _ = study("comparison=regression", "dataset=diabetes")
+    assert (plan.name, len(plan.settings)) == ("diabetes_mlp", 1)
 
 
 @pytest.mark.usefixtures("here")
@@ -116,27 +129,58 @@ def task_of(dataset: str) -> str:
     return knob or locate("dataset", path).task  # type: ignore[attr-defined]
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("here")
-def test_every_ready_comparison_takes_every_dataset_and_model_of_its_task() -> None:
-    seen = 0
-    for comparison in names("comparison"):
-        _, config = study(f"comparison={comparison}")
-        task = config["dataset"].get("task") or locate("dataset", config["dataset"]["_target_"]).task  # type: ignore[attr-defined]
-        models = [m for m in names("model") if fits(m, task)]
-        datasets = [d for d in names("dataset") if task_of(d) == task]
-        assert models
-        assert datasets
-        pairs = {(d, models[0]) for d in datasets} | {(datasets[0], m) for m in models}
-        for dataset, model in sorted(pairs):
-            needed = ["dataset.path=x.csv"] if dataset == "tabular" else []
-            plan, _ = study(f"comparison={comparison}", f"dataset={dataset}", f"model={model}", *needed)
-            assert plan.settings
-            seen += 1
-    assert seen > 40
-
-
 def fits(model: str, task: str) -> bool:
     text = (config_dir() / "model" / f"{model}.yaml").read_text()
     path = next(line.split()[1] for line in text.splitlines() if line.startswith("_target_:"))
     return kind(locate("model", path)) == find(task).output
+
+
+def choices_of(comparison: str) -> list[tuple[str, str]]:
+    """Every dataset and every model of its task, in as few pairs as hold them all."""
+    text = (config_dir() / "comparison" / f"{comparison}.yaml").read_text()
+    task = task_of(text.partition("override /dataset: ")[2].split()[0])
+    datasets = [name for name in names("dataset") if task_of(name) == task]
+    models = [name for name in names("model") if fits(name, task)]
+    count = max(len(datasets), len(models))
+    return [(datasets[i % len(datasets)], models[i % len(models)]) for i in range(count)]
+
+
+PAIRS = [(comparison, *pair) for comparison in names("comparison") for pair in choices_of(comparison)]
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(("comparison", "dataset", "model"), PAIRS)
+def test_every_ready_comparison_takes_every_dataset_and_model_of_its_task(
+    comparison: str, dataset: str, model: str
+) -> None:
+    file = config_dir() / "dataset" / f"{dataset}.yaml"
+    needed = ["dataset.path=x.csv"] if "\npath: ???" in file.read_text() else []
+    plan, _ = study(f"comparison={comparison}", f"dataset={dataset}", f"model={model}", *needed)
+    assert plan.settings
+
+
+def test_there_are_pairs_to_take() -> None:
+    assert len(PAIRS) > 40
+    tasks = {task_of(dataset) for _, dataset, _ in PAIRS}
+    assert tasks >= {"multiclass", "multilabel", "segmentation", "regression"}
+    assert {dataset for _, dataset, _ in PAIRS} == {name for name in names("dataset") if task_of(name) in tasks}
+    assert {model for *_, model in PAIRS} == {m for m in names("model") if any(fits(m, task) for task in tasks)}
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("overrides", "losses", "name"),
+    [
+        (("dataset=diabetes",), "mse", "diabetes_mlp"),
+        (("dataset=multilabel_synthetic", "model=linear"), "bce", "multilabel"),
+        (("dataset=scenes_small",), "ce", "segmentation"),
+        (("dataset=heavy_tailed",), "mse", "heavy_tailed_mlp"),
+    ],
+)
+def test_the_default_comparison_follows_the_task_of_the_data(
+    overrides: tuple[str, ...], losses: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan, _ = study(*overrides)
+    assert (plan.name, plan.settings[0].protocol.baseline, len(plan.settings)) == (name, losses, 1)
+    task = task_of(overrides[0].partition("=")[2])
+    assert f"The data are of {task}: comparison={task} says which losses" in capsys.readouterr().err

@@ -12,6 +12,24 @@ from typing import Any
 
 from xentlab.comparison.overlay import GroupNode
 from xentlab.train import COMPONENTS, component_name
+from xentlab.train.trial import dataset_of, task_of
+
+
+def of_its_task(config: Mapping[str, Any], given: Sequence[str], ready: Collection[str]) -> str | None:
+    """The ready comparison for data of another task than the default comparison is of; None where that one will do.
+
+    Args:
+        config: resolved, as plain data.
+        given: the overrides of the command line.
+        ready: the comparisons that there are; one for a task is called after it.
+    """
+    keys = given_keys(given)
+    if not isinstance(config.get("comparison"), Mapping) or not isinstance(config.get("dataset"), Mapping):
+        return None
+    if "comparison" in keys or not {"dataset", "dataset._target_"} & keys:
+        return None
+    task = task_of(dataset_of(config["dataset"])[0]).name
+    return task if task in ready else None
 
 
 def settle(
@@ -46,9 +64,10 @@ def settle(
     for group in mine:
         own = {key.split(".")[1] for key in keys if key.startswith(f"{group}.")}
         plain = group_node(group, chosen[group])
-        node, another = dict(config[group]), component_name(config[group])
+        node, another = dict(config[group]), _called(group, config, chosen, keys)
         replaced = node["_target_"] != plain["_target_"]
-        if not replaced and before.get(group, chosen[group]) == chosen[group]:
+        crossed = comparison is not None and isinstance((comparison.get("axes") or {}).get(group), Sequence)
+        if not replaced and not crossed and before.get(group, chosen[group]) == chosen[group]:
             continue
         changed.append(group)
         kept = _shared(group) if replaced else set(plain)
@@ -60,7 +79,8 @@ def settle(
         if dropped:
             said.append(f"{group}={another} does without what was set for another {group}: {', '.join(dropped)}.")
     if comparison is not None:
-        _neutral(config, changed, keys)
+        names = [_called(group, config, chosen, keys) for group in ("dataset", "model")]
+        _neutral(config, changed, keys, *names)
     return said
 
 
@@ -77,6 +97,12 @@ def given_keys(overrides: Iterable[str]) -> set[str]:
     return found
 
 
+def _called(group: str, config: Mapping[str, Any], chosen: Mapping[str, str], keys: Collection[str]) -> str:
+    """What a person calls a component: by its own name, the file that was chosen, or the last word of its path."""
+    by_path = f"{group}._target_" in keys
+    return str(config[group].get("name") or (component_name(config[group]) if by_path else chosen[group]))
+
+
 def _shared(group: str) -> set[str]:
     """The knobs that every component of a group has."""
     if group != "dataset":
@@ -90,23 +116,23 @@ def _shared(group: str) -> set[str]:
 def _clear(comparison: dict[str, Any], group: str, node: Mapping[str, Any], keys: set[str]) -> list[str]:
     """Take out of a comparison the axes and grids of what was chosen away; their keys."""
     dropped = []
-    axes, tune = comparison.get("axes") or {}, comparison.get("tune") or {}
-    if group in axes and not any(key.startswith("comparison.axes") for key in keys):
-        comparison["axes"] = {key: values for key, values in axes.items() if key != group}
-        dropped.append(f"comparison.axes.{group}")
-    if isinstance(tune.get(group), Mapping) and not any(key.startswith("comparison.tune") for key in keys):
-        gone = [knob for knob in tune[group] if knob not in node]
-        comparison["tune"] = tune | {group: {k: v for k, v in tune[group].items() if k not in gone}}
-        dropped += [f"comparison.tune.{group}.{knob}" for knob in gone]
+    for name in ("axes", "tune"):
+        held = comparison.get(name) or {}
+        if group not in held or any(key.startswith(f"comparison.{name}") for key in keys):
+            continue
+        known = held[group] if isinstance(held[group], Mapping) else {}
+        left = {knob: values for knob, values in known.items() if knob in node}
+        comparison[name] = {k: v for k, v in held.items() if k != group} | ({group: left} if left else {})
+        gone = [f"comparison.{name}.{group}.{knob}" for knob in known if knob not in node]
+        dropped += gone if known else [f"comparison.{name}.{group}"]
     return dropped
 
 
-def _neutral(config: dict[str, Any], changed: Collection[str], keys: set[str]) -> None:
+def _neutral(config: dict[str, Any], changed: Collection[str], keys: set[str], dataset: str, model: str) -> None:
     """Give a comparison on other data or another model a question of its own, and no bounds of the former data."""
     comparison = config["comparison"]
     if not {"dataset", "model"} & set(changed):
         return
-    dataset, model = (config[group].get("name") or component_name(config[group]) for group in ("dataset", "model"))
     if "comparison.question" not in keys:
         comparison["question"] = f"Does the loss matter for {model} on {dataset}?"
     if "dataset" not in changed:

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +35,13 @@ def run_composed(config_name: str, overrides: Sequence[str], job: Callable[[dict
     from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
-    from xentlab.config.choices import settle
     from xentlab.config.launcher import register_launcher
-    from xentlab.config.opening import say
     from xentlab.config.promise import settled
 
     def task(config: DictConfig) -> Any:
         try:
-            found, given = _plain(config), list(HydraConfig.get().overrides.task)
-            presets = functools.partial(_choices, config_name)
-            for dropped in settle(found, given, HydraConfig.get().runtime.choices, presets, node):
-                say(dropped)
+            given = list(HydraConfig.get().overrides.task)
+            found = _settled(config_name, _plain(config), given, HydraConfig.get().runtime.choices, node)
             return settled(job(found, given))
         except Exception as error:  # Hydra would print its own line about it: raised again below
             failed.append(error)
@@ -81,9 +77,7 @@ def composed(config_name: str, overrides: Sequence[str]) -> Iterator[dict[str, A
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from xentlab.config.choices import settle
     from xentlab.config.launcher import register_launcher
-    from xentlab.config.opening import say
 
     register_launcher()
     GlobalHydra.instance().clear()
@@ -93,9 +87,30 @@ def composed(config_name: str, overrides: Sequence[str]) -> Iterator[dict[str, A
             found, chosen = _plain(compose(config_name, words)), _choices(config_name, words)
         except (HydraException, OmegaConfBaseException) as error:
             raise hydra_mistake(error) from error
-        for dropped in settle(found, words, chosen, functools.partial(_choices, config_name), compose_group):
-            say(dropped)
-        yield found
+        yield _settled(config_name, found, words, chosen, compose_group)
+
+
+def _settled(
+    config_name: str,
+    found: dict[str, Any],
+    given: list[str],
+    chosen: Mapping[str, str],
+    node: Callable[[str, str], dict[str, Any]],
+) -> dict[str, Any]:
+    """The config with a comparison of its data's task, without what was meant for other choices; both are said."""
+    from hydra import compose
+
+    from xentlab.config.choices import of_its_task, settle
+    from xentlab.config.opening import say
+
+    another = of_its_task(found, given, [file.stem for file in (config_dir() / "comparison").glob("*.yaml")])
+    if another is not None:
+        say(f"The data are of {another}: comparison={another} says which losses, model and grid.")
+        given = [*given, f"comparison={another}"]
+        found, chosen = _plain(compose(config_name, given)), _choices(config_name, given)
+    for dropped in settle(found, given, chosen, functools.partial(_choices, config_name), node):
+        say(dropped)
+    return found
 
 
 def _written(override: str) -> str:

@@ -157,11 +157,7 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
             raise UserError(f"{key} must be chosen, got none: {key}=NAME, without ~{key}.")
         if key != "seed":
             check_mapping(key, config[key])
-    dataset_knobs = {k: v for k, v in config["dataset"].items() if k in knobs(split)}
-    soft_knobs = {k: v for k, v in config["dataset"].items() if k in knobs(soften)}
-    builder_node = {k: v for k, v in config["dataset"].items() if k not in {**dataset_knobs, **soft_knobs}}
-    dataset = build_dataset("dataset", builder_node)
-    sampling, soft = check_knobs("dataset", split, dataset_knobs), check_knobs("dataset", soften, soft_knobs)
+    dataset, sampling, soft = dataset_of(config["dataset"])
     trainer = Trainer(**check_knobs("trainer", Trainer, config["trainer"]))
     seed = check_knob("", _SEED, config["seed"])
     task = task_of(dataset)
@@ -224,6 +220,18 @@ def check_teachable(trial: Trial) -> None:
                 f"loss {function.func.__name__} has no meaning on dataset.soft_targets: it takes class indices, not "
                 f"distributions, as ce and kl do."
             )
+
+
+def dataset_of(node: Mapping[str, Any]) -> tuple[functools.partial[Dataset], dict[str, Any], dict[str, Any]]:
+    """What `dataset` in a config says: the builder, how it is split, and its soft targets.
+
+    Raises:
+        UserError: a target or a knob is wrong.
+    """
+    sampling = {k: v for k, v in node.items() if k in knobs(split)}
+    soft = {k: v for k, v in node.items() if k in knobs(soften)}
+    builder = build_dataset("dataset", {k: v for k, v in node.items() if k not in {**sampling, **soft}})
+    return builder, check_knobs("dataset", split, sampling), check_knobs("dataset", soften, soft)
 
 
 def task_of(dataset: functools.partial[Any]) -> Task:
