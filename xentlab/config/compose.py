@@ -36,16 +36,26 @@ def run_composed(config_name: str, overrides: Sequence[str], job: Callable[[dict
     from omegaconf.errors import OmegaConfBaseException
 
     from xentlab.config.launcher import register_launcher
+    from xentlab.config.loader import PlainJob
     from xentlab.config.promise import settled
 
-    def task(config: DictConfig) -> Any:
+    def call(one: PlainJob) -> Any:
         try:
-            given = list(HydraConfig.get().overrides.task)
-            found = _settled(config_name, _plain(config), given, HydraConfig.get().runtime.choices, node)
-            return settled(job(found, given))
+            return settled(job(_settled(config_name, one.config, one.overrides, one.choices, node), one.overrides))
         except Exception as error:  # Hydra would print its own line about it: raised again below
             failed.append(error)
             return None
+
+    def task(config: DictConfig) -> Any:
+        try:
+            whole = HydraConfig.get()
+            one = PlainJob(_plain(config), list(whole.overrides.task), whole.runtime.choices)
+        except Exception as error:
+            failed.append(error)
+            return None
+        return call(one)
+
+    task.plain = call  # type: ignore[attr-defined]
 
     node = functools.cache(compose_group)
 

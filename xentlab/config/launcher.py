@@ -1,9 +1,10 @@
 """Hydra's launcher `stack`: all jobs are called first, then the work that they share runs together.
 
-Composition, job directories, HydraConfig, callbacks and returns are Hydra's own: each job goes through `run_job`, as
-with Hydra's basic launcher. What is added: a job whose function returns `promise.Promise` is finished after the last
-job has been called, back in its own directory and logging, with the value or the exception put in its JobReturn, and
-only then do its callbacks hear of its end.
+Composition, job directories, HydraConfig, callbacks and returns are Hydra's own: a job goes through `run_job`, as with
+Hydra's basic launcher, unless it differs from another in values alone and the config asks for none of these. What is
+added: a job whose function returns `promise.Promise` is finished after the last job has been called, back in its own
+directory and logging, with the value or the exception put in its JobReturn, and only then do its callbacks hear of its
+end.
 
 Hydra takes plugins from the namespace `hydra_plugins` alone, and imports all that is installed there in every Hydra
 program. So the plugin's class lies in a folder of this package that is on no path until `register_launcher` puts it
@@ -17,7 +18,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.core.utils import (
     JobReturn,
+    JobRuntime,
     JobStatus,
     configure_log,
     env_override,
@@ -37,7 +39,7 @@ from hydra.core.utils import (
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from xentlab.config.loader import RememberingLoader
+from xentlab.config.loader import PlainJob, RememberingLoader
 from xentlab.config.promise import Promise, run_batches, waiting
 
 log = logging.getLogger(__name__)
@@ -66,7 +68,8 @@ def launch(
     Args:
         loader: composes the jobs' configs.
         callbacks: the user's, as Hydra holds them.
-        task_function: what a job calls with its config.
+        task_function: what a job calls with its config; its attribute `plain`, where it has one, is called with a job
+            for which nothing is left to Hydra, see `RememberingLoader.plain_job`.
         config: the sweep's own.
         job_overrides: the overrides of each job.
         initial_job_idx: the number of the first job in the sweep.
@@ -83,10 +86,15 @@ def launch(
     log.info(f"Launching {len(job_overrides)} jobs in stacks")
     ends = _Ends(callbacks)
     context = HydraContext(config_loader=loader, callbacks=ends)
+    call = getattr(task_function, "plain", None)
     returns: list[JobReturn] = []
     with waiting():
         for number, overrides in enumerate(job_overrides, start=initial_job_idx):
             log.info(f"\t#{number} : {' '.join(filter_overrides(overrides))}")
+            plain = loader.plain_job(list(overrides)) if call is not None and not callbacks.callbacks else None
+            if call is not None and plain is not None:
+                returns.append(_run_plain(call, plain, ends))
+                continue
             job = loader.for_job(config, list(overrides))
             with open_dict(job):
                 job.hydra.job.id = number
@@ -108,6 +116,17 @@ def launch(
     return returns
 
 
+def _run_plain(call: Callable[[PlainJob], Any], job: PlainJob, ends: _Ends) -> JobReturn:
+    """A job without Hydra's part in it: no directory, no logging, no HydraConfig, no callbacks."""
+    done = JobReturn(overrides=job.overrides, working_dir=os.getcwd(), task_name=JobRuntime.instance().get("name"))
+    try:
+        done.return_value, done.status = call(job), JobStatus.COMPLETED
+    except Exception as error:  # as run_job: the sweeper decides what a failed job means
+        done.return_value, done.status = error, JobStatus.FAILED
+    ends.on_job_end(None, done)
+    return done
+
+
 def _log_as_sweep(config: DictConfig) -> None:
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
 
@@ -117,7 +136,7 @@ class _Unfinished:
     """A job that was called and whose result is a promise."""
 
     promise: Promise
-    config: DictConfig
+    config: DictConfig | None
     job_return: JobReturn
     callbacks: Any
 
@@ -132,7 +151,7 @@ class _Ends:
     def on_job_start(self, config: DictConfig, *, task_function: TaskFunction) -> None:
         self._callbacks.on_job_start(config=config, task_function=task_function)
 
-    def on_job_end(self, config: DictConfig, job_return: JobReturn) -> None:
+    def on_job_end(self, config: DictConfig | None, job_return: JobReturn) -> None:
         promise = job_return.return_value if job_return.status is JobStatus.COMPLETED else None
         if not isinstance(promise, Promise):
             self._callbacks.on_job_end(config=config, job_return=job_return)
@@ -160,8 +179,11 @@ def _finish(job: _Unfinished, failure: Exception | None) -> None:
 
 
 @contextmanager
-def _inside(config: DictConfig) -> Iterator[None]:
+def _inside(config: DictConfig | None) -> Iterator[None]:
     """Where a job's function runs: its HydraConfig, logging, environment and, if it asked for it, directory."""
+    if config is None:
+        yield
+        return
     here, outside = os.getcwd(), HydraConfig.instance().cfg
     HydraConfig.instance().set_config(config)
     try:

@@ -4,31 +4,63 @@ Hydra composes each job of a sweep twice, to check it and to run it, and each ti
 defaults list. But the files stay as they are while a sweep runs, and most jobs choose the same ones. So the files are
 read once, and merged once for each choice of files, and what a sweeper composed to check a job is kept for running it.
 Parsing, overriding and checking remain Hydra's own. A test holds the configs equal to those of Hydra's loader.
+
+Most jobs of a sweep even set the same keys and differ in their values alone. Such a job needs no composing once another
+like it was composed: it is that one's config as plain data, with its own values in their places.
 """
 
 from __future__ import annotations
 
 import copy
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig
+from hydra.core.override_parser.types import Override, OverrideType
+from omegaconf import DictConfig, OmegaConf
+
+_KEY = re.compile(r"\w+(\.\w+)*")
+
+
+@dataclass(frozen=True)
+class PlainJob:
+    """A job that asks nothing of Hydra any more: its resolved config, its overrides, and the file of each group."""
+
+    config: dict[str, Any]
+    overrides: list[str]
+    choices: Mapping[str, str]
 
 
 class RememberingLoader(ConfigLoaderImpl):
-    """The loader `of`, with a memory of files and of what they merge to, for as long as it lives."""
+    """The loader `of`, with a memory of files and of what they merge to, for as long as it lives.
 
-    def __init__(self, of: ConfigLoaderImpl) -> None:
+    With `plain`, a sweeper that looks at a job like one before sees that one, and `plain_job` gives the job itself.
+    """
+
+    def __init__(self, of: ConfigLoaderImpl, *, plain: bool = False) -> None:
         super().__init__(of.config_search_path)
-        self.repository = of.repository
+        self.repository, self._plain = of.repository, plain
         self._files: dict[tuple[str | None, tuple[str, ...]], CachingConfigRepository] = {}
         self._merged: dict[tuple[Any, ...], DictConfig] = {}
         self._checked: dict[tuple[str, ...], DictConfig] = {}
+        self._parsed: dict[str, Override] = {}
+        self._patterns: dict[tuple[str, ...], _Pattern | None] = {}
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         """A sweeper's look at a job before it launches it: kept for `for_job`."""
+        pattern = None
+        if self._plain:
+            kind, values = self._apart(sweep_overrides)
+            if kind not in self._patterns:
+                composed = super().load_sweep_config(master_config, sweep_overrides)
+                self._patterns[kind] = _pattern(composed, values)
+            pattern = self._patterns[kind]
+        if pattern is not None:
+            return pattern.composed
         config = super().load_sweep_config(master_config, sweep_overrides)
         self._checked[tuple(sweep_overrides)] = config
         return config
@@ -37,6 +69,40 @@ class RememberingLoader(ConfigLoaderImpl):
         """The config of a job, the caller's own: what a sweeper has looked at, or composed now."""
         checked = self._checked.pop(tuple(sweep_overrides), None)
         return super().load_sweep_config(master_config, sweep_overrides) if checked is None else checked
+
+    def plain_job(self, sweep_overrides: list[str]) -> PlainJob | None:
+        """A job that a sweeper has looked at, where nothing but its values sets it apart from one that was composed."""
+        kind, values = self._apart(sweep_overrides) if self._plain else ((), {})
+        pattern = self._patterns.get(kind)
+        if pattern is None:
+            return None
+        config = copy.deepcopy(pattern.config)
+        for key, value in values.items():
+            node, name = _place(config, key)
+            node[name] = value
+        return PlainJob(config, [o for o in sweep_overrides if not _is_hydras(o)], pattern.choices)
+
+    def _apart(self, overrides: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Any]]:
+        """What jobs of one pattern share: keys and whole choices, in their order; and the values by key."""
+        kind, values = [], {}
+        for text in overrides:
+            if text not in self._parsed:
+                self._parsed[text] = OverridesParser.create().parse_override(text)
+            override = self._parsed[text]
+            key, value = override.key_or_group, override.value()
+            if (
+                override.type is OverrideType.CHANGE
+                and override.package is None
+                and _KEY.fullmatch(key)
+                and not _is_hydras(key)
+                and _is_plain(value)
+                and not self.repository.group_exists(key)
+            ):
+                kind.append(key)
+                values[key] = value
+            else:
+                kind.append(text)
+        return tuple(kind), values
 
     def _parse_overrides_and_create_caching_repo(
         self, config_name: str | None, overrides: list[str]
@@ -56,3 +122,51 @@ class RememberingLoader(ConfigLoaderImpl):
             fresh = CachingConfigRepository(repo.delegate)
             self._merged[key] = super()._compose_config_from_defaults_list(defaults, fresh)
         return copy.deepcopy(self._merged[key])
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    """A job that was composed, and what it is as plain data."""
+
+    composed: DictConfig
+    config: dict[str, Any]
+    choices: Mapping[str, str]
+
+
+def _pattern(config: DictConfig, values: Mapping[str, Any]) -> _Pattern | None:
+    """A composed job as one to copy others from; None where a value of it may hang on another, or on Hydra."""
+    hydra = config.hydra
+    choices = OmegaConf.to_container(hydra.runtime.choices)
+    asks = (hydra.job.chdir, hydra.output_subdir is not None, hydra.job.env_set, hydra.get("callbacks"), hydra.verbose)
+    if any(asks) or choices.get("hydra/job_logging") != "none":
+        return None
+    task = {key: node for key, node in OmegaConf.to_container(config).items() if key != "hydra"}
+    if not _is_plain(task) or any(_place(task, key) is None for key in values):
+        return None
+    return _Pattern(config, task, choices)
+
+
+def _place(config: dict[str, Any], key: str) -> Any:
+    """The mapping in which a dotted key stands, and its last part; None where it leads through something else."""
+    *way, name = key.split(".")
+    node: Any = config
+    for part in way:
+        node = node.get(part)
+        if not isinstance(node, dict):
+            return None
+    return (node, name) if name in node else None
+
+
+def _is_hydras(key: str) -> bool:
+    return key.lstrip("+~").startswith(("hydra.", "hydra/"))
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether this is data as it stands: no interpolation in it, nothing missing."""
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    if isinstance(value, str):
+        return "${" not in value and value != "???"
+    return value is None or isinstance(value, (bool, int, float))

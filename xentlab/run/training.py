@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from xentlab.journal import EndEvent, EpochEvent, Event, Journal, MemberEvent, T
 from xentlab.run.artifacts import write_artifacts
 from xentlab.run.checkpoint import Checkpoint
 from xentlab.run.order import Order, TrainingError
+from xentlab.secrets import redacted
 from xentlab.train import Epoch, Fit, Trial
 from xentlab.train.memory import is_out_of_memory
 
@@ -175,9 +177,10 @@ class _Training:
     def _end(self, fit: Fit, order: Order) -> None:
         """Evaluate trained trials on test data where they may, and write down how they ended."""
         events = []
+        environment = json.dumps(redacted(self.environment), indent=2)
         for row, (name, outcome) in enumerate(zip(order.ids, fit.finish(), strict=True)):
             folder = self.root / "trials" / name
-            write_artifacts(folder, fit, row, self.environment, weights=order.weights)
+            write_artifacts(folder, fit, row, environment, weights=order.weights)
             events.append(EndEvent(name, "finished", "", outcome.to_json(), str(folder.relative_to(self.root))))
         self.journal.append(*events)
 

@@ -25,7 +25,8 @@ class StackLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Hydra's first call: what the jobs are."""
         # The sweeper holds the same context: what it composes to check the jobs is remembered for running them.
-        hydra_context.config_loader = self.loader = RememberingLoader(hydra_context.config_loader)
+        plain = hasattr(task_function, "plain")
+        hydra_context.config_loader = self.loader = RememberingLoader(hydra_context.config_loader, plain=plain)
         self.hydra_context = hydra_context
         self.task_function = task_function
         self.config = config
