@@ -36,6 +36,7 @@ class Claim:
         about: the claim in words, one sentence.
         kind: see the module.
         source: who says so, and where.
+        of: the experiment that it is of, where no size of ours is that: it is not judged then.
         metric: what is compared, such as `test/accuracy`; or the name of an exact quantity.
         values: value: arm -> published number; at_least: arm -> the number to be reached.
         sds: value: arm -> published standard deviation over runs, where there is one.
@@ -55,6 +56,7 @@ class Claim:
     kind: ClaimKind
     source: str
     metric: str
+    of: str = ""
     values: dict[str, float] = field(default_factory=dict)
     sds: dict[str, float] = field(default_factory=dict)
     runs: int = 1

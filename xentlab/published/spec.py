@@ -13,7 +13,7 @@
       claims: [...]                 # see `xentlab.published.claims.Claim`
 
 SETTINGS are choices as in `xentlab.comparison.overlay`. A size lays its `set` over the protocol first; what the command
-line names stands, and if that is a part of the protocol, the run decides nothing.
+line names stands, and if that is a part of the protocol, the run tests no claim.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Size:
     Attributes:
         words: what is smaller than in the source.
         seeds: trainings of each arm.
-        decides: the kinds of claim that this size can decide; the others are not decidable at it.
+        decides: the kinds of claim whose own experiment this size is, in data and extent; the others are not tested.
         set: settings laid over the config.
     """
 

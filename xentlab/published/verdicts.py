@@ -104,12 +104,22 @@ def _of_pair(claim: Claim, column: Column, plan: Plan) -> Finding:
 
 def _finding(claim: Claim, arm: str, ours: SeedMean, judged: Judged, plan: Plan) -> Finding:
     verdict, why = judged.verdict, judged.why
-    if claim.kind not in plan.at.decides:
-        verdict, why = "not decidable", f"{plan.at.words}: cannot decide a claim of this kind"
+    if claim.of or claim.kind not in plan.at.decides:
+        own = f"it is of {claim.of}; " if claim.of else ""
+        verdict, why = "not tested here", f"{own}on {_where(plan)} we see {_SEEN[verdict]}"
     words = metric_words(claim.metric) if claim.kind != "range" else claim.metric
     return Finding(
         claim.about, claim.kind, arm, words, claim.source, ours, judged.difference, verdict, why, said=claim.published
     )
+
+
+_SEEN = {"agrees": "what is claimed", "disagrees": "something else", "not decidable": "nothing that decides it"}
+
+
+def _where(plan: Plan) -> str:
+    """The experiment as it is here, in words."""
+    trials = next(iter(plan.arms.values()), [])
+    return f"{trials[0].names['dataset']}, {plan.at.words}," if trials else plan.at.words
 
 
 def _paired(first: Sequence[float | None], second: Sequence[float | None]) -> list[tuple[float, float]]:

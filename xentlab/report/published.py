@@ -33,7 +33,12 @@ from xentlab.report.render import page as html
 from xentlab.report.reproduction import Finding, Lines, MeanDifference, Reproduction, SeedMean, Spent
 
 # The verdict of a comparison whose colour each one takes.
-COLOURS = {"agrees": "better", "disagrees": "worse", "not decidable": "inconclusive"}
+COLOURS = {
+    "agrees": "better",
+    "disagrees": "worse",
+    "not decidable": "inconclusive",
+    "not tested here": "inconclusive",
+}
 
 
 def verdict_counts(found: Reproduction) -> str:
@@ -129,9 +134,9 @@ _OPEN = "Left open by the source, and chosen here"
 _READ = (
     "Ours is a mean ± standard deviation over n seeds. The difference is ours minus published with its 95 % interval; "
     "for an order, the claimed winner minus the other, over paired seeds. "
-    "Agrees: the interval holds the published value, or lies on the claimed side. Not decidable: this size, or this "
-    "many seeds, cannot tell. Nothing was tuned towards a number; of many true claims about one in twenty is called "
-    "wrong by chance."
+    "Agrees: shown to lie within the margin of the published value, or on the claimed side. Not decidable: this many "
+    "seeds cannot tell. Not tested here: the claim is of other data, or of more of them. Nothing was tuned towards a "
+    "number; of many true claims about one in twenty is called wrong by chance."
 )
 
 

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from xentlab.report.setup import Environment
 
 VERSION = 2
 ClaimKind = Literal["value", "order", "at_least", "within", "range"]
-ClaimVerdict = Literal["agrees", "disagrees", "not decidable"]
+ClaimVerdict = Literal["agrees", "disagrees", "not decidable", "not tested here"]
 
 
 @dataclass(frozen=True)
@@ -139,4 +139,4 @@ class Reproduction:
     @property
     def counts(self) -> dict[ClaimVerdict, int]:
         """How many claims have each verdict."""
-        return {v: sum(f.verdict == v for f in self.findings) for v in ("agrees", "disagrees", "not decidable")}
+        return {v: sum(f.verdict == v for f in self.findings) for v in get_args(ClaimVerdict)}
