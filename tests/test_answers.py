@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -199,3 +201,38 @@ def test_a_record_that_names_a_metric_it_lacks_is_refused(run: Run, here: Path) 
     data["wider"][0]["metric"] = "test/eror"
     with pytest.raises(UserError, match="Unknown metric in the record 'test/eror'"):
         Record.from_json(data)
+
+
+def test_a_rounding_replicate_is_the_same_seeds_in_float64_and_a_named_source_of_variance(run: Run, here: Path) -> None:
+    options = ("comparison.rounding=true", "comparison.final_seeds=3")
+    code, out, _ = run(*SMALL, *options, "--dry-run")
+    assert code == 0
+    assert re.search(r"rounding +\W+ +6 ", out)
+    assert run(*SMALL, *options)[0] == 0
+    done = trials(here)
+    again = [t for t in done if t.tags["phase"] == "rounding"]
+    chosen = {(t.tags["loss"], t.config["seed"]): t for t in done if t.tags["phase"] == "final"}
+    assert len(again) == len(chosen) == 6
+    record = Record.from_json(latest(here)[1])
+    assert [entry.loss for entry in record.rounding] == ["ce", "mse"]
+    for trial in again:
+        twin = chosen[trial.tags["loss"], trial.config["seed"]]
+        assert trial.config["trainer"]["precision"] == "float64"
+        assert trial.config["optimizer"] == twin.config["optimizer"]
+        assert trial.outcome.test["nll"] == pytest.approx(twin.outcome.test["nll"], rel=0.05)
+        assert trial.outcome.test["nll"] != twin.outcome.test["nll"]
+    for entry in record.rounding:
+        pairs = [(t, chosen[entry.loss, t.config["seed"]]) for t in again if t.tags["loss"] == entry.loss]
+        changes = [t.outcome.test["error"] - twin.outcome.test["error"] for t, twin in pairs]
+        assert entry.n == 3
+        assert entry.change == pytest.approx(statistics.fmean(changes), abs=1e-12)
+        assert entry.noise == pytest.approx(statistics.stdev(changes) / 2**0.5, abs=1e-12)
+        assert entry.sd == pytest.approx(statistics.stdev(twin.outcome.test["error"] for _, twin in pairs))
+    (page,) = (here / "xentlab-runs" / "comparisons").glob("*/report.md")
+    assert "Rounding as a source of variance" in page.read_text()
+
+
+def test_rounding_has_nothing_to_compare_with_in_float64(run: Run) -> None:
+    code, _, err = run(*SMALL, "comparison.rounding=true", "trainer.precision=float64")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "comparison.rounding must be false with trainer.precision=float64" in err

@@ -246,3 +246,25 @@ def test_how_often_each_point_was_chosen_and_every_rates_mean_over_all_seeds() -
     score = tuning.scores[(("optimizer.lr", 0.1),)]
     assert score.values == (0.0, pytest.approx(0.2), 0.0)
     assert score.value == pytest.approx(0.2 / 3)
+
+
+def test_seeds_that_are_added_after_a_look_are_allowed_and_the_sentence_says_what_that_costs(
+    run: Run, here: Path
+) -> None:
+    assert run(*SMALL)[0] == 0
+    lost = "seeds were added after a look at {}, unplanned: the error rate no longer holds"
+    assert latest(here)["setup"]["added_after"] == []
+    for seeds, looked in ((4, []), (6, [4]), (7, [4, 6]), (6, [4])):
+        code, out, _ = run(*SMALL, f"comparison.final_seeds={seeds}")
+        assert code == 0
+        record = Record.from_json(latest(here))
+        assert record.setup.added_after == looked
+        words = lost.format(" and ".join(map(str, looked)))
+        assert (words in " ".join(out.split())) == bool(looked)
+        assert any("added without a plan" in line for line in scope(record)) == bool(looked)
+    # Other seeds are no added ones, nor is what was planned.
+    assert run(*SMALL, "comparison.final_seeds=[20,21,22,23,24]")[0] == 0
+    assert latest(here)["setup"]["added_after"] == []
+    assert run(*SMALL, "comparison.looks=[6,8]", "output.root=planned")[0] == 0
+    planned = json.loads(next((here / "planned" / "comparisons").glob("*/verdicts.json")).read_text())
+    assert planned["setup"]["added_after"] == []

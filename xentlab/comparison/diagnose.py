@@ -1,8 +1,11 @@
-"""What the report shows of final trials beside their metrics: how reliable their probabilities are, and examples."""
+"""What a report shows of final trials beside their metrics: how reliable they are, what rounding does, and examples."""
 
 from __future__ import annotations
 
 import base64
+import dataclasses
+import math
+import statistics
 import zlib
 from pathlib import Path
 from typing import Any
@@ -10,8 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xentlab import analysis
 from xentlab.comparison.runner import Result
-from xentlab.report.diagnostics import MaskExamples, Pixels, Reliability
+from xentlab.metrics import Metric
+from xentlab.report.diagnostics import MaskExamples, Pixels, Reliability, Rounding
+from xentlab.report.record import JudgedMetric
 
 # MaskExamples of a segmentation that a report shows.
 _EXAMPLES = 3
@@ -48,6 +54,33 @@ def reliability_by_loss(result: Result) -> list[Reliability]:
             )
         )
     return entries
+
+
+def rounding_by_loss(result: Result, monitor: Metric, judged: JudgedMetric, alpha: float) -> list[Rounding]:
+    """What the final seeds differ in when they are trained again in float64; nothing where they were not."""
+    if not result.rounded:
+        return []
+    table = result.values_of(result.rounded, monitor.name)
+    question = dataclasses.replace(result.question(monitor, judged.margin), table=table)
+    rows = analysis.judge_family({"": question}, baseline=result.protocol.baseline, alpha=alpha)[""]
+    found = []
+    for row, before in zip(rows, judged.rows, strict=True):
+        pairs = [(v, w) for s, v in row.values.items() if v is not None and (w := before.values[s]) is not None]
+        changes = [v - w for v, w in pairs]
+        found.append(
+            Rounding(
+                loss=row.loss,
+                n=len(changes),
+                sd=statistics.stdev(w for _, w in pairs) if len(pairs) > 1 else None,
+                noise=statistics.stdev(changes) / math.sqrt(2) if len(changes) > 1 else None,
+                change=statistics.fmean(changes) if changes else None,
+                difference=row.difference,
+                diff_low=row.diff_low,
+                diff_high=row.diff_high,
+                verdict=row.verdict,
+            )
+        )
+    return found
 
 
 def examples_by_loss(result: Result, root: Path) -> MaskExamples | None:

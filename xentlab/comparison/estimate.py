@@ -71,7 +71,7 @@ def _phases(protocol: Protocol) -> dict[str, list[Trial]]:
     """
     rungs = {f"tuning, epochs {r.epochs}" if len(protocol.rungs) > 1 else "tuning": r for r in protocol.rungs}
     tuning: dict[str, list[Trial]] = {phase: [] for phase in rungs}
-    final = []
+    final, rounded = list[Trial](), list[Trial]()
     for label, space in protocol.spaces.items():
         search = make_search(protocol.search, space, "nll", trials=protocol.trials, extensions=0, rungs=protocol.rungs)
         points = search.ask({})
@@ -82,8 +82,11 @@ def _phases(protocol: Protocol) -> dict[str, list[Trial]]:
             jobs = [(p, s) for p in points[: rung.points] for s in draws]
             epochs = rung.epochs if len(rungs) > 1 else None  # a grid may tune them
             tuning[phase] += [protocol.trial(label, p, s, test=False, epochs=epochs) for p, s in jobs]
-        final += protocol.final_trials(label, lambda _, first=points[0]: first)  # type: ignore[misc]
-    return tuning if protocol.replicate == "procedure" else {**tuning, "final seeds": final}
+        first = dict.fromkeys(protocol.final_seeds, points[0]).__getitem__
+        final += protocol.final_trials(label, first)
+        rounded += protocol.rounded.final_trials(label, first)
+    phases = tuning if protocol.replicate == "procedure" else {**tuning, "final seeds": final}
+    return phases | ({"rounding": rounded} if protocol.rounding else {})
 
 
 def what_seeds_detect(protocol: Protocol, root: Path) -> str:

@@ -53,6 +53,7 @@ class Settings:
             number of losses needs.
         looks: numbers of final seeds, ascending, at which verdicts are taken, alpha split over them; null for one look.
         margin: the largest difference of the judged metric that would not matter, or null.
+        rounding: train the final seeds once more in float64, to see what rounding alone changes.
         modes: of fairness, one or several of `tuned`, `shared`, `matched`.
         axes: what the comparison is repeated over: groups (`dataset: [digits, mnist]`) or knobs, nested.
     """
@@ -72,6 +73,7 @@ class Settings:
     final_seeds: Annotated[int, Range(2, 10_000)] | Seeds | Literal["auto"] = "auto"
     looks: Annotated[tuple[int, ...], Range(2, 10_000)] | None = None
     margin: Annotated[float, Range(0, None, open_low=True)] | None = None
+    rounding: bool = False
     modes: tuple[str, ...] = ("tuned",)
     axes: dict[str, Any]
 
@@ -103,6 +105,7 @@ class Protocol:
     final_seeds: tuple[int, ...]
     looks: Looks | None
     margin: float | None
+    rounding: bool
     mode: Mode
     seed_offsets: dict[str, int]
 
@@ -158,6 +161,11 @@ class Protocol:
         seeds = ((seed, seed + self.seed_offsets[label]) for seed in self.final_seeds)
         return [self.trial(label, point(seed), own, test=True) for seed, own in seeds]
 
+    @property
+    def rounded(self) -> Protocol:
+        """The same in float64, in which every sum is rounded elsewhere."""
+        return replace(self, base={**self.base, "trainer": {**self.base["trainer"], "precision": "float64"}})
+
     def without(self, labels: Collection[str]) -> Protocol:
         """The same for the other losses alone."""
         left = [label for label in self.losses if label not in labels]
@@ -198,6 +206,8 @@ def read_protocol(config: Mapping[str, Any], settings: Settings, mode: Mode, los
         )
     if mode == "matched" and "optimizer.lr" not in common:
         raise UserError("comparison.modes: matched scales optimizer.lr, which comparison.tune does not name.")
+    if settings.rounding and base["trainer"]["precision"] == "float64":
+        raise UserError("comparison.rounding must be false with trainer.precision=float64, which it compares with.")
     looks = None if settings.looks is None else Looks(settings.looks)
     wanted = settings.final_seeds if looks is None else looks.seeds[-1]
     final = read_seeds("final_seeds", seeds_for(len(nodes) - 1) if wanted == "auto" else wanted, 0)
@@ -225,6 +235,7 @@ def read_protocol(config: Mapping[str, Any], settings: Settings, mode: Mode, los
         final_seeds=final,
         looks=looks,
         margin=settings.margin,
+        rounding=settings.rounding,
         mode=mode,
         seed_offsets=offsets,
     )

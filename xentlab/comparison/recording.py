@@ -14,7 +14,7 @@ from typing import Any
 from xentlab import analysis
 from xentlab.comparison.answers import answers_by_loss, duels, wider
 from xentlab.comparison.cross import cross_matrix
-from xentlab.comparison.diagnose import examples_by_loss, reliability_by_loss
+from xentlab.comparison.diagnose import examples_by_loss, reliability_by_loss, rounding_by_loss
 from xentlab.comparison.overlay import leaves
 from xentlab.comparison.runner import Result, first_trial, judged_at_looks
 from xentlab.comparison.search import ON_GRIDS, Score, rank
@@ -79,6 +79,7 @@ def make_record(result: Result, session: Session, command: str, axes: Axes | Non
         if answers is not None
         else [],
         duels=duels(answers, protocol.final_seeds, protocol.baseline) if answers is not None else [],
+        rounding=rounding_by_loss(result, monitor, judged[0], alpha),
         leader=analysis.leader(
             result.values(monitor.name), direction=monitor.direction, trivial=result.trivial.get(monitor.name)
         ),
@@ -246,6 +247,7 @@ def _setup(result: Result, session: Session, first: TrialRecord, axes: Axes) -> 
         final_seeds=list(protocol.final_seeds),
         replicate=protocol.replicate,
         looks=list(protocol.looks.seeds) if protocol.looks is not None else [],
+        added_after=list(result.looked),
         sizes={"train": len(parts.train), "val": len(parts.val), "test": len(parts.test)},
         own_test="test" in data.source_splits,
     )

@@ -11,10 +11,11 @@ from typing import Any
 
 from xentlab.analysis import Looked, Question, judge_looks
 from xentlab.comparison.arms import Arms, ArmsFailedError, Progress, open_arms
+from xentlab.comparison.folder import phase
 from xentlab.comparison.protocol import Protocol
 from xentlab.comparison.tune import Tuning, tune
 from xentlab.data import split
-from xentlab.journal import TrialRecord
+from xentlab.journal import Records, TrialRecord
 from xentlab.metrics import Metric
 from xentlab.run.session import Session
 from xentlab.tasks import find
@@ -28,7 +29,9 @@ class Result:
     `group` is the comparison's own group in the journal, `loss_groups` those of its losses. `tuning_epochs` counts the
     epochs that the tuning trials of each loss were given; those that diverged stopped earlier. `trivial` is what the
     task's trivial predictor scores on the test set, by metric, where a final trial diverged: it scores that. `failed`
-    are losses that could not be trained, each with its own sentence; they stand nowhere else.
+    are losses that could not be trained, each with its own sentence; they stand nowhere else. `looked` are numbers of
+    seeds at which these trials were judged before the last seeds came. `rounded` are the final trials once more, in
+    float64, where that was asked for.
     """
 
     protocol: Protocol
@@ -41,19 +44,26 @@ class Result:
     tuning_epochs: dict[str, int]
     trivial: dict[str, float]
     failed: dict[str, str] = dataclasses.field(default_factory=dict)
+    looked: tuple[int, ...] = ()
+    rounded: dict[str, list[TrialRecord]] = dataclasses.field(default_factory=dict)
 
     @property
     def trials(self) -> int:
         """How many trials it took: a chosen candidate is counted once."""
         chosen = sum(map(len, self.finals.values()))
         among = self.protocol.replicate == "procedure" and self.protocol.mode != "matched"
-        return sum(self.tuning_trials.values()) + (0 if among else chosen)
+        return sum(self.tuning_trials.values()) + (0 if among else chosen) + sum(map(len, self.rounded.values()))
 
     def values(self, metric: str) -> dict[str, dict[int, float | None]]:
         """Loss -> final seed -> final test value of one metric."""
+        return self.values_of(self.finals, metric)
+
+    def values_of(self, trials: Mapping[str, Sequence[TrialRecord]], metric: str) -> dict[str, dict[int, float | None]]:
+        """As `values`, of other trials of the final seeds."""
+        seeds = self.protocol.final_seeds
         return {
-            label: {s: r.outcome.test.get(metric) for s, r in zip(self.protocol.final_seeds, records, strict=True)}
-            for label, records in self.finals.items()
+            label: {s: r.outcome.test.get(metric) for s, r in zip(seeds, records, strict=True)}
+            for label, records in trials.items()
         }
 
     def question(self, metric: Metric, margin: float | None) -> Question:
@@ -94,7 +104,32 @@ def run_comparison(
         result = dataclasses.replace(result, failed=failed)
         if protocol.looks is None or judged_at_looks(result).done:
             break
-    return result
+    return dataclasses.replace(result, looked=looked_before(result, session.records))
+
+
+def looked_before(result: Result, records: Records) -> tuple[int, ...]:
+    """The numbers of seeds at which a loss was judged before, on some of these trials alone, ascending.
+
+    What came after the first comparison with all of them was no reason to add any, and does not count.
+    """
+    base, found = result.protocol.baseline, set[int]()
+    ours = {label: {r.signature for r in arm} for label, arm in result.finals.items()}
+    judged = [g for g in records.groups.values() if g.kind in ("comparison", "cell") and g.status == "finished"]
+    left = set(ours) - {base}
+    for group in sorted(judged, key=lambda g: g.start):
+        theirs = {
+            child.name: {
+                t.signature for t in map(records.trials.__getitem__, child.members) if phase(t.tags) == "final"
+            }
+            for child in records.groups.values()
+            if child.parent == group.id and child.name in ours
+        }
+        for label in sorted(left & theirs.keys() if base in theirs else ()):
+            if theirs[label] == ours[label]:
+                left.discard(label)
+            elif theirs[label] and theirs[label] < ours[label] and theirs[base] <= ours[base]:
+                found.add(len(theirs[label]))
+    return tuple(sorted(found))
 
 
 def judged_at_looks(result: Result) -> Looked:
@@ -125,11 +160,16 @@ def _run(protocol: Protocol, session: Session, arms: Arms, monitor: str, prefix:
     tunings = tune(protocol, monitor, run, measure)
     trials = {label: protocol.final_trials(label, tunings[label].chosen) for label in protocol.losses}
     finals = arms.run(f"{prefix}final seeds", trials, {"phase": "final", "role": "chosen"})
+    rounded: dict[str, list[TrialRecord]] = {}
+    if protocol.rounding:
+        again = {label: protocol.rounded.final_trials(label, tunings[label].chosen) for label in protocol.losses}
+        rounded = arms.run(f"{prefix}rounding", again, {"phase": "rounding", "role": "rounding"})
     if whole:
         session.drop_weights(tried)
     diverged = any(record.outcome.diverged for arm in finals.values() for record in arm)
     trivial = _trivial(protocol, session) if diverged else {}
-    return Result(protocol, monitor, tunings, finals, arms.group, dict(arms.groups), counts, epochs, trivial)
+    groups = dict(arms.groups)
+    return Result(protocol, monitor, tunings, finals, arms.group, groups, counts, epochs, trivial, rounded=rounded)
 
 
 def _trivial(protocol: Protocol, session: Session) -> dict[str, float]:

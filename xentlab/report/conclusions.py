@@ -32,6 +32,9 @@ def _sentence(record: Record, loss: str) -> str:
     entry = next(item for item in record.losses if item.name == loss)
     if record.setup.replicate == "point":
         clauses.append("at the rates chosen once")
+    if record.setup.added_after:
+        seen = joined(list(map(str, record.setup.added_after)))
+        clauses.append(f"seeds were added after a look at {seen}, unplanned: the error rate no longer holds")
     if entry.stuck:
         clauses.append(f"{entry.stuck} of its {row.n + row.failed} trials stuck at a constant answer")
     if entry.on_edge:

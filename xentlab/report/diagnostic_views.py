@@ -98,6 +98,36 @@ def chances(record: Record, metric: JudgedMetric) -> Table:
     return Table(f"{metric.label}: both kinds of chance", header, rows, note)
 
 
+def rounding_table(record: Record) -> Table:
+    """How much of every loss's spread over the seeds is rounding, and its verdict in float64."""
+    metric = record.primary
+    unit = scale_of(metric)
+    header = ["loss", f"sd over seeds{unit.points}", "of it rounding", f"float64 − judged{unit.points}"]
+    header += [f"difference{unit.points}", "in float64", SEEDS, "verdict", "in float64"]
+    rows = []
+    for each in record.rounding:
+        row = row_of(metric, each.loss)
+        share = None if not each.sd or each.noise is None else 100 * (each.noise / each.sd) ** 2
+        rows.append(
+            cells(
+                record.labels[each.loss],
+                unit.value(each.sd),
+                f"{unit.value(each.noise)}{'' if share is None else f', {share:.0f} % of the variance'}",
+                unit.change(each.change),
+                unit.change(row.difference),
+                unit.change(each.difference),
+                unit.interval(each.diff_low, each.diff_high) or MISSING,
+                row.verdict,
+                each.verdict,
+            )
+        )
+    note = (
+        "The same seeds at the same points, trained again in float64, where every sum is rounded elsewhere: training "
+        "at high rates is chaotic, and rounding a source of variance of its own."
+    )
+    return Table("Rounding as a source of variance", header, rows, note)
+
+
 def duel_table(record: Record) -> Table:
     """Every seed's model of each loss against the baseline's, example by example."""
     found = {(duel.loss, duel.seed): duel for duel in record.duels}

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xentlab.analysis import Verdict
 from xentlab.errors import UserError
 
 # A record from elsewhere may not unpack to more than this, in bytes.
@@ -95,6 +96,29 @@ class Wider:
     high: float | None
     diff_low: float | None = None
     diff_high: float | None = None
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """One loss on the primary metric, trained again from the same seeds in float64: what rounding alone changes.
+
+    Attributes:
+        n: seeds that ended well both times.
+        sd: over the seeds, as it was judged.
+        noise: the part of it that is rounding: of what the two trainings of a seed differ in, over the root of 2.
+        change: mean of float64 - as judged.
+        difference, diff_low, diff_high, verdict: against the baseline in float64, judged by the same rule.
+    """
+
+    loss: str
+    n: int
+    sd: float | None
+    noise: float | None
+    change: float | None
+    difference: float | None
+    diff_low: float | None
+    diff_high: float | None
+    verdict: Verdict
 
 
 @dataclass(frozen=True)

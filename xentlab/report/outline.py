@@ -56,6 +56,8 @@ def _blocks(record: Record) -> Iterable[Block]:
         named = {each.metric for each in record.wider}
         shown = [diagnostic_views.chances(record, m) for m in record.metrics if m.key in named]
         yield Part("Both kinds of chance", [shown[0], *map(fold, shown[1:]), *_duels(record)])
+    if record.rounding:
+        yield Part("Rounding", [diagnostic_views.rounding_table(record)])
     yield Part(
         "All metrics", [record_tables.overview(record), *(fold(record_tables.verdicts(record, m)) for m in second)]
     )

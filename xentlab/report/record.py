@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from xentlab.analysis import Judgement, Leader, TimeToTarget
 from xentlab.errors import UserError, unknown
-from xentlab.report.diagnostics import Cross, Duel, MaskExamples, Reliability, Wider, check_examples
+from xentlab.report.diagnostics import Cross, Duel, MaskExamples, Reliability, Rounding, Wider, check_examples
 from xentlab.report.setup import Environment, Setup
 from xentlab.report.upgrade import is_old, record_from_1
 from xentlab.typed import from_json, to_json
@@ -161,6 +161,7 @@ class Record:
         wider: intervals for new test examples too, where a metric is one of single examples.
         duels: one entry for each loss and seed, where an example is right or wrong.
         leader: on the primary metric, with its value on held-out seeds.
+        rounding: one entry for each loss, where the final seeds were trained in float64 too.
         sentences: the verdict in words, the headline first; where empty, they are written from the rows.
         failed: losses that could not be trained, each with its own sentence; they count in Holm as p = 1.
         rule: by which the rows were judged, see `RULE`.
@@ -191,6 +192,7 @@ class Record:
     wider: list[Wider] = field(default_factory=list)
     duels: list[Duel] = field(default_factory=list)
     leader: Leader | None = None
+    rounding: list[Rounding] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     rule: int = RULE
@@ -244,7 +246,11 @@ def check_record(record: Record) -> None:
     named = [row.loss for target in record.time_to_target for row in target.rows] + [row.loss for row in record.cost]
     named += [e.loss for e in record.reliability] + [name for e in record.cross for name in (e.loss, e.under)]
     named += [*(record.examples.predictions if record.examples else ()), *(e.loss for e in record.wider)]
-    named += [*(e.loss for e in record.duels), *([record.leader.loss] if record.leader else [])]
+    named += [
+        *(e.loss for e in record.duels),
+        *(e.loss for e in record.rounding),
+        *([record.leader.loss] if record.leader else []),
+    ]
     for loss in [*named, *(loss for curves in record.curves.values() for loss in curves)]:
         if loss not in names:
             raise unknown("loss in the record", loss, names)

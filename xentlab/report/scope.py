@@ -42,7 +42,13 @@ def _sentences(record: Record) -> Iterable[str]:
     )
     if setup.looks:
         planned = ", ".join(map(str, setup.looks))
-        yield f"Verdicts were planned at {planned} seeds, each at its equal share of the level; none was added."
+        yield f"Verdicts were planned at {planned} seeds, each at its equal share of the level."
+    if setup.added_after:
+        seen = joined(list(map(str, setup.added_after)))
+        yield (
+            f"Verdicts had been taken at {seen} seeds, and more were added without a plan: false verdicts are more "
+            f"frequent than the level says. comparison.looks plans it."
+        )
     if "dataset.label_noise" in setup.axes:
         yield "Label noise is in training labels only: validation and test labels are the source's."
     yield from _tried(record, len(others))

@@ -49,6 +49,7 @@ class Setup:
             records, which chose once.
         tuning_seeds, final_seeds: the latter before any loss's own offset.
         looks: numbers of final seeds at which verdicts were planned; empty for one look.
+        added_after: numbers of seeds at which verdicts had been taken already, without a plan to add more.
         sizes: part (`train`, `val`, `test`) -> how many examples it holds.
         own_test: whether the source says which examples are the test set; None in older records.
         more: label -> text, of an older record, that has no field.
@@ -68,6 +69,7 @@ class Setup:
     final_seeds: list[int] = field(default_factory=list)
     replicate: Replicated | None = None
     looks: list[int] = field(default_factory=list)
+    added_after: list[int] = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=dict)
     own_test: bool | None = None
     more: dict[str, str] = field(default_factory=dict)
