@@ -111,7 +111,11 @@ def test_a_table_is_read_by_a_stated_rule(
         ("a,y\n1,p\n2,q\n$5,q\n", {}, "(a currency sign)"),
         ("a,y\n1,p\ninf,q\n", {}, "must hold finite numbers: row 2 is infinite, inf"),
         ("a,y\n1,p\n1e60,q\n", {}, "row 2 lies beyond float32 (3.4e38), 1e60"),
-        ("a,y\n03/04/2021,p\n05/04/2021,q\n", {}, "must hold dates that can be read one way"),
+        (
+            "a,y\n03/04/2021,p\n05/04/2021,q\n",
+            {},
+            "or dates such as 2026-04-03, found dates, such as 03/04/2021: write them so",
+        ),
         ("a,y\n1,p\n2,p\n", {}, "must hold at least two classes, found p alone"),
         ("a,y\n" + "".join(f"{i},{99 - i}\n" for i in range(40)), {}, "found 40 different numbers in 40 rows"),
         ("a,y\n1,p\n2,\n", {}, "must hold a value in every row of column 'y'"),

@@ -147,7 +147,7 @@ def test_npz_of_both_tasks_and_a_test_file(tmp_path: Path) -> None:
         ("t.csv", "a,y\n1,0.5\n2,1\n", {}, "must hold classes, found the number 0.5"),
         ("t.csv", "a,kind\n1,0\n", {"targets": ("kinds",)}, "target column of t.csv 'kinds'. Did you mean 'kind'?"),
         ("t.csv", "a,b,y\n1,0,1\n", {"num_targets": 2}, "must be one column for task=multiclass, got 2."),
-        ("t.csv", "y\n1\n", {}, "dataset.num_targets must be < 1, the number of columns, got 1."),
+        ("t.csv", "y\n1\n", {}, "must hold more than one column, found y alone"),
         ("t.csv", "a,b\n1,0\n", {"task": "multilabel"}, "dataset.targets must name the label columns"),
         ("t.csv", "a,b\n1,2\n", {"task": "multilabel", "num_targets": 1}, "such words as no and yes, found 2."),
         ("t.csv", "a,b\n1,x\n", {"task": "multilabel", "num_targets": 1}, "such words as no and yes, found x."),

@@ -39,7 +39,7 @@ def read_arff(file: Path) -> FileTable:
     levels: list[list[str] | None] = []
     skipped: dict[int, str] = {}
     rows: list[list[str]] = []
-    relation, in_data, weighted = "", False, 0
+    relation, in_data, inside, weighted = "", False, False, 0
     for number, raw in enumerate(read_text(file, notes).splitlines(), 1):
         line = raw.strip()
         if not line or line.startswith("%"):
@@ -54,8 +54,11 @@ def read_arff(file: Path) -> FileTable:
             if len(row) != len(names):
                 raise UserError(f"{where} must hold {len(names)} values, found {len(row)}.")
             rows.append(row)
+        elif inside:  # what the column before is a table of
+            inside = not line.lower().startswith("@end")
         elif line.lower().startswith("@attribute"):
             name, kind, level = _attribute(line, where)
+            inside = kind == "relational"
             if kind in _LEFT_OUT:
                 skipped[len(names)] = f"{name} ({kind})"
             names.append(name)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from xentlab.data.spellings import cause, odd_kind, respelled, without_unit
 from xentlab.errors import UserError
 
 MISSING = ("", "?", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null")
@@ -22,7 +23,6 @@ MISSING = ("", "?", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null")
 _MISSING_NUMBERS = ("-", "--", ".", "none", "None", "NONE", "missing", "unknown")
 _BOOLEANS = (("false", "true"), ("no", "yes"), ("f", "t"), ("n", "y"))
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?")
-_OTHER_DATE = re.compile(r"\d{1,4}[/.]\d{1,2}[/.]\d{2,4}( \d{1,2}:\d{2}(:\d{2})?)?")
 _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d*)?([eE][+-]?\d+)?")
@@ -102,6 +102,13 @@ def read_column(table: FileTable, column: int, *, decimal: Decimal, words: bool 
             known = _booleans(table, name, cells, missing) or _dates(table, name, cells, missing)
             if known is not None:
                 return known
+            present = cells[~missing].tolist()
+            if (what := odd_kind(present)) is not None:
+                raise UserError(
+                    f"Column '{name}' of {table.file} must hold numbers, words or dates such as 2026-04-03, found "
+                    f"{what}, such as {present[0]}: write them so, leave the column out with dataset.drop=[{name}], or "
+                    f"take its values as words with dataset.categorical=[{name}]."
+                )
     return _words(table, column, cells, missing)
 
 
@@ -126,6 +133,7 @@ def _numbers(
     present = cells[~missing]
     if not len(present):
         return NumberColumn(np.full(len(cells), np.nan))
+    present = _plainly(table, name, present)
     values = parsed(np.char.replace(present, ",", "~") if decimal == "," else present)
     odd = np.isnan(values)
     if decimal == "," or odd.any():
@@ -143,7 +151,7 @@ def _numbers(
         cell = str(present[int(odd.argmax())])
         raise UserError(
             f"Column '{name}' of {table.file} must hold numbers or words: {int((~odd).sum())} of its {len(present)} "
-            f"values are numbers, but row {row} holds '{cell}' ({_cause(cell)}). Mend the file, leave the column out "
+            f"values are numbers, but row {row} holds '{cell}' ({cause(cell)}). Mend the file, leave the column out "
             f"with dataset.drop=[{name}], or take its values as words with dataset.categorical=[{name}]."
         )
     if gone.any():
@@ -152,6 +160,20 @@ def _numbers(
     result = np.full(len(cells), np.nan)
     result[~missing] = values
     return NumberColumn(_finite(table, name, result, cells))
+
+
+def _plainly(table: FileTable, name: str, present: NDArray[np.str_]) -> NDArray[np.str_]:
+    """The cells without what stands by every number, or what some of them are spelled with, where one rule says so."""
+    known = np.isin(present, _MISSING_NUMBERS)
+    strange = np.isnan(parsed(present)) & ~known
+    for chosen, rule in ((~known, without_unit), (strange, respelled)):
+        found = rule(present[chosen].tolist()) if strange.any() else None
+        if found is not None:
+            present = present.astype(object)
+            present[chosen] = found[0]
+            table.notes.append(f"column {name}: {found[1]}")
+            return present.astype(str)
+    return present
 
 
 def _with_commas(
@@ -199,25 +221,6 @@ def _finite(table: FileTable, name: str, values: NDArray[np.float64], cells: NDA
     return values
 
 
-def _cause(cell: str) -> str:
-    """What makes a cell among numbers no number, most likely."""
-    if "%" in cell:
-        return "a percent sign"
-    if any(sign in cell for sign in "€$£¥"):
-        return "a currency sign"
-    if cell[:1] in "<>≤≥~":
-        return "a bound in a number's place"
-    if re.fullmatch(r"[+-]?[\d.,]+\s*[A-Za-zµ°/²³]+", cell):
-        return "a number with a unit"
-    if cell.count(".") > 1:
-        return "two decimal points"
-    if "," in cell:
-        return "a comma in one number alone"
-    if re.search(r"\d\s+\d", cell):
-        return "a blank inside the number"
-    return "a word for a missing value, or a slip" if cell.isalpha() else "a slip of the pen"
-
-
 def _booleans(table: FileTable, name: str, cells: NDArray[np.str_], missing: NDArray[np.bool_]) -> NumberColumn | None:
     """The column as 0 and 1 where it holds both words of a pair such as no and yes, in any case."""
     lower = np.char.lower(cells)
@@ -230,7 +233,7 @@ def _booleans(table: FileTable, name: str, cells: NDArray[np.str_], missing: NDA
 
 
 def _dates(table: FileTable, name: str, cells: NDArray[np.str_], missing: NDArray[np.bool_]) -> NumberColumn | None:
-    """The column as days since 1970 where it holds ISO dates; dates written otherwise are refused."""
+    """The column as days since 1970 where it holds ISO dates."""
     present = cells[~missing].tolist()
     if all(map(_ISO_DATE.fullmatch, present)):
         import pandas
@@ -244,11 +247,6 @@ def _dates(table: FileTable, name: str, cells: NDArray[np.str_], missing: NDArra
         days[~missing] = ((moments - epoch) / pandas.Timedelta(days=1)).to_numpy()
         table.notes.append(f"column {name}: dates, taken as days since 1970")
         return NumberColumn(days)
-    if present and all(map(_OTHER_DATE.fullmatch, present)):
-        raise UserError(
-            f"Column '{name}' of {table.file} must hold dates that can be read one way, such as 2026-04-03, found "
-            f"{present[0]}: write them so, or leave the column out with dataset.drop=[{name}]."
-        )
     return None
 
 

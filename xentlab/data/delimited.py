@@ -12,6 +12,7 @@ import csv
 import gzip
 import io
 import itertools
+import re
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ FRAME_SUFFIXES = (".parquet", ".xlsx")
 # In this order: where rows fall into equal cells by more than one, the first is what separates them.
 _SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas", " ": "blanks"}
 _LOOKED_AT = 100  # rows by which the separator is recognised
+_SEVERAL = re.compile(r"[\d.+?-]+( +[\d.+?-]+)+ *")  # numbers with blanks between them
 
 
 def read_delimited(file: Path, *, header: bool | None, delimiter: str | None) -> FileTable:
@@ -35,7 +37,8 @@ def read_delimited(file: Path, *, header: bool | None, delimiter: str | None) ->
 
     Args:
         file: a text file, or one packed with gzip (`.gz`).
-        header: whether the first row holds names; None: it does unless one of its cells is a number.
+        header: whether the first row holds names; None: it does unless one of its cells is a number, or most of them
+            come again below.
         delimiter: what separates cells, one character (a blank: any run of blanks and tabs); None recognises it.
 
     Raises:
@@ -46,26 +49,31 @@ def read_delimited(file: Path, *, header: bool | None, delimiter: str | None) ->
     if delimiter is not None and len(delimiter) != 1:
         raise UserError(f"dataset.delimiter must be one character, got '{delimiter}'.")
     notes: list[str] = []
-    text = read_text(file, notes)
+    text, said = _without_preamble(read_text(file, notes), notes)
     suffix = Path(file.stem).suffix if file.suffix.lower() == ".gz" else file.suffix
-    separator = delimiter or ("\t" if suffix.lower() == ".tsv" else _separator(text))
+    separator = delimiter or said or ("\t" if suffix.lower() == ".tsv" else _separator(text))
     if delimiter is None and separator != ("\t" if suffix.lower() == ".tsv" else ","):
-        notes.append(f"separated by {_SEPARATORS[separator]}")
+        notes.append(f"separated by {_SEPARATORS.get(separator, repr(separator))}")
+    edge = re.escape(separator)
+    single = '"' not in text and re.search(rf"(^|{edge})'[^'\n]*'({edge}|$)", text, re.MULTILINE)
+    quote = "'" if single else '"'
     try:
+        text = _with_row_names(text, separator, quote, notes)
         with warnings.catch_warnings(action="ignore", category=pandas.errors.ParserWarning):
             frame = pandas.read_csv(
                 io.StringIO(text),
                 sep=r"\s+" if separator == " " else separator,
-                header=None, dtype=str, keep_default_na=False, na_values=[], skipinitialspace=True, index_col=False,
+                quotechar=quote, header=None, dtype=str, keep_default_na=False, na_values=[], skipinitialspace=True,
+                index_col=False,
             )  # fmt: skip
     except pandas.errors.EmptyDataError as error:
         raise UserError(f"{file} must hold rows, found none.") from error
-    except (pandas.errors.ParserError, ValueError) as error:
+    except (pandas.errors.ParserError, csv.Error, ValueError) as error:
         raise UserError(f"{file} must hold rows of one length, quoted well: {_reason(error)}.") from error
     rows = frame.to_numpy(dtype=object)
-    named = _is_header(rows[0], notes) if header is None else header
+    named = _is_header(rows, notes) if header is None else header
     if (rows[:, -1] == "").any():  # a row that is too short ends in empty cells
-        for number, record in enumerate(_records(text, separator), 1 - named):
+        for number, record in enumerate(_records(text, separator, quote), 1 - named):
             if len(record) < rows.shape[1]:
                 raise UserError(f"{file}, row {number}, must hold {rows.shape[1]} values, found {len(record)}.")
     if len(rows) < 1 + named:
@@ -130,29 +138,65 @@ def read_text(file: Path, notes: list[str]) -> str:
         return data.decode("cp1252", errors="replace")
 
 
+def _without_preamble(text: str, notes: list[str]) -> tuple[str, str | None]:
+    """The text without what spreadsheets and tools write above a table, and the separator that it names, if any."""
+    if (found := re.match(r"sep=(.)\r?\n", text)) is not None:
+        notes.append("its first line says what separates cells")
+        return text[found.end() :], found[1]
+    if (found := re.match(r"(#.*\r?\n)+", text)) is not None:
+        notes.append(f"{found[0].count(chr(10))} lines of comment at the top left out")
+        return text[found.end() :], None
+    return text, None
+
+
+def _with_row_names(text: str, separator: str, quote: str, notes: list[str]) -> str:
+    """The text with a name for its first column where the first row, as R writes it, has one cell fewer than all."""
+    lengths = [len(record) for record in itertools.islice(_records(text, separator, quote), _LOOKED_AT)]
+    if len(lengths) < 2 or set(lengths[1:]) != {lengths[0] + 1}:
+        return text
+    notes.append("its first row has one name fewer than there are columns: the first column has none")
+    return f"{quote}{quote}{separator}{text}"
+
+
 def _separator(text: str) -> str:
     """What separates the cells: the first of `_SEPARATORS` by which rows fall into equal numbers of them, above one."""
     agreed: dict[str, tuple[float, int]] = {}
     for candidate in _SEPARATORS:
         try:
-            lengths = [len(record) for record in itertools.islice(_records(text, candidate), _LOOKED_AT)]
+            records = list(itertools.islice(_records(text, candidate), _LOOKED_AT))
         except csv.Error:
             continue
+        if candidate == "\t" and any(_SEVERAL.fullmatch(cell) for record in records[:1] for cell in record):
+            continue  # blanks and tabs together
+        if (
+            candidate == " "
+            and sum(cell[-1:] in (",", ";") for record in records for cell in record) >= len(records) - 1
+        ):
+            continue  # blanks behind another separator
+        lengths = [len(record) for record in records]
         (length, times), *_ = collections.Counter(lengths).most_common(1) or [(0, 0)]
         if length > 1:
             agreed[candidate] = (times / len(lengths), -list(_SEPARATORS).index(candidate))
     return max(agreed, key=lambda s: agreed[s]) if agreed else ","
 
 
-def _records(text: str, separator: str) -> Iterator[list[str]]:
+def _records(text: str, separator: str, quote: str = '"') -> Iterator[list[str]]:
     """The rows of a text as lists of cells, without empty ones."""
     if separator == " ":
-        return (line.split() for line in text.splitlines() if line.strip())
-    return (row for row in csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True) if row)
+        text = "\n".join(line.replace("\t", " ").strip() for line in text.splitlines())
+    cells = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True, quotechar=quote)
+    return (row for row in cells if row)
 
 
-def _is_header(first: Any, notes: list[str]) -> bool:
-    """Whether a first row holds names: it does unless one of its cells is a number."""
+def _is_header(rows: Any, notes: list[str]) -> bool:
+    """Whether a first row holds names: it does unless a cell of it is a number, or most come again below themselves."""
+    first = rows[0]
+    again = sum(str(cell) in set(rows[1:1000, j]) for j, cell in enumerate(first) if str(cell).strip())
+    if len(rows) > 2 and 2 * again > len(first):
+        notes.append(
+            f"no header: {again} cells of its first row come again below (dataset.header=true takes it as names)"
+        )
+        return False
     numbers = ~np.isnan(parsed(np.array([str(cell).replace(",", ".") for cell in first])))
     if numbers.any():
         number = str(first[int(numbers.argmax())]).strip()
@@ -167,7 +211,7 @@ def _table(file: Path, names: list[str], columns: list[Any], notes: list[str], *
     if empty:
         notes.append(f"{len(empty)} empty column without a name left out")
     names, columns = [names[j] for j in kept], [columns[j] for j in kept]
-    if names and not names[0] and _counts(columns[0]):
+    if names and re.fullmatch(r"(Unnamed: 0(\.\d+)?)?", names[0]) and _counts(columns[0]):
         notes.append("the first column has no name and counts the rows: left out")
         names, columns = names[1:], columns[1:]
     names = [name or f"column_{j}" for j, name in enumerate(names)]

@@ -6,6 +6,7 @@ and what was passed over stands in the dataset's notes. Images with masks: `mask
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -24,6 +25,7 @@ SPLIT_NAMES = {
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
+_WORDS = {name for names in SPLIT_NAMES.values() for name in names}
 
 
 @of_task("multiclass")
@@ -59,10 +61,15 @@ def image_folder(
     parts = split_folders(folder, remarks)
     files: dict[str, list[tuple[Path, str]]] = {}
     for part, base in (parts or {"": folder}).items():
-        files[part] = [
-            (file, label) for label in _class_folders(base) for file in images_in(base / label, remarks, deep=True)
-        ]
-        empty = [label for label in _class_folders(base) if label not in {known for _, known in files[part]}]
+        labels = _class_folders(base)
+        like = [label for label in labels if _WORDS.intersection(re.split(r"[^a-z]+", label.lower()))]
+        if len(like) > 1:
+            raise UserError(
+                f"{base} must hold folders of classes, or of splits called train, val and test, found {few(like)}: "
+                "name them so, or set dataset.root to a folder below."
+            )
+        files[part] = [(file, label) for label in labels for file in images_in(base / label, remarks, deep=True)]
+        empty = [label for label in labels if label not in {known for _, known in files[part]}]
         if empty:
             remarks.notes.append(f"without an image, left out: {few([f'{base.name}/{label}' for label in empty])}")
     known = sorted({label for _, label in files.get("train", files.get("", []))})

@@ -6,6 +6,7 @@ stands in the dataset's notes; what no rule tells is refused with the way on.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,13 +17,22 @@ from numpy.typing import NDArray
 
 from xentlab.data.columns import few
 from xentlab.data.dataset import Dataset, of_task
+from xentlab.data.delimited import read_text
 from xentlab.data.folders import consecutive, split_folders
 from xentlab.data.pixels import Remarks, by, contents, images_in, read_all, read_mask, read_pixels, resized
 from xentlab.data.places import find_folder
 from xentlab.errors import UserError
 from xentlab.schema import Range
 
+_IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
 _MASK_FOLDERS = ("masks", "mask", "labels", "annotations")
+_CHANNELS = r"\s*[,;\s]\s*".join(rf"(?P<{c}>25[0-5]|2[0-4]\d|1?\d?\d)" for c in "rgb")
+# A class with its colour in `classes.txt`: before it or after it, as three numbers or in hexadecimal.
+_COLORED = (
+    re.compile(rf"{_CHANNELS}[,;\s]+(?P<name>.*\S)"),
+    re.compile(rf"(?P<name>.*?\S)[,;\s]+{_CHANNELS}"),
+    re.compile(r"(?P<name>.*?\S)[,;\s]+#(?P<hex>[0-9a-fA-F]{6})"),
+)
 _LOSSY = (".jpg", ".jpeg", ".jfif", ".jpe", ".webp")
 
 
@@ -39,16 +49,17 @@ def segmentation_folder(
 ) -> Dataset:
     """Images with a mask each from `train|val|test/{images,masks}`: inputs uint8 [N, 3, H, W], targets uint8 [N, H, W].
 
-    An image and its mask share their stem (`a.jpg`, `a.png`). Splits may have any of their usual names (see
-    `image_folder`), masks may lie in `masks`, `mask`, `labels` or `annotations`; `val` and `test` may be absent and are
-    then carved from train by the trial's seed. Mask values (or palette indices) are class indices; with `colors` they
-    are colours. Masks of 0 and 255 alone are two classes; 255 among class indices counts nowhere; values 1 to C without
-    a 0 are classes counted from one.
+    An image and its mask share their stem (`a.jpg`, `a.png`), but for what all masks end in (`a_mask.png`). Splits may
+    have any of their usual names (see `image_folder`), masks may lie in `masks`, `mask`, `labels` or `annotations`;
+    `val` and `test` may be absent and are then carved from train by the trial's seed. Mask values (or palette indices)
+    are class indices; with `colors` they are colours. Masks of 0 and 255 alone are two classes; 255 among class indices
+    counts nowhere; values 1 to C without a 0 are classes counted from one.
 
     Args:
         name: what the dataset is called.
         root: its folder; None looks for a folder called `name` in XENTLAB_DATA and in the user's cache.
-        class_names: the classes in the order of their indices; empty reads `classes.txt` in `root`, one name per line.
+        class_names: the classes in the order of their indices; empty reads `classes.txt` in `root`, one name per line,
+            which may also say their colours (`sky 128 128 128`, `road #804080`).
         colors: the colour of each class as `#rrggbb`, in the order of the classes, where masks are coloured.
         ignore_index: the mask value of pixels that count nowhere, 0 to 255, or None.
         height: H in pixels to which images (bilinear) and masks (nearest) are resized; None keeps the files' size.
@@ -64,10 +75,17 @@ def segmentation_folder(
         raise UserError(f"dataset.height and dataset.width must be given together, got {height} and {width}.")
     folder, remarks = find_folder(root, name), Remarks()
     parts = split_folders(folder, remarks)
+    if not parts and _inside(folder, _IMAGE_FOLDERS):
+        parts = {"train": folder}
     if "train" not in parts:
         raise UserError(f"{folder} must hold a folder train with images and masks, found {contents(folder)}.")
     found = {part: _pairs(base, remarks) for part, base in parts.items()}
     pairs = [pair for part in found.values() for pair in part]
+    listed_names, listed_colors = _names_in(folder)
+    names = class_names or listed_names
+    if listed_colors and not colors:
+        colors = listed_colors
+        remarks.notes.append(f"colours of the classes from classes.txt, such as {colors[0]} for {listed_names[0]}")
     size = (height, width) if height is not None and width is not None else None
     raw: list[NDArray[Any]] = [np.empty(0)] * len(pairs)
     images: list[NDArray[np.uint8]] = [np.empty(0, dtype=np.uint8)] * len(pairs)
@@ -91,12 +109,11 @@ def segmentation_folder(
                 f"{image} must be as large as the first image ({by(images[0])} pixels), found {by(pixels)} pixels: set "
                 "dataset.height and dataset.width to resize all images."
             )
-    names = class_names or _names_in(folder)
     if colors and names and len(colors) != len(names):
         raise UserError(f"dataset.colors must name a colour for each of {len(names)} classes, got {len(colors)}.")
     masks, names, ignored = _indices(folder, [mask for _, mask in pairs], raw, names, ignore_index, remarks)
     counts = np.bincount(masks.ravel(), minlength=256)
-    shares = [f"{word} {100 * counts[k] / masks.size:.2g} %" for k, word in enumerate(names)]
+    shares = [f"{word} {100 * counts[k] / masks.size:.3g} %" for k, word in enumerate(names)]
     return Dataset(
         name=name,
         task="segmentation",
@@ -121,10 +138,9 @@ def _indices(
     """The masks as class indices uint8 [N, H, W], the classes, and the value that counts nowhere."""
     for file, values in zip(files, raw, strict=True):
         if values.ndim == 3:
-            gray = (values == values[..., :1]).all()
             raise UserError(
-                f"{file} holds colours, so dataset.colors must say the colour of each class"
-                + (", or save it with one channel." if gray else f", such as {_hex(values[0, 0])}.")
+                f"{file} holds colours, so dataset.colors must say the colour of each class, such as "
+                f"{_hex(values[0, 0])}, or classes.txt must, after its name."
             )
     stack = np.stack(list(raw))
     present = set(np.unique(stack).tolist()) - ({ignore_index} if ignore_index is not None else set())
@@ -177,34 +193,44 @@ def _hex(color: NDArray[Any]) -> str:
     return "#" + "".join(f"{int(channel):02x}" for channel in color)
 
 
-def _names_in(folder: Path) -> tuple[str, ...]:
-    """The names in `classes.txt`, one a line, blanks in them kept; `#` begins a comment, an index before it goes."""
+def _names_in(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names in `classes.txt`, and their colours where it says them.
+
+    One a line, blanks in them kept; `#` begins a comment, an index before a name goes.
+    """
     listing = folder / "classes.txt"
     if not listing.is_file():
-        return ()
-    data = listing.read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("cp1252", errors="replace")
-    names = [line.partition("#")[0].strip() for line in text.splitlines()]
-    names = [name for name in names if name]
+        return (), ()
+    lines = [line.strip() for line in read_text(listing, []).splitlines() if line.strip()]
+    for pattern in _COLORED:
+        found = [pattern.fullmatch(line) for line in lines if not line.startswith("#")]
+        found = found[1:] if len(found) > 1 and found[0] is None else found  # a header
+        rows = [match for match in found if match is not None]
+        if rows and len(rows) == len(found):
+            shades = [m["hex"] if pattern is _COLORED[2] else bytes(int(m[c]) for c in "rgb").hex() for m in rows]
+            return tuple(m["name"].strip(",; ") for m in rows), tuple(f"#{shade}" for shade in shades)
+    names = [name for line in lines if (name := line.partition("#")[0].strip())]
     numbered = [name.partition(" ") for name in names]
     if all(head.rstrip(":,.").isdigit() and tail.strip() for head, _, tail in numbered):
         places_said = [int(head.rstrip(":,.")) for head, _, _ in numbered]
         if places_said in (list(range(len(names))), list(range(1, len(names) + 1))):
             names = [tail.strip() for _, _, tail in numbered]
-    return tuple(names)
+    return tuple(names), ()
+
+
+def _inside(folder: Path, names: Sequence[str]) -> list[Path]:
+    """The folders in `folder` of one of these names, in any case."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name.lower() in names)
 
 
 def _pairs(part: Path, remarks: Remarks) -> list[tuple[Path, Path]]:
     """Every image of a split with its mask."""
-    claims = [part / word for word in _MASK_FOLDERS if (part / word).is_dir()]
+    claims = _inside(part, _MASK_FOLDERS)
     if len(claims) > 1:
         raise UserError(f"{part} must hold one folder of masks, found {claims[0].name} and {claims[1].name}.")
-    where = claims[0] if claims else part / "masks"
+    pictures, where = next(iter(_inside(part, _IMAGE_FOLDERS)), part / "images"), next(iter(claims), part / "masks")
     by_stem = {}
-    for base in (part / "images", where):
+    for base in (pictures, where):
         files = images_in(base, remarks)
         if not files:
             raise UserError(f"{base} must hold images, found {contents(base)}.")
@@ -213,13 +239,19 @@ def _pairs(part: Path, remarks: Remarks) -> list[tuple[Path, Path]]:
         if twice:
             raise UserError(f"{twice[0]} and {stems[twice[0].stem].name} must have different stems: which one counts?")
         by_stem[base.name] = stems
-    images, masks = by_stem["images"], by_stem[where.name]
+    images, masks = by_stem[pictures.name], by_stem[where.name]
+    ends = {stem.removeprefix(image) for stem, image in zip(sorted(masks), sorted(images), strict=False)}
+    if len(masks) == len(images) and len(ends) == 1 and set(masks) != set(images):
+        end = ends.pop()
+        if all(f"{stem}{end}" in masks for stem in images):
+            remarks.notes.append(f"masks are called as their images, with {end} behind")
+            masks = {stem: masks[f"{stem}{end}"] for stem in images}
     for stem, image in images.items():
         if stem not in masks:
             raise UserError(f"{image} must have a mask {where / stem}.png, found none.")
     for stem, mask in masks.items():
         if stem not in images:
-            raise UserError(f"{mask} must have an image of the same stem in {part / 'images'}, found none.")
+            raise UserError(f"{mask} must have an image of the same stem in {pictures}, found none.")
         if mask.suffix.lower() in _LOSSY:
             raise UserError(f"{mask} must be a PNG file, which keeps class indices as they are, found {mask.suffix}.")
     return [(images[stem], masks[stem]) for stem in sorted(images)]

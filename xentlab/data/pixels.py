@@ -60,7 +60,11 @@ def images_in(folder: Path, remarks: Remarks, *, deep: bool = False) -> list[Pat
     found: list[Path] = []
     strange: list[Path] = []
     for path in folder.glob("**/*" if deep else "*"):
-        if not path.is_file() or any(is_hidden(part) for part in path.relative_to(folder).parts):
+        if any(is_hidden(part) for part in path.relative_to(folder).parts):
+            if path.suffix.lower() in suffixes():
+                remarks.count("in hidden folders were not read")
+            continue
+        if not path.is_file():
             continue
         (found if path.suffix.lower() in suffixes() else strange).append(path)
     if strange:
@@ -110,6 +114,8 @@ def read_pixels(file: Path, mode: Literal["RGB", "L"], remarks: Remarks) -> NDAr
             image = white
         elif image.mode not in (*_PLAIN, "RGBA", "LA", "PA"):
             raise UserError(f"{file} must be an image of mode {', '.join(_PLAIN)}, found {image.mode}.")
+        if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+            remarks.count(f"are {image.mode}: turned into {mode}")
         return np.array(image.convert(mode))
 
     return _opened(file, convert, remarks)
@@ -124,7 +130,11 @@ def read_mask(file: Path, image: Path, remarks: Remarks) -> NDArray[Any]:
 
     def convert(image: Any) -> NDArray[Any]:
         if image.mode in ("RGB", "RGBA"):
-            return np.array(image.convert("RGB"))
+            colors = np.array(image.convert("RGB"))
+            if (colors == colors[..., :1]).all():
+                remarks.count("have masks of three equal channels: read as one")
+                return colors[..., 0]
+            return colors
         if image.mode not in ("L", "P", "1", "I", "I;16", "LA", "PA"):
             raise UserError(f"{file} must be a mask of class indices, a palette or colours, found mode {image.mode}.")
         values = np.array(image.getchannel(0) if image.mode in ("LA", "PA") else image)

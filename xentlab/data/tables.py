@@ -68,11 +68,12 @@ def tabular(
         num_targets: how many columns are targets, used where `targets` is empty; 0 is the labels that a multilabel
             ARFF file names (Mulan, MEKA), else the one column at the end (or start).
         targets_at: at which side of the table `num_targets` counts.
-        header: whether a text file's first row holds names; None: it does unless one of its cells is a number.
+        header: whether a text file's first row holds names; None: it does unless one of its cells is a number, or most
+            of them come again below.
         delimiter: what separates the cells of a text file; None recognises tabs, semicolons, bars, commas, blanks.
         decimal: what stands before decimals; `auto` recognises decimal commas and commas between thousands.
         drop: columns that are left out.
-        categorical: columns whose values are words, whatever they look like.
+        categorical: columns whose values are words, whatever they look like; one that tells the target is kept then.
         impute: what stands for a missing number: `median`, `mean` or `most_frequent` of the training rows; `drop`
             leaves such rows out; `refuse` refuses them. Where it fills numbers, a missing word is a word of its own.
         standardize: bring every feature to mean 0 and standard deviation 1 over the training rows.
@@ -91,8 +92,9 @@ def tabular(
             if named not in table.names:
                 raise unknown(f"column of {table.file.name} in dataset.{knob}", named, table.names)
     chosen = target_columns(table, on, targets, num_targets, targets_at)
-    passed_over = _passed_over(table, chosen, drop, on)
-    features, kinds, incomplete = [], collections.Counter[str](), np.zeros(len(table.columns[0]), dtype=bool)
+    passed_over = _passed_over(table, chosen, drop, categorical, on)
+    features, worded = list[NDArray[np.float64]](), list[str]()
+    kinds, incomplete = collections.Counter[str](), np.zeros(len(table.columns[0]), dtype=bool)
     for j, column_name in enumerate(table.names):
         if j in chosen or column_name in passed_over:
             continue
@@ -101,8 +103,12 @@ def tabular(
         features += values
         incomplete |= missing
         kinds["words" if isinstance(column, WordColumn) else "numbers"] += 1
+        if isinstance(column, WordColumn):
+            worded.append(f"{column_name} ({len(column.words)})")
         if len(np.unique(table.columns[j])) == 1:
             table.notes.append(f"column {column_name} is constant")
+    if worded:
+        table.notes.append(f"columns of words, and how many: {few(worded)}")
     if not features:
         raise UserError(f"{table.file} must have a column that is no target, found {few(table.names)} only.")
     x = np.stack(features, 1)
@@ -201,7 +207,9 @@ def _read_npz(file: Path) -> FileTable:
     return FileTable(file, [*(f"feature_{j}" for j in range(x.shape[1])), *names], [*x.T, *labels.T], levels, named)
 
 
-def _passed_over(table: FileTable, chosen: list[int], drop: tuple[str, ...], task: Task) -> set[str]:
+def _passed_over(
+    table: FileTable, chosen: list[int], drop: tuple[str, ...], kept: tuple[str, ...], task: Task
+) -> set[str]:
     """The columns that are no features: what the user drops, other labels of the file, and copies of a target."""
     others = [label for label in table.labels if table.names.index(label) not in chosen and label not in drop]
     if others:
@@ -210,7 +218,7 @@ def _passed_over(table: FileTable, chosen: list[int], drop: tuple[str, ...], tas
         name
         for j, name in enumerate(table.names)
         if j not in chosen and name not in (*drop, *others)
-        and any(np.array_equal(table.columns[j].astype(str), table.columns[t].astype(str)) for t in chosen)
+        and name not in kept and any(_same(table.columns[j], table.columns[t]) for t in chosen)
     ]  # fmt: skip
     if copies and task.columns != "labels":
         table.notes.append(f"left out, since they are copies of the target: {few(copies)}")
@@ -222,6 +230,17 @@ def _passed_over(table: FileTable, chosen: list[int], drop: tuple[str, ...], tas
             if len(cells) > 1 and len(np.unique(cells)) == len(cells):
                 table.notes.append(f"column {name} is different in every row: dataset.drop=[{name}] if it is a name")
     return {*drop, *others, *(copies if task.columns != "labels" else ())}
+
+
+def _same(column: NDArray[Any], target: NDArray[Any]) -> bool:
+    """Whether a column is a copy of a target, or spells its classes in other words, in twenty rows or more."""
+    if np.array_equal(column.astype(str), target.astype(str)):
+        return True
+    first, second = (np.unique(cells, return_inverse=True) for cells in (column.astype(str), target.astype(str)))
+    classes = len(first[0])
+    if classes != len(second[0]) or len(target) < max(20, 5 * classes):
+        return False
+    return len(np.unique(first[1] * classes + second[1])) == classes
 
 
 def _feature(

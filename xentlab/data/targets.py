@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from xentlab.tasks import Task
 
 # Numbers as classes: with more of them than this, and fewer rows than this for each, they are a quantity.
 _MOST_NUMBERS, _ROWS_OF_A_NUMBER = 30, 5
+_TARGET_NAMES = ("class", "label", "target", "y")
 _TRUTH = {"1": 1, "0": 0, "-1": 0, "true": 1, "false": 0, "yes": 1, "no": 0, "y": 1, "n": 0, "t": 1, "f": 0}
 
 
@@ -31,13 +33,36 @@ def target_columns(table: FileTable, task: Task, targets: tuple[str, ...], count
                 f"dataset.targets must name the label columns of {table.file}, or dataset.num_targets count them, got "
                 "neither."
             )
-        count = count or 1
+        asked, count = count > 0 or side == "start", count or 1
+        if len(table.names) == 1:
+            raise UserError(
+                f"{table.file} must hold more than one column, found {table.names[0]} alone: dataset.delimiter says "
+                "what separates cells."
+            )
         if count >= len(table.names):
             raise UserError(f"dataset.num_targets must be < {len(table.names)}, the number of columns, got {count}.")
         chosen = list(range(count) if side == "start" else range(len(table.names) - count, len(table.names)))
+        if task.columns == "class" and not asked:
+            _refuse_another(table, chosen[0])
     if task.columns == "class" and len(chosen) != 1:
         raise UserError(f"dataset.targets must be one column for task={task.name}, got {len(chosen)}.")
     return chosen
+
+
+def _refuse_another(table: FileTable, j: int) -> None:
+    """Refuse to take a column for the target where another has a target's name, or is declared to hold classes."""
+    named = [name for name in table.names if name.lower() in _TARGET_NAMES]
+    if named and table.names[j] not in named:
+        raise UserError(
+            f"dataset.targets must name the target column of {table.file}, where {few(named)} may be it as well as "
+            f"{table.names[j]}."
+        )
+    worded = [name for name, words in zip(table.names, table.levels, strict=True) if words is not None]
+    if worded and table.levels[j] is None and table.file.suffix.lower() == ".arff":
+        raise UserError(
+            f"dataset.targets must name the target column of {table.file}, which declares {table.names[j]} as numeric "
+            f"and has classes in {few(worded)}."
+        )
 
 
 def read_classes(table: FileTable, j: int, known: int) -> tuple[NDArray[np.int64], tuple[str, ...]]:
@@ -65,9 +90,23 @@ def read_classes(table: FileTable, j: int, known: int) -> tuple[NDArray[np.int64
         )
     said = [f"{word} {count}" for word, count in zip(column.words, counts, strict=True)]
     table.notes.append(f"{len(column.words)} classes: {few(said)}")
+    alike = collections.defaultdict(list)
+    for word in column.words:
+        alike[_meant(word)].append(word)
+    for words in alike.values():
+        if len(words) > 1:
+            table.notes.append(f"classes that differ in their spelling alone: {few(words)}")
     if lonely := [word for word, count in zip(column.words, counts, strict=True) if count == 1]:
         table.notes.append(f"one row only, so never in both training and validation: {few(lonely)}")
     return column.index, tuple(column.words)
+
+
+def _meant(word: str) -> str:
+    """A class without its case, or the number that it is."""
+    try:
+        return str(float(word))
+    except ValueError:
+        return word.lower()
 
 
 def _refuse_quantities(table: FileTable, name: str, words: list[str], rows: int) -> None:
