@@ -67,17 +67,19 @@ def numbers(trial: TrialRecord) -> dict[str, Any]:
     return {"curves": curves, "summary": {k: v for k, v in trial.outcome.to_json().items() if k != "seconds"}}
 
 
-def test_a_training_killed_twice_resumes_and_ends_as_if_never_interrupted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("every", [3, 0], ids=["from its checkpoint", "from the start"])
+def test_a_training_killed_twice_resumes_and_ends_as_if_never_interrupted(tmp_path: Path, every: int) -> None:
+    training = (*TRAINING, f"trainer.checkpoint_every={every}", "tracking=off")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     broken.mkdir()
-    finish(start(whole, *TRAINING, "tracking=off"))
+    finish(start(whole, *training))
     (reference,) = records(whole).trials.values()
     for epoch in (5, 20):
-        kill_after_epoch(broken, start(broken, *TRAINING, "tracking=off"), epoch)
+        kill_after_epoch(broken, start(broken, *training), epoch)
         (trial,) = records(broken).trials.values()
         assert trial.status == "killed"
-    finish(start(broken, *TRAINING, "tracking=off"))
+    finish(start(broken, *training))
     (trial,) = records(broken).trials.values()
     assert trial.status == "finished"
     assert [e for e, _, _ in trial.curves["val/error"]] == list(range(1, 41))

@@ -92,6 +92,16 @@ class Records:
         found = [t for t in self._by_signature.get(signature, ()) if t.status == "finished"]
         return max(found, key=lambda t: (t.attempt, t.start), default=None)
 
+    def begun(self, signature: str) -> TrialRecord | None:
+        """The latest trial of this signature that was begun under this root and did not finish."""
+        here = [t for t in self._by_signature.get(signature, ()) if t.status != "finished" and not self.imported(t)]
+        return max(here, key=lambda t: (t.attempt, t.start), default=None)
+
+    def imported(self, trial: TrialRecord) -> str | None:
+        """The archive that a trial came from; None where it was trained under this root."""
+        session = self.sessions.get(trial.session)
+        return None if session is None else session.imported
+
     def next_attempt(self, signature: str) -> int:
         """The attempt with which a trial of this signature is to begin."""
         return max((t.attempt + 1 for t in self._by_signature.get(signature, ())), default=0)

@@ -12,7 +12,6 @@ from xentlab.data import Dataset
 from xentlab.errors import StoppedError
 from xentlab.journal import GroupEvent, GroupRecord, Journal, MemberEvent, OnTestEvent, Records, TrialRecord, new_id
 from xentlab.run.artifacts import drop_weights, read_weights, write_examples
-from xentlab.run.checkpoint import Checkpoint
 from xentlab.run.datasets import Datasets
 from xentlab.run.order import Executor, Order, TrainingError
 from xentlab.run.training import EpochCallback, Say, say_aloud, train_order
@@ -250,11 +249,10 @@ class Session:
         return size
 
     def _order(self, stack: Sequence[Trial], groups: Mapping[Trial, str], tags: dict[str, str], *, keep: bool) -> Order:
-        """The order of a stack, under the ids of an interrupted session where there was one."""
+        """The order of a stack; a trial that was begun before, and did not finish, keeps its id."""
         signatures = [self.signature(t) for t in stack]
-        ids, _ = Checkpoint(self.root, signatures).load() if not self.fresh else ([], None)
-        if not ids or not all(name in self.records.trials for name in ids):
-            ids = [new_id() for _ in stack]
+        begun = [None if self.fresh else self.records.begun(key) for key in signatures]
+        ids = [new_id() if trial is None else trial.id for trial in begun]
         entries = tuple(
             {
                 "id": name, "signature": key, "attempt": self.records.next_attempt(key), "config": t.config,
