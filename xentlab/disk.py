@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from xentlab.errors import StoppedError
+from xentlab.errors import StoppedError, UserError
 
 _WHY = {
     errno.ENOSPC: "the disk is full",
@@ -60,6 +60,11 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def cannot_begin(root: Path, error: OSError) -> UserError:
+    """One sentence of an output directory in which nothing can be written."""
+    return UserError(f"output.root must be a directory that can be written, got {root}: {error.strerror}.")
 
 
 def cannot_go_on(root: Path, error: OSError | RuntimeError) -> StoppedError:

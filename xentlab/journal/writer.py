@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xentlab.disk import cannot_go_on, sync_folder
-from xentlab.errors import UserError
+from xentlab.disk import cannot_begin, cannot_go_on, sync_folder
 from xentlab.journal.events import EpochEvent, Event, GroupEvent, SessionEvent, TrialEvent, line_from_event
 from xentlab.journal.lines import seal
 from xentlab.secrets import redacted
@@ -67,8 +66,7 @@ class Journal:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
-            message = f"output.root must be a directory that can be written, got {self.root}: {error.strerror}."
-            raise UserError(message) from error
+            raise cannot_begin(self.root, error) from error
         fcntl.flock(self._file, fcntl.LOCK_EX)
         self._write([dataclasses.replace(self._opening, filed=self.filed)])
         sync_folder(self.path.parent)

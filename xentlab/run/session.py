@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from xentlab.data import Dataset
 from xentlab.errors import StoppedError
-from xentlab.journal import GroupEvent, GroupRecord, Journal, MemberEvent, OnTestEvent, Records, TrialRecord, new_id
-from xentlab.run.artifacts import drop_weights, read_weights, write_examples
+from xentlab.journal import GroupEvent, GroupRecord, Journal, MemberEvent, Records, TrialRecord, new_id
+from xentlab.run.artifacts import drop_weights
+from xentlab.run.claims import LOOK_S, Claims
 from xentlab.run.datasets import Datasets
+from xentlab.run.meeting import meet
 from xentlab.run.order import Executor, Order, TrainingError
 from xentlab.run.training import EpochCallback, Say, say_aloud, train_order
-from xentlab.train import Epoch, Fit, Met, Trial, lift_of, meet_test, on_test, stacks
-from xentlab.train.memory import footprint, memory_limit
+from xentlab.train import Epoch, Trial, stacks
+from xentlab.train.memory import most_at_once
 
 
 @dataclass
@@ -43,9 +46,11 @@ class Session:
     say: Say = say_aloud
     _own: set[str] = field(default_factory=set)
     _datasets: Datasets = field(init=False)
+    _claims: Claims = field(init=False)
 
     def __post_init__(self) -> None:
         self._datasets = Datasets(lambda sentence: self.say(sentence))
+        self._claims = Claims(self.root, self.journal.session, self.records, lambda sentence: self.say(sentence))
 
     @classmethod
     def open(cls, root: Path, environment: Mapping[str, Any], command: str, *, fresh: bool, weights: bool) -> Session:
@@ -149,55 +154,75 @@ class Session:
         planned: Sequence[Sequence[Trial]] = self.plan(missing)
         placed = self.executor.place(planned, trials, self.dataset) if self.executor is not None and planned else None
         planned = planned if placed is None else placed
-        orders = [self._order(stack, groups, dict(tags or {}), keep=candidates) for stack in planned]
-        if self.executor is None or placed is None:
-            errors = self._train_here(planned, orders, on_epoch, stop=stop)
-        else:
-            errors = self._delegate(self.executor, planned, orders, on_epoch)
-        ids: dict[str, str] = dict(known)
-        failed: dict[str, Exception] = {}
-        for i, order in enumerate(orders):
-            ids |= zip(order.signatures, order.ids, strict=True)
-            if i in errors:
-                failed |= dict.fromkeys(order.signatures, errors[i])
+        ids, ordered = dict(known), set[Trial]()
+
+        def train(stacks: Sequence[Sequence[Trial]]) -> dict[str, Exception]:
+            orders = [self._order(stack, groups, dict(tags or {}), keep=candidates) for stack in stacks]
+            ordered.update(*stacks)
+            if self.executor is None or placed is None:
+                errors = self._train_here(stacks, orders, on_epoch, stop=stop)
             else:
-                self.trained += len(order.trials)
-                self._own |= set(order.ids)
-        ordered = set(missing)
+                errors = self._delegate(self.executor, stacks, orders, on_epoch)
+            for i, order in enumerate(orders):
+                ids.update(zip(order.signatures, order.ids, strict=True))
+                if i not in errors:
+                    self.trained += len(order.trials)
+                    self._own |= set(order.ids)
+            return {key: error for i, error in errors.items() for key in orders[i].signatures}
+
+        failed = self._bring(planned, train, most=1 if placed is None else None)
+        ids = {self.signature(t): found.id for t in missing if (found := self.recorded(t)) is not None} | ids
         self._file([t for t in trials if self.signature(t) not in known and t not in ordered], groups, ids)
         self.records.update()
         ended = [(t, self.records.trials[ids[key]]) for t in trials if (key := self.signature(t)) in ids]
         self._test(ended, tags or {})
         return [failed[key] if key in failed else self.records.trials[ids[key]] for key in map(self.signature, trials)]
 
+    def _bring(
+        self,
+        planned: Sequence[Sequence[Trial]],
+        train: Callable[[Sequence[Sequence[Trial]]], dict[str, Exception]],
+        *,
+        most: int | None,
+    ) -> dict[str, Exception]:
+        """Have stacks trained as they can be claimed, `most` at a time, and share what others train; says failures."""
+        failed: dict[str, Exception] = {}
+        left, told = list(planned), False
+        while left:
+            keys = [[self.signature(trial) for trial in stack] for stack in left]
+            places, held = self._claims.take(keys, most)
+            try:
+                self.records.update()
+                if held and not told:
+                    self.say(
+                        f"{len(held)} of {sum(map(len, planned))} trials are in training by another command "
+                        f"({next(iter(held.values()))}): this one waits for them and shares what they give."
+                    )
+                if mine := self._unrecorded([left[i] for i in places]):
+                    failed |= train(mine)
+                    self.records.update()
+            finally:
+                self._claims.release([key for i in places for key in keys[i]])
+            told |= bool(held)
+            left = self._unrecorded([stack for i, stack in enumerate(left) if i not in places])
+            if left and not places:
+                time.sleep(LOOK_S)
+        return failed
+
+    def _unrecorded(self, planned: Sequence[Sequence[Trial]]) -> list[Sequence[Trial]]:
+        """Stacks without the trials that are recorded by now."""
+        left = ([trial for trial in stack if self.recorded(trial) is None] for stack in planned)
+        return [stack for stack in left if stack]
+
     def _test(self, trials: Sequence[tuple[Trial, TrialRecord]], tags: Mapping[str, str]) -> None:
         """Have trials that ended without their test set meet it now, where they may."""
-        waiting = {
-            record.id: trial
-            for trial, record in trials
-            if trial.test and record.ended is not None and record.ended.untested
-        }
-        kept = {name: read_weights(self.root / str(self.records.trials[name].artifacts)) for name in waiting}
-        names = {trial: name for name, trial in waiting.items()}
-        for stack in stacks([trial for trial in names if kept[names[trial]] is not None]):
-            weights = [found for trial in stack if (found := kept[names[trial]]) is not None]
-            self._tested([names[trial] for trial in stack], tags, meet_test(stack, self.dataset(stack[0]), weights))
-        for stack in stacks([trial for trial in names if kept[names[trial]] is None]):
-            fit = Fit(stack, self.dataset(stack[0]))
-            for _ in fit.epochs():
-                pass
-            self._tested([names[trial] for trial in stack], tags, on_test(fit.rig, fit.best))
-        if waiting:
-            self.records.update()
-
-    def _tested(self, names: Sequence[str], tags: Mapping[str, str], met: Met) -> None:
-        """Write down what the test set said of trials."""
-        rig, found, answers = met
-        for row, name in enumerate(names):
-            folder = self.root / str(self.records.trials[name].artifacts)
-            folder.mkdir(parents=True, exist_ok=True)
-            write_examples(folder, rig, row, answers)
-        self.journal.append(*(OnTestEvent(n, test.to_json(), dict(tags)) for n, test in zip(names, found, strict=True)))
+        untested = [(t, r) for t, r in trials if t.test and r.ended is not None and r.ended.untested]
+        if untested:
+            with self._claims.held([record.signature for _, record in untested]):
+                self.records.update()
+                left = {t: r for t, r in untested if r.ended is not None and r.ended.untested}
+                meet(left, self.root, self.journal, self.dataset, tags)
+                self.records.update()
 
     def drop_weights(self, records: Sequence[TrialRecord]) -> None:
         """Remove the weights of trials that were not chosen, and of the others where none are to be kept."""
@@ -227,26 +252,7 @@ class Session:
 
     def plan(self, trials: Sequence[Trial]) -> list[list[Trial]]:
         """The stacks in which these trials train: by structure, and as large as memory allows."""
-        return stacks(trials, fits=self._fits)
-
-    def _fits(self, group: Sequence[Trial]) -> int:
-        """How many of these trials fit into one stack; says so where memory is what limits it."""
-        first, dataset = group[0], self.dataset(group[0])
-        looped = lift_of(first, dataset) == "looped"
-        try:
-            limit, needs = memory_limit(first), footprint(first, dataset, looped=looped)
-        except (Exception, SystemExit) as error:
-            # The step raises again in training, where it is this stack's own failure and stops no other.
-            self.say(f"The memory of {first.label} cannot be measured: {type(error).__name__}: {error}")
-            return len(group)
-        size = needs.fits(limit)
-        if size < min(len(group), first.trainer.max_stack):
-            wanted = needs.stack(min(len(group), first.trainer.max_stack))
-            self.say(
-                f"{len(group)} trials like {first.label} train in stacks of {size}: together they would take "
-                f"{wanted / 2**20:,.1f} MB, and {limit / 2**20:,.1f} MB are allowed."
-            )
-        return size
+        return stacks(trials, fits=lambda group: most_at_once(group, self.dataset(group[0]), self.say))
 
     def _order(self, stack: Sequence[Trial], groups: Mapping[Trial, str], tags: dict[str, str], *, keep: bool) -> Order:
         """The order of a stack; a trial that was begun before, and did not finish, keeps its id."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 from xentlab.data import Dataset
 from xentlab.step import peak_bytes
+from xentlab.train.plan import lift_of
 from xentlab.train.rig import Rig
 from xentlab.train.trial import Trial
 
@@ -54,6 +56,25 @@ def footprint(trial: Trial, dataset: Dataset, *, looped: bool) -> Footprint:
     soft = 0 if dataset.soft_targets is None else dataset.soft_targets.nbytes
     shared = dataset.inputs.nbytes + dataset.targets.nbytes + soft
     return Footprint(shared + step, state) if looped else Footprint(shared, state + step)
+
+
+def most_at_once(group: Sequence[Trial], dataset: Dataset, say: Callable[[str], None]) -> int:
+    """How many of these trials fit into one stack; says so where memory is what limits it."""
+    first = group[0]
+    looped = lift_of(first, dataset) == "looped"
+    try:
+        limit, needs = memory_limit(first), footprint(first, dataset, looped=looped)
+    except (Exception, SystemExit) as error:
+        # The step raises again in training, where it is this stack's own failure and stops no other.
+        say(f"The memory of {first.label} cannot be measured: {type(error).__name__}: {error}")
+        return len(group)
+    size, wanted = needs.fits(limit), min(len(group), first.trainer.max_stack)
+    if size < wanted:
+        say(
+            f"{len(group)} trials like {first.label} train in stacks of {size}: together they would take "
+            f"{needs.stack(wanted) / 2**20:,.1f} MB, and {limit / 2**20:,.1f} MB are allowed."
+        )
+    return size
 
 
 def memory_limit(trial: Trial) -> int:
