@@ -8,7 +8,7 @@ in its own process.
 - `order`: what an order holds, and the contract of executors
 - `datasets`: data, read once per process, and the signatures of trials over it
 - `training`: one order from its first epoch to its end, with its checkpoints and artifacts
-- `claims`: which trials a living session trains, so that two at once share them
+- `sharing`: which trials a living session trains, so that two at once share them
 - `meeting`: candidates that are chosen meet their test set
 - `session`: an output directory with all that was ever recorded in it
 - `performing`: what a process does that is handed an order

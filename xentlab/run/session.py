@@ -13,10 +13,10 @@ from xentlab.data import Dataset
 from xentlab.errors import StoppedError
 from xentlab.journal import GroupEvent, GroupRecord, Journal, MemberEvent, Records, TrialRecord, new_id
 from xentlab.run.artifacts import drop_weights
-from xentlab.run.claims import LOOK_S, Claims
 from xentlab.run.datasets import Datasets
 from xentlab.run.meeting import meet
 from xentlab.run.order import Executor, Order, TrainingError
+from xentlab.run.sharing import LOOK_S, Claims
 from xentlab.run.training import EpochCallback, Say, say_aloud, train_order
 from xentlab.train import Epoch, Trial, stacks
 from xentlab.train.memory import most_at_once

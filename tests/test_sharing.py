@@ -12,8 +12,8 @@ import pytest
 from executor_lab import alive, finish, kill, needs_proc, records, start, until
 
 from xentlab.journal import Records
-from xentlab.run import claims
-from xentlab.run.claims import Claims
+from xentlab.run import sharing
+from xentlab.run.sharing import Claims
 
 TRAINING = ("train", "trainer.epochs=400", "trainer.checkpoint_every=50", "model.hidden=[16]", "tracking=off")
 COMPARISON = (
@@ -80,7 +80,7 @@ def test_a_claim_ends_with_the_command_that_is_killed(tmp_path: Path) -> None:
 def test_a_command_that_hangs_loses_its_claim_by_the_watchers_own_clock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "SILENCE_S", 5.0)
+    monkeypatch.setattr(sharing, "SILENCE_S", 5.0)
     first = start(tmp_path, *TRAINING)
     root = tmp_path / "xentlab-runs"
     until(lambda: begun(tmp_path), first)
@@ -112,7 +112,7 @@ def test_a_claim_of_another_host_stands_until_it_is_silent(tmp_path: Path, monke
     assert list(held) == ["a"]
     assert str(held["a"]) == "pid 1 on elsewhere"
     with monkeypatch.context() as patch:
-        patch.setattr(claims, "SILENCE_S", 0.0)
+        patch.setattr(sharing, "SILENCE_S", 0.0)
         assert ours.take([["a", "x"], ["z"]])[0] == [0, 1]
     assert not theirs.exists()
     theirs.write_text('{"host": "elsew')  # torn by a kill
