@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -82,8 +83,34 @@ class Stream(IterableDataset):
         yield X[0], 0
 
 
+class Words(Rows):
+    def __getitem__(self, i):
+        return "a sentence", int(Y[i])
+
+
 def tensors():
     return TensorDataset(X, Y)
+
+
+def arrays(count=120):
+    return X.numpy()[:count], Y.numpy()
+
+
+def parts():
+    return {"train": (X[:80], Y[:80]), "validation": (X[80:100], Y[80:100]), "test": (X[100:], Y[100:])}
+
+
+def frame(target="grade"):
+    import pandas
+    words = ["low", "middle", "high"]
+    colours = ["red" if value > 0 else "blue" for value in X[:, 1]]
+    columns = {"size": X[:, 0].numpy(), "colour": colours, "weight": X[:, 2].numpy()}
+    table = pandas.DataFrame({**columns, "grade": [words[y] for y in Y]})
+    return table if target == "grade" else (table, target)
+
+
+def frames():
+    return {"train": frame()[:90], "test": frame()[90:]}
 """
 
 
@@ -130,6 +157,38 @@ def test_parts_of_a_source_are_its_splits() -> None:
     assert "120 train, 120 val, 30 test examples" in data.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "knobs", "task", "shape", "classes", "splits"),
+    [
+        ("arrays", {}, "multiclass", (5,), ("0", "1", "2"), {}),
+        ("parts", {}, "multiclass", (5,), ("0", "1", "2"), {"train": 80, "val": 20, "test": 20}),
+        ("frame", {}, "multiclass", (4,), ("high", "low", "middle"), {}),
+        ("frame", {"target": "size"}, "regression", (6,), ("size",), {}),
+        ("frames", {}, "multiclass", (4,), ("high", "low", "middle"), {"train": 90, "test": 30}),
+    ],
+)
+def test_arrays_and_data_frames_are_data(
+    name: str, knobs: dict[str, str], task: str, shape: tuple[int, ...], classes: tuple[str, ...],
+    splits: dict[str, int],
+) -> None:  # fmt: skip
+    data = build_dataset("dataset", {"_target_": f"foreign_data.{name}", **knobs})()
+    assert (data.task, data.input_shape, data.class_names, len(data.inputs)) == (task, shape, classes, 120)
+    assert {part: len(index) for part, index in data.source_splits.items()} == splits
+    assert data.standardize == name.startswith("frame")
+
+
+def test_a_data_set_of_hugging_face_on_disk(tmp_path: Path) -> None:
+    hub = pytest.importorskip("datasets", reason="datasets is not installed")
+    features = hub.Features({"image": hub.Image(), "label": hub.ClassLabel(names=["dark", "bright"])})
+    pictures = [np.full((8, 8, 3), 200 * (i % 2), np.uint8) for i in range(20)]
+    rows = hub.Dataset.from_dict({"image": pictures, "label": [i % 2 for i in range(20)]}, features=features)
+    hub.DatasetDict({"train": rows, "test": rows.select(range(6))}).save_to_disk(tmp_path / "pictures")
+    node = {"_target_": "datasets.load_from_disk", "dataset_path": str(tmp_path / "pictures")}
+    data = build_dataset("dataset", node)()
+    assert (data.task, data.input_shape, data.class_names) == ("multiclass", (3, 8, 8), ("dark", "bright"))
+    assert {part: len(index) for part, index in data.source_splits.items()} == {"train": 20, "test": 6}
+
+
 def test_a_torch_dataset_trains(run: Run, here: Path) -> None:
     one = ("trainer.epochs=1", "tracking=off")
     code, out, err = run("train", "dataset._target_=foreign_data.Rows", "+dataset.test.count=40", *one)
@@ -147,7 +206,10 @@ def test_a_torch_dataset_trains(run: Run, here: Path) -> None:
         (("Ragged",), "dataset Ragged must give inputs of one shape, got [3] for example 0 and [4] for example 1."),
         (("Breaks",), "dataset Breaks on example 0 failed: KeyError: 'no such file' (foreign_data.py, line "),
         (("Triples",), "dataset Triples must give pairs (input, target), got a tuple for example 0."),
-        (("Stream",), "dataset Stream must give a torch.utils.data.Dataset with __len__ and __getitem__, or a "),
+        (("Stream",), "dataset Stream must give a torch.utils.data.Dataset with __len__ and __getitem__, arr"),
+        (("Words",), "dataset Words must give inputs that are numbers, arrays or images, got a str."),
+        (("arrays", "+dataset.count=7"), "dataset arrays must have a target for each input, got 7 and 120."),
+        (("frame", "+dataset.target=colours"), "Unknown target column of frame 'colours'. Did you mean 'colour'?"),
         (("X",), "dataset._target_ must name a function, got foreign_data.X, which is a Tensor."),
         (("Rows", "+dataset.prat=x"), "Unknown knob of dataset 'prat'. Did you mean 'part'? Available: count, part."),
         (("Rows", "+dataset.task=words"), "dataset.task must be one of multiclass, multilabel, "),

@@ -101,17 +101,27 @@ def read_frame(file: Path) -> FileTable:
         raise UserError(f"{file} needs {library}, which is not installed: pip install {library}.") from error
     except (ValueError, OSError, KeyError) as error:
         raise UserError(f"{file} cannot be read as {file.suffix} ({_reason(error)}).") from error
+    return frame_table(frame, file)
+
+
+def frame_table(frame: Any, file: Path) -> FileTable:
+    """The columns of a pandas data frame, called `file` in sentences: numbers as numbers, all else as text.
+
+    Raises:
+        UserError: it has no rows, or two columns of one name.
+    """
     if not len(frame):
         raise UserError(f"{file} must hold rows, found none.")
+    names = [str(name).strip() for name in frame.columns]
     columns = []
-    for name in frame.columns:
-        series = frame[name]
+    for j in range(len(names)):
+        series = frame.iloc[:, j]
         if series.dtype.kind == "f":
             columns.append(series.to_numpy(dtype=np.float64))
         else:
             gone = series.isna().to_numpy()
             columns.append(np.where(gone, "", series.astype(str).to_numpy(dtype=str)))
-    return _table(file, [str(name).strip() for name in frame.columns], columns, [], comma_separates=True)
+    return _table(file, names, columns, [], comma_separates=True)
 
 
 def read_text(file: Path, notes: list[str]) -> str:

@@ -1,4 +1,5 @@
-"""Data from outside: any map-style `torch.utils.data.Dataset`, or what returns one, made resident as a `Dataset`.
+"""Data from outside, or what returns them, made resident as a `Dataset`: any map-style `torch.utils.data.Dataset`, a
+tuple of two arrays, a data frame (or a tuple of it and the name of its target), a mapping of parts, as Hugging Face's.
 
 Task, classes and sizes are those of its examples, and said; `+dataset.task=` and `+dataset.class_names=[...]` say
 otherwise. `+dataset.test.KNOB=VALUE` (and `val`) names the same source with other knobs, or by `_target_` another one.
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from xentlab.data.dataset import Dataset
+from xentlab.data.handed import framed, of_frames, parts_of
 from xentlab.dotted import locate
 from xentlab.errors import UserError, own_error
 from xentlab.schema import build, check_knobs, knobs
@@ -63,13 +65,16 @@ def _adopt(found: Any, values: Mapping[str, Any], path: str) -> functools.partia
     name = str(getattr(found, "__name__", type(found).__name__))
     own = {k: v for k, v in values.items() if k in _OWN and v is not None}
     given = {k: v for k, v in values.items() if k not in _OWN}
-    parts = {"train": _made(name, found, given, path)}
+    parts = parts_of(name, _made(name, found, given, path))
     for part in ("val", "test"):
         if part in own:
             node = dict(own.pop(part))
             other = locate(f"{path}.{part}", str(node.pop("_target_"))) if "_target_" in node else found
-            parts[part] = _made(name, other, node if other is not found else {**given, **node}, f"{path}.{part}")
+            made = _made(name, other, node if other is not found else {**given, **node}, f"{path}.{part}")
+            parts[part] = parts_of(name, made)["train"]
     ready = parts["train"]
+    if (frames := {part: framed(source) for part, source in parts.items()})["train"] is not None:
+        ready = of_frames(name, frames, own)
     task = ready.task if isinstance(ready, Dataset) else str(own.get("task") or _task_of(name, ready))
     if task not in TASKS:
         raise UserError(f"{path}.task must be one of {', '.join(TASKS)}, got '{task}'.")
@@ -111,8 +116,8 @@ def _made(name: str, found: Any, given: Mapping[str, Any], path: str) -> Any:
         raise UserError(f"{path} is an object, which has no knobs, got {', '.join(given)}.")
     if not isinstance(made, Dataset) and not (hasattr(made, "__getitem__") and hasattr(made, "__len__")):
         raise UserError(
-            f"dataset {name} must give a torch.utils.data.Dataset with __len__ and __getitem__, or a "
-            f"xentlab.data.Dataset, got a {type(made).__name__}."
+            f"dataset {name} must give a torch.utils.data.Dataset with __len__ and __getitem__, arrays, "
+            f"a data frame or a xentlab.data.Dataset, got a {type(made).__name__}."
         )
     return made
 
@@ -137,11 +142,19 @@ def _example(name: str, source: Any, index: int) -> tuple[Any, Any]:
     raise UserError(f"dataset {name} must give pairs (input, target), got {shape} for example {index}.")
 
 
-def _tensor(value: Any) -> Tensor:
-    """An input or a target as a tensor: images with their channels first."""
+def _tensor(name: str, what: str, value: Any) -> Tensor:
+    """An input or a target as a tensor: images with their channels first.
+
+    Raises:
+        UserError: it is neither a number nor an array nor an image.
+    """
     if isinstance(value, Tensor):
         return value.detach().cpu()
     array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise UserError(
+            f"dataset {name} must give {what} that are numbers, arrays or images, got a {type(value).__name__}."
+        )
     pictured = not isinstance(value, np.ndarray) or array.dtype == np.uint8
     if array.ndim == 3 and pictured and array.shape[-1] in (1, 3, 4) and array.shape[0] not in (1, 3):
         array = np.moveaxis(array, -1, 0)
@@ -155,7 +168,7 @@ def _task_of(name: str, source: Any) -> str:
     pairs = [_example(name, source, i) for i in range(min(8, len(source)))]
     if isinstance(pairs[0][1], str):
         return "multiclass"
-    inputs, targets = _tensor(pairs[0][0]), [_tensor(target) for _, target in pairs]
+    inputs, targets = _tensor(name, "inputs", pairs[0][0]), [_tensor(name, "targets", target) for _, target in pairs]
     numbers = torch.cat([t.flatten() for t in targets]).double()
     if targets[0].ndim == 2 and inputs.ndim >= 2 and targets[0].shape == inputs.shape[-2:]:
         return "segmentation"
@@ -176,10 +189,10 @@ def resident(parts: Mapping[str, Any], task: str, own: Mapping[str, Any], *, sai
         pairs += [_example(name, source, i) for i in _watched(range(len(source)), f"reading {name}")]
         splits[part] = torch.arange(start, len(pairs))
         start = len(pairs)
-    inputs = _stacked(name, "inputs", [_tensor(x) for x, _ in pairs])
+    inputs = _stacked(name, "inputs", [_tensor(name, "inputs", x) for x, _ in pairs])
     raw = [y for _, y in pairs]
     words = sorted({str(y) for y in raw}) if isinstance(raw[0], str) else []
-    targets = _stacked(name, "targets", [_tensor(words.index(y) if words else y) for y in raw])
+    targets = _stacked(name, "targets", [_tensor(name, "targets", words.index(y) if words else y) for y in raw])
     if inputs.ndim == 3:
         inputs = inputs.unsqueeze(1)
     if inputs.dtype != torch.uint8:
@@ -216,6 +229,8 @@ def _class_names(source: Any, targets: Tensor, ignored: int | None) -> Sequence[
         valid = targets if ignored is None else targets[targets != ignored]
         count = int(valid.max()) + 1
     known = getattr(source, "classes", None) or getattr(source, "class_names", None)
+    if isinstance(features := getattr(source, "features", None), Mapping):  # of Hugging Face
+        known = next((feature.names for feature in features.values() if hasattr(feature, "names")), known)
     if isinstance(known, (list, tuple)) and len(known) >= count:
         return [str(word) for word in known]
     return [str(i) for i in range(count)]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from xentlab.data.dataset import Dataset
-from xentlab.data.tables import npz_arrays
+from xentlab.data.npz import npz_arrays
 from xentlab.errors import UserError
 
 # How far a distribution's sum may be from one: float32 rounding of many classes.

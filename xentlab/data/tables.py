@@ -9,8 +9,6 @@ from __future__ import annotations
 import collections
 import os
 import warnings
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,6 +21,7 @@ from xentlab.data.arff import read_arff
 from xentlab.data.columns import Decimal, FileTable, NumberColumn, WordColumn, few, read_column
 from xentlab.data.dataset import Dataset
 from xentlab.data.delimited import FRAME_SUFFIXES, TEXT_SUFFIXES, read_delimited, read_frame
+from xentlab.data.npz import read_npz
 from xentlab.data.targets import read_classes, read_labels, read_numbers, target_columns
 from xentlab.errors import UserError, unknown
 from xentlab.schema import Range
@@ -86,6 +85,31 @@ def tabular(
     """
     files = [_existing(path, "path")] + ([] if test_path is None else [_existing(test_path, "test_path")])
     tables = [_read(file, header=header, delimiter=delimiter) for file in files]
+    return resident_table(
+        tables, name=name, task=task, targets=targets, num_targets=num_targets, targets_at=targets_at, decimal=decimal,
+        drop=drop, categorical=categorical, impute=impute, standardize=standardize,
+    )  # fmt: skip
+
+
+def resident_table(
+    tables: Sequence[FileTable],
+    *,
+    name: str,
+    task: str,
+    targets: tuple[str, ...] = (),
+    num_targets: int = 0,
+    targets_at: Literal["end", "start"] = "end",
+    decimal: Decimal = "auto",
+    drop: tuple[str, ...] = (),
+    categorical: tuple[str, ...] = (),
+    impute: Impute = "refuse",
+    standardize: bool = True,
+) -> Dataset:
+    """Tables of the same columns as a dataset: the first may be trained on, the others are its test set; see `tabular`.
+
+    Raises:
+        UserError: a value is missing, or the targets are not what the task needs.
+    """
     table, known, on = _joined(tables), len(tables[0].columns[0]), find(task)
     for knob, given in (("drop", drop), ("categorical", categorical)):
         for named in given:
@@ -124,7 +148,7 @@ def tabular(
         table.notes.append(f"{int(incomplete.sum())} rows have a missing value: impute={impute}")
     if impute == "drop":
         x, y, known = x[~incomplete], y[~incomplete], int((~incomplete[:known]).sum())
-    splits = {"train": torch.arange(known), "test": torch.arange(known, len(x))} if test_path is not None else {}
+    splits = {"train": torch.arange(known), "test": torch.arange(known, len(x))} if len(tables) > 1 else {}
     kept = ", ".join(f"{count} columns of {kind}" for kind, count in kinds.items())
     return Dataset(
         name=name,
@@ -152,7 +176,7 @@ def _read(file: Path, *, header: bool | None, delimiter: str | None) -> FileTabl
     suffixes = [suffix.lower() for suffix in file.suffixes[-2:]]
     last = suffixes[-1] if suffixes else ""
     if last == ".npz":
-        return _read_npz(file)
+        return read_npz(file)
     if ".arff" in suffixes:
         return read_arff(file)
     if last in FRAME_SUFFIXES:
@@ -172,39 +196,6 @@ def _joined(tables: Sequence[FileTable]) -> FileTable:
     columns = [np.concatenate([t.columns[j] for t in tables]) for j in range(len(first.names))]
     notes = list(dict.fromkeys(note for t in tables for note in t.notes))
     return FileTable(first.file, first.names, columns, first.levels, first.labels, first.comma_separates, notes)
-
-
-def npz_arrays(file: Path, needed: Sequence[str]) -> dict[str, np.ndarray]:
-    """The arrays of a .npz file, by name; refuses one that is damaged or lacks an array that is needed."""
-    try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{file} cannot be read as a .npz of plain arrays ({error}).") from error
-    for key in needed:
-        if key not in arrays:
-            raise UserError(f"{file} must hold an array '{key}', found {few(sorted(arrays)) or 'none'}.")
-    return arrays
-
-
-def _read_npz(file: Path) -> FileTable:
-    arrays = npz_arrays(file, ("inputs", "targets"))
-    x, y = arrays["inputs"], arrays["targets"]
-    if x.ndim != 2 or y.ndim not in (1, 2) or len(x) != len(y):
-        raise UserError(f"{file} must hold inputs [N, F] and targets [N] or [N, C], found {x.shape} and {y.shape}.")
-    labels = y.reshape(len(y), -1)
-    words = [str(word) for word in arrays["class_names"]] if "class_names" in arrays else None
-    names = words if y.ndim == 2 and words else [f"label_{j}" for j in range(labels.shape[1])]
-    if len(names) != labels.shape[1]:
-        raise UserError(f"{file} must name {labels.shape[1]} classes in class_names, found {len(names)}.")
-    features: list[list[str] | None] = [None] * x.shape[1]
-    if y.ndim == 1 and words and np.issubdtype(y.dtype, np.integer):
-        if y.min() < 0 or y.max() >= len(words):
-            raise UserError(f"{file} must hold targets 0 to {len(words) - 1}, found {y.min()} to {y.max()}.")
-        labels = np.array(words)[labels]
-    levels = [*features, *([words] if y.ndim == 1 else [None] * labels.shape[1])]
-    named = tuple(names) if y.ndim == 2 else ()
-    return FileTable(file, [*(f"feature_{j}" for j in range(x.shape[1])), *names], [*x.T, *labels.T], levels, named)
 
 
 def _passed_over(
