@@ -188,11 +188,16 @@ COMMANDS = (
     ),
     Command(
         "explain",
-        "information, entropy, cross-entropy and KL divergence of distributions, as a table",
-        ("xentlab explain 0.7,0.2,0.1", "xentlab explain 0.7,0.2,0.1 --against 0.5,0.3,0.2 --base 2"),
+        "information, entropy, cross-entropy and KL divergence of distributions, or of a text, as a table",
+        (
+            "xentlab explain 0.7,0.2,0.1",
+            "xentlab explain 0.7,0.2,0.1 --against 0.5,0.3,0.2 --base 2",
+            "xentlab explain --text notes.txt",
+        ),
         "explain.print_account",
         (
-            Argument("distribution", help="probabilities that sum to one, such as 0.7,0.2,0.1"),
+            Argument("distribution", nargs="?", help="probabilities that sum to one, such as 0.7,0.2,0.1"),
+            Argument("--text", metavar="FILE", help="a UTF-8 file: its entropies of orders 0 to 3, and code lengths"),
             Argument("--against", metavar="Q", help="a second distribution of the same length"),
             Argument("--base", type=float, help="base of the logarithm: 2 for bits (default: e, for nats)"),
         ),

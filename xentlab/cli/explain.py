@@ -12,11 +12,11 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from xentlab import information
+from xentlab import codes, information
 from xentlab.cli.commands import Command
 from xentlab.cli.console import console
 from xentlab.config.compose import config_dir
-from xentlab.errors import unknown
+from xentlab.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from xentlab.losses.contract import LossSpec
@@ -178,8 +178,15 @@ def _show(file: Path) -> int:
     return 0
 
 
-def print_account(distribution: str, against: str | None, base: float | None) -> int:
-    """Print the information-theoretic account of one distribution, or of one against another."""
+def print_account(distribution: str | None, against: str | None, base: float | None, text: str | None) -> int:
+    """Print the information-theoretic account of one distribution, or of one against another, or of a text."""
+    if text is not None:
+        for knob, given in (("a distribution", distribution), ("--against", against), ("--base", base)):
+            if given is not None:
+                raise UserError(f"--text must stand without {knob}, got {given}.")
+        return _print_text(text)
+    if distribution is None:
+        raise UserError("explain must be given a distribution such as 0.7,0.2,0.1, or --text FILE.")
     p = information.parse_distribution(distribution)
     q = information.parse_distribution(against) if against is not None else None
     account = information.explain(p, q, base=math.e if base is None else base)
@@ -199,6 +206,41 @@ def print_account(distribution: str, against: str | None, base: float | None) ->
     page.print(table)
     if q is not None:
         page.print("H(p, q) = H(p) + KL(p || q): what it costs to expect q where p is true.", highlight=False)
+    return 0
+
+
+_FREQUENT = 10
+
+
+def _print_text(path: str) -> int:
+    """The characters of a text with their information, its entropies, and what compressors make of it."""
+    import numpy as np
+
+    from xentlab.data.texts import read_text
+
+    text = read_text(path, "--text")
+    known, symbols, counts = np.unique(list(text), return_inverse=True, return_counts=True)
+    told = information.explain(counts / len(text), base=2)
+    title = f"{len(text):,} characters, {len(known)} different, {len(text.encode()):,} bytes"
+    table = Table(title=f"{title}; the most frequent", title_justify="left")
+    for column in ("character", "times", "p", "information, bits", "share of the entropy, bits"):
+        table.add_column(column, justify="right")
+    for place in np.argsort(-counts, kind="stable")[:_FREQUENT]:
+        row = told.rows[place]
+        cells = (f"{value:.4f}" for value in (row.p, row.information, row.entropy))
+        table.add_row(repr(str(known[place])), f"{counts[place]:,}", *cells)
+    lines = Table(title="bits per character", title_justify="left")
+    lines.add_column("what")
+    lines.add_column("bits", justify="right")
+    lines.add_row("all characters alike", f"{math.log2(len(known)):.4f}")
+    for order, bits in enumerate(codes.entropies(symbols.reshape(-1), min(4, len(text)))):
+        lines.add_row(f"entropy of order {order}: given the {order} before", f"{bits:.4f}")
+    for name, count in codes.compressed_bits(text.encode()).items():
+        lines.add_row(f"code length, {name}", f"{count / len(text):.4f}")
+    page = console()
+    page.print(table, lines)
+    note = "Entropies are of the text's own counts: with long contexts they say how short it is, not how regular."
+    page.print(note, highlight=False)
     return 0
 
 

@@ -83,6 +83,7 @@ def make_record(result: Result, session: Session, command: str, axes: Axes | Non
         leader=analysis.leader(
             result.values(monitor.name), direction=monitor.direction, trivial=result.trivial.get(monitor.name)
         ),
+        references=dict(session.dataset(first_trial(protocol)).references) if monitor == task.primary else {},
     )
 
 

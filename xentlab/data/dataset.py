@@ -52,6 +52,8 @@ class Dataset:
             where each stands for itself. A drawn validation set is then one run of them, without its neighbours.
         standardize: whether inputs [N, F] are brought to mean 0 and deviation 1 over each seed's training rows.
         impute: what of a seed's training rows stands in the place of inputs that are NaN, or None where none are.
+        references: what predictors that are not trained here score on the test set, by their names, in the task's
+            primary metric.
         notes: what the builder read and recognised, and what it passed over, one clause each.
     """
 
@@ -69,6 +71,7 @@ class Dataset:
     gap: int | None = None
     standardize: bool = False
     impute: Literal["median", "mean", "most_frequent"] | None = None
+    references: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

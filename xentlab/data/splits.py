@@ -106,6 +106,11 @@ def split(
         if dataset.gap is None:
             val, train = _draw(train, labels, size, generator(seed, "val"))
         else:
+            if size + 2 * dataset.gap >= len(train):
+                raise UserError(
+                    f"dataset.val_fraction must leave a training example beside a run of {size} and its neighbours, "
+                    f"got {val_fraction:g} of {len(train)} examples of dataset '{dataset.name}'."
+                )
             val, train = _run(train, size, dataset.gap, generator(seed, "val"))
     before = train
     if imbalance > 1 and labels is not None:
@@ -155,7 +160,7 @@ def _draw(pool: Tensor, labels: Tensor | None, size: int, draws: torch.Generator
 
 def _run(pool: Tensor, size: int, gap: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
     """`size` neighbours drawn from `pool`, and the rest without `gap` more on either side of them."""
-    start = int(torch.randint(max(len(pool) - size - 2 * gap, 0) + 1, (1,), generator=draws))
+    start = int(torch.randint(len(pool) - size - 2 * gap + 1, (1,), generator=draws))
     end = start + gap + size
     return pool[start + gap : end], torch.cat([pool[:start], pool[end + gap :]])
 

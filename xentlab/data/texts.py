@@ -11,9 +11,11 @@ import collections
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from xentlab.codes import Symbols, compressed_bits, ngram_bits
 from xentlab.data.dataset import Dataset, of_task
 from xentlab.data.places import path_list, search_folders
 from xentlab.errors import UserError
@@ -118,20 +120,28 @@ def _sequences(
     text, stride = text[:limit], stride or context
     cut = round(len(text) * (1 - test_share))
     cut = text.rfind("\n", 0, cut) + 1 or cut
-    learned, tested = (_tokens(part, unit) for part in (text[:cut], text[cut:]))
-    vocabulary = sorted(set(learned))
+    tokens, rest = (_tokens(part, unit) for part in (text[:cut], text[cut:]))
+    vocabulary = sorted(set(tokens))
     index = {token: place for place, token in enumerate(vocabulary)}
-    strange = collections.Counter(token for token in tested if token not in index)
-    train = _windows([index[token] for token in learned], context, stride)
-    test = _windows([index.get(token, len(vocabulary)) for token in tested], context, context)
-    if len(test) < 1 or len(train) < 3:
+    strange = collections.Counter(token for token in rest if token not in index)
+    learned = np.array([index[token] for token in tokens], dtype=np.int64)
+    tested = np.array([index.get(token, len(vocabulary)) for token in rest], dtype=np.int64)
+    train, test = _windows(learned, context, stride), _windows(tested, context, context)
+    gap = context // stride
+    if len(test) < 1 or len(train) < 2 * gap + 2:
         raise UserError(
-            f"dataset.context must leave a sequence for test and at least 3 for the rest, got {context} of a text of "
-            f"{len(learned):,} and {len(tested):,} {unit}."
+            f"dataset.context must leave a sequence for test and {2 * gap + 2} for the rest, got {context} of "
+            f"{len(tested):,} and {len(learned):,} {unit}."
         )
     rows = torch.cat([train, test])
     count = len(train)
     said = f"{len(text):,} characters as {len(rows):,} sequences of {context} {unit}, {len(vocabulary)} different"
+    references = _references(text[:cut], text[cut:], learned, tested, len(vocabulary))
+    lines = ", ".join(f"{label} {value:.2f}" for label, value in references.items())
+    known = (
+        f"bits per character of the test part after the rest: {lines} (n-grams by Witten-Bell; compressors: what the "
+        f"test part adds)"
+    )
     unknown = (
         f"{strange.total():,} {unit} of the test part, {len(strange)} different, are unknown outside it: read as one "
         f"token of their own, they count nowhere as targets"
@@ -144,8 +154,9 @@ def _sequences(
         class_names=(*vocabulary, *([_UNKNOWN] if strange else ())),
         ignore_index=len(vocabulary) if strange else None,
         source_splits={"test": torch.arange(count, len(rows))},
-        gap=context // stride,
-        notes=(*notes, said, *([unknown] if strange else ())),
+        gap=gap,
+        references=references,
+        notes=(*notes, said, *([unknown] if strange else ()), known),
     )
 
 
@@ -153,8 +164,18 @@ def _tokens(text: str, unit: Literal["characters", "bytes"]) -> list[str]:
     return list(text) if unit == "characters" else [f"<0x{byte:02X}>" for byte in text.encode()]
 
 
-def _windows(tokens: list[int], context: int, stride: int) -> Tensor:
+def _references(before: str, text: str, learned: Symbols, tested: Symbols, size: int) -> dict[str, float]:
+    """Bits per character of `text` after all that lies `before` it; unknown tokens count for n-grams nowhere."""
+    # Of bytes too the share of the known ones stands for their share of the characters.
+    known = len(text) * float((tested < size).mean())
+    grams = enumerate(("unigram", "bigram", "trigram"))
+    found = {name: float(np.nansum(ngram_bits(learned, tested, order, size))) / known for order, name in grams}
+    packed = compressed_bits(text.encode(), before.encode())
+    return found | {name: bits / len(text) for name, bits in packed.items()}
+
+
+def _windows(tokens: Symbols, context: int, stride: int) -> Tensor:
     """Sequences [N, context + 1] of tokens and the one that follows, `stride` from one start to the next."""
     if len(tokens) <= context:
         return torch.zeros(0, context + 1, dtype=torch.int64)
-    return torch.tensor(tokens).unfold(0, context + 1, stride)
+    return torch.from_numpy(tokens).unfold(0, context + 1, stride)

@@ -162,6 +162,7 @@ class Record:
         duels: one entry for each loss and seed, where an example is right or wrong.
         leader: on the primary metric, with its value on held-out seeds.
         rounding: one entry for each loss, where the final seeds were trained in float64 too.
+        references: what predictors that were not trained here score on the primary metric, by their names.
         sentences: the verdict in words, the headline first; where empty, they are written from the rows.
         failed: losses that could not be trained, each with its own sentence; they count in Holm as p = 1.
         rule: by which the rows were judged, see `RULE`.
@@ -193,6 +194,7 @@ class Record:
     duels: list[Duel] = field(default_factory=list)
     leader: Leader | None = None
     rounding: list[Rounding] = field(default_factory=list)
+    references: dict[str, float] = field(default_factory=dict)
     sentences: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     rule: int = RULE

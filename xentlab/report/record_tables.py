@@ -68,6 +68,9 @@ def verdicts(record: Record, metric: JudgedMetric) -> Table:
                 MISSING if row.seeds_needed is None else str(row.seeds_needed),
             )
         )
+    if metric.primary:
+        for name, value in record.references.items():
+            rows.append(cells(name, "reference", unit.value(value), *[MISSING] * (len(header) - 3)))
     return Table(_title(metric), header, rows, _rule(record, metric), _notes(record, metric))
 
 
