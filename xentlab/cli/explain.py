@@ -216,9 +216,9 @@ def _print_text(path: str) -> int:
     """The characters of a text with their information, its entropies, and what compressors make of it."""
     import numpy as np
 
-    from xentlab.data.texts import read_text
+    from xentlab.data.texts import read_corpus
 
-    text = read_text(path, "--text")
+    text = read_corpus(path, "--text")
     known, symbols, counts = np.unique(list(text), return_inverse=True, return_counts=True)
     told = information.explain(counts / len(text), base=2)
     title = f"{len(text):,} characters, {len(known)} different, {len(text.encode()):,} bytes"
