@@ -144,7 +144,7 @@ def measure(
     functions = {
         name: bound(function, task, sizes[1], device)
         for name, function in chosen.items()
-        if task in function.spec.tasks and (kind == "index" or function.spec.soft)  # type: ignore[attr-defined]
+        if task in function.spec.tasks and (kind == "index" or function.spec.float_targets)  # type: ignore[attr-defined]
     }
     baseline: Values = functools.partial(F.cross_entropy, reduction="none")
     copied = logits.detach().clone()

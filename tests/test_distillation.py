@@ -33,7 +33,7 @@ SMOKE = ("comparison=published/distillation", "size=smoke", "tracking=off")
 TRAIN = torch.arange(320)  # of small_digits, for every seed
 
 
-@loss(family="own", link="softmax", soft=False)
+@loss(family="own", link="softmax", float_targets=False)
 def of_indices(logits: Tensor, target: Tensor) -> Tensor:
     """A loss that takes class indices alone."""
     return -torch.log_softmax(logits, 1).gather(1, target.long()[:, None])[:, 0]

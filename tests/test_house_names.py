@@ -28,6 +28,14 @@ ROOMS = {
     "dense": "what a room holds for maps of pixels; archives name its members",
     "published": "a command and its report",
 }
+# Words that say nothing to whoever did not choose them, as names that are seen from another module.
+VAGUE = {
+    "border", "passes", "pieces", "canvas", "evidence", "exhibits", "several", "words", "deferred", "served", "soft",
+    "Lab", "Unit", "found", "told", "mine", "shown", "kept",
+}  # fmt: skip
+A_SCREEN = 40  # lines
+# Keys that users write: a knob of scenes, what is smaller in a size of a published experiment.
+KEYS = {"scenes(canvas)", "Size.words"}
 
 
 def trees() -> dict[Path, ast.Module]:
@@ -60,3 +68,30 @@ def test_no_file_name_stands_for_two_things() -> None:
     twice = {name: files for name, files in places.items() if len(files) > 1}
     assert {name: files for name, files in twice.items() if name not in ROOMS} == {}
     assert set(ROOMS) <= set(twice), "a room's name that is none"
+
+
+def vague(tree: ast.Module) -> list[str]:
+    """Where a vague word crosses a screen: what a type offers, what a public function asks for, long lives."""
+    seen = []
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name.lstrip("_") in VAGUE:
+            seen.append(f"{node.name} {node.lineno}")
+        if isinstance(node, ast.ClassDef):
+            fields = [n.target for n in node.body if isinstance(n, ast.AnnAssign)]
+            seen += [f"{node.name}.{f.id} {f.lineno}" for f in fields if isinstance(f, ast.Name) and f.id in VAGUE]
+        if isinstance(node, ast.FunctionDef):
+            asked = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            seen += [f"{node.name}({a.arg}) {node.lineno}" for a in asked if a.arg in VAGUE and node.name[0] != "_"]
+            lives = defaultdict(list)
+            for n in ast.walk(node):
+                if isinstance(n, ast.Name) and n.id in VAGUE:
+                    lives[n.id].append(n.lineno)
+            seen += [f"{name} in {node.name}" for name, at in lives.items() if max(at) - min(at) > A_SCREEN]
+    return seen
+
+
+def test_vague_words_stay_within_a_screen() -> None:
+    wrong = "class A:\n    kept: int\ndef f(found):\n    pass\ndef mine():\n    pass\n"
+    assert len(vague(ast.parse(wrong))) == 3
+    seen = {f"{f.relative_to(PACKAGE)} {what}" for f, tree in trees().items() for what in vague(tree)}
+    assert {what for what in seen if what.split()[1] not in KEYS} == set()

@@ -90,7 +90,7 @@ def test_a_tracking_uri_of_no_known_kind_is_one_sentence(uri: str, sentence: str
 )
 def test_a_password_is_not_shown(uri: str, shown: str, tmp_path: Path) -> None:
     destination = tracking.resolve_destination(uri, "lab", tmp_path)
-    assert destination.shown == shown
+    assert destination.open_uri == shown
     assert "secret" not in destination.sync_command
     with pytest.raises(UserError, match="must start with one of") as refused:
         tracking.resolve_destination("x" + uri, "lab", tmp_path)

@@ -84,14 +84,14 @@ def found_by(destination: tracking.Destination, state: dict[str, Any]) -> set[st
 
 
 def test_nothing_recorded_has_no_links(destination: tracking.Destination) -> None:
-    assert tracking.links(destination, address=ADDRESS).found == []
+    assert tracking.links(destination, address=ADDRESS).links == []
 
 
 def test_a_sweep_links_to_its_run_and_to_curves_by_loss(destination: tracking.Destination) -> None:
     a_small_lab(destination.root)
     tracking.sync(destination)
     found = tracking.links(destination, address=f"{ADDRESS}/")
-    every, sweep, curves, table = found.found
+    every, sweep, curves, table = found.links
     assert found.warning == ""
     assert table == tracking.RunLink(
         f"{ADDRESS}/#/experiments/1/runs?workflowType=machine_learning", "every run of the experiment 'lab'"
@@ -109,7 +109,7 @@ def test_a_comparison_links_to_report_dashboards_and_a_trial(destination: tracki
     top = a_comparison(destination.root)
     a_comparison(destination.root, name="another")
     tracking.sync(destination)
-    found = tracking.links(destination, address=ADDRESS, comparison="quickstart").found
+    found = tracking.links(destination, address=ADDRESS, comparison="quickstart").links
     own, report, losses, convergence, rates, trial = found
     assert "the comparison 'quickstart': test error against ce" in own.shows
     assert report.url.partition("?")[0].endswith("/artifacts/report.html")
@@ -138,7 +138,7 @@ def test_a_comparison_links_to_report_dashboards_and_a_trial(destination: tracki
 def test_every_cell_has_its_own_curves(destination: tracking.Destination) -> None:
     a_comparison(destination.root, cells=("mlp · tuned", "it's · shared", 'it\'s "so"'))
     tracking.sync(destination)
-    found = tracking.links(destination, address=ADDRESS).found
+    found = tracking.links(destination, address=ADDRESS).links
     table = opened(destination, next(link for link in found if "one row" in link.shows))
     assert table["orderByKey"] == "tags.`place`"
     assert table["selectedColumns"][0] == "tags.`cell`"
@@ -169,8 +169,8 @@ def test_a_version_of_mlflow_that_was_not_tried_gets_plain_links(
     found = tracking.links(destination, address=ADDRESS)
     assert found.warning.startswith("MLflow 3.")
     assert "is not known to take saved views" in found.warning
-    assert not any("viewStateShareKey" in link.url for link in found.found)
-    table = next(link for link in found.found if "one row" in link.shows)
+    assert not any("viewStateShareKey" in link.url for link in found.links)
+    table = next(link for link in found.links if "one row" in link.shows)
     query = {k: v[0] for k, v in urllib.parse.parse_qs(table.url.partition("?")[2]).items()}
     state = {**query, "orderByAsc": json.loads(query["orderByAsc"])}
     assert found_by(destination, state) == {"ce", "mse", "focal"}

@@ -136,7 +136,7 @@ def test_a_sweep_arrives_in_the_database_itself(cluster: Postgres, here: Path) -
     assert cluster.execute("SELECT count(*) FROM metrics", name) == [(points(destination),)]
     again = command(here, "sync", "--uri", uri)
     assert (again.returncode, again.stderr) == (0, "")
-    assert again.stdout == destination.shown.replace(":***", "") + NOTHING  # nothing is left of it to be masked
+    assert again.stdout == destination.open_uri.replace(":***", "") + NOTHING  # nothing is left of it to be masked
     assert_secret(here, done, again)
 
 

@@ -82,12 +82,12 @@ class Comparison:
     """One comparison, as it is recorded.
 
     Attributes:
-        found: its record, or one for each of its cells.
+        record: its record, or one for each of its cells.
         folder: of its report.
         root: the output directory.
     """
 
-    found: Record | Study
+    record: Record | Study
     folder: Path
     root: Path
 
@@ -127,9 +127,9 @@ class Comparison:
 
     @property
     def _cells(self) -> list[tuple[str, Record]]:
-        if isinstance(self.found, Study):
-            return [(cell.label, cell.record) for cell in self.found.cells]
-        return [("", self.found)]
+        if isinstance(self.record, Study):
+            return [(cell.label, cell.record) for cell in self.record.cells]
+        return [("", self.record)]
 
     def plot(self) -> Any:
         """A figure of the differences from the baseline on the primary metric, with their intervals."""
@@ -159,7 +159,7 @@ def train(*overrides: str, **given: Any) -> Run:
     Raises:
         UserError: what the command line would refuse.
     """
-    words = [*overrides, *_words(given)]
+    words = [*overrides, *_overrides(given)]
     with composed("train", words) as config:
         trial = prepare(config)
         with opened(config, _command("train", words)) as session:
@@ -173,7 +173,7 @@ def compare(*overrides: str, **given: Any) -> Comparison:
         UserError: what the command line would refuse.
     """
     losses = given.pop("losses", None)
-    words = [*overrides, *_words(given)]
+    words = [*overrides, *_overrides(given)]
     if losses is not None:
         words.append(f"comparison.losses=[{','.join(map(_entry, losses))}]")
     with composed("compare", words) as config:
@@ -217,7 +217,7 @@ def _command(name: str, words: list[str]) -> str:
     return f"xentlab {name} {' '.join(words)}"
 
 
-def _words(given: dict[str, Any]) -> list[str]:
+def _overrides(given: dict[str, Any]) -> list[str]:
     """Arguments by name as overrides; an object becomes the dotted path by which it is held."""
     found = []
     for name, value in given.items():

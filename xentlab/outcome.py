@@ -127,9 +127,9 @@ class Outcome:
         """Whether a trial that ended well has not met its test set yet."""
         return not self.diverged and not self.test
 
-    def with_test(self, found: OnTest) -> Outcome:
+    def with_test(self, on_test: OnTest) -> Outcome:
         """The outcome with what the test set has said since."""
-        return replace(self, test=found.test, test_at_best=found.test_at_best, reliability=found.reliability)
+        return replace(self, test=on_test.test, test_at_best=on_test.test_at_best, reliability=on_test.reliability)
 
 
 def _named(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class Pattern:
     """The form that a text must have: a regular expression that matches the whole of it, and what it is called."""
 
     regex: str
-    words: str
+    meaning: str
 
     def __contains__(self, value: str) -> bool:
         return re.fullmatch(self.regex, value) is not None
@@ -106,7 +106,7 @@ class Knob:
             noun = "an integer" if self.kind is int else "a number"
             words = f"{noun} {self.range}" if self.range else noun
         elif self.pattern is not None:
-            words = self.pattern.words
+            words = self.pattern.meaning
         else:
             words = _NOUNS[self.kind]
         *first, last = [words, *(other.rule for other in self.others), *(["null"] if self.optional else [])]

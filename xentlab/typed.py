@@ -62,7 +62,7 @@ def from_json(hint: Any, value: Any, path: str) -> Any:
     if (hint is bool and isinstance(value, bool)) or (hint is str and isinstance(value, str) and _encodes(value)):
         return value
     noun = {float: "a finite number", int: "an integer", str: "a text", bool: "true or false"}[hint]
-    raise UserError(f"{path} must be {noun}, got {_shown(value)}.")
+    raise UserError(f"{path} must be {noun}, got {_brief(value)}.")
 
 
 def _is_number(value: Any) -> bool:
@@ -91,13 +91,13 @@ def _plain(value: Any, path: str, depth: int) -> Any:
     elif isinstance(value, str) and not _encodes(value):
         raise UserError(f"{path} must be a text, got {value!r:.80}.")
     elif isinstance(value, (int, float)) and not isinstance(value, bool) and not _is_number(value):
-        raise UserError(f"{path} must be a number of usual size, got {_shown(value)}.")
+        raise UserError(f"{path} must be a number of usual size, got {_brief(value)}.")
     elif not (value is None or isinstance(value, (str, bool, int, float))):
         raise UserError(f"{path} must be a mapping, a list, a text, a number, true, false or null, got {value!r:.80}.")
     return value
 
 
-def _shown(value: Any) -> str:
+def _brief(value: Any) -> str:
     try:
         return f"{value!r:.80}"
     except ValueError:  # Python writes no integer of thousands of digits
@@ -109,7 +109,7 @@ def _narrowed(value: Any, rules: tuple[Any, ...], path: str) -> Any:
         if isinstance(rule, Range) and value is not None and value not in rule:
             raise UserError(f"{path} must be {rule}, got {value!r:.80}.")
         if isinstance(rule, Pattern) and value is not None and value not in rule:
-            raise UserError(f"{path} must be {rule.words}, got {value!r:.80}.")
+            raise UserError(f"{path} must be {rule.meaning}, got {value!r:.80}.")
     return value
 
 

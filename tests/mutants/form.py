@@ -187,7 +187,7 @@ def target_broadcast(logits: Tensor, target: Tensor) -> Tensor:
 
 
 @breaks("refusal", "segmentation")
-@loss(family="mutants", link="softmax", shift_invariant=True, proper=True, soft=False)
+@loss(family="mutants", link="softmax", shift_invariant=True, proper=True, float_targets=False)
 def zero_for_a_class_that_does_not_exist(logits: Tensor, target: Tensor) -> Tensor:
     classes = torch.arange(logits.shape[1]).reshape(1, -1, 1, 1)
     return -((classes == target.unsqueeze(1)) * bounded(torch.log_softmax(logits, 1))).sum(1)
@@ -215,7 +215,7 @@ def item_of_a_knob(
 
 
 @breaks("stacked inputs")
-@loss(family="mutants", link="softmax", shift_invariant=True, proper=True, soft=False)
+@loss(family="mutants", link="softmax", shift_invariant=True, proper=True, float_targets=False)
 def boolean_mask(logits: Tensor, target: Tensor) -> Tensor:
     if target.shape != logits.shape[:1] or target.is_floating_point():
         raise ValueError("class indices [N]")

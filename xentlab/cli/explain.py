@@ -125,7 +125,7 @@ def _properties(spec: LossSpec) -> list[str]:
         words.append("shift-invariant")
     if not spec.symmetric:
         words.append("classes differ")
-    if not spec.soft:
+    if not spec.float_targets:
         words.append("index targets only")
     if spec.coupled:
         words.append("couples a batch")

@@ -33,8 +33,8 @@ def check_loss(target: str, task: str | None) -> int:
     for row in report.rows:
         style = styles[row.verdict]
         table.add_row(row.law, Text(row.verdict, style=style), Text(row.detail, style="dim" if style == "dim" else ""))
-    if report.found:
-        page.print(Text(f"{report.loss}: {report.found}."))
+    if report.probed:
+        page.print(Text(f"{report.loss}: {report.probed}."))
     page.print(table)
     page.print(Text(str(report).splitlines()[0].rstrip(":") + ("." if report.broken else "")))
     statements = {law.name: law.statement for law in LAWS}

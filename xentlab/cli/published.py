@@ -45,10 +45,10 @@ def compare_published(config: dict[str, Any], given: Sequence[str], *, dry_run: 
     return found
 
 
-def print_findings(found: Reproduction) -> None:
+def print_findings(published: Reproduction) -> None:
     """The claims of one experiment as a table."""
-    print_table(summary(found), console())
-    print(verdict_counts(found))
+    print_table(summary(published), console())
+    print(verdict_counts(published))
 
 
 def lay_out(name: str, kind: str, root: Path) -> int:

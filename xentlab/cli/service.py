@@ -49,7 +49,9 @@ def send(root: str, uri: str | None, experiment: str | None, follow: str | None,
     if not (destination.root / "journal").is_dir():
         raise UserError(f"--root must be an output directory with a journal, got {destination.root}.")
     sent = tracking.sync(destination, everything=everything, render=render)
-    print(f"{destination.shown}: {sent.points} points sent, {sent.created} runs made, {sent.completed} runs completed")
+    print(
+        f"{destination.open_uri}: {sent.points} points sent, {sent.created} runs made, {sent.completed} runs completed"
+    )
     if sent.elsewhere:
         print(f"{sent.elsewhere} runs were filed for another store or experiment, or for none: --all sends them too.")
     return 0
@@ -88,15 +90,17 @@ def _show_links(
     destination: tracking.Destination, address: str | None, comparison: str | None, *, browse: bool
 ) -> None:
     links = tracking.links(destination, address=address, comparison=comparison)
-    if not links.found:
-        raise UserError(f"Nothing is recorded at {destination.shown} yet: run `xentlab compare comparison=quickstart`.")
+    if not links.links:
+        raise UserError(
+            f"Nothing is recorded at {destination.open_uri} yet: run `xentlab compare comparison=quickstart`."
+        )
     if links.warning:
         print(f"xentlab: warning: {links.warning}", file=sys.stderr)
-    for link in links.found:
+    for link in links.links:
         print(f"{link.url}  {link.shows}")
     sys.stdout.flush()
     if browse:
-        webbrowser.open(next((link for link in links.found if link.verdicts), links.found[0]).url)
+        webbrowser.open(next((link for link in links.links if link.verdicts), links.links[0]).url)
 
 
 def damages(root: Path) -> list[str]:

@@ -60,7 +60,7 @@ def _of_one_loss(
     missing = [
         trial
         for trial, record, keys, memory in zip(trials, records, wanted, memories, strict=True)
-        if _kept(session.root, record) and not memory.values.keys() >= set(keys.values())
+        if _keeps_weights(session.root, record) and not memory.values.keys() >= set(keys.values())
     ]
     for stack in stacks(missing):
         rows = [places[trial] for trial in stack]
@@ -77,7 +77,7 @@ def _of_one_loss(
     }
 
 
-def _kept(root: Path, record: TrialRecord) -> bool:
+def _keeps_weights(root: Path, record: TrialRecord) -> bool:
     """Whether the trial ended well and its final weights are still there."""
     return not record.outcome.diverged and (root / str(record.artifacts) / _FINAL).is_file()
 

@@ -13,7 +13,7 @@ from xentlab.train import COMPONENTS
 _GROUPS = (*COMPONENTS, "comparison", "executor", "tracking")
 
 
-def check_flags(command: str, words: Sequence[str]) -> None:
+def check_flags(command: str, arguments: Sequence[str]) -> None:
     """Refuse an option that Hydra does not have."""
     from hydra._internal.utils import get_args_parser
 
@@ -22,7 +22,7 @@ def check_flags(command: str, words: Sequence[str]) -> None:
 
     parser = get_args_parser()
     parser.error = refuse
-    parser.parse_args(list(words))
+    parser.parse_args(list(arguments))
 
 
 def check_override(override: Any) -> None:

@@ -120,6 +120,6 @@ def _drain(tracker: Tracker, wait: float) -> None:
         tracker.close(wait)
     if tracker.done is None and tracker.reachable and tracker.feeding:
         warn(
-            f"MLflow at {tracker.destination.shown} still gets about {tracker.pending} points in the background; "
+            f"MLflow at {tracker.destination.open_uri} still gets about {tracker.pending} points in the background; "
             f"should this machine stop before, send them with `{tracker.destination.sync_command}`."
         )

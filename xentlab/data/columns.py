@@ -66,7 +66,7 @@ class WordColumn:
     """A column of N indices into its different words, -1 where one is missing."""
 
     index: NDArray[np.int64]
-    words: list[str]
+    vocabulary: list[str]
 
 
 def few(names: Sequence[str]) -> str:
@@ -74,27 +74,27 @@ def few(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (f", ... ({len(names)} in all)" if len(names) > 8 else "")
 
 
-def read_column(table: FileTable, column: int, *, decimal: Decimal, words: bool = False) -> NumberColumn | WordColumn:
+def read_column(table: FileTable, column: int, *, decimal: Decimal, spelt: bool = False) -> NumberColumn | WordColumn:
     """What a column of the table holds; what was recognised by a rule is added to the table's notes.
 
     Args:
         table: as a reader gave it.
         column: its place.
         decimal: what stands before the decimals; `auto` recognises a decimal comma by its cells.
-        words: whether the column is to be taken as words whatever it holds.
+        spelt: whether the column is to be taken as words whatever it holds.
 
     Raises:
         UserError: the column is nearly numeric, holds infinite values, or commas or dates that can be read two ways.
     """
     name, cells = table.names[column], table.columns[column]
     if cells.dtype.kind not in "US":
-        if words:
+        if spelt:
             cells = spelled(cells)
         else:
             return NumberColumn(_finite(table, name, cells.astype(np.float64), cells))
     cells = np.char.strip(cells.astype(str))
     missing = np.isin(cells, MISSING)
-    if not words:
+    if not spelt:
         numbers = _numbers(table, name, cells, missing, decimal)
         if numbers is not None:
             return numbers
@@ -109,7 +109,7 @@ def read_column(table: FileTable, column: int, *, decimal: Decimal, words: bool 
                     f"{what}, such as {present[0]}: write them so, leave the column out with dataset.drop=[{name}], or "
                     f"take its values as words with dataset.categorical=[{name}]."
                 )
-    return _words(table, column, cells, missing)
+    return _word_column(table, column, cells, missing)
 
 
 def spelled(values: NDArray[Any]) -> NDArray[np.str_]:
@@ -250,7 +250,7 @@ def _dates(table: FileTable, name: str, cells: NDArray[np.str_], missing: NDArra
     return None
 
 
-def _words(table: FileTable, column: int, cells: NDArray[np.str_], missing: NDArray[np.bool_]) -> WordColumn:
+def _word_column(table: FileTable, column: int, cells: NDArray[np.str_], missing: NDArray[np.bool_]) -> WordColumn:
     """The column as indices into its words: the declared ones in their order, else those found, sorted."""
     found = np.unique(cells[~missing]).tolist()
     declared = table.levels[column]

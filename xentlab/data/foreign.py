@@ -47,17 +47,17 @@ def build_dataset(path: str, node: Mapping[str, Any]) -> functools.partial[Datas
 _ADOPTED: dict[tuple[Any, str], functools.partial[Dataset]] = {}
 
 
-def adopt(found: Any, values: Mapping[str, Any], path: str = "dataset") -> functools.partial[Dataset]:
+def adopt(source: Any, values: Mapping[str, Any], path: str = "dataset") -> functools.partial[Dataset]:
     """A source from outside, as a builder that reads it once it is called; the same one for the same arguments.
 
     Args:
-        found: a class or function that gives a map-style dataset (or a `Dataset`), or such an object.
+        source: a class or function that gives a map-style dataset (or a `Dataset`), or such an object.
         values: its knobs, and the keys `task`, `class_names`, `name`, `val`, `test`, `ignore_index` of this lab.
         path: where the config names it.
     """
-    key = (found, repr(sorted(values.items())))
+    key = (source, repr(sorted(values.items())))
     if key not in _ADOPTED:
-        _ADOPTED[key] = _adopt(found, values, path)
+        _ADOPTED[key] = _adopt(source, values, path)
     return _ADOPTED[key]
 
 

@@ -122,13 +122,13 @@ def resident_table(
     for j, column_name in enumerate(table.names):
         if j in chosen or column_name in passed_over:
             continue
-        column = read_column(table, j, decimal=decimal, words=column_name in categorical)
+        column = read_column(table, j, decimal=decimal, spelt=column_name in categorical)
         values, missing = _feature(table, j, column, impute)
         features += values
         incomplete |= missing
         kinds["words" if isinstance(column, WordColumn) else "numbers"] += 1
         if isinstance(column, WordColumn):
-            worded.append(f"{column_name} ({len(column.words)})")
+            worded.append(f"{column_name} ({len(column.vocabulary)})")
         if len(np.unique(table.columns[j])) == 1:
             table.notes.append(f"column {column_name} is constant")
     if worded:
@@ -249,12 +249,12 @@ def _feature(
         if missing.all():
             raise UserError(f"Column '{name}' of {table.file} must hold values, found none: dataset.drop=[{name}].")
         return [column.values], missing
-    if len(column.words) > _MOST_WORDS:
+    if len(column.vocabulary) > _MOST_WORDS:
         raise UserError(
             f"Column '{name}' of {table.file} must hold numbers or at most {_MOST_WORDS} different words, found "
-            f"{len(column.words)}: leave it out with dataset.drop=[{name}]."
+            f"{len(column.vocabulary)}: leave it out with dataset.drop=[{name}]."
         )
-    levels = [*range(len(column.words)), *([-1] if missing.any() and impute != "drop" else [])]
+    levels = [*range(len(column.vocabulary)), *([-1] if missing.any() and impute != "drop" else [])]
     return [(column.index == level).astype(np.float64) for level in levels], missing
 
 

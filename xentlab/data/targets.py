@@ -68,7 +68,7 @@ def _refuse_another(table: FileTable, j: int) -> None:
 def read_classes(table: FileTable, j: int, known: int) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """The target column as class indices, classes as spelled; the first `known` rows may be trained on."""
     name = table.names[j]
-    column = read_column(table, j, decimal="auto", words=True)
+    column = read_column(table, j, decimal="auto", spelt=True)
     assert isinstance(column, WordColumn)
     missing = column.index < 0
     if missing.any():
@@ -77,28 +77,30 @@ def read_classes(table: FileTable, j: int, known: int) -> tuple[NDArray[np.int64
             f"first in row {int(missing.argmax()) + 1}."
         )
     if table.levels[j] is None:
-        _refuse_quantities(table, name, column.words, len(column.index))
-    counts = np.bincount(column.index[:known], minlength=len(column.words))
-    lacking = [word for word, count in zip(column.words, counts, strict=True) if not count]
-    seen = [column.words[k] for k in np.unique(column.index[known:])]
+        _refuse_quantities(table, name, column.vocabulary, len(column.index))
+    counts = np.bincount(column.index[:known], minlength=len(column.vocabulary))
+    lacking = [word for word, count in zip(column.vocabulary, counts, strict=True) if not count]
+    seen = [column.vocabulary[k] for k in np.unique(column.index[known:])]
     if unseen := [word for word in lacking if word in seen]:
-        raise UserError(f"Class '{unseen[0]}' of '{name}' must be in {table.file} too, which has {few(column.words)}.")
+        raise UserError(
+            f"Class '{unseen[0]}' of '{name}' must be in {table.file} too, which has {few(column.vocabulary)}."
+        )
     if int((counts > 0).sum()) < 2:
         raise UserError(
-            f"Column '{name}' of {table.file} must hold at least two classes, found {few(column.words)} alone: "
+            f"Column '{name}' of {table.file} must hold at least two classes, found {few(column.vocabulary)} alone: "
             "dataset.targets names the target column."
         )
-    said = [f"{word} {count}" for word, count in zip(column.words, counts, strict=True)]
-    table.notes.append(f"{len(column.words)} classes: {few(said)}")
+    said = [f"{word} {count}" for word, count in zip(column.vocabulary, counts, strict=True)]
+    table.notes.append(f"{len(column.vocabulary)} classes: {few(said)}")
     alike = collections.defaultdict(list)
-    for word in column.words:
+    for word in column.vocabulary:
         alike[_meant(word)].append(word)
     for words in alike.values():
         if len(words) > 1:
             table.notes.append(f"classes that differ in their spelling alone: {few(words)}")
-    if lonely := [word for word, count in zip(column.words, counts, strict=True) if count == 1]:
+    if lonely := [word for word, count in zip(column.vocabulary, counts, strict=True) if count == 1]:
         table.notes.append(f"one row only, so never in both training and validation: {few(lonely)}")
-    return column.index, tuple(column.words)
+    return column.index, tuple(column.vocabulary)
 
 
 def _meant(word: str) -> str:
@@ -160,8 +162,8 @@ def read_numbers(table: FileTable, chosen: list[int], decimal: Decimal) -> NDArr
         column, name = read_column(table, j, decimal=decimal), table.names[j]
         if not isinstance(column, NumberColumn):
             raise UserError(
-                f"Target column '{name}' of {table.file} must hold numbers, found {few(column.words)}: dataset.targets "
-                "names another target column; words are classes."
+                f"Target column '{name}' of {table.file} must hold numbers, found {few(column.vocabulary)}: "
+                "dataset.targets names another target column; words are classes."
             )
         missing = np.isnan(column.values)
         if missing.any():

@@ -71,7 +71,7 @@ class LossSpec:
             sigmoid where several may be.
         tasks: those on which it has a meaning, and on whatever is like one of them.
         reference: author and year.
-        soft: whether float targets (distributions, n-hot) have a meaning, beside class indices.
+        float_targets: whether float targets (distributions, n-hot) have a meaning, beside class indices.
         symmetric: whether renaming the classes in logits and target alike changes nothing.
         shift_invariant: whether adding a constant to all logits of an element changes nothing.
         minimum: no value lies below it, at the default knobs and for one true class; None where there is no bound.
@@ -94,7 +94,7 @@ class LossSpec:
     link: Link
     tasks: tuple[str, ...] = ("multiclass", "multilabel", "segmentation")
     reference: str = ""
-    soft: bool = True
+    float_targets: bool = True
     symmetric: bool = True
     shift_invariant: bool = False
     minimum: float | None = 0.0

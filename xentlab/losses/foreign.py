@@ -56,12 +56,12 @@ _ADOPTED: dict[tuple[Any, ...], functools.partial[Tensor]] = {}
 
 
 def adopt(
-    found: Callable[..., Any], values: Mapping[str, Any], task: Task, said: Mapping[str, str], path: str = "loss"
+    function: Callable[..., Any], values: Mapping[str, Any], task: Task, said: Mapping[str, str], path: str = "loss"
 ) -> functools.partial[Tensor]:
     """A loss from outside with its knobs, wrapped as what the probe found; the same one for the same arguments.
 
     Args:
-        found: a function, a class whose objects are called with outputs and target, or a partial of one.
+        function: a function, a class whose objects are called with outputs and target, or a partial of one.
         values: of its knobs.
         task: which is probed.
         said: what is known by hand: `_input_`, `_link_`.
@@ -70,9 +70,9 @@ def adopt(
     Raises:
         UserError: a knob is wrong, or it cannot be a loss on this task.
     """
-    key = (found, repr(sorted(values.items())), task.name, tuple(sorted(said.items())))
+    key = (function, repr(sorted(values.items())), task.name, tuple(sorted(said.items())))
     if key not in _ADOPTED:
-        _ADOPTED[key] = _adopt(found, values, task, said, path)
+        _ADOPTED[key] = _adopt(function, values, task, said, path)
     return _ADOPTED[key]
 
 
@@ -117,7 +117,7 @@ def _adopt(
         family="own",
         link=result.link,
         tasks=(task.name,),
-        soft=result.target not in ("index", "column"),
+        float_targets=result.target not in ("index", "column"),
         minimum=None,
         coupled=result.reduces,
     )
@@ -138,9 +138,9 @@ def wrapped(
     return values / len(outputs) if result.values == "sum" else values
 
 
-def name_of(found: Callable[..., Any]) -> str:
+def name_of(function: Callable[..., Any]) -> str:
     """What a person calls it."""
-    return str(getattr(_origin(found), "__name__", type(found).__name__))
+    return str(getattr(_origin(function), "__name__", type(function).__name__))
 
 
 def _origin(found: Any) -> Any:

@@ -51,17 +51,17 @@ def build_model(path: str, node: Mapping[str, Any]) -> functools.partial[nn.Modu
 
 
 @functools.cache
-def adopt(found: Callable[..., Any]) -> Builder:
+def adopt(builder: Callable[..., Any]) -> Builder:
     """A class or function from outside as `(input_shape, num_outputs, *, knobs) -> nn.Module`."""
-    name = str(getattr(found, "__name__", type(found).__name__))
+    name = str(getattr(builder, "__name__", type(builder).__name__))
     try:
-        parameters = list(inspect.signature(found).parameters.values())
+        parameters = list(inspect.signature(builder).parameters.values())
     except (ValueError, TypeError) as error:
         raise UserError(f"model {name} does not tell its parameters.") from error
     named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     sized = [p.name for p in named if p.name in (*_WHOLE, *_FEATURES, *_CHANNELS, *_SIDES, *_OUTPUTS)]
     loose = len(named) < len(parameters)
-    library = str(getattr(found, "__module__", "")).partition(".")[0]
+    library = str(getattr(builder, "__module__", "")).partition(".")[0]
     if loose and library in _THROUGH:
         named += [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=None) for n in _THROUGH[library]]
         sized += _THROUGH[library]
@@ -72,7 +72,7 @@ def adopt(found: Callable[..., Any]) -> Builder:
     def build(input_shape: tuple[int, ...], num_outputs: int, **knobs: Any) -> nn.Module:
         sizes = {n: _size(n, n == sized[0], input_shape, num_outputs) for n in sized}
         try:
-            made = found(**{**sizes, **{k: v for k, v in knobs.items() if not (k in sizes and v is None)}})
+            made = builder(**{**sizes, **{k: v for k, v in knobs.items() if not (k in sizes and v is None)}})
         except UserError:
             raise
         except Exception as error:
@@ -89,11 +89,11 @@ def adopt(found: Callable[..., Any]) -> Builder:
     both = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in ("input_shape", "num_outputs")]
     facts = {
         "__name__": name,
-        "__qualname__": getattr(found, "__qualname__", name),
-        "__module__": getattr(found, "__module__", "__main__"),
+        "__qualname__": getattr(builder, "__qualname__", name),
+        "__module__": getattr(builder, "__module__", "__main__"),
         "__signature__": inspect.Signature([*both, *(p for p in free if p.name not in ("input_shape", "num_outputs"))]),
         "__annotations__": {p.name: Any for p in free},
-        "__wrapped__": found,
+        "__wrapped__": builder,
         "foreign": True,
         "loose": loose,
     }

@@ -159,23 +159,23 @@ def _file(session: Session, ran: Ran, found: Reproduction) -> None:
     session.journal.append(GroupEndEvent(ran.group, "finished", tags, {}, folder))
 
 
-def save(found: Reproduction, root: Path) -> Path:
+def save(experiment: Reproduction, root: Path) -> Path:
     """Write one experiment's page, Markdown and record into its folder under `root`; returns the page."""
-    folder = root / FOLDER / f"{found.name}-{found.size}"
+    folder = root / FOLDER / f"{experiment.name}-{experiment.size}"
     folder.mkdir(parents=True, exist_ok=True)
-    data = json.dumps(to_json(found), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    data = json.dumps(to_json(experiment), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / "published.json").write_text(data, encoding="utf-8")
-    return write_pages(found.name, [found], folder)
+    return write_pages(experiment.name, [experiment], folder)
 
 
 def write_pages(
-    title: str, found: Sequence[Reproduction], folder: Path, missing: Sequence[tuple[str, str]] = ()
+    title: str, experiments: Sequence[Reproduction], folder: Path, missing: Sequence[tuple[str, str]] = ()
 ) -> Path:
     """Write report.html and report.md of one or several experiments; returns the page."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.md").write_text(markdown_of(title, found, missing), encoding="utf-8")
+    (folder / "report.md").write_text(markdown_of(title, experiments, missing), encoding="utf-8")
     path = folder / "report.html"
-    path.write_text(page(title, found, missing), encoding="utf-8")
+    path.write_text(page(title, experiments, missing), encoding="utf-8")
     return path
 
 

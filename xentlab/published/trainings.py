@@ -86,8 +86,8 @@ def values_of(ran: Ran, metric: str) -> dict[str, list[float | None]]:
     key = f"{part}/error" if name == "accuracy" else metric
     factor = 100.0 if is_percent(metric) else 1.0
 
-    def of(told: Mapping[str, object], extra: Mapping[str, float]) -> float | None:
-        value = extra.get(name) if part in ("scaled", "serving") and name != "accuracy" else told.get(key)
+    def of(summary: Mapping[str, object], extra: Mapping[str, float]) -> float | None:
+        value = extra.get(name) if part in ("scaled", "serving") and name != "accuracy" else summary.get(key)
         if part == "scaled" and name == "accuracy":
             value = extra.get("error")
         if not isinstance(value, (int, float)):

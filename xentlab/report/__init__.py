@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def write_report(found: Record | Study, folder: Path | str) -> dict[str, Path]:
+def write_report(record: Record | Study, folder: Path | str) -> dict[str, Path]:
     """The report in every format, in `folder`, which is made where it is missing.
 
     Returns:
         Format -> path: `html` report.html, `markdown` report.md, `latex` report.tex, `json` verdicts.json (what
         `from_json` reads).
     """
-    if isinstance(found, Study):
-        cells = [StudyCell(cell.label, _said(cell.record)) for cell in found.cells]
-        return _write(dataclasses.replace(found, cells=cells), Path(folder))
-    return _write(_said(found), Path(folder))
+    if isinstance(record, Study):
+        cells = [StudyCell(cell.label, _said(cell.record)) for cell in record.cells]
+        return _write(dataclasses.replace(record, cells=cells), Path(folder))
+    return _write(_said(record), Path(folder))
 
 
 def _said(record: Record) -> Record:
@@ -47,19 +47,19 @@ def _said(record: Record) -> Record:
     return dataclasses.replace(record, sentences=sentences(record))
 
 
-def html(found: Record | Study) -> str:
+def html(record: Record | Study) -> str:
     """The whole page, from `<!doctype html>` on."""
-    return to_page.document(_document(found))
+    return to_page.document(_document(record))
 
 
-def markdown(found: Record | Study) -> str:
+def markdown(record: Record | Study) -> str:
     """The whole report as GitHub-flavoured Markdown."""
-    return to_markdown.document(_document(found))
+    return to_markdown.document(_document(record))
 
 
-def latex(found: Record | Study) -> str:
+def latex(record: Record | Study) -> str:
     """All metrics of a comparison as one LaTeX table (booktabs); of a study the verdicts of all cells before."""
-    return to_latex.tables_of_study(found) if isinstance(found, Study) else to_latex.table_of_record(found)
+    return to_latex.tables_of_study(record) if isinstance(record, Study) else to_latex.table_of_record(record)
 
 
 def _document(found: Record | Study) -> Document:
@@ -84,16 +84,16 @@ def _write(found: Record | Study, folder: Path) -> dict[str, Path]:
     return paths
 
 
-def print_verdict(found: Record | Study, console: Console) -> None:
+def print_verdict(record: Record | Study, console: Console) -> None:
     """Print the primary table and the verdict sentences to a rich console, of a study those of every cell first."""
-    if isinstance(found, Study):
-        for cell in found.cells:
+    if isinstance(record, Study):
+        for cell in record.cells:
             terminal.print_lines([cell.label], console)
             print_verdict(cell.record, console)
-        terminal.print_lines([sentence for sentence, _ in study_sentences(found).values()], console)
+        terminal.print_lines([sentence for sentence, _ in study_sentences(record).values()], console)
     else:
-        terminal.print_table(record_tables.deciding(found), console)
-        terminal.print_lines(sentences(found), console)
+        terminal.print_table(record_tables.deciding(record), console)
+        terminal.print_lines(sentences(record), console)
 
 
 def headlines(study: Study) -> list[str]:

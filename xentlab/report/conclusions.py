@@ -166,6 +166,6 @@ def in_one_line(cells: Sequence[tuple[str, Record]]) -> str:
     return f"{where}, {seeds} seeds. {'; '.join(words) or _ALONE}."
 
 
-def joined(words: Sequence[str]) -> str:
+def joined(items: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
-    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
+    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1]

@@ -166,17 +166,17 @@ def cross_table(record: Record) -> Table:
     return Table("Cross-loss matrix", header, rows, note)
 
 
-def example_grid(record: Record, found: MaskExamples) -> PixelGrid:
+def example_grid(record: Record, examples: MaskExamples) -> PixelGrid:
     """Images, truth and each loss's masks beside each other, with the colours of the classes that occur."""
-    colours = class_colours(len(found.class_names))
-    images, truth = found.images.array(), found.truth.array()
-    ignored = np.zeros(truth.shape, bool) if found.ignore_index is None else truth == found.ignore_index
-    masks = {"truth": truth} | {record.labels[loss]: mask.array() for loss, mask in found.predictions.items()}
+    colours = class_colours(len(examples.class_names))
+    images, truth = examples.images.array(), examples.truth.array()
+    ignored = np.zeros(truth.shape, bool) if examples.ignore_index is None else truth == examples.ignore_index
+    masks = {"truth": truth} | {record.labels[loss]: mask.array() for loss, mask in examples.predictions.items()}
     columns = {"image": list(images if images.shape[3] == 3 else np.repeat(images, 3, axis=3))}
     for name, mask in masks.items():
         columns[name] = [painted(m, hidden, colours) for m, hidden in zip(mask, ignored, strict=True)]
-    present = sorted({int(v) for mask in masks.values() for v in np.unique(mask) if v < len(found.class_names)})
-    legend = [(found.class_names[c], colours[c]) for c in present]
+    present = sorted({int(v) for mask in masks.values() for v in np.unique(mask) if v < len(examples.class_names)})
+    legend = [(examples.class_names[c], colours[c]) for c in present]
     return PixelGrid(columns, [*legend, *([("ignored", np.array(IGNORED))] if ignored.any() else [])])
 
 

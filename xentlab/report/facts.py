@@ -63,10 +63,10 @@ def describe_rungs(rungs: Sequence[Rung]) -> str:
 def _spaces(losses: Sequence[Loss]) -> str:
     """What was searched: once where all losses share it, else for each."""
 
-    def words(space: Mapping[str, Sequence[float]]) -> str:
+    def spelled(space: Mapping[str, Sequence[float]]) -> str:
         return "; ".join(f"{k} in {', '.join(f'{v:g}' for v in values)}" for k, values in space.items())
 
-    described = {loss.label: words(loss.space) for loss in losses}
+    described = {loss.label: spelled(loss.space) for loss in losses}
     if len(set(described.values())) == 1:
         return next(iter(described.values()))
     return " | ".join(f"{label}: {text}" for label, text in described.items())

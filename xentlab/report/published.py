@@ -41,10 +41,10 @@ COLOURS = {
 }
 
 
-def verdict_counts(found: Reproduction) -> str:
+def verdict_counts(experiment: Reproduction) -> str:
     """The verdicts of one experiment in a few words."""
-    words = [f"{count} {verdict}" for verdict, count in found.counts.items() if count]
-    return f"{found.name} ({found.size}): {', '.join(words)}"
+    words = [f"{count} {verdict}" for verdict, count in experiment.counts.items() if count]
+    return f"{experiment.name} ({experiment.size}): {', '.join(words)}"
 
 
 def named_arms(finding: Finding) -> str:
@@ -106,18 +106,18 @@ def summary(one: Reproduction) -> Table:
     return Table(f"{one.name} at size {one.size}: {one.size_words}", header, rows)
 
 
-def page(title: str, found: Sequence[Reproduction], missing: Sequence[tuple[str, str]] = ()) -> str:
+def page(title: str, experiments: Sequence[Reproduction], missing: Sequence[tuple[str, str]] = ()) -> str:
     """One HTML page of one or several experiments; `missing` are names and reasons of what was not run."""
-    heads = Sentences([(line, "") for line in _heads(found, missing)])
+    heads = Sentences([(line, "") for line in _heads(experiments, missing)])
     return html.document(
-        Document(title, _READ, [heads, *(Part(verdict_counts(one), list(_blocks(one))) for one in found)])
+        Document(title, _READ, [heads, *(Part(verdict_counts(one), list(_blocks(one))) for one in experiments)])
     )
 
 
-def markdown_of(title: str, found: Sequence[Reproduction], missing: Sequence[tuple[str, str]] = ()) -> str:
+def markdown_of(title: str, experiments: Sequence[Reproduction], missing: Sequence[tuple[str, str]] = ()) -> str:
     """The same as Markdown."""
-    blocks: list[Block] = [Items(_heads(found, missing))]
-    for one in found:
+    blocks: list[Block] = [Items(_heads(experiments, missing))]
+    for one in experiments:
         blocks += [_findings(one), Text(one.question), Text(f"{one.source}. {one.protocol}"), _size(one)]
         blocks.append(ShellCommand(one.command))
         if one.choices:

@@ -83,13 +83,13 @@ def _widen(axes: Axes, ends: Sequence[float], *, upright: bool) -> None:
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
-def mean_ranks(study: Study, found: Friedman, prefix: str) -> str:
+def mean_ranks(study: Study, ranks: Friedman, prefix: str) -> str:
     """Losses at their mean ranks, the best above; bars join those that are not told apart."""
     from matplotlib.figure import Figure
 
     labels = study.losses
     places = list(labels)
-    order = sorted(found.ranks, key=lambda loss: found.ranks[loss])
+    order = sorted(ranks.ranks, key=lambda loss: ranks.ranks[loss])
     together = study.overview.groups or []
     groups = len(together)
     left, top, step = 0.35 + 0.085 * max(len(clip(labels[x])) for x in order), 0.85, 0.3
@@ -101,14 +101,14 @@ def mean_ranks(study: Study, found: Friedman, prefix: str) -> str:
         draw.dress(axes, theme.INK, theme.GRID)
         for place, loss in enumerate(order):
             index = places.index(loss)
-            rank = found.ranks[loss]
+            rank = ranks.ranks[loss]
             axes.plot([1, rank], [place, place], color=theme.GRID, linewidth=1, zorder=1)
             axes.plot(
                 [rank], [place], marker=theme.marker(index), markersize=8, color=theme.series(index), zorder=3,
                 clip_on=False,
             )  # fmt: skip
         for k, group in enumerate(together):
-            ends = [found.ranks[group[0]], found.ranks[group[-1]]]
+            ends = [ranks.ranks[group[0]], ranks.ranks[group[-1]]]
             level = len(order) - 0.3 + 0.66 * k
             axes.plot(ends, [level, level], color=theme.INK, linewidth=4, solid_capstyle="round", zorder=2)
         axes.set_yticks(range(len(order)), [clip(labels[loss]) for loss in order])

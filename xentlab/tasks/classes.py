@@ -149,9 +149,9 @@ def reliability(stats: Statistics) -> dict[str, Tensor]:
     return {name: stats[f"bin_{name}"] for name in ("count", "correct", "confidence")}
 
 
-def to_values(found: dict[str, Tensor]) -> dict[str, float]:
+def to_values(metrics: dict[str, Tensor]) -> dict[str, float]:
     """Metrics of one row as plain numbers."""
-    return {name: float(value) for name, value in found.items()}
+    return {name: float(value) for name, value in metrics.items()}
 
 
 def disturb_indices(targets: Tensor, examples: Examples, rate: float, kind: str, draws: torch.Generator) -> Tensor:

@@ -31,7 +31,7 @@ class RunLink:
 class RunLinks:
     """What there is to open, the most useful first, and a sentence where something is not as it should be."""
 
-    found: list[RunLink]
+    links: list[RunLink]
     warning: str = ""
 
 

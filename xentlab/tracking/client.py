@@ -41,7 +41,7 @@ class Client:
                 page = self._client.search_runs(
                     [self._experiment], run_view_type=view, max_results=PAGE, page_token=token
                 )
-            yield from map(_found, page)
+            yield from map(_as_found, page)
             token = page.token
             if not token:
                 return
@@ -55,7 +55,7 @@ class Client:
                     tags=_storable(run.tags),
                     run_name=_storable({"": clipped(run.name, NAME_LIMIT)})[""],
                 )
-            return _found(made)
+            return _as_found(made)
 
         mlflow_module("mlflow.entities")
         if self._at_once == 1 or len(new) == 1:
@@ -129,7 +129,7 @@ def _storable(texts: Mapping[str, str]) -> dict[str, str]:
     return {name: text.replace("\0", "\\0") for name, text in texts.items()}
 
 
-def _found(run: Any) -> Found:
+def _as_found(run: Any) -> Found:
     active = run.info.lifecycle_stage == "active"
     return Found(
         run.info.run_id, run.info.status, active, run.info.artifact_uri, run.data.tags, frozenset(run.data.params)

@@ -159,7 +159,7 @@ class Scope:
         """All runs to look after, parents first; which sessions live is looked up anew."""
         self._orphaned.clear()
         self._file(self.records.groups)
-        return [key for key in all_keys(self.records) if self._mine(key)]
+        return [key for key in all_keys(self.records) if self._owned(key)]
 
     def touched(self, changed: Iterable[str]) -> list[Key]:
         """The runs to look after among those of the trials and groups that changed."""
@@ -172,7 +172,7 @@ class Scope:
                 found += [(name, group) for group in self._groups[name]]
             elif trial.epochs > 0 or trial.status != "running":  # as in `all_keys`
                 found.append((name, None))
-        return [key for key in found if self._mine(key)]
+        return [key for key in found if self._owned(key)]
 
     def _file(self, groups: Iterable[str]) -> None:
         for group in groups:
@@ -181,7 +181,7 @@ class Scope:
                 self._groups.setdefault(trial, []).append(group)
             self._filed[group] = len(members)
 
-    def _mine(self, key: Key) -> bool:
+    def _owned(self, key: Key) -> bool:
         trial, group = key
         owner = self.records.trials[trial].session if trial is not None else self.records.groups[group or ""].session
         if not filed_for(self.records, key, self.filed):
@@ -207,7 +207,7 @@ def _pause(seconds: float, scope: Scope | None) -> None:
 
 def _unreachable(destination: Destination, error: Exception) -> str:
     return (
-        f"MLflow at {destination.shown} does not take the runs now ({error}): the journal keeps everything, "
+        f"MLflow at {destination.open_uri} does not take the runs now ({error}): the journal keeps everything, "
         f"send it later with `{destination.sync_command}`."
     )
 

@@ -28,7 +28,7 @@ def status(destination: Destination) -> dict[str, Any]:
         `uri` (without its password), `reachable`, `problem` (one phrase, or empty), `schema` (current, needs migration,
         newer, unknown, or none yet), and `experiments` and `runs` (counts, None if unknown).
     """
-    facts: dict[str, Any] = {"uri": destination.shown, "reachable": False, "problem": "", "schema": "unknown"}
+    facts: dict[str, Any] = {"uri": destination.open_uri, "reachable": False, "problem": "", "schema": "unknown"}
     facts |= {"experiments": None, "runs": None}
     path = destination.database
     if path is not None and not path.exists():
@@ -61,7 +61,7 @@ def _database_status(destination: Destination) -> dict[str, Any]:
             }
     finally:
         engine.dispose()
-    upgrade = f"run `mlflow db upgrade {destination.shown}` after a backup"
+    upgrade = f"run `mlflow db upgrade {destination.open_uri}` after a backup"
     problem = {"current": "", "needs migration": upgrade, "newer": "update mlflow"}[schema]
     return {"reachable": True, "schema": schema, "problem": problem, **count}
 
@@ -112,7 +112,7 @@ def serve(destination: Destination, port: int, *, host: str = "127.0.0.1") -> su
             the server does not start.
     """
     if destination.scheme not in DATABASES:
-        raise UserError(f"tracking.uri is a server already: open {destination.shown} in a browser.")
+        raise UserError(f"tracking.uri is a server already: open {destination.open_uri} in a browser.")
     if destination.database is not None and not destination.database.exists():
         raise UserError(
             f"There are no runs to show yet: {destination.database} does not exist. Run `xentlab compare "
@@ -120,7 +120,7 @@ def serve(destination: Destination, port: int, *, host: str = "127.0.0.1") -> su
         )
     schema, problem = (status(destination)[key] for key in ("schema", "problem"))
     if schema in ("needs migration", "newer"):
-        raise UserError(f"{destination.shown} was written by another version of MLflow: {problem}.")
+        raise UserError(f"{destination.open_uri} was written by another version of MLflow: {problem}.")
     if not 1 <= port <= 65535:
         raise UserError(f"--port must be in [1, 65535], got {port}.")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:

@@ -64,20 +64,20 @@ class Destination:
         return (self.root / "mlflow-artifacts").as_uri() if self.scheme in DATABASES else None
 
     @property
-    def shown(self) -> str:
+    def open_uri(self) -> str:
         """The URI without its password."""
         return without_passwords(self.uri)
 
     @property
     def filed(self) -> list[str]:
         """What a session's opening says of it: the store, nothing for the root's own, and the experiment."""
-        return ["" if self.uri == default_uri(self.root) else self.shown, self.experiment]
+        return ["" if self.uri == default_uri(self.root) else self.open_uri, self.experiment]
 
     @property
     def sync_command(self) -> str:
         """The command that sends what is missing."""
         words = ["xentlab", "sync", "--root", str(self.root), "--experiment", self.experiment]
-        return shlex.join(words if self.uri == default_uri(self.root) else [*words, "--uri", self.shown])
+        return shlex.join(words if self.uri == default_uri(self.root) else [*words, "--uri", self.open_uri])
 
 
 def default_uri(root: Path) -> str:

@@ -89,7 +89,7 @@ def _alone(destination: Destination) -> Iterator[None]:
     except ModuleNotFoundError as error:
         hint = " Install it with `pip install psycopg2-binary`." if destination.scheme == "postgresql" else ""
         raise UserError(
-            f"tracking.uri must name a database whose driver is installed, got {destination.shown}: {error}.{hint}"
+            f"tracking.uri must name a database whose driver is installed, got {destination.open_uri}: {error}.{hint}"
         ) from error
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if destination.scheme == "postgresql":

@@ -142,35 +142,35 @@ def line(title: str, *metrics: str, against: str | None = None, log: bool = Fals
     }
 
 
-def comparison_views(name: str, root: str, shown: Mapping[str, Any]) -> list[tuple[View, str]]:
+def comparison_views(name: str, root: str, dashboard: Mapping[str, Any]) -> list[tuple[View, str]]:
     """The dashboards of a comparison, each with what it shows.
 
     Args:
         name: the comparison's, and when it began.
         root: its group in the journal, which its runs have as the tag `xentlab.root`.
-        shown: what its tag says, see `xentlab.report.runs.dashboard_tag`.
+        dashboard: what its tag says, see `xentlab.report.runs.dashboard_tag`.
     """
     own = f"tags.`xentlab.root` = '{root}'"
     losses = f"{own} and tags.`xentlab.kind` = 'loss'"
-    metric, labels = str(shown["metric"]), [str(label) for label in shown["columns"]]
-    cells = any(shown["cells"])
-    order = ("tags.`place`", True) if cells else (f"metrics.`{metric}_mean`", shown["direction"] == "min")
+    metric, labels = str(dashboard["metric"]), [str(label) for label in dashboard["columns"]]
+    cells = any(dashboard["cells"])
+    order = ("tags.`place`", True) if cells else (f"metrics.`{metric}_mean`", dashboard["direction"] == "min")
     columns = [*(["cell"] if cells else []), "verdict", labels[0], "against baseline", "p Holm", "seeds"]
     table = [f"tags.`{column}`" for column in columns]
     table += [f"tags.`{label}`" for label in labels[1:]]
     found = [(View(f"losses · {name}", losses, order, table), "one row for each loss: mean, interval, verdict")]
-    for cell, finals in shown["cells"].items():
+    for cell, finals in dashboard["cells"].items():
         here = f" and tags.`cell` {_is(cell)}" if cell else ""
         title, of = (f"{name} · {cell}", f" of {cell}") if cell else (name, "")
         if finals <= _LARGEST:
-            charts = {"Validation": [line(label, key) for key, label in shown["curves"].items()]}
+            charts = {"Validation": [line(label, key) for key, label in dashboard["curves"].items()]}
             search = f"{own}{here} and tags.phase = 'final'"
-            view = View(f"convergence · {title}", search, charts=charts, group="arm", folded=shown["losses"])
+            view = View(f"convergence · {title}", search, charts=charts, group="arm", folded=dashboard["losses"])
         else:  # the page would average its first hundred runs alone
-            view = View(f"convergence · {title}", f"{losses}{here}", order, charts=_means(shown["curves"]))
+            view = View(f"convergence · {title}", f"{losses}{here}", order, charts=_means(dashboard["curves"]))
         found.append((view, f"convergence{of} by loss, mean and range of {finals} final trials"))
-        if shown["sensitivity"]:
-            metric = str(shown["sensitivity"])
+        if dashboard["sensitivity"]:
+            metric = str(dashboard["sensitivity"])
             chart = line(metric, f"tuning/{metric}", against="tuning/log10_lr", log=True)
             view = View(f"learning rates · {title}", f"{losses}{here}", order, charts={"Tuning": [chart]})
             found.append((view, f"learning-rate sensitivity{of} by loss: {metric} at each rate"))

@@ -32,7 +32,7 @@ def resident_speedup(trial: Trial, dataset: Dataset, *, steps: int = 20, turns: 
     examples = rig.batches.examples(rows, "train").cpu()
     loader = torch.utils.data.DataLoader(as_torchvision(dataset, examples), trial.batch_size, shuffle=True)
 
-    def served() -> Iterator[tuple[Tensor, Tensor]]:
+    def from_loader() -> Iterator[tuple[Tensor, Tensor]]:
         for inputs, target in loader:
             yield inputs.to(rig.device), target.to(rig.device)
 
@@ -48,7 +48,7 @@ def resident_speedup(trial: Trial, dataset: Dataset, *, steps: int = 20, turns: 
     resident, loaded = [], []
     for turn in range(turns + 1):
         a = seconds(rig.batches.training(rows, turn + 1, rig.batch_size))
-        b = seconds(served())
+        b = seconds(from_loader())
         if turn:  # the first one warms up
             resident.append(a)
             loaded.append(b)

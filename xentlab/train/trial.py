@@ -215,7 +215,7 @@ def check_teachable(trial: Trial) -> None:
             f"{trial.sampling['label_noise']:g}."
         )
     for function in trial.loss.functions:
-        if not spec_of(function).soft:
+        if not spec_of(function).float_targets:
             raise UserError(
                 f"loss {function.func.__name__} has no meaning on dataset.soft_targets: it takes class indices, not "
                 f"distributions, as ce and kl do."

@@ -27,7 +27,7 @@ class Case:
 
 def forms(subject: Subject) -> tuple[Form, ...]:
     """The forms of targets that the task allows and the loss declares: the task's own, and floats."""
-    return subject.task.forms if subject.spec.soft else subject.task.forms[:1]
+    return subject.task.forms if subject.spec.float_targets else subject.task.forms[:1]
 
 
 def cases(

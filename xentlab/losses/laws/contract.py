@@ -120,7 +120,7 @@ class Subject:
         return self.task.exclusive(self.link)
 
     @property
-    def found(self) -> Probed | None:
+    def probed(self) -> Probed | None:
         """What the probe found of a loss from outside."""
         return probed_of(self.bound.terms[""].function)
 

@@ -188,7 +188,7 @@ def refusal(subject: Subject, dtype: torch.dtype, generator: torch.Generator) ->
     wrong: dict[str, Tensor] = {}
     if is_numeric(subject):
         wrong["whole numbers in the target"] = torch.ones(3, classes, dtype=torch.int64)
-    if "index" not in forms(subject) or subject.spec.soft:
+    if "index" not in forms(subject) or subject.spec.float_targets:
         wrong |= {f"{k} in the target": torch.full((*s, *pixels), 0.25, dtype=dtype) for k, s in floats.items()}
         if not pixels:
             wrong["classes along no axis of the target"] = torch.full((3,), 0.25, dtype=dtype)

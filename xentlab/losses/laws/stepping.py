@@ -104,7 +104,7 @@ def two_forms(subject: Subject, dtype: torch.dtype, generator: torch.Generator) 
     """A class index and its one-hot row are the same target."""
     if "index" not in subject.task.forms:
         return Skipped(f"{subject.task.name} targets have one form only")
-    if not subject.spec.soft:
+    if not subject.spec.float_targets:
         return Skipped("it takes class indices only")
     for case in cases(subject, dtype, generator, only="index"):
         row = one_hot(case.target, case.logits.shape[1], dtype)

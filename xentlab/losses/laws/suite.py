@@ -90,13 +90,13 @@ class LawReport:
         loss: its name.
         tasks: those it was looked at under.
         rows: one for each law, in the order of `LAWS`.
-        found: what a loss from outside gives and takes, in words; of one of this lab nothing.
+        probed: what a loss from outside gives and takes, in words; of one of this lab nothing.
     """
 
     loss: str
     tasks: tuple[str, ...]
     rows: tuple[LawRow, ...]
-    found: str = ""
+    probed: str = ""
 
     @property
     def broken(self) -> tuple[LawRow, ...]:
@@ -137,7 +137,7 @@ def check(loss: str | Callable[..., Any], task: str | None = None) -> LawReport:
         malformed = malformed or (law.name == "shape" and row.verdict == "broken")
         rows.append(row)
     first = subjects[0]
-    return LawReport(first.name, tuple(s.task.name for s in subjects), tuple(rows), str(first.found or ""))
+    return LawReport(first.name, tuple(s.task.name for s in subjects), tuple(rows), str(first.probed or ""))
 
 
 def assert_lawful(loss: str | Callable[..., Any], task: str | None = None) -> None:
@@ -169,7 +169,7 @@ def _row(law: Law, subjects: list[Subject]) -> LawRow:
     reasons: dict[str, None] = {}
     held = False
     for this in subjects:
-        if this.found is not None and this.found.reduces and law.name not in _OF_MEANS:
+        if this.probed is not None and this.probed.reduces and law.name not in _OF_MEANS:
             reasons["not applicable: single elements have no value"] = None
             continue
         for dtype in law.dtypes:

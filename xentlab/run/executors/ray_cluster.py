@@ -48,7 +48,7 @@ class RayCluster(Executor):
     num_cpus: Annotated[int, Range(1, None)] = 1
     num_gpus: Annotated[float, Range(0, None)] | None = None
     retries: Annotated[int, Range(0, None)] = 2
-    _mine: bool = field(default=False, init=False, repr=False)
+    _started_here: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:
         need("ray", "ray")
@@ -89,11 +89,11 @@ class RayCluster(Executor):
 
     def close(self) -> None:
         """Leave the cluster; a local one ends."""
-        if self._mine:
+        if self._started_here:
             import ray
 
             ray.shutdown()
-            self._mine = False
+            self._started_here = False
 
     def _connect(self) -> Any:
         """Ray's module, connected; a connection that is already there is used and left."""
@@ -113,7 +113,7 @@ class RayCluster(Executor):
                 raise UserError(
                     f"executor.address must be that of a Ray cluster that answers, got {self.address}: {said}."
                 ) from error
-            self._mine = True
+            self._started_here = True
         return ray
 
 
