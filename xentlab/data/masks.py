@@ -79,8 +79,8 @@ def segmentation_folder(
         parts = {"train": folder}
     if "train" not in parts:
         raise UserError(f"{folder} must hold a folder train with images and masks, found {contents(folder)}.")
-    found = {part: _pairs(base, remarks) for part, base in parts.items()}
-    pairs = [pair for part in found.values() for pair in part]
+    by_part = {part: _pairs(base, remarks) for part, base in parts.items()}
+    pairs = [pair for part in by_part.values() for pair in part]
     listed_names, listed_colors = _names_in(folder)
     names = class_names or listed_names
     if listed_colors and not colors:
@@ -122,7 +122,7 @@ def segmentation_folder(
         class_names=names,
         scale=1 / 255,
         ignore_index=ignored,
-        source_splits=consecutive({part: len(inside) for part, inside in found.items()}),
+        source_splits=consecutive({part: len(inside) for part, inside in by_part.items()}),
         notes=(f"{len(pairs)} images with masks, {by(images[0])} pixels; {few(shares)}", *remarks.clauses()),
     )
 
