@@ -63,8 +63,8 @@ def ngram_bits(learned: Symbols, judged: Symbols, order: int, size: int) -> NDAr
         contexts, place, distinct = np.unique(pairs // base, return_inverse=True, return_counts=True)
         totals = np.bincount(place, weights=counts)
         asked = _joined(whole, k, base)[len(learned) - k :]
-        seen = _found(pairs, counts, asked)
-        total, kinds = (_found(contexts, values, asked // base) for values in (totals, distinct))
+        seen = _looked_up(pairs, counts, asked)
+        total, kinds = (_looked_up(contexts, values, asked // base) for values in (totals, distinct))
         probability = np.where(total > 0, (seen + kinds * probability) / np.maximum(total + kinds, 1), probability)
     return np.where(judged < size, -np.log2(probability), np.nan)
 
@@ -91,7 +91,7 @@ def _joined(symbols: Symbols, order: int, base: int | None = None) -> Symbols:
     return joined
 
 
-def _found(keys: Symbols, values: NDArray[np.generic], asked: Symbols) -> NDArray[np.float64]:
+def _looked_up(keys: Symbols, values: NDArray[np.generic], asked: Symbols) -> NDArray[np.float64]:
     """The value of each asked key, 0 where it is none of the sorted `keys`."""
     place = np.searchsorted(keys, asked).clip(max=len(keys) - 1)
     return np.where(keys[place] == asked, values[place], 0).astype(np.float64)
