@@ -2,11 +2,13 @@
 
     python scripts/simulate_truth.py --tables 2000
     python scripts/simulate_truth.py --trainings
+    python scripts/simulate_truth.py --faults
 
 The first draws noise: normal, skewed (exponential) and heavy-tailed (t with 3 degrees of freedom) in both losses of a
 seed, trials that collapse in one replicate of ten, and differences that are themselves skewed around zero, which no
 sign-flip test promises anything for. Every share stands with its exact 95 % binomial interval. `--trainings` asks the
-same of real trainings, each side tuned as a comparison tunes (see `training_pool.py`).
+same of real trainings, each side tuned as a comparison tunes (see `training_pool.py`). `--faults` measures again what
+was once wrong with verdicts, line by line (see `fault_table.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import math
 from collections.abc import Callable, Iterable
 
 import numpy as np
-from training_pool import print_trainings
+from fault_table import print_faults
+from training_pool import print_trainings, train_pool
 
 from xentlab import analysis
 from xentlab.analysis.interval import Array
@@ -201,13 +204,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", type=int, default=2000, help="simulated tables per cell")
     parser.add_argument("--trainings", action="store_true", help="whole comparisons on real trainings instead")
-    parser.add_argument("--comparisons", type=int, default=200, help="of --trainings")
-    parser.add_argument("--pool", type=int, default=100, help="replicates trained per loss for --trainings")
+    parser.add_argument("--faults", action="store_true", help="what was once wrong with verdicts, measured again")
+    parser.add_argument("--comparisons", type=int, default=200, help="of --trainings and --faults, a cell")
+    parser.add_argument("--pool", type=int, default=100, help="replicates trained per loss for both")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    pools = train_pool(options.pool) if options.trainings or options.faults else {}
     if options.trainings:
-        print_trainings(options.pool, options.comparisons, options.seed, share_with_interval)
-    else:
+        print_trainings(pools, options.comparisons, options.seed, share_with_interval)
+    if options.faults:
+        print_faults(pools, options.comparisons, options.seed, share_with_interval)
+    if not pools:
         print_tables(options.tables, options.seed)
 
 

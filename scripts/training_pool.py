@@ -12,8 +12,10 @@ and the test values at that rate are read. Comparisons are then drawn from the p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
 
 import numpy as np
 
@@ -52,8 +54,8 @@ class Pool:
         return values
 
 
-def train_pool(size: int, losses: Iterable[str]) -> dict[str, Pool]:
-    """The pool of each loss over seeds 0 to size - 1."""
+def quickstart() -> Protocol:
+    """The protocol of quickstart."""
     found: list[Protocol] = []
 
     def job(config: dict[str, object], _: list[str]) -> None:
@@ -62,7 +64,15 @@ def train_pool(size: int, losses: Iterable[str]) -> dict[str, Pool]:
 
     run_composed("compare", ["comparison=quickstart", "tracking=off", "comparison.final_seeds=2", _RATES], job)
     (protocol,) = found
-    return {loss: _train(protocol, loss, size) for loss in losses}
+    return protocol
+
+
+def train_pool(size: int) -> dict[str, Pool]:
+    """The pool of each of quickstart's losses over seeds 0 to size - 1."""
+    if size < 2 * SEEDS[-1] + 4:
+        raise SystemExit(f"--pool must be at least {2 * SEEDS[-1] + 4} seeds, got {size}.")
+    protocol = quickstart()
+    return {loss: _train(protocol, loss, size) for loss in protocol.losses}
 
 
 def _train(protocol: Protocol, loss: str, size: int) -> Pool:
@@ -128,33 +138,28 @@ def planted(pool: Pool, metric: str, n: int, comparisons: int, seed: int) -> int
     return found
 
 
-def print_trainings(size: int, comparisons: int, seed: int, share: Callable[[int, int], str]) -> None:
+def print_trainings(pools: Mapping[str, Pool], comparisons: int, seed: int, share: Callable[[int, int], str]) -> None:
     """The account on real trainings; `share` writes a count of a number with its binomial interval."""
-    if size < 2 * SEEDS[-1] + 4:
-        raise SystemExit(f"--pool must be at least {2 * SEEDS[-1] + 4} seeds, got {size}.")
-    pools = train_pool(size, ("ce", "mse", "custom_ce"))
     ce = pools["ce"]
-    print(f"quickstart's network: {size} seeds x 5 rates of ce, mse and custom_ce; {comparisons} comparisons a cell")
+    size = len(ce.val)
+    print(f"quickstart's network: {size} seeds x 5 rates of {', '.join(pools)}; {comparisons} comparisons a cell")
     times = np.bincount(ce.chosen(), minlength=5)
     print(f"ce chooses 0.01, 0.03, 0.1, 0.3, 1.0 in {', '.join(map(str, times))} of {size} seeds")
-    tables: dict[str, Callable[[str, int], int]] = {
-        "ce against ce, the whole procedure: false better or worse": (
-            lambda m, n: same_loss(ce, m, n, comparisons, seed)
+    tables = {
+        "ce against ce, the whole procedure: false better or worse": partial(same_loss, ce),
+        "ce against ce, each side's rate chosen once on two seeds: false better or worse": partial(
+            same_loss_at_points, ce
         ),
-        "ce against ce, each side's rate chosen once on two seeds: false better or worse": (
-            lambda m, n: same_loss_at_points(ce, m, n, comparisons, seed)
-        ),
-        "mse against ce, re-centred: false better or worse": (
-            lambda m, n: recentred(pools["mse"], ce, m, n, comparisons, seed)
-        ),
-        "custom_ce against ce, re-centred: false better or worse": (
-            lambda m, n: recentred(pools["custom_ce"], ce, m, n, comparisons, seed)
-        ),
-        "ce against ce with one paired standard deviation planted: found": (
-            lambda m, n: planted(ce, m, n, comparisons, seed)
-        ),
+        **{
+            f"{ours} against {theirs}, re-centred: false better or worse": partial(
+                recentred, pools[ours], pools[theirs]
+            )
+            for ours, theirs in combinations(pools, 2)
+        },
+        "ce against ce with one paired standard deviation planted: found": partial(planted, ce),
     }
     for title, count in tables.items():
         print(f"\n{title}\n{'':8s}" + "".join(f"{f'n = {n}':>24s}" for n in SEEDS))
         for metric in METRICS:
-            print(f"{metric:8s}" + "".join(f"{share(count(metric, n), comparisons):>24s}" for n in SEEDS), flush=True)
+            found = (share(count(metric, n, comparisons, seed), comparisons) for n in SEEDS)
+            print(f"{metric:8s}" + "".join(f"{cell:>24s}" for cell in found), flush=True)

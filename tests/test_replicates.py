@@ -40,6 +40,10 @@ def rate(trial: TrialRecord) -> float:
     return float(trial.config["optimizer"]["lr"])
 
 
+def own(trial: TrialRecord) -> tuple[str, int]:
+    return trial.tags["loss"], trial.config["seed"]
+
+
 def last(trial: TrialRecord, name: str) -> float:
     value = trial.curves[name][-1][2]
     assert value is not None
@@ -160,7 +164,7 @@ def test_fairness_is_within_each_replicate(run: Run, here: Path, mode: str) -> N
         assert all(rates["ce"] in RATES and rates["mse"] not in RATES for rates in by_seed.values())
 
 
-@pytest.mark.parametrize("search", [("sobol", 3), ("halving", None)])
+@pytest.mark.parametrize("search", [("sobol", 3), ("optuna", 3), ("halving", None)])
 def test_other_searches_work_within_each_replicate(run: Run, here: Path, search: tuple[str, int | None]) -> None:
     kind, points = search
     options = (f"comparison.search={kind}", "comparison.final_seeds=2", "trainer.epochs=9")
@@ -169,6 +173,14 @@ def test_other_searches_work_within_each_replicate(run: Run, here: Path, search:
     tested = [t for t in trials(here) if t.outcome.test]
     assert sorted((t.tags["loss"], t.config["seed"]) for t in tested) == [("ce", 0), ("ce", 1), ("mse", 0), ("mse", 1)]
     assert all(t.config["trainer"]["epochs"] == 9 for t in tested)
+    if points:
+        for trial in tested:
+            mine = [t for t in trials(here) if own(t) == own(trial)]
+            assert len({rate(t) for t in mine}) == points
+            assert trial.id == chosen_by_hand(mine).id
+    before = {t.id for t in trials(here)}
+    assert run(*SMALL, *options)[0] == 0
+    assert {t.id for t in trials(here)} == before, "the search of a replicate asks for the same again"
 
 
 def test_looks_stop_once_all_is_decided(run: Run, here: Path) -> None:

@@ -165,14 +165,16 @@ def verdicts(here: Path, name: str = "quickstart") -> str:
 
 
 @pytest.mark.slow
-def test_a_comparison_killed_again_and_again_ends_with_the_same_table(tmp_path: Path) -> None:
+@pytest.mark.parametrize("replicate", ["point", "procedure"])
+def test_a_comparison_killed_again_and_again_ends_with_the_same_table(tmp_path: Path, replicate: str) -> None:
+    command = (*COMPARISON, f"comparison.replicate={replicate}")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     broken.mkdir()
-    finish(start(whole, *COMPARISON, "tracking=off"))
+    finish(start(whole, *command, "tracking=off"))
     draws, kills = random.Random(0), 0
     for _ in range(6):
-        process = start(broken, *COMPARISON)
+        process = start(broken, *command)
         try:
             process.communicate(timeout=draws.uniform(3.0, 6.0))
             break
@@ -181,7 +183,7 @@ def test_a_comparison_killed_again_and_again_ends_with_the_same_table(tmp_path: 
             process.communicate()
             kills += 1
     assert kills, "it ended before it could be killed"
-    finish(start(broken, *COMPARISON))
+    finish(start(broken, *command))
     finish(start(broken, "sync"))
     assert verdicts(broken) == verdicts(whole)
     assert not [r for r in runs(broken) if r.info.status == "RUNNING"]

@@ -64,4 +64,4 @@ def test_a_share_stands_with_its_exact_interval() -> None:
 
 def test_too_small_a_pool_is_refused() -> None:
     with pytest.raises(SystemExit, match="--pool must be at least 44 seeds, got 10"):
-        training_pool.print_trainings(10, 1, 0, simulate_truth.share_with_interval)
+        training_pool.train_pool(10)
