@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ _WHY = {
     errno.EDQUOT: "the quota is used up",
     errno.EFBIG: "a file may not grow so large",
     errno.EROFS: "it is read-only",
+    errno.EIO: "the disk reports an error",
     errno.EACCES: "it may not be written",
     errno.EPERM: "it may not be written",
 }
@@ -38,7 +40,13 @@ def written_whole(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
-        yield scratch
+        try:
+            yield scratch
+        except RuntimeError as error:  # what torch says where the disk takes no more, without an errno
+            if "inline_container" not in str(error) and "PytorchStreamWriter" not in str(error):
+                raise
+            full = shutil.disk_usage(path.parent).free < 2**20
+            raise OSError(errno.ENOSPC if full else errno.EFBIG, "cannot be written", str(path)) from error
         with open(scratch, "rb") as file:
             os.fsync(file.fileno())
         scratch.replace(path)
@@ -49,7 +57,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 def disk_refuses(error: OSError) -> bool:
     """Whether it is the disk that refuses, not the path that is wrong."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 
 
 def sync_folder(folder: Path) -> None:
@@ -62,16 +70,22 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def cannot_begin(root: Path, error: OSError) -> UserError:
-    """One sentence of an output directory in which nothing can be written."""
-    return UserError(f"output.root must be a directory that can be written, got {root}: {error.strerror}.")
-
-
-def cannot_go_on(root: Path, error: OSError | RuntimeError) -> StoppedError:
-    """One sentence of a write under the output directory that failed: why, what is safe, and how to go on."""
-    code = error.errno if isinstance(error, OSError) else None
-    why = _WHY.get(code or 0, str(error).partition("\n")[0].rstrip("."))
+def cannot_go_on(root: Path, error: OSError) -> StoppedError:
+    """One sentence of a write that failed: why, what is safe, and how to go on."""
+    why = _WHY.get(error.errno or 0, str(error).partition("\n")[0].rstrip("."))
     return StoppedError(
         f"{root} cannot be written any more: {why}; all that the journal holds is safe, and the same command goes on "
-        f"from there once there is room."
+        f"from there once it can be written."
     )
+
+
+def not_written(rule: str, place: Path, error: OSError) -> UserError | StoppedError:
+    """Why a place could not be written: the disk refuses, or it is none that can be, which `rule` says."""
+    if disk_refuses(error):
+        return cannot_go_on(place, error)
+    return UserError(f"{rule} that can be written, got {place}: {error.strerror}.")
+
+
+def cannot_begin(root: Path, error: OSError) -> UserError | StoppedError:
+    """One sentence of an output directory in which nothing can be written."""
+    return not_written("output.root must be a directory", root, error)

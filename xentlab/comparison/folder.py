@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from xentlab.comparison.overlay import GroupNode
+from xentlab.disk import not_written, written_whole
 from xentlab.errors import UserError, unknown
 from xentlab.journal import Records
 from xentlab.report import Record, Study
@@ -150,9 +151,10 @@ def write_text(path: Path, text: str) -> None:
         UserError: it cannot be written.
     """
     try:
-        path.write_text(text, encoding="utf-8")
+        with written_whole(path) as scratch:
+            scratch.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{path} must be a file that can be written: {error.strerror}.") from error
+        raise not_written("A report must be a file", path, error) from error
 
 
 def groups_below(records: Records, group: str) -> list[str]:

@@ -25,7 +25,7 @@ from typing import Any
 from xentlab import __version__
 from xentlab.comparison.folder import folder_group, groups_below, load_protocol, read_record
 from xentlab.comparison.protocol import Name
-from xentlab.disk import written_whole
+from xentlab.disk import not_written, written_whole
 from xentlab.errors import UserError
 from xentlab.journal import Records
 from xentlab.report import html, latex, markdown
@@ -189,5 +189,5 @@ def import_archive(archive: Archive, root: Path) -> Imported:
                     scratch.write_bytes(body)
                 written += 1
     except OSError as error:
-        raise UserError(f"--root must be a directory that can be written, got {root}: {error.strerror}.") from error
+        raise not_written("--root must be a directory", root, error) from error
     return Imported(root / folder, added, written)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from xentlab.disk import not_written
 from xentlab.errors import UserError
 from xentlab.typed import from_json
 
@@ -50,7 +52,9 @@ def write_archive(out: Path, facts: Mapping[str, Any], members: Mapping[str, byt
                 archive.writestr(entry, body)
         scratch.replace(out)
     except OSError as error:
-        raise UserError(f"-o must be a file that can be written, got {out}: {error.strerror}.") from error
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
+        raise not_written("-o must be a file", out, error) from error
     return out.stat().st_size
 
 

@@ -10,6 +10,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from xentlab.disk import written_whole
 from xentlab.secrets import redacted
 from xentlab.train import Fit, Rig, examples
 
@@ -28,7 +29,8 @@ def write_artifacts(folder: Path, fit: Fit, row: int, environment: str, *, weigh
     (folder / "environment.json").write_text(environment)
     if weights:
         for which in _WEIGHTS:
-            torch.save(fit.weights(row, which), folder / f"{which}.pt")
+            with written_whole(folder / f"{which}.pt") as scratch:
+                torch.save(fit.weights(row, which), scratch)
     if trial.test:
         write_examples(folder, fit.rig, row, {} if fit.history.diverged[row] else fit.answers)
 

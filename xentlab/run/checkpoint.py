@@ -54,7 +54,7 @@ class Checkpoint:
                 torch.save({"trials": list(ids), "snapshot": snapshot}, scratch)
                 if self.path.exists():
                     self.path.replace(self.before)
-        except (OSError, RuntimeError) as error:  # torch says the latter where the disk is full
+        except OSError as error:
             raise cannot_go_on(self.path.parent.parent, error) from error
 
     def remove(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 
 from xentlab.data import Dataset
+from xentlab.disk import cannot_go_on
 from xentlab.errors import UserError
 from xentlab.journal import EndEvent, EpochEvent, Event, Journal, MemberEvent, TrialEvent
 from xentlab.run.artifacts import write_artifacts
@@ -180,7 +181,10 @@ class _Training:
         environment = json.dumps(redacted(self.environment), indent=2)
         for row, (name, outcome) in enumerate(zip(order.ids, fit.finish(), strict=True)):
             folder = self.root / "trials" / name
-            write_artifacts(folder, fit, row, environment, weights=order.weights)
+            try:
+                write_artifacts(folder, fit, row, environment, weights=order.weights)
+            except OSError as error:
+                raise cannot_go_on(folder, error) from error
             events.append(EndEvent(name, "finished", "", outcome.to_json(), str(folder.relative_to(self.root))))
         self.journal.append(*events)
 
