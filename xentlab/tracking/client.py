@@ -173,12 +173,15 @@ _PLAIN = (
     "Name or service not known",
     "Connection reset",
     "Connection aborted",
+    "database or disk is full",
+    "database is locked",
+    "attempt to write a readonly database",
 )
 
 
 def brief(error: Exception, limit: int = 160) -> str:
     """The error in one line: what it says, shortened, plain where a library wraps it up, and without passwords."""
-    text = without_passwords(" ".join(str(error).split()))
+    text = without_passwords(" ".join(str(error).partition("[SQL: ")[0].partition("(Background on")[0].split()))
     plain = next((words for words in _PLAIN if words in text), None)
     if plain is not None:
         return plain.lower()

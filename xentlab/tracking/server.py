@@ -161,7 +161,7 @@ def serve(destination: Destination, port: int, *, host: str = "127.0.0.1") -> su
 
 
 def stop(process: subprocess.Popen[bytes], *, patience_s: float = 5.0) -> None:
-    """End a server that `serve` has started, with its workers."""
+    """End a server that `serve` has started, with its workers; at once where the user asks again."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, sign)
@@ -169,7 +169,7 @@ def stop(process: subprocess.Popen[bytes], *, patience_s: float = 5.0) -> None:
             break
         try:
             process.wait(patience_s)
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
             continue
     process.wait()
 
