@@ -16,7 +16,7 @@ from xentlab.comparison.sweep import Sweep
 from xentlab.config.compose import run_composed
 from xentlab.config.opening import opened
 from xentlab.config.promise import Promise
-from xentlab.errors import UserError
+from xentlab.errors import StoppedError, UserError
 from xentlab.journal import TrialRecord
 from xentlab.run.order import TrainingError
 from xentlab.tasks import find
@@ -70,6 +70,7 @@ class _Jobs:
         self._pending: list[tuple[str, Trial]] = []
         self._values: dict[Trial, float | None] = {}
         self._failures: list[tuple[str, Exception]] = []
+        self._stopped: Exception | None = None
 
     def __call__(self, config: dict[str, Any], overrides: list[str]) -> Promise | None:
         line = " ".join(overrides)
@@ -92,7 +93,11 @@ class _Jobs:
         if not pending or self._sweep is None:
             return
         number = self._sweep.finished
-        outcomes = self._sweep.run([trial for _, trial in pending])
+        try:
+            outcomes = self._sweep.run([trial for _, trial in pending])
+        except (StoppedError, OSError) as error:  # Hydra would print a line of its own for each job: `end` raises it
+            self._stopped = error
+            return
         for (line, trial), outcome in zip(pending, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 self._failures.append((line, outcome))
@@ -103,6 +108,8 @@ class _Jobs:
 
     def end(self) -> int:
         finished = 0
+        if self._stopped is not None:
+            raise self._stopped
         if self._sweep is not None:
             self._sweep.close(len(self._failures))
             finished = self._sweep.finished
