@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import socket
@@ -10,7 +11,6 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,45 +33,33 @@ class Done:
 def call(folder: Path, *words: str, kill_after: float | None = None, clock: float = 0.0) -> Done:
     """Run a command in a child; kill it after so many seconds; let its wall clock be wrong by so many."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        child = os.fork()
-        if child == 0:
-            _be_the_command(folder, words, clock, out.fileno(), err.fileno())
-        until = time.monotonic() + (LATE_S if kill_after is None else kill_after)
-        status = None
-        while status is None and time.monotonic() < until:
-            done, code = os.waitpid(child, os.WNOHANG)
-            status = code if done else time.sleep(0.005)
-        if status is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+        arguments = (folder, words, clock, out.fileno(), err.fileno())
+        child = multiprocessing.get_context("fork").Process(target=_be_the_command, args=arguments)
+        child.start()
+        child.join(LATE_S if kill_after is None else kill_after)
+        ended = child.exitcode is not None
+        if not ended:
+            assert child.pid is not None
+            try:
+                os.killpg(child.pid, signal.SIGKILL)
+            except ProcessLookupError:  # it has not come to be a group's head yet
+                child.kill()
+            child.join()
         for stream in (out, err):
             stream.seek(0)
-        code = None if status is None else os.waitstatus_to_exitcode(status)
-        return Done(code, out.read(), err.read())
+        return Done(child.exitcode if ended else None, out.read(), err.read())
 
 
 def _be_the_command(folder: Path, words: Sequence[str], clock: float, out: int, err: int) -> None:
-    code = 70
-    try:
-        os.setsid()
-        os.chdir(folder)
-        os.dup2(out, 1)
-        os.dup2(err, 2)
-        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
-        if clock:
-            real, real_ns = time.time, time.time_ns
-            time.time, time.time_ns = lambda: real() + clock, lambda: real_ns() + int(clock * 1e9)
-        code = xentlab(list(words))
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
+    os.setsid()
+    os.chdir(folder)
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+    if clock:
+        real, real_ns = time.time, time.time_ns
+        time.time, time.time_ns = lambda: real() + clock, lambda: real_ns() + int(clock * 1e9)
+    sys.exit(xentlab(list(words)))
 
 
 @contextlib.contextmanager
