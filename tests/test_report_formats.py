@@ -22,10 +22,11 @@ def record():
     return Record.from_json(example())
 
 
-def test_write_makes_four_files_that_agree(record, tmp_path):
+def test_write_makes_five_files_that_agree(record, tmp_path):
     paths = report.write_report(record, tmp_path / "new" / "folder")
     assert {kind: path.name for kind, path in paths.items()} == {
         "html": "report.html", "markdown": "report.md", "latex": "report.tex", "json": "verdicts.json",
+        "csv": "report.csv",
     }  # fmt: skip
     again = Record.from_json(json.loads(paths["json"].read_text()))
     assert again == dataclasses.replace(record, sentences=report.sentences(record))

@@ -66,7 +66,8 @@ def test_pictures_are_well_formed_and_take_the_pages_colours(record):
 
 def test_the_verdict_comes_first_and_everything_is_there(record, page):
     text = " ".join(Outline(page).text)
-    places = [text.index(part) for part in (record.question, *report.sentences(record), "test error (primary)")]
+    order = (record.question, report.answer_of(record), "test error (primary)", *report.sentences(record))
+    places = [text.index(part) for part in order]
     assert places == sorted(places)
     parts = ["Convergence", "Learning rate", "Time to target", "Cost", "Every seed", "Protocol", "Environment"]
     for part in [*parts, record.command, record.signature, record.fingerprint, "commit", "gamma = 2", "failed"]:
@@ -117,7 +118,7 @@ def test_a_record_with_nothing_optional_makes_every_format(tmp_path):
     rows = [{"loss": "ce", "verdict": "baseline", **nothing}, {"loss": "mse", "verdict": "inconclusive", **nothing}]
     data["metrics"] = [{"key": "e", "label": "e", "direction": "min", "primary": True, "rows": rows}]
     for path in report.write_report(Record.from_json(data), tmp_path).values():
-        assert path.stat().st_size > 300
+        assert path.stat().st_size > (150 if path.suffix == ".csv" else 300)
 
 
 def test_many_losses_keep_apart():

@@ -57,8 +57,14 @@ def read(paths: dict[str, Path]) -> report.Study:
     return report.Study.from_json(json.loads(paths["json"].read_text()))
 
 
-def test_four_files_that_agree(paths: dict[str, Path], read: report.Study) -> None:
-    names = {"html": "report.html", "markdown": "report.md", "latex": "report.tex", "json": "verdicts.json"}
+def test_five_files_that_agree(paths: dict[str, Path], read: report.Study) -> None:
+    names = {
+        "html": "report.html",
+        "markdown": "report.md",
+        "latex": "report.tex",
+        "json": "verdicts.json",
+        "csv": "report.csv",
+    }
     assert {kind: path.name for kind, path in paths.items()} == names
     assert [c.label for c in read.cells] == [c.label for c in TWO]
     assert report.html(read) == paths["html"].read_text()

@@ -19,7 +19,7 @@ from xentlab import tracking
 from xentlab.cli import service
 from xentlab.errors import UserError
 from xentlab.journal import GroupEndEvent, GroupEvent, MemberEvent, Records, TrialRecord, new_id
-from xentlab.report.conclusions import in_one_line
+from xentlab.report.headline import in_one_word
 from xentlab.report.record import Record
 from xentlab.report.runs import dashboard_tag, loss_run, place_by_loss
 from xentlab.tracking import content, views
@@ -47,7 +47,7 @@ def a_comparison(root: Path, *, name: str = "quickstart", cells: tuple[str, ...]
             curves = {name: [list(point) for point in points] for name, points in shown.curves.items()}
             lab.journal.append(GroupEndEvent(group, "finished", shown.tags, shown.metrics, None, curves))
     labelled = [(cell, RECORD) for cell in cells]
-    tags = {"verdict": in_one_line(labelled), **dashboard_tag(labelled)}
+    tags = {"verdict": in_one_word(labelled), **dashboard_tag(labelled)}
     lab.journal.append(GroupEndEvent(top, "finished", tags, {}, None))
     lab.journal.close()
     return top
@@ -111,7 +111,7 @@ def test_a_comparison_links_to_report_dashboards_and_a_trial(destination: tracki
     tracking.sync(destination)
     found = tracking.links(destination, address=ADDRESS, comparison="quickstart").links
     own, report, losses, convergence, rates, trial = found
-    assert "the comparison 'quickstart': test error against ce" in own.shows
+    assert f"the comparison 'quickstart': {in_one_word([('', RECORD)])}" in own.shows
     assert report.url.partition("?")[0].endswith("/artifacts/report.html")
     table = opened(destination, losses)
     assert found_by(destination, table) == {"ce", "mse", "focal"}
@@ -219,17 +219,15 @@ def test_the_runs_of_losses_carry_curves_and_what_tables_show(destination: track
     assert arms == {None, "ce", "mse", "focal"}
 
 
-def test_the_verdict_in_one_line() -> None:
-    line = in_one_line([("", RECORD)])
-    assert "\n" not in line
-    assert line.startswith("test error against ce, 10 seeds. ")
-    for loss in ("mse", "focal"):
-        verdict = next(row.verdict for row in RECORD.primary.rows if row.loss == loss)
-        assert f"{verdict}: " in line
-        assert f"{loss} (" in line
-    both = in_one_line([("a", RECORD), ("b", RECORD)])
-    assert both.startswith("test error against ce in 2 cells: ")
-    assert "mse worse in 2" in both
+def test_the_verdict_fits_a_column() -> None:
+    assert {row.loss: row.verdict for row in RECORD.primary.rows}["mse"] == "worse"
+    assert len(in_one_word([("", RECORD)])) < 20
+    assert in_one_word([("a", RECORD), ("b", RECORD)]) == "▲ in 0 of 2 cells"
+    rows = [dataclasses.replace(row, verdict="better", difference=-0.0097) for row in RECORD.primary.rows[1:]]
+    won = dataclasses.replace(RECORD.primary, rows=[RECORD.primary.rows[0], *rows])
+    first = min(rows, key=lambda row: row.mean or 1.0).loss
+    record = dataclasses.replace(RECORD, metrics=[won, *RECORD.metrics[1:]])
+    assert in_one_word([("", record)]).startswith(f"▲ {first} −0.9")
 
 
 def test_long_trainings_are_thinned_by_the_stated_rule() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from xentlab.journal import GroupEndEvent, Journal
 from xentlab.report import Record, Study, headlines, sentences
-from xentlab.report.conclusions import in_one_line
+from xentlab.report.headline import answer_of, in_one_word
 from xentlab.report.runs import dashboard_tag, loss_run, place_by_loss
 
 
@@ -29,7 +29,7 @@ def file_comparison(
         shown = loss_run(record, label, place=place[label])
         curves = {name: [list(point) for point in points] for name, points in shown.curves.items()}
         ends.append(GroupEndEvent(child, "finished", shown.tags, shown.metrics, None, curves))
-    journal.append(*ends, _verdict(group, [("", record)], sentences(record), folder))
+    journal.append(*ends, _verdict(group, [("", record)], [answer_of(record), *sentences(record)], folder))
 
 
 def file_study(journal: Journal, study: Study, group: str, folder: str) -> None:
@@ -42,7 +42,6 @@ def file_study(journal: Journal, study: Study, group: str, folder: str) -> None:
 def _verdict(
     group: str, records: Sequence[tuple[str, Record]], lines: Sequence[str], folder: str | None
 ) -> GroupEndEvent:
-    verdict = in_one_line(records)
-    note = "\n\n".join([verdict, *lines, f"`{records[0][1].command}`"])
-    tags = {"mlflow.note.content": note, "verdict": verdict, **dashboard_tag(records)}
+    note = "\n\n".join([*lines, f"`{records[0][1].command}`"])
+    tags = {"mlflow.note.content": note, "verdict": in_one_word(records), **dashboard_tag(records)}
     return GroupEndEvent(group, "finished", tags, {}, folder)

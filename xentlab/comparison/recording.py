@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hashlib
+import inspect
 import json
 import math
 import statistics
@@ -19,8 +20,10 @@ from xentlab.comparison.overlay import leaves
 from xentlab.comparison.runner import Result, first_trial, judged_at_looks
 from xentlab.comparison.search import ON_GRIDS, Score, rank
 from xentlab.data import split
+from xentlab.dotted import locate
 from xentlab.journal import TrialRecord
 from xentlab.metrics import Metric
+from xentlab.models import initial
 from xentlab.report.record import RULE, Cost, JudgedMetric, Loss, MeanCurve, Record, Target, TuningPoint
 from xentlab.report.setup import Axes, Environment, Setup
 from xentlab.run.session import Session
@@ -89,7 +92,9 @@ def make_record(result: Result, session: Session, command: str, axes: Axes | Non
 
 def _loss(result: Result, label: str) -> Loss:
     protocol, tuning, finals = result.protocol, result.tunings[label], result.finals[label]
-    knobs = {key: value for key, value in leaves(protocol.losses[label]) if "_" not in key[:1] and "._" not in key}
+    node = protocol.losses[label]
+    knobs = {key: value for key, value in leaves(node) if "_" not in key[:1] and "._" not in key}
+    defaults = _defaults("loss", node)
     times, keys = tuning.times, tuple(protocol.spaces[label]) if protocol.search in ON_GRIDS else ()
     same = next(iter(times)) if len(times) == 1 else ()
     return Loss(
@@ -103,6 +108,8 @@ def _loss(result: Result, label: str) -> Loss:
         extended=tuning.extended,
         near={_last(key): values for key, values in (tuning.flat(keys) if protocol.mode == "tuned" else {}).items()},
         note="; ".join(tuning.notes),
+        given=[key for key in knobs if knobs[key] != defaults.get(key)],
+        trials={seed: r.id for seed, r in zip(protocol.final_seeds, finals, strict=True)},
         space={key: list(values) for key, values in protocol.spaces[label].items()},
         tuning_trials=result.tuning_trials[label],
         tuning_epochs=result.tuning_epochs[label],
@@ -158,6 +165,8 @@ def _metrics(result: Result, metrics: Sequence[Metric], looked: analysis.Looked 
             primary=m == primary,
             percent=m.is_share,
             margin=questions[m.name].margin,
+            short=m.short,
+            when_worse=m.when_worse,
         )
         for m in metrics
     ]
@@ -232,6 +241,7 @@ def _setup(result: Result, session: Session, first: TrialRecord, axes: Axes) -> 
     protocol, trainer = result.protocol, result.protocol.base["trainer"]
     trial = first_trial(protocol)
     data = session.dataset(trial)
+    module = initial(trial.model, data.input_shape, trial.num_outputs(data), 0)
     parts = split(data, trial.seed, **trial.sampling)
     return Setup(
         dataset=first.tags["dataset"],
@@ -251,7 +261,21 @@ def _setup(result: Result, session: Session, first: TrialRecord, axes: Axes) -> 
         added_after=list(result.looked),
         sizes={"train": len(parts.train), "val": len(parts.val), "test": len(parts.test)},
         own_test="test" in data.source_splits,
+        schedule=_schedule(protocol.base["schedule"]),
+        decay=protocol.base["optimizer"].get("weight_decay"),
+        parameters=sum(p.numel() for p in module.parameters() if p.requires_grad),
     )
+
+
+def _defaults(group: str, node: Mapping[str, Any]) -> dict[str, Any]:
+    """Knob -> its default, of the function that a node names."""
+    return {p.name: p.default for p in inspect.signature(locate(group, node["_target_"])).parameters.values()}
+
+
+def _schedule(node: Mapping[str, Any]) -> str:
+    """Its name, with what is not its default."""
+    words = [f"{name} {node[name]}" for name, own in _defaults("schedule", node).items() if node.get(name, own) != own]
+    return ", ".join([_last(node["_target_"]).replace("_", " "), *words])
 
 
 def environment_of(facts: Mapping[str, Any]) -> Environment:

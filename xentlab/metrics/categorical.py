@@ -14,11 +14,12 @@ from torch import Tensor
 from xentlab.metrics.bins import PROB_FLOOR, calibration_counts, calibration_error, tally
 from xentlab.metrics.contract import Metric
 
+CONFIDENCE = "its confidence can be trusted less"
 CLASS_METRICS = (
     Metric("error", "min", "fraction", True, "error", "Error"),
-    Metric("nll", "min", "nats", False, "NLL", "Negative log-likelihood"),
-    Metric("brier", "min", "squared probability", False, "Brier score", "Brier score"),
-    Metric("ece", "min", "fraction", True, "ECE", "Expected calibration error"),
+    Metric("nll", "min", "nats", False, "NLL", "Negative log-likelihood", when_worse=CONFIDENCE),
+    Metric("brier", "min", "squared probability", False, "Brier score", "Brier score", when_worse=CONFIDENCE),
+    Metric("ece", "min", "fraction", True, "ECE", "Expected calibration error", when_worse=CONFIDENCE),
 )
 MAP_METRICS = (
     Metric("miou", "max", "fraction", True, "mean IoU", "Mean IoU", 1.0),

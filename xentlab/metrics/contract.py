@@ -18,6 +18,7 @@ class Metric:
         short: what a sentence calls it.
         long: what a table calls it.
         perfect: the value that no prediction beats; None where there is none.
+        when_worse: what it means for a user where it is worse, in words; empty where its name says so.
         root: whether it is the root of a mean over examples.
     """
 
@@ -29,6 +30,7 @@ class Metric:
     long: str
     perfect: float | None = 0.0
     root: bool = False
+    when_worse: str = ""
 
     @property
     def label(self) -> str:

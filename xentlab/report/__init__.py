@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 from xentlab.report import outline, record_tables
 from xentlab.report.blocks import Document
 from xentlab.report.conclusions import sentences, study_sentences
+from xentlab.report.headline import answer_of, answer_of_study
 from xentlab.report.record import Record
 from xentlab.report.render import latex as to_latex
 from xentlab.report.render import markdown as to_markdown
 from xentlab.report.render import page as to_page
-from xentlab.report.render import terminal
+from xentlab.report.render import spreadsheet, terminal
 from xentlab.report.study import Study, StudyCell
 from xentlab.report.trial_pictures import masks, save_curves, training_curves
 from xentlab.secrets import redacted
@@ -34,7 +35,7 @@ def write_report(record: Record | Study, folder: Path | str) -> dict[str, Path]:
 
     Returns:
         Format -> path: `html` report.html, `markdown` report.md, `latex` report.tex, `json` verdicts.json (what
-        `from_json` reads).
+        `from_json` reads), `csv` report.csv.
     """
     if isinstance(record, Study):
         cells = [StudyCell(cell.label, _said(cell.record)) for cell in record.cells]
@@ -75,6 +76,7 @@ def _write(found: Record | Study, folder: Path) -> dict[str, Path]:
         "html": ("report.html", html(found)),
         "markdown": ("report.md", markdown(found)),
         "latex": ("report.tex", latex(found)),
+        "csv": ("report.csv", spreadsheet.rows_of(found)),
         "json": ("verdicts.json", json.dumps(found.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"),
     }
     paths = {}
@@ -85,17 +87,18 @@ def _write(found: Record | Study, folder: Path) -> dict[str, Path]:
 
 
 def print_verdict(record: Record | Study, console: Console) -> None:
-    """Print the primary table and the verdict sentences to a rich console, of a study those of every cell first."""
+    """Print the answer, the primary table and a sentence for each loss to a rich console, of a study for every cell."""
     if isinstance(record, Study):
+        terminal.print_lines(headlines(record), console)
         for cell in record.cells:
             terminal.print_lines([cell.label], console)
             print_verdict(cell.record, console)
-        terminal.print_lines([sentence for sentence, _ in study_sentences(record).values()], console)
     else:
+        terminal.print_lines([answer_of(record)], console)
         terminal.print_table(record_tables.deciding(record), console)
         terminal.print_lines(sentences(record), console)
 
 
 def headlines(study: Study) -> list[str]:
-    """For every loss that is compared with a baseline its verdicts over all cells, one sentence each."""
-    return [sentence for sentence, _ in study_sentences(study).values()]
+    """The answer over all cells, and for every loss that is compared with a baseline a sentence."""
+    return [answer_of_study(study), *(sentence for sentence, _ in study_sentences(study).values())]

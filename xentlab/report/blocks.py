@@ -25,6 +25,7 @@ class Cell:
         verdict: the verdict that it shows and is coloured by: better, worse, equivalent, inconclusive, baseline.
         best: whether it is marked as best.
         heat: how strongly it is tinted, in [0, 1].
+        link: what its text leads to on a page, relative to the report's folder.
     """
 
     text: str
@@ -33,6 +34,7 @@ class Cell:
     verdict: str | None = None
     best: bool = False
     heat: float | None = None
+    link: str = ""
 
     @property
     def line(self) -> str:
@@ -76,10 +78,10 @@ class Sentences:
 
 @dataclass(frozen=True)
 class Text:
-    """One paragraph; a `note` is of less weight."""
+    """One paragraph; a `note` is of less weight, the `answer` of most."""
 
     text: str
-    note: bool = False
+    weight: Literal["", "note", "answer"] = ""
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,9 @@ class ShellCommand:
 
 @dataclass(frozen=True)
 class Legend:
-    """Losses with their lines and colours, in the order of the record."""
+    """Losses with their lines and colours: (label, place among the styles)."""
 
-    labels: list[str]
+    entries: list[tuple[str, int]]
 
 
 @dataclass(frozen=True)
@@ -137,9 +139,10 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Links:
-    """Links to chapters: (anchor, title)."""
+    """Links to chapters: (anchor, title); `contents` stand beside each other."""
 
     links: list[tuple[str, str]]
+    contents: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,11 +164,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Document:
-    """A whole report."""
+    """A whole report; `about` tells it from others of its title."""
 
     title: str
     question: str
     blocks: Sequence[Block]
+    about: str = ""
 
 
 Block = Table | Sentences | Text | Items | ShellCommand | Legend | Pictures | Gallery | Links | Part

@@ -1,6 +1,6 @@
 """The pictures of a comparison: each takes a record, draws one thing, and gives back SVG text.
 
-Every loss has the colour, line and marker of its place in the record, in every picture. A picture only draws what a
+Every loss has one colour, line and marker in every picture of a report. A picture only draws what a
 table holds. To add one: a function here, its place in `outline`.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from xentlab.report import draw, theme
-from xentlab.report.numbers import row_of, scale_of, short
+from xentlab.report.numbers import row_of, scale_of, short, styled
 from xentlab.report.record import JudgedMetric, Record
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def curves(record: Record, key: str, prefix: str) -> str:
     label = record.curve_labels.get(key, key)
 
     def body(axes: Axes) -> None:
-        for index, loss in enumerate(record.losses):
+        for index, loss in styled(record):
             line = record.curves[key].get(loss.name)
             if line is None:
                 continue
@@ -40,6 +40,9 @@ def curves(record: Record, key: str, prefix: str) -> str:
             # A band of one epoch has no area, a line of one no length.
             if len(line.epochs) == 1:
                 axes.plot(line.epochs, mean, marker=theme.marker(index), color=theme.series(index))
+        lines = record.curves[key].values()
+        if not draw.widen(axes, [_at(v, factor) for x in lines for v in (*x.mean, *x.low)], upright=True):
+            draw.fit(axes.set_ylim, [_at(v, factor) for x in lines for v in (*x.mean, *x.low, *x.high)])
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
         axes.set_ylabel(_lines(f"{label}{unit}"))
@@ -53,7 +56,7 @@ def sensitivity(record: Record, prefix: str) -> str:
     label = record.selection or "selection metric"
 
     def body(axes: Axes) -> None:
-        for index, loss in enumerate(record.losses):
+        for index, loss in styled(record):
             points = sorted((t.lr, _at(t.value, factor), t.chosen) for t in loss.tuning if t.epochs is None)
             rates, values = [p[0] for p in points], [p[1] for p in points]
             colour, shape = theme.series(index), theme.marker(index)
@@ -66,6 +69,9 @@ def sensitivity(record: Record, prefix: str) -> str:
                         [rate], [value], marker="o", markersize=11, markerfacecolor="none", markeredgecolor=colour,
                         markeredgewidth=2,
                     )  # fmt: skip
+        every = [_at(t.value, factor) for x in record.losses for t in x.tuning if t.epochs is None]
+        if not draw.widen(axes, every, upright=True):
+            draw.fit(axes.set_ylim, every)
         tried = sorted({t.lr for loss in record.losses for t in loss.tuning})
         if tried[0] > 0:
             axes.set_xscale("log")
@@ -81,21 +87,23 @@ def sensitivity(record: Record, prefix: str) -> str:
 def seed_chart(record: Record, metric: JudgedMetric, prefix: str) -> str:
     """Every seed's value under every loss, the values of one seed joined, with means and intervals."""
     unit = scale_of(metric)
-    rows = [row_of(metric, loss.name) for loss in record.losses]
-    names = [clip(loss.label) for loss in record.losses]
+    shown = [(index, loss, row_of(metric, loss.name)) for index, loss in styled(record)]
+    rows, names = [row for *_, row in shown], [clip(loss.label) for _, loss, _ in shown]
 
     def body(axes: Axes) -> None:
         for seed in dict.fromkeys(s for row in rows for s in row.values):
             values = [_at(row.values.get(seed), unit.factor) for row in rows]
             axes.plot(values, range(len(rows)), color=theme.ZONE, linewidth=0.7, alpha=0.55, zorder=1)
-        for index, row in enumerate(rows):
+        for place, (index, _, row) in enumerate(shown):
             finished = [v * unit.factor for v in row.values.values() if v is not None]
             axes.plot(
-                finished, [index] * len(finished), linestyle="none", marker=theme.marker(index), markersize=4.5,
+                finished, [place] * len(finished), linestyle="none", marker=theme.marker(index), markersize=4.5,
                 color=theme.series(index), alpha=0.85, zorder=2,
             )  # fmt: skip
-            _interval(axes, index + 0.24, [row.low, row.mean, row.high], unit.factor, theme.INK)
+            _interval(axes, place + 0.24, [row.low, row.mean, row.high], unit.factor, theme.INK)
         _name_rows(axes, names)
+        every = [_at(v, unit.factor) for row in rows for v in row.values.values()]
+        draw.fit(axes.set_xlim, every)
         axes.set_xlabel(f"{metric.label}{' (%)' if metric.percent else ''}")
 
     return _picture(body, _tall(len(rows)), prefix, f"{metric.label} of every seed under each loss", names=names)
@@ -104,7 +112,7 @@ def seed_chart(record: Record, metric: JudgedMetric, prefix: str) -> str:
 def difference_chart(record: Record, metric: JudgedMetric, prefix: str) -> str:
     """The paired difference from the baseline under every loss, with its interval and the margin."""
     unit = scale_of(metric)
-    others = [(i, loss) for i, loss in enumerate(record.losses) if loss.name != record.baseline]
+    others = [(i, loss) for i, loss in styled(record) if loss.name != record.baseline]
     names = [clip(loss.label) for _, loss in others]
 
     def body(axes: Axes) -> None:

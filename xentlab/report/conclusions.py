@@ -1,17 +1,17 @@
-"""What a comparison concludes, in sentences: for each loss, over the cells of a study, and in one line."""
+"""What a comparison concludes, in sentences: for each loss, and over the cells of a study."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from xentlab.analysis import Judgement
+from xentlab.report.headline import joined
 from xentlab.report.numbers import p_clause, row_of, scale_of, short
 from xentlab.report.record import JudgedMetric, Record
 from xentlab.report.setup import axis_name, axis_word
 from xentlab.report.study import Study, StudyCell
 
 _VERDICTS = ("better", "worse", "equivalent", "inconclusive")
-_ALONE = "there is no other loss"
 
 
 def sentences(record: Record) -> list[str]:
@@ -135,37 +135,3 @@ def _sizes(cells: Sequence[StudyCell], loss: str) -> str:
         return ""
     (_, least, points), (_, most, _) = min(found), max(found)
     return f" by {least}{'' if least == most else f' to {most}'}{points}"
-
-
-def in_one_line(cells: Sequence[tuple[str, Record]]) -> str:
-    """The verdicts on the primary metric in one line, the only one that a collapsed description shows.
-
-    Args:
-        cells: label and record of every cell.
-    """
-    first = cells[0][1]
-    metric, base = first.primary, first.labels[first.baseline]
-    where = f"{metric.label} against {base}"
-    if len(cells) > 1:
-        words = []
-        for loss in first.losses:
-            found = [row_of(record.primary, loss.name).verdict for _, record in cells]
-            counts = [f"{v} in {found.count(v)}" for v in _VERDICTS if v in found]
-            words += [f"{loss.label} {', '.join(counts)}"] if counts else []
-        return f"{where} in {len(cells)} cells: {'; '.join(words) or _ALONE}."
-    unit = scale_of(metric)
-    words = []
-    for verdict in _VERDICTS:
-        rows = [row for row in metric.rows if row.verdict == verdict]
-        named = [
-            first.labels[r.loss] + ("" if r.difference is None else f" ({unit.change(r.difference)}{unit.points})")
-            for r in rows
-        ]
-        words += [f"{verdict}: {', '.join(named)}"] if named else []
-    seeds = max(row.n + row.failed for row in metric.rows)
-    return f"{where}, {seeds} seeds. {'; '.join(words) or _ALONE}."
-
-
-def joined(items: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1]

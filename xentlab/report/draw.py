@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import html
 import io
+import math
 import re
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,6 +95,37 @@ def dress(axes: Axes, ink: str, grid: str) -> None:
     for label in (axes.xaxis.label, axes.yaxis.label, axes.title):
         label.set_color(ink)
         label.set_fontsize(10)
+
+
+def widen(axes: Axes, ends: Iterable[float], *, upright: bool) -> bool:
+    """A logarithmic axis where one loss's values would press the others' together; whether it is one."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    ends = [end for end in ends if math.isfinite(end)]
+    if not ends or min(ends) <= 0 or max(ends) / min(ends) < 8:
+        return False
+    if upright:
+        axes.set_yscale("log")
+    else:
+        axes.set_xscale("log")
+    axis = axes.yaxis if upright else axes.xaxis
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    return True
+
+
+def fit(limit: Callable[[float, float], Any], values: Iterable[float]) -> None:
+    """Limits that a few values far from all others do not flatten: what lies beyond is left to the tables."""
+    known = sorted(v for v in values if math.isfinite(v))
+    if len(known) < 8:
+        return False
+    low, middle, high = (known[round(share * (len(known) - 1))] for share in (0.05, 0.5, 0.95))
+    reach = 5 * max(high - middle, middle - low)
+    ends = [v for v in known if middle - reach <= v <= middle + reach]
+    if reach > 0 and len(ends) < len(known):
+        room = 0.05 * (ends[-1] - ends[0])
+        limit(ends[0] - room, ends[-1] + room)
 
 
 def png(figure: Figure, path: Path | str) -> Path:

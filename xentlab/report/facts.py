@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from xentlab.report.numbers import short
 from xentlab.report.record import Loss, Record
 from xentlab.report.setup import Environment, Rung
 
@@ -22,7 +23,10 @@ _REPLICATES = {
 def protocol(record: Record) -> dict[str, str]:
     """What was compared on what, and how."""
     setup = record.setup
-    found = {"dataset": setup.dataset, "model": setup.model, "optimizer": setup.optimizer}
+    found = {"dataset": setup.dataset, "model": setup.model}
+    found |= {"parameters": f"{setup.parameters:,}"} if setup.parameters is not None else {}
+    found |= {"optimizer": setup.optimizer, "schedule": setup.schedule}
+    found |= {"weight decay": short(setup.decay)} if setup.decay is not None else {}
     if setup.epochs is not None:
         found |= {"epochs": str(setup.epochs), "batch size": str(setup.batch_size or "by task")}
     if setup.mode is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from xentlab.analysis import Judgement, TimeToTarget
-from xentlab.report.record import JudgedMetric, Target
+from xentlab.report.record import JudgedMetric, Loss, Record, Target
 
 MISSING = "–"
 SYMBOLS = {"better": "▲", "worse": "▼", "equivalent": "≈", "inconclusive": "?", "baseline": "·"}
@@ -68,6 +69,10 @@ class Scale:
         """One difference with its sign, without its unit."""
         return number(None if value is None else value * self.factor, self.digits, sign=True)
 
+    def coarser(self) -> Scale:
+        """With a digit less."""
+        return dataclasses.replace(self, digits=max(0, self.digits - 1))
+
     def interval(self, low: float | None, high: float | None) -> str:
         """`[low, high]`, or nothing where there is none."""
         return "" if low is None or high is None else f"[{self.value(low)}, {self.value(high)}]"
@@ -89,6 +94,38 @@ def scale_of(metric: JudgedMetric) -> Scale:
 def row_of(metric: JudgedMetric, loss: str) -> Judgement:
     """The metric's row of one loss."""
     return next(row for row in metric.rows if row.loss == loss)
+
+
+def row_order(metric: JudgedMetric) -> list[Judgement]:
+    """The rows by result: those shown to be better first, then by their means, without a mean last."""
+    sign = 1 if metric.direction == "min" else -1
+    return sorted(metric.rows, key=lambda r: (r.verdict != "better", r.mean is None, sign * (r.mean or 0.0)))
+
+
+def by_result(record: Record) -> list[Loss]:
+    """The losses by their results on the primary metric, the winner first."""
+    known = {loss.name: loss for loss in record.losses}
+    return [known[row.loss] for row in row_order(record.primary)]
+
+
+def styled(record: Record) -> list[tuple[int, Loss]]:
+    """The losses by their results, each with the place of its colour, line and marker."""
+    places = {x.name: k if x.style is None else x.style for k, x in enumerate(record.losses)}
+    return [(places[loss.name], loss) for loss in by_result(record)]
+
+
+def own_knobs(loss: Loss) -> str:
+    """What the loss was given beside its defaults, `smoothing 0.1, gamma 1`; older records do not tell."""
+    shown = {k: loss.knobs[k] for k in loss.given or () if f"loss.{k}" not in loss.space}
+    words = [f"{k} {short(v) if isinstance(v, float) else v}" for k, v in shown.items()]
+    return ", ".join([*words, *(f"{k.removeprefix('loss.')} tuned" for k in loss.space if k.startswith("loss."))])
+
+
+def loss_named(record: Record, loss: str) -> str:
+    """A loss with its knobs: `custom_ce (smoothing 0.1, gamma 1)`."""
+    entry = next(x for x in record.losses if x.name == loss)
+    knobs = own_knobs(entry)
+    return f"{entry.label} ({knobs})" if knobs else entry.label
 
 
 def median_epoch(row: TimeToTarget, target: Target) -> str:

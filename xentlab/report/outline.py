@@ -1,7 +1,8 @@
-"""What stands in a report and in which order: verdicts first, then pictures, every number, and how to run it again."""
+"""What stands in a report and in which order: the answer, its table, then scope, evidence, how to run it again."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from functools import partial
 
@@ -30,7 +31,8 @@ from xentlab.report.blocks import (
     Text,
     fold,
 )
-from xentlab.report.numbers import row_of
+from xentlab.report.headline import answer_of, answer_of_study
+from xentlab.report.numbers import row_of, styled
 from xentlab.report.record import JudgedMetric, Record
 from xentlab.report.study import Study
 
@@ -40,16 +42,25 @@ _OPEN = 3
 
 def of_record(record: Record) -> Document:
     """The report of one comparison."""
-    return Document(record.name, record.question, list(_blocks(record)))
+    setup = record.setup
+    about = " · ".join(filter(None, (setup.dataset, setup.model, record.created[:10])))
+    parts = [part for part in _sections(record) if isinstance(part, Part)]
+    named = [dataclasses.replace(part, anchor=f"part-{k}") for k, part in enumerate(parts)]
+    contents = Links([(part.anchor, part.title) for part in named], contents=True)
+    return Document(record.name, record.question, [*_answer(record), contents, *named], about)
 
 
-def _blocks(record: Record) -> Iterable[Block]:
-    legend = Legend([loss.label for loss in record.losses])
-    second = [metric for metric in record.metrics if not metric.primary]
-    yield Sentences(_sentences(record))
+def _answer(record: Record) -> Iterable[Block]:
+    yield Text(answer_of(record), weight="answer")
     yield record_tables.verdicts(record, record.primary)
+
+
+def _sections(record: Record) -> Iterable[Block]:
+    legend = Legend([(loss.label, place) for place, loss in styled(record)])
+    second = [metric for metric in record.metrics if not metric.primary]
     if said := scope.scope(record):
         yield Part("Scope", [Items(said)])
+    yield Part("Verdicts in words", [Sentences(_sentences(record))])
     folded = [Part(f"Pictures of {metric.label}", [_pairing(record, metric)], folded=True) for metric in second]
     yield Part("Against the baseline", [legend, _pairing(record, record.primary), *folded])
     if record.wider:
@@ -146,7 +157,9 @@ def of_study(study: Study) -> Document:
 
 
 def _study_blocks(study: Study) -> Iterable[Block]:
-    legend = Legend(list(study.losses.values()))
+    places = {name: place for place, name in enumerate(study.losses)}
+    legend = Legend([(label, places[name]) for name, label in study.losses.items()])
+    yield Text(answer_of_study(study), weight="answer")
     yield Sentences(list(conclusions.study_sentences(study).values()))
     yield study_tables.verdict_table(study)
     if study.one_metric:
@@ -158,7 +171,15 @@ def _study_blocks(study: Study) -> Iterable[Block]:
         yield Part("Over all cells", [*([legend] if isinstance(together[0], Pictures) else []), *together])
     yield Part("Cells", [Links([(f"cell-{k}", cell.label) for k, cell in enumerate(study.cells)])])
     for k, cell in enumerate(study.cells):
-        yield Part(cell.label, list(_blocks(cell.record)), len(study.cells) > _OPEN, chapter=True, anchor=f"cell-{k}")
+        losses = [dataclasses.replace(loss, style=places[loss.name]) for loss in cell.record.losses]
+        record = dataclasses.replace(cell.record, losses=losses)
+        yield Part(
+            cell.label,
+            [*_answer(record), *_sections(record)],
+            len(study.cells) > _OPEN,
+            chapter=True,
+            anchor=f"cell-{k}",
+        )
     yield Part("Run all of it again", [ShellCommand(study.command)], chapter=True)
 
 
@@ -176,4 +197,4 @@ def _together(study: Study) -> Iterable[Block]:
     if pictures:
         yield Pictures(pictures)
     yield from shown
-    yield from (Text(f"{note}.", note=True) for note in seen.notes)
+    yield from (Text(f"{note}.", weight="note") for note in seen.notes)

@@ -141,9 +141,9 @@ _READ = (
 
 
 def _blocks(one: Reproduction) -> Iterable[Block]:
-    yield from (Text(one.question), Text(f"{one.source}. {one.protocol}", note=True), _size(one), _findings(one))
+    yield from (Text(one.question), Text(f"{one.source}. {one.protocol}", weight="note"), _size(one), _findings(one))
     if one.pictures:
-        yield Legend(list(one.pictures[0].lines))
+        yield Legend([(label, k) for k, label in enumerate(one.pictures[0].lines)])
         yield Pictures([Picture(partial(_draw, picture), picture.title) for picture in one.pictures])
     if one.choices:
         yield Part(_OPEN, [Items(one.choices)], folded=True)
@@ -152,7 +152,7 @@ def _blocks(one: Reproduction) -> Iterable[Block]:
 
 
 def _size(one: Reproduction) -> Text:
-    return Text(f"Size {one.size}: {one.size_words}.", note=True)
+    return Text(f"Size {one.size}: {one.size_words}.", weight="note")
 
 
 def _findings(one: Reproduction) -> Table:

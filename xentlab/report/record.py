@@ -55,6 +55,9 @@ class Loss:
         extended: by how many points its grid grew because a winner sat on an edge.
         near: tuned knob -> neighbouring values that the tuning seeds cannot tell from the chosen one.
         note: how the point was chosen, where it is not simply the best.
+        given: which of the knobs were given beside the loss's defaults; None in older records.
+        trials: final seed -> the id of its trial.
+        style: whose colour and line it has, by its place; None is its own place in the record.
         space: dotted key -> the values, or the two bounds, that were searched.
         tuning_trials, tuning_epochs: what its tuning was given.
         tuning: the best score at each learning rate.
@@ -70,6 +73,9 @@ class Loss:
     extended: int = 0
     near: dict[str, list[float]] = field(default_factory=dict)
     note: str = ""
+    given: list[str] | None = None
+    trials: dict[int, str] = field(default_factory=dict)
+    style: int | None = None
     space: dict[str, list[float]] = field(default_factory=dict)
     tuning_trials: int = 0
     tuning_epochs: int = 0
@@ -88,6 +94,8 @@ class JudgedMetric:
         primary: whether the comparison was designed to decide on this metric; exactly one is.
         percent: whether values are fractions to be shown as percent, and differences as points.
         margin: the largest difference that would not matter, in the metric's unit, or null.
+        short: its name where the data's part goes without saying.
+        when_worse: what it means for a user if it gets worse, in words; empty where its name says so.
     """
 
     key: str
@@ -97,6 +105,8 @@ class JudgedMetric:
     primary: bool = False
     percent: bool = False
     margin: float | None = None
+    short: str = ""
+    when_worse: str = ""
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,11 @@ from xentlab.report.numbers import (
     MISSING,
     SYMBOLS,
     Scale,
+    by_result,
     knob_text,
     median_epoch,
     number,
+    own_knobs,
     p_value,
     row_of,
     scale,
@@ -31,16 +33,16 @@ def overview(record: Record) -> Table:
     """Mean of every metric under every loss, the best marked, with the verdict's symbol."""
     header = ["loss", *(f"{m.label}{scale_of(m).unit} {_arrow(m)}" for m in record.metrics)]
     rows = []
-    for loss in record.losses:
+    for loss in by_result(record):
         found = [(scale_of(metric), row_of(metric, loss.name)) for metric in record.metrics]
         means = (Cell(f"{unit.value(row.mean)} {SYMBOLS[row.verdict]}", best=row.best) for unit, row in found)
-        rows.append(cells(loss.label, *means))
+        rows.append(cells(_with_knobs(loss), *means))
     base = record.labels[record.baseline]
     note = (
         f"Mean over the final seeds. Against {base}: ▲ better, ▼ worse, ≈ equivalent, ? inconclusive, · baseline. "
         "Marked: those that no other loss is shown to beat."
     )
-    return Table("All metrics", header, rows, note)
+    return Table("All metrics", header, rows, note, layout="stacked")
 
 
 def verdicts(record: Record, metric: JudgedMetric) -> Table:
@@ -49,11 +51,11 @@ def verdicts(record: Record, metric: JudgedMetric) -> Table:
     header = ["loss", "verdict", f"mean{unit.unit} {_arrow(metric)}", "95 % CI", f"difference{unit.points}", "95 % CI"]
     header += ["p (Holm)", "p", "effect", "P(better)", "n", "failed", "seeds for 80 %"]
     rows = []
-    for loss in record.losses:
+    for loss in by_result(record):
         row = row_of(metric, loss.name)
         rows.append(
             cells(
-                loss.label,
+                _with_knobs(loss),
                 Cell(f"{SYMBOLS[row.verdict]} {row.verdict}", verdict=row.verdict),
                 Cell(unit.value(row.mean), best=row.best),
                 unit.interval(row.low, row.high),
@@ -71,7 +73,12 @@ def verdicts(record: Record, metric: JudgedMetric) -> Table:
     if metric.primary:
         for name, value in record.references.items():
             rows.append(cells(name, "reference", unit.value(value), *[MISSING] * (len(header) - 3)))
-    return Table(_title(metric), header, rows, _rule(record, metric), _notes(record, metric))
+    return Table(_title(metric), header, rows, _rule(record, metric), _notes(record, metric), "stacked")
+
+
+def _with_knobs(loss: Loss) -> Cell:
+    """A row's name: the loss, with its knobs beside it."""
+    return Cell(loss.label, own_knobs(loss), joint=" · ")
 
 
 def _notes(record: Record, metric: JudgedMetric) -> list[str]:
@@ -88,16 +95,22 @@ def _rule(record: Record, metric: JudgedMetric) -> str:
     return (
         f"{words}. p is the sign-flip permutation test, p (Holm) adjusts it for its family of comparisons and decides; "
         "effect is the mean difference in standard deviations of the differences; P(better) the share of seeds on the "
-        "better side."
+        "better side. 95 % CI of a mean: BCa bootstrap over the seeds, expanded (below six seeds Student's t); of a "
+        "difference: the inverted sign-flip test at the family's level, which agrees with the verdict."
     )
 
 
 def seeds(record: Record, metric: JudgedMetric) -> Table:
-    """Every seed's number under every loss."""
+    """Every seed's number under every loss, on a page linked to the folder of its trial."""
     names = sorted({s for row in metric.rows for s in row.values})
     finer = _finer(scale_of(metric))
     shown = {loss.name: row_of(metric, loss.name) for loss in record.losses}
-    rows = [cells(f"seed {s}", *(_of_seed(shown[x.name], s, finer) for x in record.losses)) for s in names]
+    up = "../" * (2 + record.name.count("/")) if metric.primary else ""  # from the comparison's folder to the root
+    rows = []
+    for s in names:
+        links = [f"{up}trials/{x.trials[s]}/" if up and s in x.trials else "" for x in record.losses]
+        texts = [_of_seed(shown[x.name], s, finer) for x in record.losses]
+        rows.append(cells(f"seed {s}", *(Cell(text, link=link) for text, link in zip(texts, links, strict=True))))
     header = ["", *(loss.label for loss in record.losses)]
     return Table(f"Every seed: {_title(metric)}{finer.unit}", header, rows)
 
@@ -199,11 +212,11 @@ def identity(record: Record) -> Table:
 
 
 def deciding(record: Record) -> Table:
-    """The primary metric for a terminal: the columns that decide, the verdict last."""
+    """The primary metric for a terminal: the columns that decide."""
     whole = verdicts(record, record.primary)
-    wanted = (0, 2, 3, 4, 5, 6, 10, 11, 1)
+    wanted = (0, 1, 2, 4, 5, 6, 10, 11)
     header = [whole.header[k] for k in wanted]
-    rows = [[row[k] for k in wanted] for row in whole.rows]
+    rows = [[Cell(row[0].text), *(row[k] for k in wanted[1:])] for row in whole.rows]
     return dataclasses.replace(whole, title=record.primary.label, header=header, rows=rows)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from xentlab.report.conclusions import joined
 from xentlab.report.diagnostics import Wider
+from xentlab.report.headline import joined
 from xentlab.report.numbers import row_of, scale_of
 from xentlab.report.record import Record
 
@@ -18,9 +18,12 @@ def scope(record: Record) -> list[str]:
 def _sentences(record: Record) -> Iterable[str]:
     setup, others = record.setup, [loss for loss in record.losses if loss.name != record.baseline]
     sizes = ", ".join(f"{count:,} {part}" for part, count in setup.sizes.items())
+    worth = ""
+    if record.duels and record.primary.percent and any(w.metric == record.primary.key for w in record.wider):
+        worth = f"; one test example is {100 / setup.sizes['test']:.2g} points"
     yield (
-        f"One dataset ({setup.dataset}: {sizes} examples), one model ({setup.model}), {setup.epochs} epochs. On other "
-        f"data, models and budgets nothing is concluded."
+        f"One dataset ({setup.dataset}: {sizes} examples{worth}), one model ({setup.model}), {setup.epochs} epochs. "
+        f"On other data, models and budgets nothing is concluded."
     )
     if setup.replicate == "procedure":
         more = f" and {len(setup.tuning_seeds) // len(setup.final_seeds)} draws more" if setup.tuning_seeds else ""

@@ -52,6 +52,9 @@ class Setup:
         added_after: numbers of seeds at which verdicts had been taken already, without a plan to add more.
         sizes: part (`train`, `val`, `test`) -> how many examples it holds.
         own_test: whether the source says which examples are the test set; None in older records.
+        schedule: of the learning rate.
+        decay: the optimizer's weight decay, if it has one.
+        parameters: how many numbers of the model are trained.
         more: label -> text, of an older record, that has no field.
     """
 
@@ -72,6 +75,9 @@ class Setup:
     added_after: list[int] = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=dict)
     own_test: bool | None = None
+    schedule: str = ""
+    decay: float | None = None
+    parameters: int | None = None
     more: dict[str, str] = field(default_factory=dict)
 
 

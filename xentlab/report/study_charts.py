@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from xentlab.analysis import Friedman
@@ -13,7 +12,7 @@ from xentlab.report.setup import axis_name
 from xentlab.report.study import Study
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    pass
 
 _WIDTH = 4.4
 
@@ -57,7 +56,7 @@ def across_cells(study: Study, prefix: str) -> str:
             axes.set_xticks(places, [f"{place:g}" for place in places])
             axes.set_xlabel(axis_name(axis[0]) if axis is not None else "")
             axes.set_ylabel(title)
-        _widen(axes, [factor * end for end in _ends(study)], upright=ticks is not None)
+        draw.widen(axes, [factor * end for end in _ends(study)], upright=ticks is not None)
         return draw.svg(figure, prefix, f"mean {metric.label} under each loss in every cell")
 
 
@@ -65,22 +64,6 @@ def _ends(study: Study) -> list[float]:
     """The ends of the intervals of all cells' primary metrics."""
     rows = [row for cell in study.cells for row in cell.record.primary.rows]
     return [end for row in rows for end in (row.low, row.high) if end is not None]
-
-
-def _widen(axes: Axes, ends: Sequence[float], *, upright: bool) -> None:
-    """A logarithmic axis where one loss's values would press the others' together."""
-    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
-
-    if not ends or min(ends) <= 0 or max(ends) / min(ends) < 8:
-        return
-    if upright:
-        axes.set_yscale("log")
-    else:
-        axes.set_xscale("log")
-    axis = axes.yaxis if upright else axes.xaxis
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
 def mean_ranks(study: Study, ranks: Friedman, prefix: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from xentlab.plain import one_line
 from xentlab.report import record_tables, study_tables
 from xentlab.report.blocks import Table
-from xentlab.report.numbers import SYMBOLS, row_of, scale_of
+from xentlab.report.numbers import SYMBOLS, by_result, row_of, scale_of
 from xentlab.report.record import Record
 from xentlab.report.study import Study
 
@@ -19,11 +20,11 @@ _SPELLED = {
 }  # fmt: skip
 
 
-def table_of_record(record: Record) -> str:
+def table_of_record(record: Record, label: str = "") -> str:
     """All metrics as one table: mean with its 95 % interval, the best in bold, the verdict's sign."""
     overview = record_tables.overview(record)
     rows = []
-    for loss in record.losses:
+    for loss in by_result(record):
         row = [escape(loss.label)]
         for metric in record.metrics:
             found, unit = row_of(metric, loss.name), scale_of(metric)
@@ -32,33 +33,41 @@ def table_of_record(record: Record) -> str:
             sign = escape(SYMBOLS[found.verdict])
             row.append(f"{_bold(mean) if found.best else mean} {{\\footnotesize {span}}} {sign}")
         rows.append(row)
-    caption = f"{record.question} Mean over the final seeds with 95 % intervals. {overview.note}"
-    return _floating(overview.header, rows, caption)
+    return _floating(overview.header, rows, f"{_of(record)} With 95 % intervals. {overview.note}", label or record.name)
 
 
 def tables_of_study(study: Study) -> str:
     """The verdicts of all cells as one table, then every cell's own."""
     table = study_tables.verdict_table(study)
-    own = [f"% {escape(cell.label)}\n{table_of_record(cell.record)}" for cell in study.cells]
-    return "\n".join([_table(table, f"{study.question} {table.note}"), *own])
+    named = [(f"{study.name}-{k}", cell) for k, cell in enumerate(study.cells, start=1)]
+    own = [f"% {escape(cell.label)}\n{table_of_record(cell.record, name)}" for name, cell in named]
+    return "\n".join([_table(table, f"{study.question} {table.note}", study.name), *own])
 
 
-def _table(given: Table, caption: str) -> str:
+def _of(record: Record) -> str:
+    """The question, and on what it was asked: data, model and number of seeds."""
+    where = filter(None, [record.setup.dataset, record.setup.model])
+    row = row_of(record.primary, record.baseline)
+    return f"{record.question} {', '.join([*where, f'n = {row.n + row.failed}'])}."
+
+
+def _table(given: Table, caption: str, label: str) -> str:
     rows = [[_bold(escape(cell.line)) if cell.best else escape(cell.line) for cell in row] for row in given.rows]
-    return _floating(given.header, rows, caption)
+    return _floating(given.header, rows, caption, label)
 
 
 def _bold(escaped: str) -> str:
     return rf"\textbf{{{escaped}}}"
 
 
-def _floating(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
+def _floating(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str, label: str) -> str:
     """Rows of escaped texts as a floating table."""
     return "\n".join(
         [
             "% needs: \\usepackage{booktabs}",
             r"\begin{table}",
             rf"  \caption{{{escape(caption)}}}",
+            rf"  \label{{tab:{re.sub('[^A-Za-z0-9:.-]+', '-', label)}}}",
             rf"  \begin{{tabular}}{{{'l' * len(header)}}}",
             r"  \toprule",
             f"  {' & '.join(map(escape, header))} \\\\",

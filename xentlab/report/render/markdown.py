@@ -11,7 +11,8 @@ from xentlab.report.blocks import Block, Document, Items, Part, Sentences, Shell
 
 def document(given: Document) -> str:
     """A whole report."""
-    parts = [f"# {escape(given.title)}", escape(given.question), *_parts(given.blocks)]
+    about = [escape(given.about)] if given.about else []
+    parts = [f"# {escape(given.title)}", *about, escape(given.question), *_parts(given.blocks)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -24,12 +25,12 @@ def _parts(blocks: Sequence[Block]) -> Iterable[str]:
         elif isinstance(block, Items):
             yield items(block.texts)
         elif isinstance(block, Text):
-            yield escape(block.text)
+            yield f"**{escape(block.text)}**" if block.weight == "answer" else escape(block.text)
         elif isinstance(block, ShellCommand):
             yield command(block.text)
         elif isinstance(block, Part):
             # Tables have headings of their own.
-            if block.chapter or isinstance(block.blocks[0], ShellCommand | Items):
+            if block.chapter or isinstance(block.blocks[0], ShellCommand | Items | Sentences):
                 yield f"{'#' if block.chapter else '##'} {escape(block.title)}"
             yield from _parts(block.blocks)
 
