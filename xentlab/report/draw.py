@@ -119,7 +119,7 @@ def fit(limit: Callable[[float, float], Any], values: Iterable[float]) -> None:
     """Limits that a few values far from all others do not flatten: what lies beyond is left to the tables."""
     known = sorted(v for v in values if math.isfinite(v))
     if len(known) < 8:
-        return False
+        return
     low, middle, high = (known[round(share * (len(known) - 1))] for share in (0.05, 0.5, 0.95))
     reach = 5 * max(high - middle, middle - low)
     ends = [v for v in known if middle - reach <= v <= middle + reach]
