@@ -69,7 +69,7 @@ def _table(*rows: np.ndarray) -> dict[str, dict[int, float | None]]:
 
 def _of_draws(comparisons: int, seed: int, share: Share) -> Iterable[Line]:
     seeds = analysis.seeds_for(53)
-    found, lost, tables = 0, 0, max(20, comparisons // 10)
+    found, lost, tables = 0, 0, max(5, comparisons // 10)
     generator = np.random.default_rng(seed)
     for _ in range(tables):
         drawn = 3.5 + 0.5 * generator.standard_normal((54, seeds))

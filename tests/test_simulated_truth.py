@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fault_table
 import numpy as np
 import pytest
 import simulate_truth
@@ -65,3 +66,15 @@ def test_a_share_stands_with_its_exact_interval() -> None:
 def test_too_small_a_pool_is_refused() -> None:
     with pytest.raises(SystemExit, match="--pool must be at least 44 seeds, got 10"):
         training_pool.train_pool(10)
+
+
+@pytest.mark.slow
+def test_every_fault_is_measured_again(capsys: pytest.CaptureFixture[str]) -> None:
+    fault_table.print_faults({"ce": pool(seeds=44)}, 20, 0, simulate_truth.share_with_interval)
+    told = capsys.readouterr().out
+    assert told.count("before: ") == told.count("now: ") == 10
+    assert "it is worse and not first in 100.0 %" in told
+    assert "[20, 60, 99] against 98.2\n  before: 40 %; agrees\n" in told
+    assert "; not decidable" in told
+    assert "  now:    0 points. Rounding itself" in told
+    assert "  now:    0 %, and all seeds have the same test images: True" in told
