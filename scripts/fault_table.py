@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 
 import numpy as np
 from training_pool import Pool, quickstart, same_loss
@@ -24,9 +25,8 @@ Share = Callable[[int, int], str]
 
 def print_faults(pools: Mapping[str, Pool], comparisons: int, seed: int, share: Share) -> None:
     """Every fault with what was measured before and what is measured now."""
-    for fault, before, now in (*_of_pools(pools, comparisons, seed, share), *_of_draws(comparisons, seed, share)):
-        print(f"\n{fault}\n  before: {before}\n  now:    {now}", flush=True)
-    for fault, before, now in _of_trainings():
+    lines = chain(_of_pools(pools, comparisons, seed, share), _of_draws(comparisons, seed, share), _of_trainings())
+    for fault, before, now in lines:
         print(f"\n{fault}\n  before: {before}\n  now:    {now}", flush=True)
 
 
