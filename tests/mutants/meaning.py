@@ -174,3 +174,9 @@ def slightly_smoothed(logits: Tensor, target: Tensor) -> Tensor:
 @loss(family="mutants", link="softmax", shift_invariant=True)
 def improper_in_words_only(logits: Tensor, target: Tensor) -> Tensor:
     return ce(logits, target)
+
+
+@breaks("proper", "tokens")
+@softmax_loss
+def next_token_in_half_a_temperature(logits: Tensor, target: Tensor) -> Tensor:
+    return ce(2.0 * logits, target)
