@@ -17,9 +17,6 @@ from xentlab.train import Trial, stacks
 from xentlab.train.serving import resident_speedup
 from xentlab.train.temperature import temperature_scaled
 
-MetricValues = dict[str, dict[str, list[float | None]]]
-"""Metric -> arm -> one value per seed in the unit that is shown; None where the trial diverged."""
-
 
 @dataclass(frozen=True)
 class Ran:

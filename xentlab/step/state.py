@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -66,8 +65,3 @@ def state_dict(module: nn.Module, params: Tensor, buffers: dict[str, Tensor]) ->
 def row_norms(grads: Tensor) -> Tensor:
     """Euclidean norm of each row's gradient [R]."""
     return torch.linalg.vector_norm(grads, dim=1)
-
-
-def parameter_count(module: nn.Module) -> int:
-    """P: how many numbers one trial trains."""
-    return sum(math.prod(p.shape) for p in module.parameters())

@@ -19,6 +19,7 @@ from xentlab import metrics
 from xentlab.errors import UserError
 from xentlab.metrics.noise import SHAPES, noise_cdf
 from xentlab.metrics.predictive import Laplace, Normal, Predictive, StudentT
+from xentlab.tasks import classes
 from xentlab.tasks.contract import Examples, Facts, Link, Statistics, Task
 from xentlab.tasks.distributions import mean_of, of_bins, of_quantiles, ordered, parts, positive_scale
 
@@ -62,10 +63,6 @@ def _disturb(examples: Examples, train: Tensor, rate: float, kind: str, draws: t
     moved = torch.randn(targets.shape, generator=draws, dtype=torch.float64)[train]
     size = _OUTLIER * targets[train].double().std(0, correction=0) * (moved if kind == "symmetric" else moved.abs())
     return torch.where(chosen, targets[train] + size.to(targets.dtype), targets[train])
-
-
-def _num_outputs(examples: Examples) -> int:
-    return examples.num_classes
 
 
 def _exclusive(link: Link) -> bool:
@@ -248,7 +245,7 @@ REGRESSION = Task(
     noise=("symmetric", "asymmetric"),
     disturb=_disturb,
     output="vector",
-    num_outputs=_num_outputs,
+    num_outputs=classes.num_classes,
     link="identity",
     links=(*_POINTS, "gaussian", "laplace", "student_t", "quantiles", "histogram"),
     exclusive=_exclusive,
