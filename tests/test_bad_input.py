@@ -46,7 +46,9 @@ TYPED = {
     ("compare", f"comparison.name={'n' * 400}"): "comparison.name must be a name of at most 64 letters",
     ("compare", "comparison.losses=[ce,{focal: 5}]"): "comparison.losses.focal must be a mapping of its keys, got 5.",
     ("compare", "comparison.losses=[ce,{focal: {seed_offset: true}}]"): "focal.seed_offset must be an integer >= 0",
-    ("compare", "comparison.search=sobol", "comparison.trials=4"): "comparison.tune.optimizer.lr must be two bounds",
+    ("compare", "comparison.search=sobol", "comparison.trials=4", "comparison.tune.optimizer.lr=[0.1]"): (
+        "comparison.tune.optimizer.lr must be two bounds"
+    ),
     ("report",): "The following arguments are required: NAME|ID; `xentlab report --help` says what there is.",
     ("ui", "--port", "x"): "Argument --port: invalid int value: 'x'",
     ("nonsense",): "invalid choice: 'nonsense'",

@@ -12,7 +12,7 @@ import pytest
 Run = Callable[..., tuple[int, str, str]]
 
 MISTAKES = {
-    "an unknown loss": (("loss=cee",), "Unknown loss 'cee'. Did you mean 'ce'? Available: "),
+    "an unknown loss": (("loss=cee",), "Unknown loss 'cee'. Did you mean 'ce'? Nearest of "),
     "an unknown dataset": (("dataset=mnits",), "Unknown dataset 'mnits'. Did you mean 'mnist'?"),
     "an unknown model": (("model=lenett",), "Unknown model 'lenett'. Did you mean 'lenet'?"),
     "a negative rate": (("optimizer.lr=-1",), "optimizer.lr must be > 0, got -1."),
@@ -230,3 +230,18 @@ def test_doctor_answers_without_writing(run: Run, here: Path) -> None:
     assert "torch" in out
     assert "no database yet" in out
     assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--logits", "0,0"), "0.6931"),
+        (("--counts", "3,1", "--base", "2"), "H(p) = 0.8113"),
+        (("--counts", "3,4,1", "--onehot", "1"), "H(p, q) = 0.6931"),
+        (("0.9,0.2,0.7", "--multilabel", "1,0,1"), "0.6852"),
+    ],
+)
+def test_explain_reads_what_people_have(run: Run, words: tuple[str, ...], said: str) -> None:
+    code, out, _ = run("explain", *words)
+    assert code == 0
+    assert said in out

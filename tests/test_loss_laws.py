@@ -187,7 +187,7 @@ def test_a_mistake_of_a_user_is_named(run: Run, package: str, name: str, law: st
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["focall"], "Unknown loss 'focall'. Did you mean 'focal'? Available: asl, bce, "),
+        (["focall"], "Unknown loss 'focall'. Did you mean 'focal'? Nearest of "),
         (["their_losses.god"], "Unknown name in their_losses 'god'. Did you mean 'good'? Available: "),
         (["no_such_package.mine"], "the loss must be a dotted path that can be imported, got 'no_such_package.mine'."),
         (["their_losses.A_NUMBER"], "the loss must name a function, got their_losses.A_NUMBER, which is a int."),
@@ -293,3 +293,16 @@ def test_help_has_two_examples(run: Run, command: str) -> None:
     code, out, _ = run(command, "--help")
     assert code == 0
     assert out.count(f"xentlab {command}") >= 3
+
+
+def test_a_loss_is_drawn_over_all_probabilities_of_its_own_link(run: Run, here: Path) -> None:
+    binary, plain = curve(losses.bce), curve(losses.mse_logits)
+    assert min(binary.probability) < 0.01
+    assert max(binary.probability) > 0.99
+    assert min(binary.value) < 0.001, "it falls to 0"
+    assert (plain.probability[0], plain.probability[-1]) == (0.0, 1.0)
+    assert max(plain.value) <= 2.0
+    assert run("plot-loss", "custom_ce:{gamma:[0,2]}", "-o", "family.svg")[1] == "Wrote family.svg.\n"
+    assert ">custom_ce gamma 2<" in (here / "family.svg").read_text()
+    assert run("plot-loss", "ce", "-o", "family.svg")[1] == "Replaced family.svg.\n"
+    assert "Unknown knob of focal 'x'" in run("plot-loss", "focal:{x:1}")[2]

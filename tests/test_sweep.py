@@ -32,7 +32,12 @@ def test_a_stacked_sweep_equals_one_job_after_another(
         words = (*WORDS, f"trainer.precision={precision}", f"output.root={root}")
         code, out, err = run("train", "-m", f"hydra/launcher={launcher}", *words)
         assert (code, err) == (0, "")
-        assert len(out.splitlines()) == 8
+        assert sum(line[:4].strip().isdigit() for line in out.splitlines()) == 8
+        table = [[part.strip() for part in row.split("│")[1:-1]] for row in out.splitlines() if row.startswith("│")]
+        assert {row[0] for row in table} == {"ce", "bce"}
+        assert {row[1] for row in table} <= {"0.03", "0.1"}
+        assert [row[4:] for row in table] == [["2", "0"]] * 2
+        assert "'comparison.losses=[" in out.splitlines()[-1]
         found[launcher] = ends(root)
         records = Records(root)
         records.update()
@@ -47,7 +52,7 @@ def test_a_stacked_sweep_equals_one_job_after_another(
 def test_the_flag_of_a_sweep_may_stand_anywhere(run: Run, tmp_path: Path) -> None:
     code, out, err = run("train", "seed=0,1", "-m", "trainer.epochs=1", "tracking=off", f"output.root={tmp_path / 'r'}")
     assert (code, err) == (0, "")
-    assert len(out.splitlines()) == 2
+    assert sum(line[:4].strip().isdigit() for line in out.splitlines()) == 2
 
 
 FAILING = """
@@ -67,7 +72,7 @@ def test_a_failing_stack_does_not_stop_the_others_and_each_line_is_told(
     words = ("loss._target_=failing_losses.half", "trainer.batch_size=10,16", "seed=0,1", "trainer.epochs=1")
     code, out, err = run("train", "-m", *words, "tracking=off", f"output.root={tmp_path / 'r'}")
     assert code == 1
-    assert len(out.splitlines()) == 2
+    assert sum(line[:4].strip().isdigit() for line in out.splitlines()) == 2
     lines = [line for line in err.splitlines() if line.startswith("xentlab: failed:")]
     assert len(lines) == 2
     assert all("trainer.batch_size=10" in line and "ten is refused" in line for line in lines)

@@ -17,13 +17,20 @@ class StoppedError(Exception):
     """What nobody has done wrong, and stops the command. One sentence; the command line prints it and exits with 1."""
 
 
+# More names than these are no help to read.
+_LISTED = 30
+
+
 def unknown(kind: str, name: str, available: Iterable[str]) -> UserError:
-    """Say that `name` is no `kind`, name the nearest that is, and list them all."""
+    """Say that `name` is no `kind`, name the nearest that is, and list them all, or of many the nearest five."""
     names = sorted(available)
     if not names:
         return UserError(f"Unknown {kind} '{name}': there is none.")
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
+    if len(names) > _LISTED:
+        five = difflib.get_close_matches(name, names, n=5, cutoff=0.0)
+        return UserError(f"Unknown {kind} '{name}'.{hint} Nearest of {len(names)}: {', '.join(five)}.")
     return UserError(f"Unknown {kind} '{name}'.{hint} Available: {', '.join(names)}.")
 
 

@@ -209,6 +209,15 @@ def parse_distribution(text: str) -> Vector:
     Raises:
         UserError: a part is no number, or the numbers are no distribution.
     """
+    return _distribution(f"The distribution '{text}'", parse_numbers(text))
+
+
+def parse_numbers(text: str) -> list[float]:
+    """Read numbers as people type them, separated by commas.
+
+    Raises:
+        UserError: a part is none.
+    """
     numbers = []
     for part in text.split(","):
         try:
@@ -216,7 +225,7 @@ def parse_distribution(text: str) -> Vector:
         except ValueError:
             rule = "A distribution must be numbers separated by commas, such as 0.7,0.2,0.1"
             raise UserError(f"{rule}; got '{part.strip()}' in '{text}'.") from None
-    return _distribution(f"The distribution '{text}'", numbers)
+    return numbers
 
 
 def _information(p: Vector, log_base: float) -> Vector:

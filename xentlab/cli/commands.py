@@ -192,6 +192,8 @@ COMMANDS = (
         (
             "xentlab explain 0.7,0.2,0.1",
             "xentlab explain 0.7,0.2,0.1 --against 0.5,0.3,0.2 --base 2",
+            "xentlab explain --logits 2,0.5,-1 --onehot 0",
+            "xentlab explain 0.9,0.2,0.7 --multilabel 1,0,1",
             "xentlab explain --text notes.txt",
         ),
         "explain.print_account",
@@ -200,6 +202,10 @@ COMMANDS = (
             Argument("--text", metavar="FILE", help="a UTF-8 file: its entropies of orders 0 to 3, and code lengths"),
             Argument("--against", metavar="Q", help="a second distribution of the same length"),
             Argument("--base", type=float, help="base of the logarithm: 2 for bits (default: e, for nats)"),
+            Argument("--logits", action="store_true", help="the numbers are logits: of their softmax (or sigmoid)"),
+            Argument("--counts", action="store_true", help="the numbers are counts: their shares are meant"),
+            Argument("--onehot", type=int, metavar="K", help="account for the outcome K against the distribution"),
+            Argument("--multilabel", metavar="Y", help="0 and 1 for each label; the numbers are their probabilities"),
         ),
     ),
     Command(

@@ -76,7 +76,8 @@ def run_and_print(
 ) -> Executed:
     """Run a study, print each verdict as it comes, and where its report is."""
     began = time.monotonic()
-    for line in dict.fromkeys(setting.protocol.undecidable for setting in study.cells.values()):
+    protocols = [setting.protocol for setting in study.cells.values()]
+    for line in dict.fromkeys(said for p in protocols for said in (p.drawn_between, p.undecidable)):
         print(line, end="\n" if line else "")
 
     def show(label: str, record: Record) -> None:
@@ -118,7 +119,15 @@ def print_estimate(study: StudyPlan, config: Mapping[str, Any]) -> None:
                 f"{trial_epochs(protocol.rungs)} trial-epochs for each tuning seed, {whole} by comparison.search=grid.",
                 highlight=False,
             )
+        if protocol.drawn_between:
+            page.print(protocol.drawn_between, highlight=False)
         page.print(what_seeds_detect(protocol, session.root), highlight=False)
+    if reused := sum(p.reused for p in phases):
+        page.print(
+            f"{reused} of {sum(p.trials for p in phases)} trials are recorded here and will be reused; "
+            "output.fresh=true trains them again.",
+            highlight=False,
+        )
     page.print(
         f"about {sum(p.seconds for p in phases):.0f} s on this machine; more where a winner sits on the edge of its "
         f"grid and the grid is extended. Memory is the largest stack's, from one measured step.",

@@ -178,7 +178,17 @@ def _show(file: Path) -> int:
     return 0
 
 
-def print_account(distribution: str | None, against: str | None, base: float | None, text: str | None) -> int:
+def print_account(
+    distribution: str | None,
+    against: str | None,
+    base: float | None,
+    text: str | None,
+    *,
+    logits: bool,
+    counts: bool,
+    onehot: int | None,
+    multilabel: str | None,
+) -> int:
     """Print the information-theoretic account of one distribution, or of one against another, or of a text."""
     if text is not None:
         for knob, given in (("a distribution", distribution), ("--against", against), ("--base", base)):
@@ -187,14 +197,32 @@ def print_account(distribution: str | None, against: str | None, base: float | N
         return _print_text(text)
     if distribution is None:
         raise UserError("explain must be given a distribution such as 0.7,0.2,0.1, or --text FILE.")
-    p = information.parse_distribution(distribution)
-    q = information.parse_distribution(against) if against is not None else None
+    if logits and counts:
+        raise UserError("explain must be given --logits or --counts, not both.")
+    if multilabel is not None:
+        return _print_labels(distribution, multilabel, math.e if base is None else base, logits=logits)
+
+    def read(words: str) -> information.Vector:
+        if logits:
+            return information.softmax(information.parse_numbers(words))
+        if counts:
+            numbers = information.parse_numbers(words)
+            if min(numbers) < 0 or not 0 < sum(numbers) < math.inf:
+                raise UserError(f"--counts must be >= 0 and not all 0, got {words}.")
+            return information.parse_distribution(",".join(str(n / sum(numbers)) for n in numbers))
+        return information.parse_distribution(words)
+
+    p, q = read(distribution), read(against) if against is not None else None
+    if onehot is not None:
+        if q is not None or not 0 <= onehot < len(p):
+            raise UserError(f"--onehot must be an outcome in [0, {len(p) - 1}], without --against, got {onehot}.")
+        p, q = information.parse_distribution(",".join(str(float(i == onehot)) for i in range(len(p)))), p
     account = information.explain(p, q, base=math.e if base is None else base)
     table = Table(title=f"in {account.unit}", title_justify="left", show_footer=True)
-    columns = [("outcome", "total"), ("p", "1"), ("-log p", ""), ("H(p)", f"{account.entropy:.4f}")]
+    columns = [("outcome", "total"), ("p", "1"), ("-log p", ""), ("-p log p", f"H(p) = {account.entropy:.4f}")]
     if q is not None:
-        columns += [("q", "1"), ("-log q", ""), ("H(p, q)", f"{account.cross_entropy:.4f}")]
-        columns += [("KL(p||q)", f"{account.kl_divergence:.4f}")]
+        columns += [("q", "1"), ("-log q", ""), ("-p log q", f"H(p, q) = {account.cross_entropy:.4f}")]
+        columns += [("p log p/q", f"KL(p||q) = {account.kl_divergence:.4f}")]
     for name, footer in columns:
         table.add_column(name, footer=footer, justify="right")
     for row in account.rows:
@@ -206,6 +234,21 @@ def print_account(distribution: str | None, against: str | None, base: float | N
     page.print(table)
     if q is not None:
         page.print("H(p, q) = H(p) + KL(p || q): what it costs to expect q where p is true.", highlight=False)
+    return 0
+
+
+def _print_labels(words: str, targets: str, base: float, *, logits: bool) -> int:
+    """The binary cross-entropy of labels that do not exclude each other, label by label."""
+    numbers, truth = information.parse_numbers(words), information.parse_numbers(targets)
+    probs = information.sigmoid(numbers) if logits else numbers
+    total = information.binary_cross_entropy(truth, probs, base=base)
+    table = Table(title="labels that do not exclude each other", title_justify="left", show_footer=True)
+    for name, footer in (("label", "total"), ("target", ""), ("p", ""), ("-log of the truth", f"{total:.4f}")):
+        table.add_column(name, footer=footer, justify="right")
+    for number, (y, p) in enumerate(zip(truth, probs, strict=True)):
+        own = information.binary_cross_entropy([y], [p], base=base)
+        table.add_row(str(number), f"{y:g}", f"{p:.4f}", f"{own:.4f}")
+    console().print(table)
     return 0
 
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import yaml
 from rich.table import Table
 from rich.text import Text
 
 from xentlab.cli.console import console
+from xentlab.errors import UserError, unknown
+from xentlab.schema import check_knob
+from xentlab.schema import knobs as knobs_of
 
 
 def _see_own_losses() -> None:
@@ -46,10 +54,32 @@ def check_loss(target: str, task: str | None) -> int:
 def plot_loss(names: Sequence[str], out: str, classes: int) -> int:
     """Draw the losses `names` in one picture at `out`; returns 0."""
     from xentlab.losses.laws.curves import curve
-    from xentlab.losses.laws.suite import resolve_loss
     from xentlab.report.loss_curves import loss_curves
 
     _see_own_losses()
-    path = loss_curves([curve(resolve_loss(name), classes=classes) for name in names], classes, out)
-    print(f"Wrote {path}.")
+    curves = [curve(loss, classes=classes, name=said) for name in names for said, loss in _family(name)]
+    known = Path(out).exists()
+    path = loss_curves(curves, classes, out)
+    print(f"{'Replaced' if known else 'Wrote'} {path}.")
     return 0
+
+
+def _family(text: str) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """A loss under its name, or for `custom_ce:{gamma:[0,1]}` one for each value of its knobs."""
+    from xentlab.losses.laws.suite import resolve_loss
+
+    name, _, knobs = text.partition(":")
+    loss = resolve_loss(name)
+    given = yaml.safe_load(re.sub(r":(?=\S)", ": ", knobs)) if knobs else {}
+    if not isinstance(given, dict):
+        raise UserError(f"The knobs of {name} must be written as '{name}:{{gamma:[0,1,2]}}', got '{knobs}'.")
+    schema = knobs_of(loss)
+    lists = {key: value if isinstance(value, list) else [value] for key, value in given.items()}
+    for key, values in lists.items():
+        if key not in schema:
+            raise unknown(f"knob of {name}", key, schema)
+        lists[key] = [check_knob(name, schema[key], value) for value in values]
+    for point in itertools.product(*lists.values()):
+        chosen = dict(zip(lists, point, strict=True))
+        words = ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in chosen.items())
+        yield f"{name} {words}".strip(), functools.partial(loss, **chosen) if chosen else loss

@@ -35,6 +35,8 @@ def compare_published(config: dict[str, Any], given: Sequence[str], *, dry_run: 
         trials, seconds = published.estimate_experiment(plan, looking(config))
         print(f"{plan.name} at size {plan.size}: {trials} trials to train, about {seconds:.0f} s on this machine")
         return None
+    if plan.size == "smoke":
+        print(f"{plan.name} at size smoke: it only shows that all runs; nothing can be decided there.")
     command = shlex.join(["xentlab", "compare", *given])
     with opened(config, command) as session:
         began = time.monotonic()

@@ -11,12 +11,13 @@ from typing import Any
 from rich.table import Table
 
 from xentlab.cli.console import console
-from xentlab.comparison.sweep import Sweep
+from xentlab.comparison.sweep import RATE, Sweep, summarise_sweep
 from xentlab.config.compose import run_composed
 from xentlab.config.opening import opened
 from xentlab.config.promise import Promise
 from xentlab.errors import StoppedError, UserError
 from xentlab.journal import TrialRecord
+from xentlab.metrics import Metric
 from xentlab.plain import visible
 from xentlab.run.order import TrainingError
 from xentlab.run.progress import progress_bar
@@ -53,7 +54,10 @@ class _Single:
             print(f"Already trained: this is its record{whose}. output.fresh=true trains it again.")
             return
         with progress_bar(trial.label, trial.trainer.epochs) as on_epoch:
-            print_trial(session.run([trial], on_epoch=on_epoch)[0])
+            record = session.run([trial], on_epoch=on_epoch)[0]
+        print_trial(record)
+        if record.artifacts:
+            print(f"files: {session.root / record.artifacts}")
 
     def end(self) -> int:
         return 0
@@ -74,6 +78,7 @@ class _Jobs:
         self._values: dict[Trial, float | None] = {}
         self._failures: list[tuple[str, Exception]] = []
         self._stopped: Exception | None = None
+        self._seen: list[tuple[str, Metric, float | None]] = []
 
     def __call__(self, config: dict[str, Any], overrides: list[str]) -> Promise | None:
         line = " ".join(overrides)
@@ -107,7 +112,9 @@ class _Jobs:
             else:
                 number += 1
                 self._values[trial] = outcome.outcome.best
-                print(f"{number:>4}  {line}: {headline(outcome)}")
+                metric, value = on_validation(outcome)
+                self._seen.append((line, metric, value))
+                print(f"{number:>4}  {varied(line, self._given)}: {headline(outcome)}")
 
     def end(self) -> int:
         finished = 0
@@ -116,6 +123,7 @@ class _Jobs:
         if self._sweep is not None:
             self._sweep.close(len(self._failures))
             finished = self._sweep.finished
+        self._conclude()
         for line, error in self._failures:
             said = str(error) if isinstance(error, (UserError, TrainingError)) else f"{type(error).__name__}: {error}"
             print(f"xentlab: failed: {line}: {said}", file=sys.stderr)
@@ -123,13 +131,60 @@ class _Jobs:
             return 0
         return 2 if not finished and all(isinstance(error, UserError) for _, error in self._failures) else 1
 
+    def _conclude(self) -> None:
+        """What varies over its seeds, on validation, as a table, and the command that compares it properly."""
+        if len(self._seen) < 2 or len({metric.name for _, metric, _ in self._seen}) > 1:
+            return
+        metric = self._seen[0][1]
+        lines = [(line, value) for line, _, value in self._seen] + [(line, None) for line, _ in self._failures]
+        ended = [(_pairs(varied(line, self._given)), value) for line, value in lines]
+        rows = summarise_sweep(ended, larger=metric.direction == "max")
+        keys = list(dict.fromkeys(key for row in rows for key in row.setting))
+        seeds, rates = len({given.get("seed") for given, _ in ended}), any(row.rate for row in rows)
+        table = Table(title=f"on validation, over {seeds} seed{'' if seeds == 1 else 's'}", title_justify="left")
+        factor, unit = (100, " %") if metric.is_share else (1, "")
+        for name in (*keys, *(["best rate"] if rates else []), f"{metric.short}{unit}", "sd", "n", "failed"):
+            table.add_column(name, justify="left" if name in keys else "right")
+        for row in rows:
+            numbers = ["–" if x is None else f"{factor * x:.4g}" for x in (row.mean, row.sd)]
+            own = [row.setting.get(key, "") for key in keys] + ([row.rate or "–"] if rates else [])
+            table.add_row(*own, *numbers, str(row.n), str(row.failed))
+        page = console()
+        page.print(table)
+        losses = list(dict.fromkeys(row.setting["loss"] for row in rows if "loss" in row.setting))
+        if len(losses) > 1:
+            tried = list(dict.fromkeys(given[RATE] for given, _ in ended if RATE in given))
+            fixed = [w for w in self._given if w.partition("=")[0] not in ("loss", "seed", RATE, *keys)]
+            words = [f"comparison.losses=[{','.join(losses)}]"]
+            words += [f"comparison.baseline={losses[0]}"] if "ce" not in losses else []
+            words += [f"comparison.tune.optimizer.lr=[{','.join(tried)}]"] if tried else []
+            print(f"compare them properly: {shlex.join(['xentlab', 'compare', *words, *fixed])}")
+
+
+def _pairs(line: str) -> dict[str, str]:
+    """Key -> value of the words of a line."""
+    return {key: value for key, _, value in (word.partition("=") for word in shlex.split(line))}
+
+
+def varied(line: str, given: Sequence[str]) -> str:
+    """What a line says beside the words that the command gave to all of its trainings."""
+    return " ".join(word for word in line.split(" ") if word not in given) or line
+
+
+def on_validation(record: TrialRecord) -> tuple[Metric, float | None]:
+    """What a training is chosen by, and its final value on validation; None where it diverged."""
+    end = record.outcome
+    points = record.curves.get(f"val/{end.monitor}")
+    return find(record.tags["task"]).metric(end.monitor), None if end.diverged or not points else points[-1][2]
+
 
 def headline(record: TrialRecord) -> str:
     """A trial's end in a few words."""
     end = record.outcome
     if end.diverged:
         return f"diverged in epoch {end.epochs}"
-    words = f"test {end.monitor} {end.test[end.monitor]:.4f}, {end.seconds:.1f} s"
+    value = on_validation(record)[1]
+    words = f"validation {end.monitor} {'–' if value is None else f'{value:.4f}'}, {end.seconds:.1f} s"
     return words + (" (stuck)" if end.stuck else "")
 
 

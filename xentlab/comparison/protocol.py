@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from xentlab.analysis import Looks, seeds_for
 from xentlab.analysis.permutation import smallest_conclusive
 from xentlab.comparison.overlay import leaves, set_key
-from xentlab.comparison.search import Point, Rung, SearchKind, Space, count_points, plan_rungs
+from xentlab.comparison.search import ON_GRIDS, Point, Rung, SearchKind, Space, count_points, plan_rungs
 from xentlab.comparison.seeds import read_seeds, tuning_seeds
 from xentlab.errors import UserError, unknown
 from xentlab.report.setup import Mode, Replicated
@@ -146,6 +146,15 @@ class Protocol:
             f"comparison.final_seeds={seeds_for(self.compared)} can."
         )
 
+    @property
+    def drawn_between(self) -> str:
+        """Between which bounds points are drawn, and how many; empty where a grid is searched."""
+        if self.search in ON_GRIDS:
+            return ""
+        shared = self.spaces[self.baseline]
+        bounds = "; ".join(f"{key} between {low:g} and {high:g}" for key, (low, high) in shared.items())
+        return f"comparison.search={self.search} draws {self.trials} points for each loss: {bounds}."
+
     def trial(self, label: str, point: Point, seed: int, *, test: bool, epochs: int | None = None) -> Trial:
         """One trial of one loss, for all epochs or fewer; only those with `test` may ever see test data."""
         config = copy.deepcopy(self.base)
@@ -197,6 +206,8 @@ def read_protocol(config: Mapping[str, Any], settings: Settings, mode: Mode, los
         raise unknown("comparison.baseline", settings.baseline, nodes)
     common = {key: _values(key, values) for key, values in leaves(settings.tune)}
     spaces: dict[str, Space] = {label: {**common, **own_spaces[label]} for label in nodes}
+    if settings.search not in ON_GRIDS:  # between the ends of what was a grid
+        spaces = {x: {k: (v[0], v[-1]) if len(v) > 1 else v for k, v in space.items()} for x, space in spaces.items()}
     sizes = {label: count_points(settings.search, space, settings.trials) for label, space in spaces.items()}
     if len(set(sizes.values())) > 1:
         found = ", ".join(f"{label} {size}" for label, size in sizes.items())

@@ -2,13 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from xentlab.comparison.arms import Arms, Progress, open_arms
 from xentlab.journal import GroupEndEvent, TrialRecord
 from xentlab.journal.events import Ended
 from xentlab.run.session import Session
 from xentlab.train import Trial
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """One setting of a sweep over its seeds: validation at the rate that is best for it.
+
+    Attributes:
+        setting: key -> value of what varies, without seed and learning rate.
+        rate: the best learning rate, as it was given; empty where none was.
+        mean, sd: of the final validation metric over the seeds that finished, None where there are none (too few).
+        n: how many finished there.
+        failed: how many of all its trainings failed or diverged.
+    """
+
+    setting: dict[str, str]
+    rate: str
+    mean: float | None
+    sd: float | None
+    n: int
+    failed: int
+
+
+RATE = "optimizer.lr"
+
+
+def summarise_sweep(ended: Sequence[tuple[Mapping[str, str], float | None]], *, larger: bool) -> list[SweepRow]:
+    """One row for each setting, the best first.
+
+    Args:
+        ended: what varies of each training, and its final validation metric; None where it failed.
+        larger: whether a larger metric is better.
+    """
+    groups: dict[tuple[tuple[str, str], ...], dict[str, list[float | None]]] = {}
+    for given, value in ended:
+        setting = tuple((k, v) for k, v in given.items() if k not in ("seed", RATE))
+        groups.setdefault(setting, {}).setdefault(given.get(RATE, ""), []).append(value)
+    rows, sign = [], -1 if larger else 1
+    for setting, rates in groups.items():
+        means = {rate: statistics.fmean(v) for rate, v in ((r, _ended(v)) for r, v in rates.items()) if v}
+        failed = sum(v is None for values in rates.values() for v in values)
+        lost = {rate: None in values for rate, values in rates.items()}
+        best = min(means, key=lambda rate, lost=lost, means=means: (lost[rate], sign * means[rate]), default="")
+        values = _ended(rates[best]) if means else []
+        sd = statistics.stdev(values) if len(values) > 1 else None
+        rows.append(SweepRow(dict(setting), best, means.get(best), sd, len(values), failed))
+    return sorted(rows, key=lambda row: (row.mean is None, sign * (row.mean or 0.0)))
+
+
+def _ended(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
 
 
 class Sweep:

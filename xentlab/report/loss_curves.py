@@ -17,7 +17,7 @@ def loss_curves(curves: Sequence[LossCurve], classes: int, path: Path | str) -> 
     """Draw all losses in four panels and write them to `path`, a PNG or an SVG by its ending.
 
     The upper row shows the loss, the lower one the norm of its gradient with respect to the logits; the left column
-    over the true class's logit (the other logits at 0), the right one over its probability. The vertical axes end
+    over the true class's logit (see `LossCurve`), the right one over its probability. The vertical axes end
     where the steepest curve would press the others flat. Losses of numbers have the left column alone, over the first
     output less the target.
 
@@ -39,7 +39,7 @@ def loss_curves(curves: Sequence[LossCurve], classes: int, path: Path | str) -> 
         figure = Figure(figsize=(5.6 if numbers else 9.6, 7.2), dpi=130, facecolor="white", layout="constrained")
         panels = figure.subplots(2, 1 if numbers else 2, sharex="col", squeeze=False)
         rows = (("loss", [c.value for c in curves]), ("norm of the gradient", [c.gradient_norm for c in curves]))
-        columns = [("logit of the true class, the others at 0", [c.logit for c in curves])]
+        columns = [("output of the true class", [c.logit for c in curves])]
         columns.append(("probability of the true class", [c.probability for c in curves]))
         if numbers:
             columns = [("first output less the target", [c.logit for c in curves])]
@@ -58,8 +58,11 @@ def loss_curves(curves: Sequence[LossCurve], classes: int, path: Path | str) -> 
             axes.set_xlabel(xlabel, color=theme.FILE_INK)
         for axes in panels[:, 1:].flat:
             axes.set_xlim(-0.02, 1.02)
+        others = {"sigmoid": "at minus it", "identity": "share what it leaves of 1"}
+        links = {c.link: f"{c.link}: {others.get(c.link, 'at 0')}" for c in curves}
+        said = "" if numbers else f"\nthe other outputs, by link: {'; '.join(links.values())}; logarithms are natural"
         scope = "regression" if numbers else f"{classes} classes"
-        figure.suptitle(f"{scope}, knobs at their defaults", color=theme.FILE_INK, fontsize=11)
+        figure.suptitle(f"{scope}, values in each loss's own unit{said}", color=theme.FILE_INK, fontsize=11)
         lines, names = panels[0, 0].get_legend_handles_labels()
         figure.legend(
             lines,

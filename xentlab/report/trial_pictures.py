@@ -64,7 +64,7 @@ def training_curves(
             axes.set_xlabel("epoch")
             axes.xaxis.get_major_locator().set_params(integer=True)
             if len(axes.lines) > 1:
-                axes.legend(loc="upper right", fontsize=8, framealpha=0.8, edgecolor="none", labelcolor=theme.FILE_INK)
+                axes.legend(loc="best", fontsize=8, framealpha=0.8, edgecolor="none", labelcolor=theme.FILE_INK)
         for axes in grid.flat[len(panels) :]:
             axes.set_axis_off()
         figure.suptitle(title, color=theme.FILE_INK, fontsize=11)
@@ -144,7 +144,10 @@ def masks(
                 axes.set_axis_off()
                 if k == 0:
                     axes.set_title(name, fontsize=10, color=theme.FILE_INK)
-        patches = [Patch(color=c, label=n) for c, n in zip(colours, class_names, strict=True)]
+        patches = [
+            Patch(facecolor=c, edgecolor=theme.FILE_INK, linewidth=0.6, label=n)
+            for c, n in zip(colours, class_names, strict=True)
+        ]
         if ignored.any():
             patches.append(Patch(color=IGNORED, label="ignored"))
         figure.legend(handles=patches, loc="outside lower center", ncols=5, fontsize=8, frameon=False)

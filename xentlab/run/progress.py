@@ -1,9 +1,11 @@
-"""Progress on a terminal and in a notebook; silence elsewhere."""
+"""Progress on a terminal and in a notebook; elsewhere a line now and then."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
+import sys
+import time
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
@@ -13,14 +15,16 @@ from xentlab.plain import visible
 from xentlab.run.training import EpochCallback
 from xentlab.train import Epoch, Trial
 
+# Seconds without a word.
+_QUIET = 30
+
 
 @contextlib.contextmanager
 def progress_bar(title: str, total_epochs: int) -> Iterator[EpochCallback]:
-    """A bar over `total_epochs` trial-epochs that shows the metrics that matter; nothing where nobody would see one."""
+    """A bar over `total_epochs` trial-epochs that shows the metrics that matter; where none can stand a line at times."""
     console = Console(stderr=True)
-    shown = console.is_terminal or (console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None)
-    if not shown:
-        yield lambda trials, epoch: None  # noqa: ARG005
+    if not (console.is_terminal or (console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None)):
+        yield _lines(visible(title), total_epochs)
         return
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -37,6 +41,22 @@ def progress_bar(title: str, total_epochs: int) -> Iterator[EpochCallback]:
             bar.update(task, advance=len(trials), now=_now(trials, epoch))
 
         yield on_epoch
+
+
+def _lines(title: str, total: int) -> EpochCallback:
+    """What writes how far it is, on stderr, whenever half a minute has passed."""
+    began = said = time.monotonic()
+    done = 0
+
+    def on_epoch(trials: Sequence[Trial], epoch: Epoch) -> None:
+        nonlocal done, said
+        done += len(trials)
+        if (now := time.monotonic()) - said >= _QUIET:
+            said = now
+            told = f"{title}: {done} of {total} trial-epochs in {now - began:.0f} s · {_now(trials, epoch)}"
+            print(told, file=sys.stderr, flush=True)
+
+    return on_epoch
 
 
 def _now(trials: Sequence[Trial], epoch: Epoch) -> str:

@@ -17,7 +17,10 @@ from xentlab.tasks import probabilities
 
 @dataclass(frozen=True)
 class LossCurve:
-    """A loss along the true class's logit, the other logits at 0; of a loss of numbers, along its first output.
+    """A loss along the true class's logit; of a loss of numbers, along its first output.
+
+    The other logits are at 0; under a sigmoid link at minus the true one; under the identity they share what it leaves
+    of 1.
 
     Attributes:
         name: of the loss.
@@ -38,7 +41,13 @@ class LossCurve:
 
 
 def curve(
-    loss: Callable[..., Any], *, classes: int = 2, low: float = -8.0, high: float = 8.0, points: int = 321
+    loss: Callable[..., Any],
+    *,
+    classes: int = 2,
+    low: float = -8.0,
+    high: float = 8.0,
+    points: int = 321,
+    name: str | None = None,
 ) -> LossCurve:
     """The curve of `loss` at its default knobs, on the first task that it declares; of a loss of images, on one pixel.
 
@@ -47,6 +56,7 @@ def curve(
         classes: C, >= 2.
         low: first logit of the true class.
         high: last logit of the true class.
+        name: what it is called; None for its own name.
         points: how many logits, evenly spaced, >= 2.
 
     Raises:
@@ -56,11 +66,16 @@ def curve(
         raise UserError(f"classes must be >= 2, got {classes}.")
     this = subject(loss, spec_of(loss).tasks[0])
     if is_numeric(this):
-        return _of_numbers(this, torch.linspace(low, high, points, dtype=torch.float64))
+        return _of_numbers(this, torch.linspace(low, high, points, dtype=torch.float64), name or this.name)
     pixel = tuple(1 for _ in space(this))
     true = torch.zeros(points, dtype=torch.int64)
     logits = torch.zeros(points, classes, dtype=torch.float64)
     logits[:, 0] = torch.linspace(low, high, points, dtype=torch.float64)
+    if this.link == "sigmoid":  # each class for itself: all move, so that every probability is reached
+        logits[:, 1:] = -logits[:, :1]
+    if this.link == "identity":  # outputs are probabilities already
+        logits[:, 0] = torch.linspace(0.0, 1.0, points, dtype=torch.float64)
+        logits[:, 1:] = (1 - logits[:, :1]) / (classes - 1)
     target = one_true(this, true.reshape(-1, *pixel), classes, torch.float64)
     # Along the batch axis elements are independent unless declared otherwise; then each is taken alone.
     size = 1 if this.spec.coupled else points
@@ -69,7 +84,7 @@ def curve(
     values, slopes = (torch.cat(column).reshape(points, -1) for column in zip(*parts, strict=True))
     probs = probabilities(logits, this.link, exclusive=True)[:, 0]
     return LossCurve(
-        name=this.name,
+        name=name or this.name,
         link=this.link,
         logit=logits[:, 0].tolist(),
         probability=probs.tolist(),
@@ -78,10 +93,10 @@ def curve(
     )
 
 
-def _of_numbers(this: Subject, places: torch.Tensor) -> LossCurve:
+def _of_numbers(this: Subject, places: torch.Tensor, name: str) -> LossCurve:
     """Along the first output, the others at 0, of a target of 0 (log link: of 1)."""
     outputs = torch.zeros(len(places), this.bound.outputs, dtype=places.dtype)
     outputs[:, 0] = places
     target = torch.full((len(places), 1), 1.0 if this.link == "log" else 0.0, dtype=places.dtype)
     values, slopes = this.gradient(outputs, target)
-    return LossCurve(this.name, this.link, places.tolist(), [], values.tolist(), slopes.norm(dim=1).tolist())
+    return LossCurve(name, this.link, places.tolist(), [], values.tolist(), slopes.norm(dim=1).tolist())

@@ -20,8 +20,10 @@ def print_table(table: Table, console: Console) -> None:
     from rich.text import Text
 
     shown = Rows(title=Text(one_line(table.title)), title_justify="left")
-    for name in table.header:
-        shown.add_column(Text(one_line(name)), overflow="fold")
+    for place, name in enumerate(table.header):
+        # What a row is and what came of it stay whole where the screen is narrow.
+        widest = max((len(one_line(row[place].line)) for row in table.rows), default=0)
+        shown.add_column(Text(one_line(name)), overflow="fold", min_width=min(widest, 24) if place < 2 else None)
     for row in table.rows:
         shown.add_row(*(Text(one_line(cell.line), style=_STYLES.get(cell.verdict or "", "")) for cell in row))
     console.print(shown)
