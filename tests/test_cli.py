@@ -143,7 +143,9 @@ def test_the_kept_weights_load_safely_and_give_the_recorded_result(run: Run, her
 def test_a_sweep_runs_every_job_and_lists_its_failures(run: Run, here: Path) -> None:
     code, out, err = run("train", "-m", "loss=ce,mse", "optimizer.lr=0.1,-1", "trainer.epochs=1", "tracking=off")
     assert code == 1
-    assert len(out.strip().splitlines()) == 2
+    assert sum(line[:4].strip().isdigit() for line in out.splitlines()) == 2
+    assert [row.split("│")[-2].strip() for row in out.splitlines() if row.startswith("│")] == ["1", "1"], "failed"
+    assert "comparison.tune.optimizer.lr=[0.1]" in out.splitlines()[-1]
     failures = err.strip().splitlines()
     assert len(failures) == 2
     assert all("optimizer.lr must be > 0, got -1." in line and "optimizer.lr=-1" in line for line in failures)

@@ -202,15 +202,15 @@ def print_account(
     if multilabel is not None:
         return _print_labels(distribution, multilabel, math.e if base is None else base, logits=logits)
 
-    def read(words: str) -> information.Vector:
+    def read(numbers: str) -> information.Vector:
         if logits:
-            return information.softmax(information.parse_numbers(words))
+            return information.softmax(information.parse_numbers(numbers))
         if counts:
-            numbers = information.parse_numbers(words)
-            if min(numbers) < 0 or not 0 < sum(numbers) < math.inf:
-                raise UserError(f"--counts must be >= 0 and not all 0, got {words}.")
-            return information.parse_distribution(",".join(str(n / sum(numbers)) for n in numbers))
-        return information.parse_distribution(words)
+            seen = information.parse_numbers(numbers)
+            if min(seen) < 0 or not 0 < sum(seen) < math.inf:
+                raise UserError(f"--counts must be >= 0 and not all 0, got {numbers}.")
+            return information.parse_distribution(",".join(str(n / sum(seen)) for n in seen))
+        return information.parse_distribution(numbers)
 
     p, q = read(distribution), read(against) if against is not None else None
     if onehot is not None:

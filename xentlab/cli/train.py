@@ -153,7 +153,7 @@ class _Jobs:
         page.print(table)
         losses = list(dict.fromkeys(row.setting["loss"] for row in rows if "loss" in row.setting))
         if len(losses) > 1:
-            tried = list(dict.fromkeys(given[RATE] for given, _ in ended if RATE in given))
+            tried = list(dict.fromkeys(given[RATE] for given, value in ended if RATE in given and value is not None))
             fixed = [w for w in self._given if w.partition("=")[0] not in ("loss", "seed", RATE, *keys)]
             words = [f"comparison.losses=[{','.join(losses)}]"]
             words += [f"comparison.baseline={losses[0]}"] if "ce" not in losses else []

@@ -51,8 +51,8 @@ def summarise_sweep(ended: Sequence[tuple[Mapping[str, str], float | None]], *, 
     for setting, rates in groups.items():
         means = {rate: statistics.fmean(v) for rate, v in ((r, _ended(v)) for r, v in rates.items()) if v}
         failed = sum(v is None for values in rates.values() for v in values)
-        lost = {rate: None in values for rate, values in rates.items()}
-        best = min(means, key=lambda rate, lost=lost, means=means: (lost[rate], sign * means[rate]), default="")
+        ranked = sorted((None in rates[rate], sign * mean, rate) for rate, mean in means.items())
+        best = ranked[0][2] if ranked else ""
         values = _ended(rates[best]) if means else []
         sd = statistics.stdev(values) if len(values) > 1 else None
         rows.append(SweepRow(dict(setting), best, means.get(best), sd, len(values), failed))
