@@ -16,7 +16,7 @@ from xentlab.run.training import EpochCallback
 from xentlab.train import Epoch, Trial
 
 # Seconds without a word.
-_QUIET = 30
+_QUIET = 60
 
 
 @contextlib.contextmanager
@@ -44,7 +44,7 @@ def progress_bar(title: str, total_epochs: int) -> Iterator[EpochCallback]:
 
 
 def _lines(title: str, total: int) -> EpochCallback:
-    """What writes how far it is, on stderr, whenever half a minute has passed."""
+    """What writes how far it is, on stderr, whenever a minute has passed."""
     began = said = time.monotonic()
     done = 0
 
