@@ -160,7 +160,7 @@ def test_the_command_line_takes_both_launchers_and_names_them(run: Run, here: Pa
         ends[name] = [
             line.partition("validation error ")[2].partition(",")[0]
             for line in out.splitlines()
-            if "validation" in line
+            if "validation error " in line
         ]
         (sweep,) = (here / name / "sweeps").iterdir()
         folders = ["0", "1"] if name == "basic" else []  # jobs that differ in values alone need none
