@@ -12,6 +12,7 @@ from scipy import special, stats
 
 from xentlab.errors import UserError
 from xentlab.information import (
+    binary_cross_entropy,
     cross_entropy,
     entropy,
     explain,
@@ -51,6 +52,12 @@ def test_worked_softmax_and_its_cross_entropy() -> None:
 
 def test_worked_one_hot_label() -> None:
     assert cross_entropy([0, 1, 0], [0.3, 0.6, 0.1]) == pytest.approx(-math.log(0.6), rel=1e-12)
+
+
+def test_worked_n_hot_label() -> None:
+    expected = -math.log(0.9) - math.log(0.7) - math.log(0.8)
+    assert binary_cross_entropy([0, 1, 1], [0.1, 0.7, 0.8]) == pytest.approx(expected, rel=1e-12)
+    assert binary_cross_entropy([0, 1, 1], [0.1, 0.7, 0.8], base=2) == pytest.approx(expected / math.log(2), rel=1e-12)
 
 
 @settings(deadline=None)
@@ -128,6 +135,8 @@ def test_zeros() -> None:
     assert cross_entropy([0.5, 0.5], [1.0, 0.0]) == kl_divergence([0.5, 0.5], [1.0, 0.0]) == math.inf
     assert kl_divergence([1.0, 0.0], [1.0, 0.0]) == 0.0
     assert kl_divergence([0.5, 0.5], [1.0, 1e-320]) == pytest.approx(math.log(0.5) - 0.5 * math.log(1e-320))
+    assert binary_cross_entropy([0, 1], [0.0, 1.0]) == 0.0
+    assert binary_cross_entropy([1], [0.0]) == binary_cross_entropy([0], [1.0]) == math.inf
 
 
 @settings(deadline=None)
@@ -160,6 +169,9 @@ def test_links_at_extreme_logits() -> None:
         (lambda: cross_entropy(P, Q, base=0), "base must be > 0 and not 1, got 0."),
         (lambda: kl_divergence(P, Q, base=-2), "base must be > 0 and not 1, got -2."),
         (lambda: explain(P, base=math.inf), "base must be > 0 and not 1, got inf."),
+        (lambda: binary_cross_entropy([0, 2], [0.5, 0.5]), "n_hot must be in [0, 1], got 2."),
+        (lambda: binary_cross_entropy([0, 1], [0.5, -0.5]), "probs must be in [0, 1], got -0.5."),
+        (lambda: binary_cross_entropy([0], [0.5, 0.5]), "n_hot and probs must have the same length, got 1 and 2."),
         (lambda: softmax([math.inf]), "logits must hold finite numbers, got inf."),
         (
             lambda: parse_distribution("0.7,x"),

@@ -169,6 +169,33 @@ def sigmoid(logits: Numbers) -> Vector:
     return np.where(z >= 0, 1.0, tail) / (1.0 + tail)
 
 
+def binary_cross_entropy(n_hot: Numbers, probs: Numbers, *, base: float = math.e) -> float:
+    """Sum over independent labels of the cross-entropy between each label [C] and its probability [C].
+
+    -sum [y log p + (1 - y) log(1 - p)], with 0 log 0 = 0.
+
+    Args:
+        n_hot: labels [C], each in [0, 1]: 1 where the label holds, fractions where that is uncertain.
+        probs: probabilities [C], each in [0, 1]; they need not sum to one.
+        base: of the logarithm, > 0 and not 1.
+
+    Returns:
+        The sum in units of log `base`; inf where a certainty is wrong.
+
+    Raises:
+        UserError: a value lies outside [0, 1], the lengths differ, or `base` is out of range.
+    """
+    y, p = _vector("n_hot", n_hot), _vector("probs", probs)
+    for name, vector in (("n_hot", y), ("probs", p)):
+        if vector.min() < 0 or vector.max() > 1:
+            raise UserError(f"{name} must be in [0, 1], got {vector[(vector < 0) | (vector > 1)][0]:g}.")
+    _same_length("n_hot", y, "probs", p)
+    log_base = _log_base(base)
+    with np.errstate(divide="ignore"):
+        absent = -np.log1p(-p) / log_base
+    return float((_weighted(y, _information(p, log_base)) + _weighted(1.0 - y, absent)).sum())
+
+
 def explain(p: Numbers, q: Numbers | None = None, *, base: float = math.e) -> Explanation:
     """Lay out how every outcome of p [C] adds to the entropy and, against q [C], to cross-entropy and divergence.
 

@@ -21,7 +21,7 @@ _QUIET = 60
 
 @contextlib.contextmanager
 def progress_bar(title: str, total_epochs: int) -> Iterator[EpochCallback]:
-    """A bar over `total_epochs` trial-epochs that shows the metrics that matter; where none can stand a line at times."""
+    """A bar over `total_epochs` trial-epochs that shows the metrics that matter; else a line at times."""
     console = Console(stderr=True)
     if not (console.is_terminal or (console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None)):
         yield _lines(visible(title), total_epochs)
