@@ -119,9 +119,7 @@ def _drain(tracker: Tracker, wait: float) -> None:
     else:
         tracker.close(wait)
     if tracker.done is None and tracker.reachable and tracker.feeding:
-        gets = (
-            f"still gets about {tracker.pending} points" if tracker.answered else "has not answered yet, and is tried"
-        )
+        gets = f"still gets about {tracker.pending} points" if tracker.sent else "has taken nothing yet and is tried"
         warn(
             f"MLflow at {tracker.destination.open_uri} {gets} in the background; the journal keeps everything: should "
             f"this machine stop before, send it with `{tracker.destination.sync_command}`."

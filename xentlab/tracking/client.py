@@ -182,6 +182,8 @@ _PLAIN = (
 def brief(error: Exception, limit: int = 160) -> str:
     """The error in one line: what it says, shortened, plain where a library wraps it up, and without passwords."""
     text = without_passwords(" ".join(str(error).partition("[SQL: ")[0].partition("(Background on")[0].split()))
+    if "not in a valid JSON format" in text:
+        return "what answers there is no MLflow server"
     plain = next((words for words in _PLAIN if words in text), None)
     if plain is not None:
         return plain.lower()

@@ -46,7 +46,6 @@ class Tracker:
         self.sent = 0
         self.pending = 0
         self.reachable = True
-        self.answered = False
         self.done: bool | None = None
         self._warn = warn
         self._log = destination.root / "tracking.log"
@@ -93,7 +92,6 @@ class Tracker:
                     self.done = message["done"]
                 else:
                     self.sent, self.pending, self.reachable = (message[k] for k in ("sent", "pending", "reachable"))
-                    self.answered |= self.reachable
         code = self._process.wait()
         if self.done is None:
             self._fail(f"ended with code {code} ({last_line(self._log)})")
