@@ -7,6 +7,7 @@ import dataclasses
 import math
 import statistics
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,20 @@ from numpy.typing import NDArray
 from xentlab import analysis
 from xentlab.comparison.runner import Result
 from xentlab.metrics import Metric
-from xentlab.report.diagnostics import MaskExamples, Pixels, Reliability, Rounding
+from xentlab.report.diagnostics import MaskExamples, Pixels, Predicted, Reliability, Rounding
 from xentlab.report.record import JudgedMetric
+from xentlab.run.artifacts import read_answers
 
 # MaskExamples of a segmentation that a report shows.
 _EXAMPLES = 3
+_TENTHS, _SHOWN = 10, 200  # groups of predicted numbers, and examples that are drawn one by one
 
 
-def reliability_by_loss(result: Result) -> list[Reliability]:
+def reliability_by_loss(result: Result, *, of_levels: bool) -> list[Reliability]:
     """For each loss, all final seeds together: what its probabilities say and what comes true, in 15 equal bins.
 
-    A probability of exactly 1 counts to the last bin. Losses none of whose trials ended well have no entry.
+    With `of_levels` they are those of quantiles of a predicted number. A probability of exactly 1 counts to the last
+    bin. Losses none of whose trials ended well have no entry.
     """
     entries = []
     for label, records in result.finals.items():
@@ -42,6 +46,8 @@ def reliability_by_loss(result: Result) -> list[Reliability]:
         count, correct, confidence = count[:-1], correct[:-1], confidence[:-1]
         edges = np.linspace(0, 1, len(count) + 1)
         means = [[float(v / c) if c else None for v, c in zip(x, count, strict=True)] for x in (confidence, correct)]
+        if of_levels:  # bins do not weigh by how many targets fall into them
+            means = [edges[1:].tolist(), (count.cumsum() / count.sum()).tolist()]
         entries.append(
             Reliability(
                 loss=label,
@@ -51,9 +57,42 @@ def reliability_by_loss(result: Result) -> list[Reliability]:
                 share=(count / count.sum()).tolist(),
                 confidence=means[0],
                 frequency=means[1],
+                of="quantiles" if of_levels else "probabilities",
             )
         )
     return entries
+
+
+def predicted_by_loss(result: Result, root: Path) -> list[Predicted]:
+    """For each loss what its final trials predict of the test examples, where they kept predicted numbers."""
+    entries = []
+    for label, records in result.finals.items():
+        kept = [read_answers(root / str(r.artifacts)) for r in records if not r.outcome.diverged]
+        kept = [answers for answers in kept if "predicted" in answers]
+        if not kept:
+            continue
+        true, predicted = (
+            np.concatenate([each[key] for each in kept]).astype(np.float64) for key in ("true", "predicted")
+        )
+        tenths = np.array_split(np.argsort(predicted, kind="stable"), min(_TENTHS, len(predicted)))
+        rows = [
+            [np.median(predicted[tenth]), *np.quantile((true - predicted)[tenth], [0.05, 0.25, 0.5, 0.75, 0.95])]
+            for tenth in tenths
+        ]
+        entries.append(
+            Predicted(
+                loss=label,
+                n=len(kept),
+                true=_brief(kept[0]["true"][:_SHOWN]),
+                predicted=_brief(kept[0]["predicted"][:_SHOWN]),
+                residuals=[_brief(row) for row in rows],
+            )
+        )
+    return entries
+
+
+def _brief(values: Iterable[float]) -> list[float]:
+    return [float(f"{value:.6g}") for value in values]
 
 
 def rounding_by_loss(result: Result, monitor: Metric, judged: JudgedMetric, alpha: float) -> list[Rounding]:

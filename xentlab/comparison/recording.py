@@ -15,7 +15,7 @@ from typing import Any
 from xentlab import analysis
 from xentlab.comparison.answers import answers_by_loss, duels, wider
 from xentlab.comparison.cross import cross_matrix
-from xentlab.comparison.diagnose import examples_by_loss, reliability_by_loss, rounding_by_loss
+from xentlab.comparison.diagnose import examples_by_loss, predicted_by_loss, reliability_by_loss, rounding_by_loss
 from xentlab.comparison.overlay import leaves
 from xentlab.comparison.runner import Result, first_trial, judged_at_looks
 from xentlab.comparison.search import ON_GRIDS, Score, rank
@@ -73,7 +73,8 @@ def make_record(result: Result, session: Session, command: str, axes: Axes | Non
         selection_percent=monitor.is_share,
         time_to_target=[] if target is None else [_target(result, monitor, target, trainer["epochs"])],
         cost=[_cost(label, records) for label, records in result.finals.items()],
-        reliability=reliability_by_loss(result),
+        reliability=reliability_by_loss(result, of_levels=task.floats),
+        predicted=predicted_by_loss(result, session.root),
         cross=cross_matrix(result, session),
         examples=examples_by_loss(result, session.root),
         wider=[
@@ -264,6 +265,7 @@ def _setup(result: Result, session: Session, first: TrialRecord, axes: Axes) -> 
         schedule=_schedule(protocol.base["schedule"]),
         decay=protocol.base["optimizer"].get("weight_decay"),
         parameters=sum(p.numel() for p in module.parameters() if p.requires_grad),
+        own_tests=len(data.test_sets),
     )
 
 

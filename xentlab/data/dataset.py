@@ -44,6 +44,7 @@ class Dataset:
         ignore_index: the target value of pixels that count nowhere, or None.
         source_splits: indices of the splits that the source itself defines, by `train`, `val`, `test`; what it does not
             define is carved from `train` by the trial's seed.
+        test_sets: K published test sets, of which seed s meets the (s mod K)-th and trains on the rest.
         posterior: what the task's truth metrics know of each example [N, ...], float64, where the dataset is drawn from
             a known model: the true probability of each label, or mean, scale and shape of a number's distribution.
         soft_targets: where the task allows it, distributions [N, C], float32, that are trained on in the labels' place,
@@ -66,6 +67,7 @@ class Dataset:
     offset: float = 0.0
     ignore_index: int | None = None
     source_splits: Mapping[str, Tensor] = field(default_factory=dict)
+    test_sets: tuple[Tensor, ...] = ()
     posterior: Tensor | None = None
     soft_targets: Tensor | None = None
     gap: int | None = None
@@ -103,7 +105,7 @@ class Dataset:
         digest.update(repr(facts).encode())
         soft = () if self.soft_targets is None else (self.soft_targets,)
         splits = (self.source_splits[k] for k in sorted(self.source_splits))
-        for tensor in (self.inputs, self.targets, *splits, *soft):
+        for tensor in (self.inputs, self.targets, *splits, *self.test_sets, *soft):
             digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
             digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
         return digest.hexdigest()

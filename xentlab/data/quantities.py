@@ -5,13 +5,18 @@ To add one: a builder with `@of_task("regression")`, float targets [N] or [N, D]
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from xentlab.data.dataset import Dataset, of_task
+from xentlab.data.images import digits, mnist
+from xentlab.data.places import find_folder
 from xentlab.data.splits import generator
+from xentlab.errors import UserError
 from xentlab.metrics.noise import SHAPES, Shape, draw_noise
 from xentlab.schema import Range
 
@@ -40,6 +45,136 @@ def diabetes() -> Dataset:
         class_names=("progression",),
         standardize=True,
     )
+
+
+@of_task("regression")
+def sinusoid(
+    *,
+    samples: Annotated[int, Range(10, None)] = 1000,
+    periods: Annotated[float, Range(0, None, open_low=True)] = 12.0,
+    amplitude: Annotated[float, Range(0, None, open_low=True)] = 0.4,
+    noise_scale: Annotated[float, Range(0, None, open_low=True)] = 0.01,
+    draw_seed: Annotated[int, Range(0, None)] = 0,
+) -> Dataset:
+    """N points of a sine with normal noise: inputs float32 [N, 1], targets float64 [N].
+
+    x ~ U(0, periods); y = amplitude sin(2 pi x) + noise_scale e, with e ~ N(0, 1).
+
+    Args:
+        samples: N, number of examples.
+        periods: how many periods x covers.
+        amplitude: of the sine, > 0.
+        noise_scale: standard deviation of the noise, > 0.
+        draw_seed: draws the examples; a trial's seed does not change them.
+
+    Returns:
+        A regression dataset with `posterior` [N, 3] float64, exact for the inputs as stored.
+
+    Reference: Seitzer et al., On the pitfalls of heteroscedastic uncertainty estimation, 2022.
+    """
+    draws = generator(draw_seed, "sinusoid")
+    inputs = (periods * torch.rand(samples, 1, generator=draws, dtype=torch.float64)).float()
+    mean = amplitude * torch.sin(2 * math.pi * inputs.double()[:, 0])
+    scale = torch.full_like(mean, noise_scale)
+    return Dataset(
+        name="sinusoid",
+        task="regression",
+        inputs=inputs,
+        targets=mean + scale * draw_noise("normal", samples, draws),
+        class_names=("y",),
+        posterior=torch.stack([mean, scale, torch.full_like(mean, SHAPES.index("normal"))], 1),
+        standardize=True,
+    )
+
+
+@of_task("regression")
+def uci(
+    *,
+    table: Literal["concrete", "energy", "kin8nm", "power-plant", "wine-quality-red", "yacht"] = "yacht",
+    root: str | None = None,
+) -> Dataset:
+    """One of six UCI tables with its 20 published test sets, of which each seed meets one in turn.
+
+    Args:
+        table: the folder in `root` with `data.txt`, `index_features.txt`, `index_target.txt`, `index_test_K.txt`.
+        root: the folder of all tables; None looks for a folder called `uci` in XENTLAB_DATA and in the user's cache.
+
+    Returns:
+        A regression dataset: inputs float32 [N, F] as they are, targets float64 [N].
+
+    Raises:
+        UserError: a file is missing, or holds something else.
+
+    Reference: Hernandez-Lobato & Adams, Probabilistic backpropagation, 2015.
+    """
+    folder = find_folder(root, "uci") / table
+    try:
+        rows, features, target = (np.loadtxt(folder / f"{name}.txt", ndmin=2) for name in
+                                  ("data", "index_features", "index_target"))  # fmt: skip
+        tests = [np.loadtxt(folder / f"index_test_{k}.txt").astype(np.int64) for k in range(20)]
+        inputs, targets = rows[:, features.ravel().astype(int)], rows[:, int(target.ravel()[0])]
+    except (OSError, ValueError, IndexError) as error:
+        raise UserError(f"{folder} must hold a published table and its 20 test sets ({error}).") from error
+    return Dataset(
+        name=f"uci {table}",
+        task="regression",
+        inputs=torch.from_numpy(inputs).float(),
+        targets=torch.from_numpy(targets.copy()),
+        class_names=("target",),
+        test_sets=tuple(torch.from_numpy(test) for test in tests),
+        standardize=True,
+        notes=(f"{len(rows)} rows, {inputs.shape[1]} columns of numbers, 20 published test sets",),
+    )
+
+
+@of_task("regression")
+def rotated_digits(
+    *,
+    source: Literal["digits", "mnist"] = "digits",
+    most: Annotated[float, Range(0, 180, open_low=True)] = 45.0,
+    draw_seed: Annotated[int, Range(0, None)] = 0,
+    root: str | None = None,
+    download: bool = False,
+) -> Dataset:
+    """Images of digits, each turned by an angle that is to be predicted: inputs uint8 [N, 1, H, W], targets in degrees.
+
+    Angles are uniform over [-most, most], counter-clockwise; pixels are bilinear, what turns in from outside is black.
+
+    Args:
+        source: which digits; MNIST's own test set stays one.
+        most: the largest angle in degrees, in (0, 180].
+        draw_seed: draws the angles; a trial's seed does not change them.
+        root: as of `mnist`.
+        download: as of `mnist`.
+
+    Returns:
+        A regression dataset with the scale of its source.
+    """
+    upright = digits() if source == "digits" else mnist(root=root, download=download)
+    draws = generator(draw_seed, "rotated_digits")
+    angles = most * (2 * torch.rand(len(upright.inputs), generator=draws, dtype=torch.float64) - 1)
+    return Dataset(
+        name=f"rotated {source}",
+        task="regression",
+        inputs=_turned(upright.inputs, angles),
+        targets=angles,
+        class_names=("angle",),
+        scale=upright.scale,
+        offset=upright.offset,
+        source_splits=upright.source_splits,
+    )
+
+
+def _turned(images: Tensor, degrees: Tensor) -> Tensor:
+    """Images uint8 [N, 1, H, W], each turned counter-clockwise by its angle [N]; bilinear, black outside."""
+    turned = torch.empty_like(images)
+    for some in torch.arange(len(images)).split(4096):
+        cos, sin = torch.cos(torch.deg2rad(degrees[some])), torch.sin(torch.deg2rad(degrees[some]))
+        matrix = torch.stack([cos, -sin, 0 * cos, sin, cos, 0 * cos], 1).reshape(-1, 2, 3)
+        pixels = images[some].double()
+        grid = torch.nn.functional.affine_grid(matrix, list(pixels.shape), align_corners=False)
+        turned[some] = torch.nn.functional.grid_sample(pixels, grid, align_corners=False).round().to(torch.uint8)
+    return turned
 
 
 @of_task("regression")

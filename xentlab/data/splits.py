@@ -96,7 +96,7 @@ def split(
         raise UserError(f"dataset.noise must be {' or '.join(task.noise)} for a {task.name} dataset, got '{noise}'.")
 
     labels = None if task.strata is None else task.strata(dataset)
-    train, val, test = _parts(dataset)
+    train, val, test = _parts(dataset, seed)
     if test is None:
         size = _size("test_fraction", test_fraction, train, dataset)
         outer = seed if outer_seed is None else outer_seed
@@ -127,10 +127,10 @@ def split(
     return Split(train, val.sort().values, test.sort().values, train_targets)
 
 
-def _parts(dataset: Dataset) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """The source's own train, val and test; what it calls neither val nor test is train."""
-    known = dataset.source_splits
-    val, test = known.get("val"), known.get("test")
+def _parts(dataset: Dataset, seed: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The source's own train, val and test for a seed; what it calls neither val nor test is train."""
+    known, several = dataset.source_splits, dataset.test_sets
+    val, test = known.get("val"), several[seed % len(several)] if several else known.get("test")
     if "train" in known:
         return known["train"], val, test
     free = torch.ones(len(dataset.targets), dtype=torch.bool)

@@ -52,8 +52,14 @@ def regression_columns(point: Tensor, predicted: Predictive, target: Tensor) -> 
 
 
 def regression_answers(point: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """What each example [R, B, D] came to: its squared error as `rmse`, mean over its targets, float32 [R, B]."""
-    return {"rmse": (target.double() - point.double()).square().mean(2).float()}
+    """What each example [R, B, D] came to: its squared error as `rmse`, mean over its targets, float32 [R, B].
+
+    Of a single target also what was `predicted`, and what is `true`.
+    """
+    found = {"rmse": (target.double() - point.double()).square().mean(2).float()}
+    if point.shape[2] == 1:
+        found |= {"predicted": point[..., 0].float(), "true": target.expand_as(point)[..., 0].float()}
+    return found
 
 
 def regression_metrics(columns: dict[str, Tensor]) -> dict[str, Tensor]:

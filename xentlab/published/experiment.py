@@ -34,6 +34,9 @@ def trains(plan: Plan) -> bool:
 def estimate_experiment(plan: Plan, session: Session) -> tuple[int, float]:
     """How many trials are still to be trained, and about how many seconds that takes here; nothing is written."""
     trials = [(label, trial) for label, arm in foreseen(plan, session).items() for trial in arm]
+    if plan.candidates:  # of which one of each seed is chosen
+        every = plan.candidates.items()
+        trials = [(label, trial) for label, seeds in every for tried in seeds for trial in tried.values()]
     missing = [(label, trial) for label, trial in trials if session.recorded(trial) is None]
     # Students train one by one: each has targets of its own, whether they are there already or not.
     students = [[trial] for label, trial in missing if label in plan.teachers]

@@ -8,6 +8,7 @@
       arms: {LABEL: SETTINGS}       # a training each; SETTINGS are laid over the composed config; `teacher` in them:
                                     # the arm whose networks' answers are learned, see `xentlab.published.teachers`
       over: {dataset: {label_noise: [0.0, 0.2]}}   # every arm once for each value
+      tune: {optimizer: {lr: [0.01, 0.03]}}        # every arm at every seed chooses among these by its own validation
       sizes: {SIZE: {seeds, decides, words, set}}
       otherwise: {LABEL: {of: ARM, metric, set: SETTINGS}}   # an open choice made another way, to see if it matters
       claims: [...]                 # see `xentlab.published.claims.Claim`
@@ -25,6 +26,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from xentlab.comparison.overlay import GroupNode, combinations, lay, leaves
+from xentlab.comparison.search import Point
 from xentlab.errors import UserError, unknown
 from xentlab.published.claims import Claim
 from xentlab.published.teachers import Teacher, check_teachers, in_rounds, read_teacher
@@ -86,6 +88,7 @@ class Experiment:
     choices: list[str] = field(default_factory=list)
     arms: Any = None
     over: Any = None
+    tune: Any = None
     also: list[str] = field(default_factory=list)
     evaluate: list[Literal["temperature", "serving"]] = field(default_factory=list)
     stuck: Stuck | None = None
@@ -101,6 +104,7 @@ class Plan:
         arms: label -> the trials of an arm, one for each seed.
         others: the same for the open choices that are made another way.
         teachers: label -> teacher, of the arms that have one; their trials here have the labels, see `distillation`.
+        candidates: label -> for each seed a trial at each point, of arms that are tuned; they never see the test set.
     """
 
     name: str
@@ -110,6 +114,7 @@ class Plan:
     arms: dict[str, list[Trial]]
     others: dict[str, list[Trial]]
     teachers: dict[str, Teacher] = field(default_factory=dict)
+    candidates: dict[str, list[dict[Point, Trial]]] = field(default_factory=dict)
 
     @property
     def rounds(self) -> list[list[str]]:
@@ -153,9 +158,18 @@ def read_plan(config: Mapping[str, Any], group_node: GroupNode, given: Collectio
         teacher = read_teacher(label, settings)
         if teacher is not None:
             teachers[label] = teacher
+        points = [tuple(point.items()) for point in combinations(dict(leaves(block.tune)))] if block.tune else []
+        for seed in range(at.seeds) if points else ():
+            tried: dict[Point, Trial] = {}
+            for point in points:
+                candidate = {**copy.deepcopy(arm), "seed": seed}
+                lay(candidate, dict(point), group_node, set(given))
+                tried[point] = prepare(candidate, test=False, name=label)
+            candidates.setdefault(label, []).append(tried)
         return [prepare({**arm, "seed": seed}, name=label) for seed in range(at.seeds)]
 
     teachers: dict[str, Teacher] = {}
+    candidates: dict[str, list[dict[Point, Trial]]] = {}
     parts = dict(_arms(block))
     arms = {label: trials(label, settings) for label, settings in parts.items()}
     others: dict[str, list[Trial]] = {}
@@ -163,6 +177,9 @@ def read_plan(config: Mapping[str, Any], group_node: GroupNode, given: Collectio
         if other.of not in arms:
             raise unknown(f"arm of published.otherwise.{label}", other.of, arms)
         others[label] = trials(label, [*parts[other.of], other.set or {}])
+    if any(key.startswith("published.over.") for key in given):  # fewer of its values: fewer claims
+        asked = [claim for claim in block.claims if {*claim.values, claim.better, claim.worse} <= {*arms, ""}]
+        block = dataclasses.replace(block, claims=asked)
     for claim in block.claims:
         named = [*claim.values, *filter(None, (claim.better, claim.worse))]
         for arm_name in named if arms else ():
@@ -174,7 +191,7 @@ def read_plan(config: Mapping[str, Any], group_node: GroupNode, given: Collectio
     if changed:
         words = f"{at.words}, but {', '.join(changed)} set on the command line"
         block = dataclasses.replace(block, sizes=block.sizes | {size: dataclasses.replace(at, words=words, decides=[])})
-    return Plan(str(facts["name"]), str(facts["question"]), block, size, arms, others, teachers)
+    return Plan(str(facts["name"]), str(facts["question"]), block, size, arms, others, teachers, candidates)
 
 
 # What the command line may name without leaving the protocol: where things are, and how they are computed.
@@ -186,14 +203,14 @@ _ASIDE = (
 
 
 def _keeps_the_protocol(key: str) -> bool:
-    """Whether a key of the command line says where or how, not what; more seeds are always welcome."""
-    if key.startswith("published.sizes.") and key.endswith(".seeds"):
+    """Whether a key of the command line says where or how, not what; more seeds are always welcome, fewer arms too."""
+    if (key.startswith("published.sizes.") and key.endswith(".seeds")) or key.startswith("published.over."):
         return True
     return any(key == known or key.startswith(f"{known}.") for known in _ASIDE)
 
 
 # What is laid over the config, or read elsewhere: any mapping.
-_FREE = ("arms", "over", "neuron")
+_FREE = ("arms", "over", "neuron", "tune")
 
 
 def _block(node: Mapping[str, Any]) -> Experiment:

@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from xentlab import tasks
-from xentlab.comparison.arms import Progress, open_arms
+from xentlab.comparison.arms import Arms, Progress, open_arms
+from xentlab.comparison.search import Score, best_point
+from xentlab.comparison.tune import final_value
 from xentlab.errors import unknown
 from xentlab.journal import TrialRecord
 from xentlab.published.distillation import final_weights, taught
 from xentlab.published.spec import Plan
 from xentlab.run.session import Session
-from xentlab.train import Trial, stacks
+from xentlab.train import Trial, prepare, stacks
 from xentlab.train.serving import resident_speedup
 from xentlab.train.temperature import temperature_scaled
 
@@ -43,8 +45,12 @@ def run_arms(plan: Plan, session: Session, progress: Progress) -> Ran:
     trials: dict[str, list[Trial]] = {}
     records: dict[str, list[TrialRecord]] = {}
     for labels in plan.rounds:
+        tried: list[TrialRecord] = []
         ready = {label: taught(plan, label, session, trials, records) for label in labels}
-        records |= opened.run(plan.name, ready, {"phase": "final"})
+        if plan.candidates:
+            ready, tried = _tuned(plan, labels, opened)
+        records |= opened.run(plan.name, ready, {"phase": "final"} | ({"role": "chosen"} if tried else {}))
+        session.drop_weights(tried)
         trials |= ready
     trials = {label: trials[label] for label in plan.every}
     records = {label: records[label] for label in plan.every}
@@ -54,6 +60,20 @@ def run_arms(plan: Plan, session: Session, progress: Progress) -> Ran:
             label: [{"speedup": resident_speedup(t, session.dataset(t))} for t in trials[label]] for label in plan.arms
         }
     return Ran(trials, records, extra, opened.group, dict(opened.groups))
+
+
+def _tuned(plan: Plan, labels: Sequence[str], arms: Arms) -> tuple[dict[str, list[Trial]], list[TrialRecord]]:
+    """Arm -> for each seed the candidate that ends best on its validation part, to meet its test set; all that ran."""
+    asked = {label: [trial for seed in plan.candidates[label] for trial in seed.values()] for label in labels}
+    records = arms.run(f"{plan.name}: tuning", asked, {"phase": "tune", "role": "candidate"}, candidates=True)
+    ready: dict[str, list[Trial]] = {}
+    for label in labels:
+        rows, monitor = iter(records[label]), asked[label][0].monitor
+        for tried in plan.candidates[label]:
+            values = {point: final_value(next(rows), f"val/{monitor}") for point in tried}
+            best = best_point({point: Score(value, (value,)) for point, value in values.items()}, monitor)
+            ready.setdefault(label, []).append(prepare(tried[best].config, name=label))
+    return ready, [record for arm in records.values() for record in arm]
 
 
 def _temperatures(

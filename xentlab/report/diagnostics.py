@@ -8,7 +8,7 @@ import io
 import math
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,7 @@ class Reliability:
         share: of all statements that fall into the bin, in [0, 1].
         confidence: mean probability stated there, or null where none is.
         frequency: how often it came true, or null.
+        of: what is stated: probabilities, or the levels of quantiles, whose share of targets below is the frequency.
     """
 
     loss: str
@@ -65,6 +66,25 @@ class Reliability:
     share: list[float]
     confidence: list[float | None]
     frequency: list[float | None]
+    of: Literal["probabilities", "quantiles"] = "probabilities"
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Numbers that one loss's models predict for test examples.
+
+    Attributes:
+        n: number of final seeds that ended well.
+        true, predicted: of examples of the first of them, in the target's unit.
+        residuals: for each tenth of all predictions the median one, and of true minus predicted the quantiles at 5, 25,
+            50, 75 and 95 %.
+    """
+
+    loss: str
+    n: int
+    true: list[float]
+    predicted: list[float]
+    residuals: list[list[float]]
 
 
 @dataclass(frozen=True)

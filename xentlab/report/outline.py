@@ -11,6 +11,7 @@ from xentlab.report import (
     conclusions,
     diagnostic_views,
     facts,
+    predictions,
     record_tables,
     scope,
     study_charts,
@@ -80,7 +81,12 @@ def _sections(record: Record) -> Iterable[Block]:
         yield Part("Learning rate", [legend, _tuning(record), *folded])
     if record.time_to_target:
         yield Part("Time to target", [record_tables.target(record, entry) for entry in record.time_to_target])
-    if record.reliability:
+    if record.predicted:
+        folded = [fold(predictions.residual_table(record))]
+        yield Part("Predicted numbers", [predictions.predictions(record), *folded])
+    if record.reliability and record.reliability[0].of == "quantiles":
+        yield Part("Calibration", [predictions.calibration(record), predictions.coverage_table(record)])
+    elif record.reliability:
         yield Part("Reliability", [_reliability(record), fold(diagnostic_views.reliability_table(record))])
     if record.cross:
         yield Part("Cross-loss matrix", [diagnostic_views.cross_table(record)])

@@ -1,10 +1,11 @@
 """Published results run again, laid out: for each claim its source, the published value, ours, and the verdict.
 
-`page` and `markdown_of` lay out one or several `Reproduction`s. Nothing is computed here.
+`page` and `markdown_of` lay out one or several `Reproduction`s. Nothing is judged here.
 """
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Sequence
 from functools import partial
 
@@ -209,11 +210,16 @@ def _seed_tables(one: Reproduction) -> list[Table]:
     tables = []
     for key, label in one.metrics.items():
         seeds = list(dict.fromkeys(seed for arm in one.arms for seed in arm.values.get(key, {})))
-        header = ["arm", *(f"seed {seed}" for seed in seeds), "stuck", "diverged"]
+        header = ["arm", "mean ± sd", *(f"seed {seed}" for seed in seeds), "stuck", "diverged"]
         rows = []
         for arm in one.arms:
             values = [short(arm.values.get(key, {}).get(seed)) for seed in seeds]
-            rows.append(cells(arm.label, *values, MISSING if arm.stuck is None else str(arm.stuck), str(arm.diverged)))
+            known = [v for v in arm.values.get(key, {}).values() if v is not None]
+            spread = f" ± {short(statistics.stdev(known))}" if len(known) > 1 else ""
+            mean = f"{short(statistics.fmean(known))}{spread}" if known else MISSING
+            rows.append(
+                cells(arm.label, mean, *values, MISSING if arm.stuck is None else str(arm.stuck), str(arm.diverged))
+            )
         tables.append(Table(f"Every seed: {label}", header, rows))
     return tables
 

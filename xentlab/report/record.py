@@ -14,7 +14,16 @@ from typing import Any, Literal
 
 from xentlab.analysis import Judgement, Leader, TimeToTarget
 from xentlab.errors import UserError, unknown
-from xentlab.report.diagnostics import Cross, Duel, MaskExamples, Reliability, Rounding, Wider, check_examples
+from xentlab.report.diagnostics import (
+    Cross,
+    Duel,
+    MaskExamples,
+    Predicted,
+    Reliability,
+    Rounding,
+    Wider,
+    check_examples,
+)
 from xentlab.report.setup import Environment, Setup
 from xentlab.report.upgrade import is_old, record_from_1
 from xentlab.typed import from_json, to_json
@@ -166,6 +175,7 @@ class Record:
         time_to_target: one entry for each target.
         cost: one row for each loss.
         reliability: at most one entry for each loss.
+        predicted: the same, where a number is predicted.
         cross: one entry for each pair of losses, or none at all.
         examples: of a segmentation.
         wider: intervals for new test examples too, where a metric is one of single examples.
@@ -198,6 +208,7 @@ class Record:
     time_to_target: list[Target] = field(default_factory=list)
     cost: list[Cost] = field(default_factory=list)
     reliability: list[Reliability] = field(default_factory=list)
+    predicted: list[Predicted] = field(default_factory=list)
     cross: list[Cross] = field(default_factory=list)
     examples: MaskExamples | None = None
     wider: list[Wider] = field(default_factory=list)
@@ -257,6 +268,7 @@ def check_record(record: Record) -> None:
             )
     named = [row.loss for target in record.time_to_target for row in target.rows] + [row.loss for row in record.cost]
     named += [e.loss for e in record.reliability] + [name for e in record.cross for name in (e.loss, e.under)]
+    named += [e.loss for e in record.predicted]
     named += [*(record.examples.predictions if record.examples else ()), *(e.loss for e in record.wider)]
     named += [
         *(e.loss for e in record.duels),
@@ -280,6 +292,11 @@ def check_record(record: Record) -> None:
         columns = (entry.low, entry.high, entry.share, entry.confidence, entry.frequency)
         if len({len(column) for column in columns}) > 1:
             raise UserError(f"record.reliability of {entry.loss} must have columns of one length.")
+    for each in record.predicted:
+        if len(each.true) != len(each.predicted) or not each.residuals or any(len(row) != 6 for row in each.residuals):
+            raise UserError(
+                f"record.predicted of {each.loss} must have columns of one length, and six residuals a row."
+            )
     if record.cross and sorted((e.loss, e.under) for e in record.cross) != sorted((a, b) for a in names for b in names):
         raise UserError("record.cross must have one entry for each pair of losses.")
     if record.examples is not None:

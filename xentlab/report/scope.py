@@ -38,11 +38,15 @@ def _sentences(record: Record) -> Iterable[str]:
             f"redraws the validation split, first weights and the order of batches. Every verdict holds at the rates "
             f"chosen once: what another choice would have changed is in no interval."
         )
+    if setup.own_tests:
+        yield f"Each seed meets one of the source's {setup.own_tests} test sets in turn: intervals are over them too."
     source = "the source's own" if setup.own_test else "drawn once, before any seed, and never trained or chosen on"
-    yield (
-        f"The test set is the same for all seeds: {source}. Intervals and verdicts are for new seeds on this test set; "
-        f"{_examples(record)}."
-    )
+    if not setup.own_tests:
+        yield (
+            f"The test set is the same for all seeds: {source}. Intervals and verdicts are for new seeds on this test "
+            "set; "
+            f"{_examples(record)}."
+        )
     if setup.looks:
         planned = ", ".join(map(str, setup.looks))
         yield f"Verdicts were planned at {planned} seeds, each at its equal share of the level."

@@ -55,6 +55,7 @@ class Setup:
         schedule: of the learning rate.
         decay: the optimizer's weight decay, if it has one.
         parameters: how many numbers of the model are trained.
+        own_tests: of how many published test sets the seeds meet one each in turn; 0 where there is one for all.
         more: label -> text, of an older record, that has no field.
     """
 
@@ -78,6 +79,7 @@ class Setup:
     schedule: str = ""
     decay: float | None = None
     parameters: int | None = None
+    own_tests: int = 0
     more: dict[str, str] = field(default_factory=dict)
 
 

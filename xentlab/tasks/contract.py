@@ -89,7 +89,8 @@ class Task:
         trivial: `(train targets, judged targets, examples) -> value` of every metric, of the best constant answer.
         reliability: statistics -> the counts [R, bins] of a reliability diagram; None where there is none.
         answers: `(prediction, target) -> {metric: [R, B]}`, what each example of a chunk came to, for metrics that are
-            its mean or the root of that; None where no metric is one of single examples.
+            its mean or the root of that; None where no metric is one of single examples. Beside them a regression's
+            numbers, `true` and `predicted`.
         truth_metrics: measured on test beside the others where a dataset knows the truth behind its targets.
         against_truth: `(statistics, truth [N, ...]) -> {truth metric: float64 [R]}`.
 
