@@ -96,6 +96,7 @@ def _loss(result: Result, label: str) -> Loss:
     node = protocol.losses[label]
     knobs = {key: value for key, value in leaves(node) if "_" not in key[:1] and "._" not in key}
     defaults = _defaults("loss", node)
+    knobs = {key: ", ".join(map(str, v)) if isinstance(v, (list, tuple)) else v for key, v in knobs.items()}
     times, keys = tuning.times, tuple(protocol.spaces[label]) if protocol.search in ON_GRIDS else ()
     same = next(iter(times)) if len(times) == 1 else ()
     return Loss(
