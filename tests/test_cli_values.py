@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -120,3 +121,40 @@ def test_a_training_is_sent_nowhere_but_where_it_was_filed_for(here: Path) -> No
     assert "0 points sent, 0 runs made" in first
     assert second == "2 runs were filed for another store or experiment, or for none: --all sends them too."
     assert "2 runs made" in call(here, "sync", "--all").stdout
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_narrow_terminal_loses_no_number(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int
+) -> None:
+    from rich.table import Table
+
+    from xentlab.cli import console
+
+    for name, value in (("COLUMNS", str(columns)), ("FORCE_COLOR", "1"), ("NO_COLOR", "1"), ("TERM", "xterm")):
+        monkeypatch.setenv(name, value)
+    table = Table(*("loss", "mean error", "[95 % interval]", "difference", "verdict", "seeds"), title="Verdicts")
+    cells = ("label_smoothing", "3.14159", "[2.71828, 3.14200]", "+0.57721", "inconclusive", "12")
+    table.add_row(*cells)
+    page = console.console()
+    assert page.width == columns
+    page.print(table)
+    said = capsys.readouterr().out
+    assert all(cell in said for cell in (cells if columns == 40 else cells[1:2]))
+    assert max(len(re.sub("\x1b\\[[0-9;]*m", "", line)) for line in said.splitlines()) <= columns
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("list", "losses"), ("explain", "0.5,0.5"), ("check-loss", "ce"), ("train", *QUICK),
+     ("compare", "--dry-run", *QUICK), ("report", "nothing"), ("doctor",), ("--help",)],
+    ids=lambda words: words[0],
+)  # fmt: skip
+def test_every_command_stands_a_narrow_dumb_terminal_and_a_reader_that_leaves(
+    here: Path, words: tuple[str, ...]
+) -> None:
+    shell = f"{shlex.join((sys.executable, '-m', 'xentlab', *words))} | head -n 1"
+    plain = {**os.environ, "COLUMNS": "40", "NO_COLOR": "1", "TERM": "dumb"}
+    done = subprocess.run(["bash", "-c", shell], cwd=here, env=plain, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert "\x1b" not in done.stdout

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
 from rich.text import Text
 
 from xentlab.plain import visible
@@ -18,6 +20,23 @@ class _Plain(Console):
 
     def render_str(self, text: str, **style: Any) -> Text:
         return super().render_str(visible(text), **style)
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """As rich does; a table that a narrow terminal would break inside its words becomes a block for each row."""
+        super().print(*(self._fitting(found) if isinstance(found, Table) else found for found in objects), **how)
+
+    def _fitting(self, table: Table) -> Table | Text:
+        if self.is_terminal and Measurement.get(self, self.options.update(max_width=1000), table).minimum > self.width:
+            heads = [_cell_text(column.header) for column in table.columns]
+            rows = zip(*(map(_cell_text, column.cells) for column in table.columns), strict=True)
+            blocks = ["\n  ".join([first, *(f"{h}: {c}" for h, c in zip(heads[1:], rest, strict=True) if c)])
+                      for first, *rest in rows]  # fmt: skip
+            return Text("\n".join([*([_cell_text(table.title)] if table.title else []), *blocks]))
+        return table
+
+
+def _cell_text(cell: Any) -> str:
+    return cell.plain if isinstance(cell, Text) else str(cell)
 
 
 def console() -> Console:

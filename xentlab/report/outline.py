@@ -83,9 +83,9 @@ def _sections(record: Record) -> Iterable[Block]:
         yield Part("Time to target", [record_tables.target(record, entry) for entry in record.time_to_target])
     if record.predicted:
         folded = [fold(predictions.residual_table(record))]
-        yield Part("Predicted numbers", [predictions.predictions(record), *folded])
+        yield Part("Predicted numbers", [predictions.predicted_pictures(record), *folded])
     if record.reliability and record.reliability[0].of == "quantiles":
-        yield Part("Calibration", [predictions.calibration(record), predictions.coverage_table(record)])
+        yield Part("Calibration", [predictions.calibration_pictures(record), predictions.coverage_table(record)])
     elif record.reliability:
         yield Part("Reliability", [_reliability(record), fold(diagnostic_views.reliability_table(record))])
     if record.cross:

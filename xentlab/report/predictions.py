@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SIZE = (2.5, 3.9)  # inches of one loss's picture
 
 
-def predictions(record: Record) -> Pictures:
+def predicted_pictures(record: Record) -> Pictures:
     """Every loss's test examples, predicted against true, above its residuals by what was predicted."""
     ends = [v for each in record.predicted for v in (*each.true, *each.predicted)]
     room = 0.03 * (max(ends) - min(ends))
@@ -75,7 +75,7 @@ def _panels(figure: Figure) -> tuple[Axes, Axes]:
     return upper, lower
 
 
-def calibration(record: Record) -> Pictures:
+def calibration_pictures(record: Record) -> Pictures:
     """How often targets lie below each predicted quantile, above the histogram of PIT values."""
     most = max(share for entry in record.reliability for share in entry.share)
     pictures = [
