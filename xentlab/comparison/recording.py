@@ -53,6 +53,7 @@ def make_record(result: Result, session: Session, command: str, axes: Axes | Non
     looked = judged_at_looks(result) if protocol.looks is not None else None
     judged = _metrics(result, ordered, looked)
     answers, alpha = answers_by_loss(result, session.root), looked.level if looked is not None else 0.05
+    pairs = list(zip(judged, ordered, strict=True))
     return Record(
         name=protocol.name,
         question=protocol.question,
@@ -77,11 +78,7 @@ def make_record(result: Result, session: Session, command: str, axes: Axes | Non
         predicted=predicted_by_loss(result, session.root),
         cross=cross_matrix(result, session),
         examples=examples_by_loss(result, session.root),
-        wider=[
-            w for m, of in zip(judged, ordered, strict=True) for w in wider(answers, m, of, protocol.baseline, alpha)
-        ]
-        if answers is not None
-        else [],
+        wider=[w for m, of in pairs for w in wider(answers, m, of, protocol.baseline, alpha)] if answers else [],
         duels=duels(answers, protocol.final_seeds, protocol.baseline) if answers is not None else [],
         rounding=rounding_by_loss(result, monitor, judged[0], alpha),
         leader=analysis.leader(
@@ -96,13 +93,13 @@ def _loss(result: Result, label: str) -> Loss:
     node = protocol.losses[label]
     knobs = {key: value for key, value in leaves(node) if "_" not in key[:1] and "._" not in key}
     defaults = _defaults("loss", node)
-    knobs = {key: ", ".join(map(str, v)) if isinstance(v, (list, tuple)) else v for key, v in knobs.items()}
     times, keys = tuning.times, tuple(protocol.spaces[label]) if protocol.search in ON_GRIDS else ()
     same = next(iter(times)) if len(times) == 1 else ()
     return Loss(
         name=label,
         label=label,
-        knobs=knobs | {_last(key): value for key, value in same},
+        knobs={k: ", ".join(map(str, v)) if isinstance(v, (list, tuple)) else v for k, v in knobs.items()}
+        | {_last(key): value for key, value in same},
         on_edge=bool(tuning.on_edge),
         edges=list(tuning.on_edge),
         stuck=sum(r.outcome.stuck for r in finals),

@@ -154,13 +154,14 @@ def cross_table(record: Record) -> Table:
         known = [v for v in values if v is not None]
         low, spread = min(known, default=0.0), max(known, default=0.0) - min(known, default=0.0)
         heat = [None if v is None or not spread else (v - low) / spread for v in values]
-        best = [found[loss, under].best for loss in names]
+        best = [found[loss, under].best and len(known) > 1 for loss in names]
         columns.append([Cell(short(v), heat=h, best=b) for v, h, b in zip(values, heat, best, strict=True)])
     rows = [cells(record.labels[loss], *row) for loss, row in zip(names, zip(*columns, strict=True), strict=True)]
     header = ["trained with", *(f"under {record.labels[name]} ↓" for name in names)]
     note = (
         "Mean value of the column's loss on test data at the final weights. Compare within a column only: losses have "
-        "different scales. Marked: those that no other is shown to beat; the deeper "
+        "different scales, and no value where the model's outputs are not theirs. Marked: those that no other is shown "
+        "to beat; the deeper "
         "the tint, the nearer to the column's highest."
     )
     return Table("Cross-loss matrix", header, rows, note)

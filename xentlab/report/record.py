@@ -23,7 +23,7 @@ from xentlab.report.diagnostics import (
     Rounding,
     Wider,
     check_examples,
-)
+)  # fmt: skip
 from xentlab.report.setup import Environment, Setup
 from xentlab.report.upgrade import is_old, record_from_1
 from xentlab.typed import from_json, to_json
