@@ -8,7 +8,7 @@ To add a field: one line here with its meaning, its place in `record_tables`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from xentlab.report.diagnostics import (
     Rounding,
     Wider,
     check_examples,
-)  # fmt: skip
+)
 from xentlab.report.setup import Environment, Setup
 from xentlab.report.upgrade import is_old, record_from_1
 from xentlab.typed import from_json, to_json
@@ -267,14 +267,11 @@ def check_record(record: Record) -> None:
                 f"record.metrics {metric.key} must have one row for each of {', '.join(names)}, got {found}."
             )
     named = [row.loss for target in record.time_to_target for row in target.rows] + [row.loss for row in record.cost]
-    named += [e.loss for e in record.reliability] + [name for e in record.cross for name in (e.loss, e.under)]
-    named += [e.loss for e in record.predicted]
-    named += [*(record.examples.predictions if record.examples else ()), *(e.loss for e in record.wider)]
-    named += [
-        *(e.loss for e in record.duels),
-        *(e.loss for e in record.rounding),
-        *([record.leader.loss] if record.leader else []),
-    ]
+    parts: list[Sequence[Any]] = [record.reliability, record.predicted, record.wider, record.duels, record.rounding]
+    named += [each.loss for part in parts for each in part]
+    named += [name for entry in record.cross for name in (entry.loss, entry.under)]
+    named += record.examples.predictions if record.examples else ()
+    named += [record.leader.loss] if record.leader else []
     for loss in [*named, *(loss for curves in record.curves.values() for loss in curves)]:
         if loss not in names:
             raise unknown("loss in the record", loss, names)
