@@ -5,8 +5,7 @@ trains is in `xentlab.losses`.
 
 Contract: distributions are one-dimensional, non-negative and sum to one within 1e-6; a distribution that is not raises
 a `UserError`. Results are in nats unless `base` says otherwise (2: bits, 10: hartleys), and 0 log 0 = 0. To add a
-quantity, write one function from its definition, give it a column in `Row` if `explain` shall show it, and test it on
-a worked number.
+quantity, write one function from its definition, and give it a column in `Row` if `explain` shall show it.
 
 Reference: Shannon, "A Mathematical Theory of Communication", 1948; Kullback and Leibler, "On Information and
 Sufficiency", 1951.
@@ -170,17 +169,9 @@ def sigmoid(logits: Numbers) -> Vector:
 
 
 def binary_cross_entropy(n_hot: Numbers, probs: Numbers, *, base: float = math.e) -> float:
-    """Sum over independent labels of the cross-entropy between each label [C] and its probability [C].
+    """`-sum [y log p + (1 - y) log(1 - p)]` over independent labels y [C] and their probabilities p [C], 0 log 0 = 0.
 
-    -sum [y log p + (1 - y) log(1 - p)], with 0 log 0 = 0.
-
-    Args:
-        n_hot: labels [C], each in [0, 1]: 1 where the label holds, fractions where that is uncertain.
-        probs: probabilities [C], each in [0, 1]; they need not sum to one.
-        base: of the logarithm, > 0 and not 1.
-
-    Returns:
-        The sum in units of log `base`; inf where a certainty is wrong.
+    Both lie in [0, 1]; in units of log `base`, inf where a certainty is wrong.
 
     Raises:
         UserError: a value lies outside [0, 1], the lengths differ, or `base` is out of range.

@@ -31,7 +31,7 @@ from xentlab.journal import TrialRecord
 from xentlab.metrics import Metric
 from xentlab.models import initial
 from xentlab.report.record import RULE, Cost, JudgedMetric, Loss, MeanCurve, Record, Target, TuningPoint
-from xentlab.report.setup import Axes, Environment, Setup
+from xentlab.report.setup import Axes, Setup, environment_of
 from xentlab.run.session import Session
 from xentlab.tasks import find
 
@@ -283,21 +283,6 @@ def _schedule(node: Mapping[str, Any]) -> str:
     """Its name, with what is not its default."""
     words = [f"{name} {node[name]}" for name, own in _defaults("schedule", node).items() if node.get(name, own) != own]
     return ", ".join([_last(node["_target_"]).replace("_", " "), *words])
-
-
-def environment_of(facts: Mapping[str, Any]) -> Environment:
-    """What a record keeps of `xentlab.environment.describe`."""
-    git = facts["git"] or {}
-    return Environment(
-        python=facts["python"],
-        packages={name: version for name, version in facts["packages"].items() if version},
-        platform=facts["platform"],
-        processor=facts["processor"],
-        cores=facts["cores"],
-        devices=list(facts["devices"]),
-        commit=git.get("commit") or "",
-        changed=bool(git.get("changed") or git.get("diff")),
-    )
 
 
 def _signature(result: Result) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 
 from xentlab.comparison.arms import Progress
 from xentlab.comparison.estimate import alone_seconds, epoch_seconds
-from xentlab.comparison.recording import environment_of
 from xentlab.journal import GroupEndEvent
 from xentlab.published import neuron, verdicts
 from xentlab.published.distillation import foreseen
@@ -19,6 +18,7 @@ from xentlab.published.spec import Plan
 from xentlab.published.trainings import Ran, run_arms, values_of, ways
 from xentlab.report.published import markdown_of, named_arms, our_words, page, published_words, verdict_counts
 from xentlab.report.reproduction import VERSION, Arm, Lines, Reproduction, Spent
+from xentlab.report.setup import environment_of
 from xentlab.run.session import Session
 from xentlab.train import Rig, Trial, lift_of
 from xentlab.typed import from_json, to_json

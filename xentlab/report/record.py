@@ -17,6 +17,7 @@ from xentlab.errors import UserError, unknown
 from xentlab.report.diagnostics import (
     Cross,
     Duel,
+    ImportedTrials,
     MaskExamples,
     Predicted,
     Reliability,
@@ -152,16 +153,6 @@ class MeanCurve:
 
 
 @dataclass(frozen=True)
-class ImportedTrials:
-    """How many of one loss's trials were not trained here, and the archives that they are from."""
-
-    loss: str
-    count: int
-    trials: int
-    files: list[str]
-
-
-@dataclass(frozen=True)
 class Record:
     """One comparison, judged.
 
@@ -273,11 +264,9 @@ def check_record(record: Record) -> None:
     if [m.primary for m in record.metrics].count(True) != 1:
         raise UserError("record.metrics must have exactly one that is primary.")
     for metric in record.metrics:
-        if sorted(row.loss for row in metric.rows) != sorted(names):
-            found = ", ".join(row.loss for row in metric.rows)
-            raise UserError(
-                f"record.metrics {metric.key} must have one row for each of {', '.join(names)}, got {found}."
-            )
+        if sorted(found := [row.loss for row in metric.rows]) != sorted(names):
+            one_each = f"must have one row for each of {', '.join(names)}"
+            raise UserError(f"record.metrics {metric.key} {one_each}, got {', '.join(found)}.")
     named = [row.loss for target in record.time_to_target for row in target.rows] + [row.loss for row in record.cost]
     parts: list[Sequence[Any]] = [record.reliability, record.predicted, record.wider, record.duels, record.rounding]
     named += [each.loss for part in parts for each in part]
@@ -291,9 +280,8 @@ def check_record(record: Record) -> None:
         for loss, curve in curves.items():
             lengths = {len(curve.epochs), len(curve.mean), len(curve.low), len(curve.high)}
             if len(lengths) > 1:
-                raise UserError(
-                    f"record.curves {key} of {loss} must have columns of one length, got {sorted(lengths)}."
-                )
+                rule = "must have columns of one length"
+                raise UserError(f"record.curves {key} of {loss} {rule}, got {sorted(lengths)}.")
     for interval in record.wider:
         if interval.metric not in (keys := [m.key for m in record.metrics]):
             raise unknown("metric in the record", interval.metric, keys)

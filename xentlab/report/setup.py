@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from xentlab.schema import Range
 
@@ -103,3 +104,18 @@ class Environment:
     commit: str = ""
     changed: bool = False
     more: dict[str, str] = field(default_factory=dict)
+
+
+def environment_of(facts: Mapping[str, Any]) -> Environment:
+    """What a record keeps of `xentlab.environment.describe`."""
+    git = facts["git"] or {}
+    return Environment(
+        python=facts["python"],
+        packages={name: version for name, version in facts["packages"].items() if version},
+        platform=facts["platform"],
+        processor=facts["processor"],
+        cores=facts["cores"],
+        devices=list(facts["devices"]),
+        commit=git.get("commit") or "",
+        changed=bool(git.get("changed") or git.get("diff")),
+    )
