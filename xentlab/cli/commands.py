@@ -48,6 +48,14 @@ class Command:
 _KINDS = "losses, datasets, models, optimizers, schedules, regularizers, executors"
 _COMPARISON = "a comparison's name (the newest of it), id or folder"
 _ROOT = Argument("--root", default="xentlab-runs", help="the output directory (default: %(default)s)")
+_WEIGHTS = (
+    Argument(
+        "--weights",
+        choices=("best", "final"),
+        default="best",
+        help="of its best epoch or its last (default: %(default)s)",
+    ),
+)
 _STORE = (
     _ROOT,
     Argument("--uri", help="MLflow tracking URI (default: MLFLOW_TRACKING_URI, else the sqlite database in the root)"),
@@ -129,6 +137,37 @@ COMMANDS = (
                 "--tracking", action=argparse.BooleanOptionalAction, default=True, help="send the new runs to MLflow"
             ),
             *_STORE,
+        ),
+    ),
+    Command(
+        "predict",
+        "what a trained model, or all seeds of a comparison's loss together, answers to files",
+        (
+            "xentlab predict TRIAL_ID photographs/ other.png",
+            "xentlab predict quickstart --loss custom_ce rows.csv -o answers.csv",
+        ),
+        "models.predict",
+        (
+            Argument("name", metavar="RUN_ID|COMPARISON", help=f"a trial's id or its beginning, or {_COMPARISON}"),
+            Argument(
+                "inputs", nargs="+", metavar="FILE", help="images, folders of images, tables, or .npy files of inputs"
+            ),
+            Argument("--loss", help="of the comparison, whose seeds answer together"),
+            *_WEIGHTS,
+            Argument("-o", "--out", metavar="FILE", help="write every probability or number as CSV"),
+            _ROOT,
+        ),
+    ),
+    Command(
+        "model",
+        "write a trained model as one file that plain PyTorch loads (torch.export)",
+        ("xentlab model TRIAL_ID -o digits.pt2",),
+        "models.model",
+        (
+            Argument("name", metavar="RUN_ID", help="a trial's id or its beginning"),
+            Argument("-o", "--out", metavar="FILE", default="model.pt2", help="(default: %(default)s)"),
+            *_WEIGHTS,
+            _ROOT,
         ),
     ),
     Command(

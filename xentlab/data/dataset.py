@@ -28,6 +28,18 @@ def of_task(task: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 @dataclass(frozen=True)
+class Feature:
+    """What one of the inputs [N, F] of a table is: the numbers of a column less `shift`, or 1 where it holds `word`.
+
+    An empty word is a missing one.
+    """
+
+    column: str
+    word: str | None = None
+    shift: float = 0.0
+
+
+@dataclass(frozen=True)
 class Dataset:
     """All examples of one source as CPU tensors, in the source's order, before any split.
 
@@ -55,6 +67,7 @@ class Dataset:
         impute: what of a seed's training rows stands in the place of inputs that are NaN, or None where none are.
         references: what predictors that are not trained here score on the test set, by their names, in the task's
             primary metric.
+        features: of a table: what each of the F inputs is.
         notes: what the builder read and recognised, and what it passed over, one clause each.
     """
 
@@ -74,6 +87,7 @@ class Dataset:
     standardize: bool = False
     impute: Literal["median", "mean", "most_frequent"] | None = None
     references: Mapping[str, float] = field(default_factory=dict)
+    features: tuple[Feature, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

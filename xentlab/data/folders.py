@@ -15,7 +15,7 @@ import torch
 
 from xentlab.data.columns import few
 from xentlab.data.dataset import Dataset, of_task
-from xentlab.data.pixels import Remarks, contents, images_in, is_hidden, read_all, read_pixels, resized
+from xentlab.data.pixels import Remarks, centred, contents, images_in, is_hidden, read_all, read_pixels, resized
 from xentlab.data.places import find_folder
 from xentlab.errors import UserError
 from xentlab.schema import Range
@@ -89,11 +89,7 @@ def image_folder(
 
     def read(index: int) -> None:
         pixels = read_pixels(every[index][0], "L" if grayscale else "RGB", remarks)
-        if fit == "crop":
-            side = min(pixels.shape[:2])
-            top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
-            pixels = pixels[top : top + side, left : left + side]
-        pixels = resized(pixels, (size, size), "bilinear")
+        pixels = resized(centred(pixels) if fit == "crop" else pixels, (size, size), "bilinear")
         inputs[index] = torch.from_numpy(pixels.reshape(size, size, -1)).permute(2, 0, 1)
 
     read_all(read, len(every))

@@ -162,6 +162,13 @@ def resized(pixels: NDArray[Any], size: tuple[int, int], how: Literal["bilinear"
     return np.array(Image.fromarray(pixels).resize((size[1], size[0]), method))
 
 
+def centred(pixels: NDArray[Any]) -> NDArray[Any]:
+    """The largest square around the middle."""
+    side = min(pixels.shape[:2])
+    top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
+    return pixels[top : top + side, left : left + side]
+
+
 def by(pixels: NDArray[Any]) -> str:
     """`width x height`."""
     return f"{pixels.shape[1]} x {pixels.shape[0]}"

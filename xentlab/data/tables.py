@@ -1,7 +1,7 @@
 """Tables on disk as datasets: text (CSV and its kin), ARFF (Mulan's and MEKA's too), .parquet, .xlsx and NumPy's .npz.
 
 A reader hands back a `FileTable` of cells as spelled; `columns` says what each column holds; `tabular` turns them into
-features and targets in one place. To add a format: its reader, and its suffix in `_read`.
+features and targets in one place. To add a format: its reader, and its suffix in `read_table`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import collections
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from xentlab.data.arff import read_arff
 from xentlab.data.columns import Decimal, FileTable, NumberColumn, WordColumn, few, read_column
-from xentlab.data.dataset import Dataset
+from xentlab.data.dataset import Dataset, Feature
 from xentlab.data.delimited import FRAME_SUFFIXES, TEXT_SUFFIXES, read_delimited, read_frame
 from xentlab.data.npz import read_npz
 from xentlab.data.targets import read_classes, read_labels, read_numbers, target_columns
@@ -84,7 +85,7 @@ def tabular(
         UserError: the file is missing or malformed, a value is missing, or the targets are not what the task needs.
     """
     files = [_existing(path, "path")] + ([] if test_path is None else [_existing(test_path, "test_path")])
-    tables = [_read(file, header=header, delimiter=delimiter) for file in files]
+    tables = [read_table(file, header=header, delimiter=delimiter) for file in files]
     return resident_table(
         tables, name=name, task=task, targets=targets, num_targets=num_targets, targets_at=targets_at, decimal=decimal,
         drop=drop, categorical=categorical, impute=impute, standardize=standardize,
@@ -117,7 +118,7 @@ def resident_table(
                 raise unknown(f"column of {table.file.name} in dataset.{knob}", named, table.names)
     chosen = target_columns(table, on, targets, num_targets, targets_at)
     passed_over = _passed_over(table, chosen, drop, categorical, on)
-    features, worded = list[NDArray[np.float64]](), list[str]()
+    features, said, worded = list[NDArray[np.float64]](), list[Feature](), list[str]()
     kinds, incomplete = collections.Counter[str](), np.zeros(len(table.columns[0]), dtype=bool)
     for j, column_name in enumerate(table.names):
         if j in chosen or column_name in passed_over:
@@ -125,6 +126,8 @@ def resident_table(
         column = read_column(table, j, decimal=decimal, spelt=column_name in categorical)
         values, missing = _feature(table, j, column, impute)
         features += values
+        words = [*column.words, ""][: len(values)] if isinstance(column, WordColumn) else [None]
+        said += [Feature(column_name, word) for word in words]
         incomplete |= missing
         kinds["words" if isinstance(column, WordColumn) else "numbers"] += 1
         if isinstance(column, WordColumn):
@@ -137,7 +140,9 @@ def resident_table(
         raise UserError(f"{table.file} must have a column that is no target, found {few(table.names)} only.")
     x = np.stack(features, 1)
     if standardize:
-        x = _near_zero(table, x)
+        shifts = _far_from_zero(table, x)
+        x = x - shifts
+        said = [replace(one, shift=float(shift)) for one, shift in zip(said, shifts, strict=True)]
     y: NDArray[Any]
     if on.columns == "class":
         y, class_names = read_classes(table, chosen[0], known)
@@ -159,6 +164,7 @@ def resident_table(
         source_splits=splits,
         standardize=standardize,
         impute=impute if np.isnan(x).any() and impute != "refuse" and impute != "drop" else None,
+        features=tuple(said),
         notes=(f"{len(x)} rows, {kept}; target {few([table.names[j] for j in chosen])}", *table.notes),
     )
 
@@ -172,7 +178,7 @@ def _existing(path: str, knob: str) -> Path:
     return file
 
 
-def _read(file: Path, *, header: bool | None, delimiter: str | None) -> FileTable:
+def read_table(file: Path, *, header: bool | None, delimiter: str | None) -> FileTable:
     suffixes = [suffix.lower() for suffix in file.suffixes[-2:]]
     last = suffixes[-1] if suffixes else ""
     if last == ".npz":
@@ -258,11 +264,11 @@ def _feature(
     return [(column.index == level).astype(np.float64) for level in levels], missing
 
 
-def _near_zero(table: FileTable, x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Features [N, F], moved where float32 would lose their differences; their standardisation undoes the move."""
+def _far_from_zero(table: FileTable, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What to take from features [N, F] where float32 would lose their differences; standardisation undoes it."""
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # a column without any value
         centre, spread = np.nanmedian(x, 0), np.nanstd(x, 0)
     far = np.abs(centre) > _FAR * spread
     if (far & (spread > 0)).any():
         table.notes.append(f"{int((far & (spread > 0)).sum())} columns lie far from 0 beside their spread: moved there")
-    return x - np.where(far & np.isfinite(centre), centre, 0.0)
+    return np.where(far & np.isfinite(centre), centre, 0.0)

@@ -158,6 +158,13 @@ class Batches:
         ]
         return [torch.stack(column).to(self.device, self.dtype) for column in zip(*table, strict=True)]
 
+    def scaling(self, row: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """How an input of one trial becomes what its model sees: `(value - offset) * factor`, NaN being `fill`."""
+        if self._fitted is None:
+            return torch.tensor(self._offset, dtype=self.dtype), torch.tensor(self._scale, dtype=self.dtype), None
+        offset, factor, fill = (table[0 if self.shared else row] for table in self._fitted)
+        return offset, factor, fill
+
     def _target(self, target: Tensor) -> Tensor:
         floats = self._floats or target.is_floating_point()
         return target.to(self.device, self.dtype if floats else None, non_blocking=True)

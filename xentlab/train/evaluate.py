@@ -62,12 +62,8 @@ def evaluate(
     bins: list[dict[str, Tensor]] = []
     answers: list[dict[str, Tensor]] = []
     for lift in lifts:
-        known = {name: value[lift.rows] for name, value in facts.items()}
-        if task.fitted is not None:
-            chunks = list(predictions(lift, batches, "train" if part == "train" else "val", batch_size, limit))
-            outputs, targets = torch.cat([o for o, _ in chunks], 1), [t for _, t in chunks]
-            places = 0 if targets[0].ndim == dataset.targets.ndim else 1
-            known |= task.fitted(outputs, torch.cat(targets, places), link, known)
+        fit_on = "train" if part == "train" else "val"
+        known = known_of(lift, batches, dataset, link, facts, fit_on, batch_size, limit)
         parts, given = [], []
         for outputs, target in predictions(lift, batches, part, batch_size, limit):
             prediction = task.predict(outputs, link, known)
@@ -87,6 +83,27 @@ def evaluate(
     names = list(rows[0])
     table = torch.cat([torch.stack([row[name] for name in names]) for row in rows], dim=1).cpu()
     return Evaluated(dict(zip(names, table, strict=True)), _rows(bins), _rows(answers))
+
+
+def known_of(
+    lift: Lift,
+    batches: Batches,
+    dataset: Dataset,
+    link: Link,
+    facts: Facts,
+    part: str,
+    batch_size: int,
+    limit: int | None = None,
+) -> Facts:
+    """All that `Task.predict` is told of a lift's rows: their facts, and what the task fits on a part of the data."""
+    task = find(dataset.task)
+    known = {name: value[lift.rows] for name, value in facts.items()}
+    if task.fitted is None:
+        return known
+    chunks = list(predictions(lift, batches, part, batch_size, limit))
+    outputs, targets = torch.cat([o for o, _ in chunks], 1), [t for _, t in chunks]
+    places = 0 if targets[0].ndim == dataset.targets.ndim else 1
+    return {**known, **task.fitted(outputs, torch.cat(targets, places), link, known)}
 
 
 def _rows(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

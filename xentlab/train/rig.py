@@ -20,7 +20,7 @@ from xentlab.models import initial
 from xentlab.optim import clip_norm, optimizer_state
 from xentlab.step import Facts, Given, Lift, Looped, Objective, State, Update, Vectorised, row_norms, state_dict
 from xentlab.train.batches import Batches
-from xentlab.train.evaluate import Evaluated, evaluate
+from xentlab.train.evaluate import Evaluated, evaluate, known_of
 from xentlab.train.plan import lift_of
 from xentlab.train.trial import Trial
 
@@ -92,9 +92,16 @@ class Rig:
 
     def evaluate(self, part: str, limit: int | None = None) -> Evaluated:
         """What one part of the data says of the trials, see `evaluate.evaluate`."""
-        size = self.trainer.eval_batch_size
-        facts = {**self.facts, **_knobs_of(self.trials, self.batches)}
-        return evaluate(self.lifts, self.batches, self.dataset, self.trials[0].loss.link, facts, part, size, limit)
+        size, link = self.trainer.eval_batch_size, self.trials[0].loss.link
+        return evaluate(self.lifts, self.batches, self.dataset, link, self._told(), part, size, limit)
+
+    def known(self) -> Facts:
+        """All that `Task.predict` is told of the only trial [1, ...], under the weights that it has now."""
+        (lift,), link = self.lifts, self.trials[0].loss.link
+        return known_of(lift, self.batches, self.dataset, link, self._told(), "val", self.trainer.eval_batch_size)
+
+    def _told(self) -> Facts:
+        return {**self.facts, **_knobs_of(self.trials, self.batches)}
 
     def weights(self, row: int, state: State | None = None) -> dict[str, Tensor]:
         """One trial's weights in `state` (None: those that it has now), as `load_state_dict` takes them."""

@@ -1,0 +1,105 @@
+"""`xentlab predict` and `xentlab model`: trained models put to use."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from xentlab.cli.console import console
+from xentlab.comparison.folder import phase
+from xentlab.errors import UserError, unknown
+from xentlab.journal import Records, TrialRecord
+from xentlab.reproduce import find_record
+from xentlab.run.predictor import Predictor, Which, predictor
+
+_SHOWN = 20
+
+
+def predict(name: str, inputs: list[str], loss: str | None, weights: Which, out: str | None, root: str) -> int:
+    """Say what a trial, or all seeds of a comparison's loss, answer to files."""
+    trained = predictor(Path(root), _trials(name, loss, Path(root)), weights)
+    names: list[str] = []
+    answers: list[Tensor] = []
+    for place in inputs:
+        found, x = trained.read(Path(place))
+        names += found
+        answers.append(trained.predict(x))
+    answer = torch.cat(answers)
+    heads = [*trained.dataset.class_names]
+    places = answer.flatten(2).mean(2) if answer.ndim > 2 else answer  # of pixels and tokens: the mean over all
+    if out is not None:
+        with Path(out).open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow(["input", *heads])
+            rows.writerows([name, *map(repr, row)] for name, row in zip(names, places.tolist(), strict=True))
+        print(f"{out}: {len(names)} rows")
+    else:
+        _show(trained, names, places)
+    _judge(trained, names, answer)
+    return 0
+
+
+def _show(trained: Predictor, names: list[str], answer: Tensor) -> None:
+    """The first answers as a table: the likeliest class and the next ones with their probabilities, or the numbers."""
+    heads, numeric = trained.dataset.class_names, trained.models[0].task.numeric
+    table = Table(title=f"{len(names)} inputs, {len(trained.models)} models", title_justify="left")
+    for head in ("input", *(heads if numeric else ("answer", "probability", "next"))):
+        table.add_column(head, justify="left" if head in ("input", "answer", "next") else "right")
+    for name, row in list(zip(names, answer, strict=True))[:_SHOWN]:
+        if numeric:
+            cells = [f"{value:.4g}" for value in row.tolist()]
+        else:
+            first, *others = row.argsort(descending=True).tolist()
+            cells = [heads[first], f"{row[first]:.3f}", ", ".join(f"{heads[i]} {row[i]:.3f}" for i in others[:2])]
+        table.add_row(name, *cells)
+    console().print(table)
+    if len(names) > _SHOWN:
+        print(f"... and {len(names) - _SHOWN} more: -o FILE.csv writes all")
+
+
+def _judge(trained: Predictor, names: list[str], answer: Tensor) -> None:
+    """Where every input lies in a folder called after a class: how many answers are another one."""
+    known = {word: i for i, word in enumerate(trained.dataset.class_names)}
+    folders = [Path(name).parent.name for name in names]
+    if trained.models[0].task.exclusive(trained.models[0].link) and answer.ndim == 2 and set(folders) <= known.keys():
+        truth = torch.tensor([known[folder] for folder in folders])
+        wrong = int((answer.argmax(1) != truth).sum())
+        print(f"{wrong} of {len(names)} answers differ from the folder's name: error {wrong / len(names):.4f}")
+
+
+def model(name: str, out: str, weights: Which, root: str) -> int:
+    """Write a trial's model as one file that plain PyTorch loads."""
+    trained = predictor(Path(root), _trials(name, None, Path(root)), weights)
+    trained.save(Path(out))
+    print(f"{out}: {Path(out).stat().st_size / 2**20:.2f} MiB; in plain PyTorch:")
+    shape = ", ".join(map(str, trained.dataset.input_shape))
+    print("  import torch")
+    print(f"  model = torch.export.load({json.dumps(out)}).module()")
+    print(f"  answer = model(x)  # x [N, {shape}] as the dataset stores it")
+    return 0
+
+
+def _trials(name: str, loss: str | None, root: Path) -> list[TrialRecord]:
+    """The trial of that id, or the chosen trials of a comparison's loss."""
+    records = Records(root.absolute())
+    records.update()
+    found = find_record(records, name)
+    if isinstance(found, TrialRecord):
+        return [found]
+    rows = json.loads((found / "trials.json").read_text(encoding="utf-8"))
+    labels = list(dict.fromkeys(row["label"] for row in rows))
+    if loss is None:
+        raise UserError(f"Say of which loss of '{name}': --loss {', --loss '.join(labels)}, or name one trial.")
+    if loss not in labels:
+        raise unknown(f"loss of comparison '{name}'", loss, labels)
+    mine = [records.trials[row["trial"]] for row in rows if row["label"] == loss]
+    tested = [trial for trial in mine if phase(trial.tags) == "final" or trial.tags.get("role") == "chosen"]
+    cells = {row.get("cell") for row in rows if row["label"] == loss}
+    if len(cells) > 1:
+        raise UserError(f"'{name}' has {len(cells)} cells, whose models are not averaged: name one trial.")
+    return tested
