@@ -36,8 +36,8 @@ def read_features(
             raise unknown(f"column of {file.name}", name, table.names)
         known = {feature.word for feature in features if feature.column == name}
         place, decimal = table.names.index(name), node.get("decimal", "auto")
-        column = columns[name] = read_column(table, place, decimal=decimal, words=known != {None})
-        strange = [word for word in column.words if word not in known] if isinstance(column, WordColumn) else []
+        column = columns[name] = read_column(table, place, decimal=decimal, spelt=known != {None})
+        strange = [word for word in column.vocabulary if word not in known] if isinstance(column, WordColumn) else []
         if strange:
             expected = few(sorted(filter(None, known))) or "numbers"
             raise UserError(f"Column '{name}' of {file} must hold {expected}, as in training, found {few(strange)}.")
@@ -54,6 +54,6 @@ def read_features(
 def _feature(column: NumberColumn | WordColumn, feature: Feature) -> NDArray[np.float64]:
     if isinstance(column, NumberColumn):
         return column.values - feature.shift
-    if feature.word in column.words:
-        return (column.index == column.words.index(feature.word)).astype(np.float64)
+    if feature.word in column.vocabulary:
+        return (column.index == column.vocabulary.index(feature.word)).astype(np.float64)
     return ((column.index < 0) & (feature.word == "")).astype(np.float64)

@@ -126,7 +126,7 @@ def resident_table(
         column = read_column(table, j, decimal=decimal, spelt=column_name in categorical)
         values, missing = _feature(table, j, column, impute)
         features += values
-        words = [*column.words, ""][: len(values)] if isinstance(column, WordColumn) else [None]
+        words = [*column.vocabulary, ""][: len(values)] if isinstance(column, WordColumn) else [None]
         said += [Feature(column_name, word) for word in words]
         incomplete |= missing
         kinds["words" if isinstance(column, WordColumn) else "numbers"] += 1
