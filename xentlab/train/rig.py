@@ -93,14 +93,16 @@ class Rig:
     def evaluate(self, part: str, limit: int | None = None) -> Evaluated:
         """What one part of the data says of the trials, see `evaluate.evaluate`."""
         size, link = self.trainer.eval_batch_size, self.trials[0].loss.link
-        return evaluate(self.lifts, self.batches, self.dataset, link, self._told(), part, size, limit)
+        return evaluate(self.lifts, self.batches, self.dataset, link, self._facts_and_knobs(), part, size, limit)
 
     def known(self) -> Facts:
         """All that `Task.predict` is told of the only trial [1, ...], under the weights that it has now."""
         (lift,), link = self.lifts, self.trials[0].loss.link
-        return known_of(lift, self.batches, self.dataset, link, self._told(), "val", self.trainer.eval_batch_size)
+        return known_of(
+            lift, self.batches, self.dataset, link, self._facts_and_knobs(), "val", self.trainer.eval_batch_size
+        )
 
-    def _told(self) -> Facts:
+    def _facts_and_knobs(self) -> Facts:
         return {**self.facts, **_knobs_of(self.trials, self.batches)}
 
     def weights(self, row: int, state: State | None = None) -> dict[str, Tensor]:
