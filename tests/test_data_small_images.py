@@ -123,6 +123,7 @@ def test_the_letters_count_from_nought(tmp_path: Path, monkeypatch: Checks) -> N
     assert (read.class_names[0], read.num_classes, read.targets[:3].tolist()) == ("a", 26, [0, 1, 2])
 
 
+@pytest.mark.filterwarnings("ignore:Python 3.14 will:DeprecationWarning")  # torchvision unpacks so
 def test_what_is_missing_is_downloaded(tmp_path: Path, monkeypatch: Checks) -> None:
     cifar10(tmp_path / "made", monkeypatch)
     archive = tmp_path / "cifar-10-python.tar.gz"

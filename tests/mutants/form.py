@@ -28,6 +28,12 @@ def mean_over_pixels(logits: Tensor, target: Tensor) -> Tensor:
     return ce(logits, target).flatten(1).mean(1)
 
 
+@breaks("shape", "tokens")
+@softmax_loss
+def mean_over_tokens(logits: Tensor, target: Tensor) -> Tensor:
+    return ce(logits, target).mean(1)
+
+
 @breaks("shape")
 @softmax_loss
 def not_summed_over_classes(logits: Tensor, target: Tensor) -> Tensor:
