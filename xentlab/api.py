@@ -151,8 +151,8 @@ class Comparison:
         names = [" ".join(filter(None, pair)) for pair in zip(table["cell"], table["loss"], strict=True)]
         figure = Figure(figsize=(6, 1.2 + 0.4 * len(table)), layout="constrained")
         axes = figure.subplots()
-        middle, low, high = (table[name].to_numpy(float) for name in ("difference", "diff_low", "diff_high"))
-        axes.errorbar(middle, names, xerr=[middle - low, high - middle], fmt="o")
+        middle = table["difference"].to_numpy(float)
+        axes.errorbar(middle, names, xerr=abs(table[["diff_low", "diff_high"]].to_numpy(float).T - middle), fmt="o")
         axes.axvline(0.0, color="grey", linewidth=1)
         axes.margins(y=0.2)
         axes.invert_yaxis()
