@@ -14,7 +14,7 @@ import yaml
 from executor_lab import batch, trial
 from support import compose_train
 
-from xentlab.cli.explain import first_comments
+from xentlab.cli.listing import first_comments
 from xentlab.config.compose import config_dir
 from xentlab.data import Dataset, digits, split
 from xentlab.dotted import locate

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from xentlab.cli.explain import first_comments
+from xentlab.cli.listing import first_comments
 from xentlab.config.compose import config_dir
 from xentlab.data import soften, split
 from xentlab.dotted import locate

@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _with_overrides(command: Command, overrides: list[str]) -> int:
     """A command that takes Hydra's overrides, or its help."""
     if {"-h", "--help"} & set(overrides):
-        from xentlab.cli.explain import print_hydra_help
+        from xentlab.cli.listing import print_hydra_help
 
         print_hydra_help(command)
         return 0

@@ -193,7 +193,7 @@ COMMANDS = (
         "list",
         f"what can be chosen: {_KINDS}, comparisons",
         ("xentlab list losses", "xentlab list losses custom_ce"),
-        "explain.list_components",
+        "listing.list_components",
         (
             Argument("kind", help=f"{_KINDS} or comparisons"),
             Argument("name", nargs="?", help="show one of them in full"),

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from xentlab.analysis import Looks, seeds_for
 from xentlab.analysis.permutation import smallest_conclusive
+from xentlab.comparison.loss_entries import LossNode, read_losses, read_values
 from xentlab.comparison.overlay import leaves, set_key
 from xentlab.comparison.search import ON_GRIDS, Point, Rung, SearchKind, Space, count_points, plan_rungs
 from xentlab.comparison.seeds import read_seeds, tuning_seeds
 from xentlab.errors import UserError, unknown
 from xentlab.report.setup import Mode, Replicated
-from xentlab.schema import Knob, Pattern, Range, check_knob, check_knobs, check_mapping
+from xentlab.schema import Pattern, Range, check_knobs
 from xentlab.train import Trial, prepare
-
-LossNode = Callable[[str], dict[str, Any]]
-"""Composes `configs/loss/NAME.yaml`."""
-
 
 NAME = Pattern(r"\w[\w.+ -]{0,63}", "a name of at most 64 letters, digits and blanks, or any of . _ + -")
 Name = Annotated[str, NAME]
@@ -201,10 +198,10 @@ def read_protocol(config: Mapping[str, Any], settings: Settings, mode: Mode, los
         UserError: a value that makes no sense; every mistake is found before the first trial.
     """
     base = {k: v for k, v in config.items() if k not in ("comparison", "loss", "seed")}
-    nodes, own_spaces, offsets = _losses(settings.losses, loss_node)
+    nodes, own_spaces, offsets = read_losses(settings.losses, loss_node)
     if settings.baseline not in nodes:
         raise unknown("comparison.baseline", settings.baseline, nodes)
-    common = {key: _values(key, values) for key, values in leaves(settings.tune)}
+    common = {key: read_values(key, values) for key, values in leaves(settings.tune)}
     spaces: dict[str, Space] = {label: {**common, **own_spaces[label]} for label in nodes}
     if settings.search not in ON_GRIDS:  # between the ends of what was a grid
         spaces = {x: {k: (v[0], v[-1]) if len(v) > 1 else v for k, v in space.items()} for x, space in spaces.items()}
@@ -254,49 +251,6 @@ def read_protocol(config: Mapping[str, Any], settings: Settings, mode: Mode, los
         for corner in (0, -1):
             protocol.trial(label, tuple((k, v[corner]) for k, v in space.items()), final[0], test=True)
     return protocol
-
-
-_OFFSET = Knob("seed_offset", int, 0, Range(0, None))
-Nodes = tuple[dict[str, dict[str, Any]], dict[str, Space], dict[str, int]]
-
-
-def _losses(entries: Sequence[Any], loss_node: LossNode) -> Nodes:
-    """Label -> config node, own space and seed offset, from `[ce, {focal: {gamma: 1, tune: {gamma: [0, 1]}}}]`."""
-    if len(entries) < 2:
-        raise UserError(f"comparison.losses must be a list of at least two losses, got {list(entries)}.")
-    nodes: dict[str, dict[str, Any]] = {}
-    spaces: dict[str, Space] = {}
-    offsets: dict[str, int] = {}
-    for entry in entries:
-        label, given = (entry, {}) if isinstance(entry, str) else _single(entry)
-        if label in nodes:
-            raise UserError(f"comparison.losses must have different labels, got '{label}' twice.")
-        where = f"comparison.losses.{label}"
-        overrides = dict(check_mapping(where, given or {}))
-        own = check_mapping(f"{where}.tune", overrides.pop("tune", {}))
-        spaces[label] = {f"loss.{k}": _values(f"loss.{k}", v) for k, v in leaves(own)}
-        offsets[label] = check_knob(where, _OFFSET, overrides.pop("seed_offset", 0))
-        if "_target_" in overrides:
-            nodes[label] = overrides
-        else:
-            nodes[label] = loss_node(str(overrides.pop("loss", label))) | overrides
-    return nodes, spaces, offsets
-
-
-def _single(entry: Any) -> tuple[str, Any]:
-    if not isinstance(entry, Mapping) or len(entry) != 1:
-        raise UserError(f"comparison.losses must hold names, or one label with its knobs each, got {entry!r}.")
-    ((label, given),) = entry.items()
-    return str(label), given
-
-
-def _values(key: str, values: Any) -> tuple[float, ...]:
-    numbers = isinstance(values, (list, tuple)) and all(
-        isinstance(v, (int, float)) and not isinstance(v, bool) for v in values
-    )
-    if not numbers or not values:
-        raise UserError(f"comparison.tune.{key} must be a list of numbers, got {values!r}.")
-    return tuple(sorted({float(v) for v in values}))
 
 
 def _rungs(settings: Settings, points: int, epochs: int) -> tuple[Rung, ...]:
