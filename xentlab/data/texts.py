@@ -143,8 +143,8 @@ def _sequences(
         f"test part adds)"
     )
     unknown = (
-        f"{strange.total():,} {unit} of the test part, {len(strange)} different, are unknown outside it: read as one "
-        f"token of their own, they count nowhere as targets"
+        f"{strange.total():,} of the {unit} of the test part, {len(strange)} different, unknown outside it: read as "
+        f"one token of their own, they count nowhere as targets"
     )
     return Dataset(
         name=name,

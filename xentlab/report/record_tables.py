@@ -73,7 +73,10 @@ def verdicts(record: Record, metric: JudgedMetric) -> Table:
     if metric.primary:
         for name, value in record.references.items():
             rows.append(cells(name, "reference", unit.value(value), *[MISSING] * (len(header) - 3)))
-    return Table(_title(metric), header, rows, _rule(record, metric), _notes(record, metric), "stacked")
+    notes = _notes(record, metric)
+    if metric.primary and record.references:
+        notes.append("A reference is not trained here: it has read all outside this test set, as the data say.")
+    return Table(_title(metric), header, rows, _rule(record, metric), notes, "stacked")
 
 
 def _with_knobs(loss: Loss) -> Cell:
