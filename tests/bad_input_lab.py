@@ -55,7 +55,8 @@ def every_key() -> Iterator[Key]:
     for group in ("dataset", "model", "loss", "regularizer", "optimizer", "schedule", "executor"):
         for file in sorted((config_dir() / group).glob("*.yaml")):
             function = locate(group, yaml.safe_load(file.read_text())["_target_"])
-            choices = (f"{group}={file.stem}", *(("dataset.path=t.csv",) if file.stem == "tabular" else ()))
+            needed = [f"{group}.{knob.name}=x" for knob in knobs(function).values() if knob.required]
+            choices = (f"{group}={file.stem}", *needed)
             if group == "loss":
                 choices = (*_WORLDS[spec_of(function).tasks[0]], *choices)
             found = {**knobs(function), **(knobs(split) | knobs(soften) if group == "dataset" else {})}

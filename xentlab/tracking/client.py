@@ -176,6 +176,8 @@ _PLAIN = (
     "database or disk is full",
     "database is locked",
     "attempt to write a readonly database",
+    "too many 500 error responses",
+    "Remote end closed connection",
 )
 
 
