@@ -11,10 +11,11 @@ import pytest
 import torch
 from support import an_outcome
 
-from xentlab.cli.service import damages
+from xentlab.doctor import examine
 from xentlab.journal import EndEvent, EpochEvent, GroupEvent, Journal, MemberEvent, Records, TrialEvent
 from xentlab.journal.lines import DamagedError, seal, unseal
 from xentlab.run.checkpoint import Checkpoint
+from xentlab.tracking import resolve_destination
 
 LINES = 14  # opening, group, 2 x (trial, member), 6 epochs, 2 ends
 
@@ -149,13 +150,13 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_then_to_the_start
 
 def test_the_doctor_lists_what_is_damaged_and_touches_nothing(tmp_path: Path) -> None:
     path = written(tmp_path)
-    assert damages(tmp_path) == []
+    assert examine(resolve_destination(None, None, tmp_path)) == []
     checkpoint = Checkpoint(tmp_path, ["s"])
     checkpoint.save(["a"], {"done": 1, "weights": torch.arange(5000.0)})
     harmed(checkpoint.path, "bytes changed", random.Random(0))
     path.write_bytes(path.read_bytes().replace(b'"group"', b'"grouq"', 1))
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    first, *others = damages(tmp_path)
+    first, *others = examine(resolve_destination(None, None, tmp_path))
     assert "line 2: its checksum differs" in first
     assert any(str(checkpoint.path) in told for told in others)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before

@@ -272,9 +272,13 @@ COMMANDS = (
     ),
     Command(
         "doctor",
-        "check versions, devices, data, database and disk",
-        ("xentlab doctor", "xentlab doctor --root my-runs"),
+        "check versions, devices, data, disk, and what is damaged; with --repair rebuild what can be",
+        ("xentlab doctor", "xentlab doctor --root my-runs --repair", "xentlab doctor shared.zip"),
         "service.doctor",
-        _STORE,
+        (
+            Argument("archives", nargs="*", metavar="ARCHIVE", help="an archive of `xentlab export` to look at"),
+            *_STORE,
+            Argument("--repair", action="store_true", help="rebuild what other files still say; removes nothing"),
+        ),
     ),
 )  # fmt: skip

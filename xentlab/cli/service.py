@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import webbrowser
-import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,9 @@ from rich.table import Table
 
 from xentlab import report, tracking
 from xentlab.cli.console import console
+from xentlab.disk import private
 from xentlab.errors import UserError
-from xentlab.journal import Records, TrialRecord
+from xentlab.journal import TrialRecord
 
 
 def render(record: TrialRecord, folder: Path) -> None:
@@ -103,24 +104,17 @@ def _show_links(
         webbrowser.open(next((link for link in links.links if link.verdicts), links.links[0]).url)
 
 
-def damages(root: Path) -> list[str]:
-    """What of an output directory is not as it was written: lines of the journal, checkpoints, weights."""
-    from xentlab.run.checkpoint import check_tensors
+def doctor(archives: Sequence[str], root: str, uri: str | None, experiment: str | None, *, repair: bool) -> int:
+    """Print versions, devices, data, database and disk, and what is damaged; returns 1 when something is wrong.
 
-    records = Records(root)
-    records.update()
-    found = [str(damage) for damage in records.damage]
-    found += [f"the line that opened {name} is lost" for name in sorted(records.lost)]
-    for path in [*(root / "checkpoints").glob("*.pt"), *(root / "trials").glob("*/*.pt")]:
-        try:
-            check_tensors(path)
-        except (OSError, zipfile.BadZipFile) as error:
-            found.append(f"{path}: {error}")
-    return found
-
-
-def doctor(root: str, uri: str | None, experiment: str | None) -> int:
-    """Print versions, devices, data, database and disk; returns 1 when something would stop a training."""
+    Args:
+        archives: files of `xentlab export` to look at beside what is in the root.
+        root: the output directory.
+        uri: of the store; None for the database in the root.
+        experiment: the MLflow experiment.
+        repair: rebuild first what can be.
+    """
+    from xentlab import doctor as health
     from xentlab import environment
     from xentlab.data.places import search_folders
 
@@ -149,9 +143,13 @@ def doctor(root: str, uri: str | None, experiment: str | None) -> int:
         problems.append(f"{existing} cannot be written: choose another output.root")
     if free < 1:
         problems.append(f"only {free:.1f} GiB are free in {existing}")
-    problems += damages(destination.root)
     page = console()
     page.print(table)
+    if repair:
+        with private():
+            for done in health.repair(destination, lambda: tracking.sync(destination, render=render)):
+                page.print(f"repair: {done}", markup=False)
+    problems += health.examine(destination, [Path(file) for file in archives])
     for problem in problems:
-        page.print(f"problem: {problem}", style="red")
+        page.print(f"problem: {problem}", style="red", markup=False)
     return 1 if problems else 0

@@ -16,7 +16,8 @@ import torch
 
 from xentlab import analysis
 from xentlab.comparison.runner import Result
-from xentlab.journal import TrialRecord, new_id
+from xentlab.disk import written_whole
+from xentlab.journal import TrialRecord
 from xentlab.report.diagnostics import Cross
 from xentlab.run.session import Session
 from xentlab.train import Trial, stacks, under_losses
@@ -91,7 +92,5 @@ class _Memory:
 
     def keep(self, values: dict[str, float | None]) -> None:
         self.values |= values
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self._path.with_suffix(f".{new_id()}")
-        scratch.write_text(json.dumps(self.values, allow_nan=False))
-        scratch.replace(self._path)
+        with written_whole(self._path) as scratch:
+            scratch.write_text(json.dumps(self.values, allow_nan=False))

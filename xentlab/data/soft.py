@@ -16,6 +16,7 @@ from torch import Tensor
 
 from xentlab.data.dataset import Dataset
 from xentlab.data.npz import npz_arrays
+from xentlab.disk import written_whole
 from xentlab.errors import UserError
 
 # How far a distribution's sum may be from one: float32 rounding of many classes.
@@ -79,16 +80,14 @@ def write_soft_targets(file: Path, dataset: Dataset, examples: Tensor, targets: 
         examples: which of its examples, [n].
         targets: their distributions [n, C].
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_suffix(".part.npz")
-    np.savez(
-        scratch,
-        allow_pickle=False,
-        targets=targets.float().cpu().numpy(),
-        examples=examples.cpu().numpy(),
-        fingerprint=np.array(_source(dataset)),
-    )
-    scratch.replace(file)
+    with written_whole(file) as scratch, open(scratch, "wb") as opened:
+        np.savez(
+            opened,
+            allow_pickle=False,
+            targets=targets.float().cpu().numpy(),
+            examples=examples.cpu().numpy(),
+            fingerprint=np.array(_source(dataset)),
+        )
 
 
 def _source(dataset: Dataset) -> str:

@@ -75,7 +75,7 @@ class Journal:
     def _write(self, events: Sequence[Event]) -> None:
         """All of these events, or none: a line that the disk has no place for is taken back."""
         assert self._file is not None
-        lines = memoryview(b"".join(seal(self._line(event)) for event in events))
+        lines = memoryview(self.lines(events))
         size = os.fstat(self._file).st_size
         try:
             while lines:
@@ -85,6 +85,10 @@ class Journal:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, size)
             raise cannot_go_on(self.root, error) from error
+
+    def lines(self, events: Sequence[Event]) -> bytes:
+        """What `append` writes of these events."""
+        return b"".join(seal(self._line(event)) for event in events)
 
     def _line(self, event: Event) -> dict[str, Any]:
         if isinstance(event, EpochEvent):  # numbers, and many

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from xentlab.disk import not_written
+from xentlab.disk import not_written, written_whole
 from xentlab.errors import UserError
 from xentlab.typed import from_json
 
@@ -42,18 +42,14 @@ def write_archive(out: Path, facts: Mapping[str, Any], members: Mapping[str, byt
         name: {"sha256": hashlib.sha256(body).hexdigest(), "bytes": len(body)} for name, body in sorted(members.items())
     }
     manifest = json.dumps({"format": FORMAT, **facts, "members": listed}, indent=1, ensure_ascii=False) + "\n"
-    scratch = out.with_name(out.name + ".part")
     try:
-        with zipfile.ZipFile(scratch, "w", zipfile.ZIP_DEFLATED) as archive:
+        with written_whole(out) as scratch, zipfile.ZipFile(scratch, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, body in [("manifest.json", manifest.encode()), *sorted(members.items())]:
                 entry = zipfile.ZipInfo(name, _DATE)
                 entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, (stat.S_IFREG | 0o644) << 16
                 entry.create_system = 3  # Unix, on every machine
                 archive.writestr(entry, body)
-        scratch.replace(out)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            scratch.unlink(missing_ok=True)
         raise not_written("-o must be a file", out, error) from error
     return out.stat().st_size
 

@@ -11,6 +11,7 @@ import yaml
 from torch import Tensor
 
 from xentlab.disk import written_whole
+from xentlab.journal.lines import DamagedError, unseal
 from xentlab.secrets import redacted
 from xentlab.train import Fit, Rig, examples
 
@@ -18,15 +19,19 @@ from xentlab.train import Fit, Rig, examples
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _WEIGHTS = ("final", "best")
 _ANSWERS = "answers.npz"
+_OPENING = "opening.jsonl"
 
 
-def write_artifacts(folder: Path, fit: Fit, row: int, environment: str, *, weights: bool) -> None:
-    """Write them into a folder of the trial's own; examples where it has met its test set, the environment as it is."""
+def write_artifacts(folder: Path, fit: Fit, row: int, environment: str, opening: bytes, *, weights: bool) -> None:
+    """Write them into a folder of the trial's own, environment and journal lines as they are; examples where it met its
+    test set.
+    """
     trial = fit.rig.trials[row]
     folder.mkdir(parents=True, exist_ok=True)
     config = yaml.dump(redacted(trial.config), Dumper=_DUMPER, sort_keys=False, allow_unicode=True)
     (folder / "config.yaml").write_text(config)
     (folder / "environment.json").write_text(environment)
+    (folder / _OPENING).write_bytes(opening)
     if weights:
         for which in _WEIGHTS:
             with written_whole(folder / f"{which}.pt") as scratch:
@@ -61,6 +66,17 @@ def read_answers(folder: Path) -> dict[str, np.ndarray]:
         bits = {name: np.unpackbits(kept[name]) for name in kept if kept[name].dtype == np.uint8}
         size = int(bits["test"].sum())
         return {name: bits[name][: None if name == "test" else size] if name in bits else kept[name] for name in kept}
+
+
+def read_opening(folder: Path) -> bytes | None:
+    """The lines of the journal that opened a trial, from its folder; None where they are not whole."""
+    try:
+        lines = (folder / _OPENING).read_bytes()
+        for line in lines.splitlines():
+            unseal(line)
+    except (OSError, DamagedError):
+        return None
+    return lines
 
 
 def read_weights(folder: Path) -> dict[str, dict[str, Tensor]] | None:

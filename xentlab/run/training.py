@@ -85,7 +85,7 @@ class _Training:
     ) -> None:
         self.order, self.dataset, self.journal, self.environment = order, dataset, journal, environment
         self.root = Path(order.root)
-        self.fit = Fit(stack, dataset)
+        self.fit, self._openings = Fit(stack, dataset), dict[str, bytes]()
         self.checkpoint = Checkpoint(self.root, order.signatures)
         ids, snapshot = self.checkpoint.load(say) if order.resumable else ([], None)
         if snapshot is not None and ids == order.ids:
@@ -148,12 +148,14 @@ class _Training:
         """Write down that the trials begin, or go on."""
         events: list[Event] = []
         for entry, trial in zip(self.order.trials, self.fit.rig.trials, strict=True):
+            at = len(events)
             facts = self._facts(trial, entry["signature"]) | dict(self.order.tags)
             key, config = entry["signature"], dict(trial.config)
             done, attempt = self.fit.history.done, entry.get("attempt", 0)
             events.append(TrialEvent(entry["id"], key, trial.label, config, facts, resumed=done, attempt=attempt))
             if entry["group"] is not None:
                 events.append(MemberEvent(entry["group"], entry["id"]))
+            self._openings[entry["id"]] = self.journal.lines(events[at:])
         self.journal.append(*events)
 
     def _facts(self, trial: Trial, signature: str) -> dict[str, str]:
@@ -182,7 +184,7 @@ class _Training:
         for row, (name, outcome) in enumerate(zip(order.ids, fit.finish(), strict=True)):
             folder = self.root / "trials" / name
             try:
-                write_artifacts(folder, fit, row, environment, weights=order.weights)
+                write_artifacts(folder, fit, row, environment, self._openings[name], weights=order.weights)
             except OSError as error:
                 raise cannot_go_on(folder, error) from error
             events.append(EndEvent(name, "finished", "", outcome.to_json(), str(folder.relative_to(self.root))))

@@ -26,4 +26,5 @@ from xentlab.tracking.following import follow, serve_follower, sync
 from xentlab.tracking.sender import SendReport
 from xentlab.tracking.server import base, serve, status, stop
 from xentlab.tracking.settings import Destination, default_uri, resolve_destination
+from xentlab.tracking.sqlite import database_damage
 from xentlab.tracking.tracker import Tracker

@@ -16,6 +16,7 @@ from xentlab.errors import UserError
 from xentlab.tracking.backend import Refused, Unreachable
 from xentlab.tracking.client import translated
 from xentlab.tracking.settings import DATABASES, Destination, escaped, mlflow_environment, mlflow_module
+from xentlab.tracking.sqlite import database_damage
 from xentlab.tracking.tracker import last_line
 
 START_S = 90.0  # a server takes about 10 s to start; a busy machine takes longer
@@ -33,6 +34,8 @@ def status(destination: Destination) -> dict[str, Any]:
     path = destination.database
     if path is not None and not path.exists():
         return {**facts, "schema": "none yet", "problem": f"no database yet; the first run makes {path}"}
+    if (damage := database_damage(path)) is not None:
+        return {**facts, "problem": damage}
     try:
         with translated():
             if destination.scheme in DATABASES:

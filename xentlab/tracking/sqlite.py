@@ -50,6 +50,20 @@ PATIENCE_S = 20.0  # how long another writer is waited for
 ROWS = 20_000  # points per transaction
 
 
+def database_damage(path: Path | None) -> str | None:
+    """What sqlite finds wrong with the file of a database; None where it is whole, busy, or not there."""
+    if path is None or not path.is_file():
+        return None
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as connection:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError:
+        return None
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter of a sentence that quotes what is damaged
+        return str(error) if isinstance(error, sqlite3.Error) else "it is malformed"
+    return None if found == "ok" else str(found).replace("\n", " ")
+
+
 def open_tables(path: Path, experiment: str, client: Callable[[], Any]) -> Tables | None:
     """The experiment's tables, or None where MLflow's client is to be asked: another shape, no such experiment.
 
