@@ -110,7 +110,7 @@ def test_a_training_prints_its_table_and_the_second_time_its_record(run: Run, he
     assert events[0]["environment"]["packages"]["torch"]
     assert events[1]["config"]["trainer"]["epochs"] == 2
     folder = here / "xentlab-runs" / events[-1]["artifacts"]
-    kept = {"answers.npz", "config.yaml", "environment.json", "final.pt", "best.pt"}
+    kept = {"answers.npz", "config.yaml", "environment.json", "final.pt", "best.pt", "opening.jsonl"}
     assert {p.name for p in folder.iterdir()} == kept
     code, out, _ = run("train", "trainer.epochs=2", "tracking=off", "seed=3")
     assert code == 0

@@ -64,7 +64,7 @@ def repair(destination: tracking.Destination, send: Callable[[], tracking.SendRe
         yield f"{store} is set aside as {_aside(store).name}: {reason}."
     if (root / "journal").is_dir() and (store is None or (root / "mlflow.lock").exists()):
         sent = send()
-        yield f"{destination.shown} is as the journal says: {sent.points} points sent, {sent.created} runs made."
+        yield f"{destination.open_uri} is as the journal says: {sent.points} points sent, {sent.created} runs made."
 
 
 def _bad_tensors(root: Path) -> Iterator[tuple[Path, str]]:

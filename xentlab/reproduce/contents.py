@@ -43,6 +43,7 @@ def write_archive(out: Path, facts: Mapping[str, Any], members: Mapping[str, byt
     }
     manifest = json.dumps({"format": FORMAT, **facts, "members": listed}, indent=1, ensure_ascii=False) + "\n"
     try:
+        out.parent.stat()  # it is not made
         with written_whole(out) as scratch, zipfile.ZipFile(scratch, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, body in [("manifest.json", manifest.encode()), *sorted(members.items())]:
                 entry = zipfile.ZipInfo(name, _DATE)

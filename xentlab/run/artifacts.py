@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from xentlab.disk import written_whole
 from xentlab.journal.lines import DamagedError, unseal
+from xentlab.run.checkpoint import check_tensors
 from xentlab.secrets import redacted
 from xentlab.train import Fit, Rig, examples
 
@@ -80,9 +82,12 @@ def read_opening(folder: Path) -> bytes | None:
 
 
 def read_weights(folder: Path) -> dict[str, dict[str, Tensor]] | None:
-    """A trial's final and best weights, where they were kept."""
+    """A trial's final and best weights; None where they were not kept, or are damaged."""
     files = {which: folder / f"{which}.pt" for which in _WEIGHTS}
-    if not all(file.is_file() for file in files.values()):
+    try:
+        for file in files.values():
+            check_tensors(file)
+    except (OSError, zipfile.BadZipFile):
         return None
     return {which: torch.load(file, map_location="cpu", weights_only=True) for which, file in files.items()}
 
