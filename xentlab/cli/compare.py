@@ -24,7 +24,9 @@ from xentlab.config.choices import given_keys
 from xentlab.config.compose import compose_group, run_composed
 from xentlab.config.opening import looking, opened
 from xentlab.errors import UserError
+from xentlab.plain import visible
 from xentlab.report import Record, headlines, print_verdict
+from xentlab.report.conclusions import imported_words
 from xentlab.report.facts import describe_rungs
 from xentlab.run.session import Session
 
@@ -32,9 +34,8 @@ from xentlab.run.session import Session
 def compare(arguments: Sequence[str]) -> int:
     """Run the comparison that the overrides describe; returns the exit code."""
     dry_run = "--dry-run" in arguments
-    overrides = [a for a in arguments if a not in ("--dry-run", "--fresh")]
-    if "--fresh" in arguments:
-        overrides.append("output.fresh=true")
+    flags = {"--fresh": "output.fresh=true", "--own": "output.own=true"}
+    overrides = [flags.get(a, a) for a in arguments if a != "--dry-run"]
     failed: list[str] = []
     with contextlib.ExitStack() as stack:
 
@@ -87,6 +88,8 @@ def run_and_print(
     if len(done.study.cells) > 1:
         print("\n".join(headlines(done.study)))
     print(f"{done.trials} trials, {session.trained} of them trained now, in {time.monotonic() - began:.0f} s")
+    if imported := imported_words([cell.record for cell in done.study.cells]):
+        print(visible(f"{imported}: --own trains them here"))
     print(f"report: {done.folder / 'report.html'}")
     print(f"runs:   {own_command()} ui --root {shlex.quote(str(session.root))}")
     return done

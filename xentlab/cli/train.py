@@ -18,6 +18,7 @@ from xentlab.config.opening import opened
 from xentlab.config.promise import Promise
 from xentlab.errors import StoppedError, UserError
 from xentlab.journal import TrialRecord
+from xentlab.plain import visible
 from xentlab.run.order import TrainingError
 from xentlab.tasks import find
 from xentlab.train import Trial, prepare
@@ -47,7 +48,9 @@ class _Single:
         known = session.recorded(trial)
         if known is not None:
             print_trial(known)
-            print("Already trained: this is its record. output.fresh=true trains it again.")
+            file = session.records.imported(known)
+            whose = "" if file is None else visible(f", imported from {file}")
+            print(f"Already trained: this is its record{whose}. output.fresh=true trains it again.")
             return
         with progress_bar(trial.label, trial.trainer.epochs) as on_epoch:
             print_trial(session.run([trial], on_epoch=on_epoch)[0])

@@ -27,6 +27,7 @@ class OutputKnobs:
 
     root: str
     fresh: bool = False
+    own: bool = False
     weights: bool = True
     diff: bool = False
 
@@ -54,7 +55,7 @@ def opened(config: Mapping[str, Any], command: str) -> Iterator[Session]:
     root = Path(output["root"]).absolute()
     executor = executor_of(config)
     facts = environment.describe(diff=output["diff"])
-    session = Session.open(root, facts, command, fresh=output["fresh"], weights=output["weights"])
+    session = Session.open(root, facts, command, fresh=output["fresh"], weights=output["weights"], own=output["own"])
     session.executor, session.say = executor, say
     if (loss := session.records.loss()) is not None:
         warn(loss)
@@ -93,7 +94,8 @@ def _say_who_decides(tracking: Mapping[str, Any]) -> None:
 def looking(config: Mapping[str, Any]) -> Session:
     """A session over `output.root` that is to look only: nothing is written unless something is trained."""
     output = output_of(config)
-    found = Session.open(Path(output["root"]), environment.describe(), "look", fresh=output["fresh"], weights=False)
+    fresh, own = output["fresh"], output["own"]
+    found = Session.open(Path(output["root"]), environment.describe(), "look", fresh=fresh, weights=False, own=own)
     found.say = say
     return found
 

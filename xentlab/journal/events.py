@@ -30,8 +30,9 @@ Ended = Literal["finished", "failed", "interrupted"]
 
 @dataclass(frozen=True)
 class SessionEvent:
-    """A process begins to write. `driver` is the session whose units it performs; `imported` the archive it is from.
+    """A process begins to write. `driver` is the session whose units it performs.
 
+    `imported` is the sha256 of the archive that it is from, `source` that archive's file name.
     `filed` is the store and the experiment that its runs go to, empty where they go to none; None says nothing of it.
     """
 
@@ -43,6 +44,7 @@ class SessionEvent:
     driver: Id | None = None
     imported: str | None = None
     filed: list[str] | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ _KINDS = {kind: name for name, kind in EVENTS.items()}
 
 
 # Left out of a line where there is nothing to say.
-_SPARSE = ("imported", "curves", "attempt")
+_SPARSE = ("imported", "source", "curves", "attempt")
 
 
 def line_from_event(event: Event, time: int) -> dict[str, Any]:

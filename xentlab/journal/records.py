@@ -87,9 +87,10 @@ class Records:
     def _everything(self) -> list[TrialRecord | GroupRecord]:
         return [*self.trials.values(), *self.groups.values()]
 
-    def finished(self, signature: str) -> TrialRecord | None:
-        """The latest finished trial of this signature."""
+    def finished(self, signature: str, *, own: bool = False) -> TrialRecord | None:
+        """The latest finished trial of this signature; where it must be `own`, none that was imported."""
         found = [t for t in self._by_signature.get(signature, ()) if t.status == "finished"]
+        found = [t for t in found if not own or self.imported(t) is None]
         return max(found, key=lambda t: (t.attempt, t.start), default=None)
 
     def begun(self, signature: str) -> TrialRecord | None:
@@ -100,7 +101,7 @@ class Records:
     def imported(self, trial: TrialRecord) -> str | None:
         """The archive that a trial came from; None where it was trained under this root."""
         session = self.sessions.get(trial.session)
-        return None if session is None else session.imported
+        return None if session is None or session.imported is None else session.source or session.imported
 
     def next_attempt(self, signature: str) -> int:
         """The attempt with which a trial of this signature is to begin."""

@@ -17,7 +17,16 @@ _VERDICTS = ("better", "worse", "equivalent", "inconclusive")
 def sentences(record: Record) -> list[str]:
     """The verdict in words: one sentence for each loss but the baseline, on the primary metric and then the others."""
     said = [_sentence(record, loss.name) for loss in record.losses if loss.name != record.baseline]
-    return record.sentences or [*said, *(f"{label} failed: {why}" for label, why in record.failed.items())]
+    said += [f"{label} failed: {why}" for label, why in record.failed.items()]
+    imported = imported_words([record])
+    return record.sentences or [*said, *([f"{imported}."] if imported else [])]
+
+
+def imported_words(records: Sequence[Record]) -> str:
+    """How many trials of these were trained elsewhere; empty where none was."""
+    found = [one for record in records for one in record.imported]
+    count, files = sum(one.count for one in found), sorted({file for one in found for file in one.files})
+    return f"{count} of {sum(one.trials for one in found)} trials imported from {joined(files)}" if count else ""
 
 
 def _sentence(record: Record, loss: str) -> str:

@@ -152,6 +152,16 @@ class MeanCurve:
 
 
 @dataclass(frozen=True)
+class ImportedTrials:
+    """How many of one loss's trials were not trained here, and the archives that they are from."""
+
+    loss: str
+    count: int
+    trials: int
+    files: list[str]
+
+
+@dataclass(frozen=True)
 class Record:
     """One comparison, judged.
 
@@ -185,6 +195,7 @@ class Record:
         references: what predictors that were not trained here score on the primary metric, by their names.
         sentences: the verdict in words, the headline first; where empty, they are written from the rows.
         failed: losses that could not be trained, each with its own sentence; they count in Holm as p = 1.
+        imported: one entry for each loss, where any trial was trained elsewhere.
         rule: by which the rows were judged, see `RULE`.
         version: of this schema.
     """
@@ -218,6 +229,7 @@ class Record:
     references: dict[str, float] = field(default_factory=dict)
     sentences: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    imported: list[ImportedTrials] = field(default_factory=list)
     rule: int = RULE
     version: int = VERSION
 

@@ -50,6 +50,8 @@ def verdicts(record: Record, metric: JudgedMetric) -> Table:
     unit = scale_of(metric)
     header = ["loss", "verdict", f"mean{unit.unit} {_arrow(metric)}", "95 % CI", f"difference{unit.points}", "95 % CI"]
     header += ["p (Holm)", "p", "effect", "P(better)", "n", "failed", "seeds for 80 %"]
+    imported = {one.loss: f"{one.count} of {one.trials} trials" for one in record.imported}
+    header += ["imported"] if imported else []
     rows = []
     for loss in by_result(record):
         row = row_of(metric, loss.name)
@@ -68,6 +70,7 @@ def verdicts(record: Record, metric: JudgedMetric) -> Table:
                 str(row.n),
                 str(row.failed),
                 MISSING if row.seeds_needed is None else str(row.seeds_needed),
+                *([imported.get(loss.name, MISSING)] if imported else []),
             )
         )
     if metric.primary:

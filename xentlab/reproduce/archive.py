@@ -39,7 +39,10 @@ _NEEDED = ("verdicts.json", "protocol.yaml", "environment.json", "trials.json")
 
 @dataclass(frozen=True)
 class Archive:
-    """A comparison read from an archive and checked: its name, group, files by name, journal events and protocol."""
+    """A comparison read from an archive and checked: its name, group, files by name, journal events and protocol.
+
+    `digest` is of its journal, `source` the name of its file.
+    """
 
     name: str
     group: str
@@ -47,6 +50,7 @@ class Archive:
     sessions: list[segments.ArchivedSession]
     protocol: dict[str, Any]
     digest: str
+    source: str
 
     @property
     def configs(self) -> list[Any]:
@@ -136,7 +140,9 @@ def read_archive(file: Path) -> Archive:
         raise UserError(f"journal.jsonl of {file.name} must hold the group {group}, which its manifest names.")
     from_json(Name, protocol["comparison"].get("name"), "comparison.name of protocol.yaml")
     files = {key: body for key, body in files.items() if key.endswith(_KEPT)} | _laid_out(files["verdicts.json"])
-    return Archive(name, group, files, sessions, protocol, hashlib.sha256(members["journal.jsonl"]).hexdigest())
+    return Archive(
+        name, group, files, sessions, protocol, hashlib.sha256(members["journal.jsonl"]).hexdigest(), file.name
+    )
 
 
 def _laid_out(verdicts: bytes) -> dict[str, bytes]:
@@ -159,8 +165,8 @@ def _laid_out(verdicts: bytes) -> dict[str, bytes]:
 def import_archive(archive: Archive, root: Path) -> Imported:
     """Bring a comparison into an output directory: its events as closed segments of the journal, and its folder.
 
-    What is there already stays as it is, so that importing twice adds nothing. Later comparisons reuse the trials as if
-    they had been trained here.
+    What is there already stays as it is, so that importing twice adds nothing. Later comparisons reuse the trials and
+    say so, unless they are to be their own.
 
     Args:
         archive: as `read_archive` gave it.
@@ -180,7 +186,8 @@ def import_archive(archive: Archive, root: Path) -> Imported:
         if path.is_file() and path.read_bytes() != archive.files[name]:
             raise UserError(f"{path} is here already and says something else than the archive: import it elsewhere.")
     try:
-        added = segments.write_sessions(archive.sessions, records, archive.digest, {archive.group: str(folder)})
+        folders = {archive.group: str(folder)}
+        added = segments.write_sessions(archive.sessions, records, archive.digest, archive.source, folders)
         written = 0
         for name, body in archive.files.items():
             path = root / folder / name

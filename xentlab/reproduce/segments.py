@@ -167,13 +167,16 @@ def _check_names(event: RawEvent, opened: dict[str, str | None], number: int) ->
             raise UserError(f"Line {number} of journal.jsonl speaks of {name}, which was not opened before.")
 
 
-def write_sessions(sessions: list[ArchivedSession], records: Records, digest: str, folders: Mapping[str, str]) -> int:
+def write_sessions(
+    sessions: list[ArchivedSession], records: Records, digest: str, source: str, folders: Mapping[str, str]
+) -> int:
     """Add to a journal what it does not have, one closed segment for each session; returns how many trials are new.
 
     Args:
         sessions: checked by `read_sessions`.
         records: of the root that is written to, up to date.
         digest: sha256 of where the events came from; a part of the segments' names.
+        source: the name of that file.
         folders: group -> artifact folder relative to the root; other paths in the events are dropped.
     """
     done = {name for name, trial in records.trials.items() if trial.status == "finished"}
@@ -184,7 +187,7 @@ def write_sessions(sessions: list[ArchivedSession], records: Records, digest: st
         path = records.root / "journal" / f"{session.opening['session']}-{digest[:12]}.jsonl"
         if not kept or path.exists():
             continue
-        opening = {**session.opening, "imported": digest, "filed": None}
+        opening = {**session.opening, "imported": digest, "source": source, "filed": None}
         with written_whole(path) as scratch:
             scratch.write_bytes(b"".join(map(seal, (opening, *kept))))
     return len(added)

@@ -28,7 +28,7 @@ class Session:
 
     Attributes:
         root: the output directory.
-        fresh: train again even what is already recorded.
+        fresh: train again even what is already recorded; `own`: what is imported.
         weights: keep each trial's final and best weights.
         executor: who trains; None: this process.
         trained: how many trials this session has trained or has had trained.
@@ -40,6 +40,7 @@ class Session:
     records: Records
     environment: Mapping[str, Any]
     fresh: bool = False
+    own: bool = False
     weights: bool = True
     executor: Executor | None = None
     trained: int = 0
@@ -53,13 +54,15 @@ class Session:
         self._claims = Claims(self.root, self.journal.session, self.records, lambda sentence: self.say(sentence))
 
     @classmethod
-    def open(cls, root: Path, environment: Mapping[str, Any], command: str, *, fresh: bool, weights: bool) -> Session:
+    def open(
+        cls, root: Path, environment: Mapping[str, Any], command: str, *, fresh: bool, weights: bool, own: bool = False
+    ) -> Session:
         """A session over `root`; nothing is written before the first event."""
         root = root.absolute()
         records = Records(root)
         records.update()
         records.mark_killed()
-        return cls(root, Journal(root, environment, command), records, environment, fresh, weights)
+        return cls(root, Journal(root, environment, command), records, environment, fresh, own, weights)
 
     def dataset(self, trial: Trial) -> Dataset:
         """The trial's data, read once per session."""
@@ -71,7 +74,7 @@ class Session:
 
     def recorded(self, trial: Trial) -> TrialRecord | None:
         """The finished record of this trial; of this session alone where everything is to be trained afresh."""
-        found = self.records.finished(self.signature(trial))
+        found = self.records.finished(self.signature(trial), own=self.own)
         return found if found is not None and (not self.fresh or found.id in self._own) else None
 
     def missing(self, trials: Sequence[Trial]) -> list[Trial]:
