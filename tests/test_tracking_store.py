@@ -70,6 +70,17 @@ def test_a_tracker_whose_process_fails_says_so(destination: tracking.Destination
     assert not tracker.close(30)
     (warning,) = warnings
     assert "ended with code 1 (no such thing)" in warning
+    assert f"send it with `{destination.sync_command}`" in warning
+
+
+def test_what_is_no_message_of_the_process_is_passed_over(destination: tracking.Destination) -> None:
+    lab, warnings = Lab(destination.root), list[str]()
+    lab.trial()
+    odd = 'import os; os.write(1, b\'{}\\n[1]\\n\\xff\\xfe\\nnull\\n{"sent": 3}\\n{"done": true}\\n\')'
+    tracker = tracking.Tracker(lab.journal, destination, warn=warnings.append, command=(sys.executable, "-c", odd))
+    lab.journal.close()
+    assert tracker.close(30)
+    assert warnings == []
 
 
 def test_a_command_that_ends_before_everything_has_arrived_says_so(

@@ -33,6 +33,19 @@ def call(here: Path, *arguments: str, most: int | None = None) -> subprocess.Com
     )  # fmt: skip
 
 
+def test_python_m_is_called_where_files_bear_a_librarys_name(tmp_path: Path) -> None:
+    for name in ("random", "enum", "re", "json", "typing", "secrets", "numpy", "hydra"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('imported from the working directory')\n")
+    (tmp_path / "mine.py").write_text(LOSSES)
+    home = str(Path(__file__).parent.parent)
+    for own, code in (("loss=ce", 0), ("loss._target_=mine.fall", 2)):
+        done = subprocess.run(
+            [sys.executable, "-m", "xentlab", "train", *SMALL, "tracking=off", own],
+            cwd=tmp_path, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": home},
+        )  # fmt: skip
+        assert (done.returncode, "it fell" in done.stderr) == (code, code == 2), done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("executor", ["inline", "processes"])
 def test_the_working_directory_is_no_library(tmp_path: Path, executor: str) -> None:

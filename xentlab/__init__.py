@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+
+TYPE_CHECKING = False  # typing needs enum, which where `python -m xentlab` is called may be a file of the user's
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = "0.1.0"
 

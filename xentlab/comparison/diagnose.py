@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from xentlab import analysis
 from xentlab.comparison.runner import Result
+from xentlab.journal import Records
 from xentlab.metrics import Metric
 from xentlab.report.diagnostics import MaskExamples, Pixels, Predicted, Reliability, Rounding
-from xentlab.report.record import JudgedMetric
+from xentlab.report.record import ImportedTrials, JudgedMetric
 from xentlab.run.artifacts import read_answers
 
 # MaskExamples of a segmentation that a report shows.
@@ -155,3 +156,13 @@ def _pixels(values: NDArray[Any]) -> Pixels:
     """An array of small whole numbers, packed."""
     packed = zlib.compress(np.ascontiguousarray(values.astype(np.uint8)).tobytes(), 9)
     return Pixels(list(values.shape), base64.b64encode(packed).decode())
+
+
+def imported_by_loss(result: Result, records: Records) -> list[ImportedTrials]:
+    """Of each loss how many trials are another's; nothing where all were trained here."""
+    found = []
+    for label in result.finals:
+        trials = [records.trials[name] for name in records.groups[result.loss_groups[label]].members]
+        files = [file for trial in trials if (file := records.imported(trial)) is not None]
+        found.append(ImportedTrials(label, len(files), len(trials), sorted(set(files))))
+    return found if any(one.count for one in found) else []

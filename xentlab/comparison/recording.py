@@ -15,16 +15,22 @@ from typing import Any
 from xentlab import analysis
 from xentlab.comparison.answers import answers_by_loss, duels, wider
 from xentlab.comparison.cross import cross_matrix
-from xentlab.comparison.diagnose import examples_by_loss, predicted_by_loss, reliability_by_loss, rounding_by_loss
+from xentlab.comparison.diagnose import (
+    examples_by_loss,
+    imported_by_loss,
+    predicted_by_loss,
+    reliability_by_loss,
+    rounding_by_loss,
+)
 from xentlab.comparison.overlay import leaves
 from xentlab.comparison.runner import Result, first_trial, judged_at_looks
 from xentlab.comparison.search import ON_GRIDS, Score, rank
 from xentlab.data import split
 from xentlab.dotted import locate
-from xentlab.journal import Records, TrialRecord
+from xentlab.journal import TrialRecord
 from xentlab.metrics import Metric
 from xentlab.models import initial
-from xentlab.report.record import RULE, Cost, ImportedTrials, JudgedMetric, Loss, MeanCurve, Record, Target, TuningPoint
+from xentlab.report.record import RULE, Cost, JudgedMetric, Loss, MeanCurve, Record, Target, TuningPoint
 from xentlab.report.setup import Axes, Environment, Setup
 from xentlab.run.session import Session
 from xentlab.tasks import find
@@ -62,7 +68,7 @@ def make_record(result: Result, session: Session, command: str, axes: Axes | Non
         baseline=protocol.baseline,
         losses=[_loss(result, label) for label in protocol.losses],
         failed=dict(result.failed),
-        imported=_imported(result, session.records),
+        imported=imported_by_loss(result, session.records),
         metrics=judged,
         setup=_setup(result, session, first, axes or {}),
         environment=environment_of(session.environment),
@@ -87,16 +93,6 @@ def make_record(result: Result, session: Session, command: str, axes: Axes | Non
         ),
         references=dict(session.dataset(first_trial(protocol)).references) if monitor == task.primary else {},
     )
-
-
-def _imported(result: Result, records: Records) -> list[ImportedTrials]:
-    """Of each loss how many trials are another's; nothing where all were trained here."""
-    found = []
-    for label in result.finals:
-        trials = [records.trials[name] for name in records.groups[result.loss_groups[label]].members]
-        files = [file for trial in trials if (file := records.imported(trial)) is not None]
-        found.append(ImportedTrials(label, len(files), len(trials), sorted(set(files))))
-    return found if any(one.count for one in found) else []
 
 
 def _loss(result: Result, label: str) -> Loss:

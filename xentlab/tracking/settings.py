@@ -29,6 +29,7 @@ LIGHT = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "PYTHONSAFEPATH": "1",  # of the server's own processes too: the directory that it runs in is no library
     "GIT_PYTHON_REFRESH": "quiet",
 }
 PATIENCE = {

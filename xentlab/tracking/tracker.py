@@ -69,6 +69,7 @@ class Tracker:
                 stderr=log,
                 start_new_session=True,
                 text=True,
+                errors="replace",
                 env=environment_of_child(),
             )
 
@@ -84,14 +85,14 @@ class Tracker:
             for line in lines:
                 try:
                     message = dict(json.loads(line))
-                except (ValueError, TypeError):  # something that it imports prints on its own
+                    if "warning" in message:
+                        self._warn(message["warning"])
+                    elif "done" in message:
+                        self.done = message["done"]
+                    else:
+                        self.sent, self.pending, self.reachable = (message[k] for k in ("sent", "pending", "reachable"))
+                except (ValueError, TypeError, KeyError):  # something that it imports prints on its own
                     continue
-                if "warning" in message:
-                    self._warn(message["warning"])
-                elif "done" in message:
-                    self.done = message["done"]
-                else:
-                    self.sent, self.pending, self.reachable = (message[k] for k in ("sent", "pending", "reachable"))
         code = self._process.wait()
         if self.done is None:
             self._fail(f"ended with code {code} ({last_line(self._log)})")
