@@ -154,9 +154,8 @@ class Session:
         known = {self.signature(t): record.id for t in trials if (record := self.recorded(t)) is not None}
         missing = self.missing(trials)
         self._file([t for t in trials if self.signature(t) in known], groups, known)
-        planned: Sequence[Sequence[Trial]] = self.plan(missing)
+        planned = self.plan(missing)
         placed = self.executor.place(planned, trials, self.dataset) if self.executor is not None and planned else None
-        planned = planned if placed is None else placed
         ids, ordered = dict(known), set[Trial]()
 
         def train(stacks: Sequence[Sequence[Trial]]) -> dict[str, Exception]:
@@ -173,7 +172,7 @@ class Session:
                     self._own |= set(order.ids)
             return {key: error for i, error in errors.items() for key in orders[i].signatures}
 
-        failed = self._bring(planned, train, most=1 if placed is None else None)
+        failed = self._bring(planned if placed is None else placed, train, most=1 if placed is None else None)
         ids = {self.signature(t): found.id for t in missing if (found := self.recorded(t)) is not None} | ids
         self._file([t for t in trials if self.signature(t) not in known and t not in ordered], groups, ids)
         self.records.update()
