@@ -121,3 +121,21 @@ def test_one_bad_loss_costs_one_arm(tmp_path: Path) -> None:
     records.update()
     ends = {group.name: group.status for group in records.groups.values() if group.kind == "loss"}
     assert ends == {"ce": "finished", "mse": "finished", "leaving": "failed", "falling": "failed"}
+
+
+@pytest.mark.parametrize("datasets", ["digits,{tabular: {path: torn.npz}}", "{tabular: {path: torn.npz}},digits"])
+def test_one_bad_dataset_costs_one_cell(tmp_path: Path, datasets: str) -> None:
+    (tmp_path / "torn.npz").write_bytes(b"no archive")
+    small = ("trainer.epochs=1", "model.hidden=[4]", "tracking=off", "comparison.losses=[ce,mse]")
+    own = ("comparison.tune.optimizer.lr=[0.1]", "comparison.final_seeds=2", "comparison.extensions=0")
+    done = call(tmp_path, "compare", *small, *own, f"+comparison.axes.dataset=[{datasets}]")
+    assert done.returncode == 1, (done.returncode, done.stderr)
+    assert "Traceback" not in done.stderr
+    assert "torn.npz" in done.stdout.partition(" failed: ")[2]
+    (folder,) = (tmp_path / "xentlab-runs" / "comparisons").iterdir()
+    study = json.loads((folder / "verdicts.json").read_text())
+    assert "torn.npz" in str(study)
+    records = Records(tmp_path / "xentlab-runs")
+    records.update()
+    assert records.trials
+    assert {group.status for group in records.groups.values()} <= {"finished", "failed"}

@@ -54,7 +54,7 @@ def compare(arguments: Sequence[str]) -> int:
             command = shlex.join(["xentlab", "compare", *given])
             session = stack.enter_context(opened(config, command))
             done = run_and_print(study, session, command, config, composed)
-            failed.extend(cell.label for cell in done.study.cells if cell.record.failed)
+            failed.extend([*done.failed, *(cell.label for cell in done.study.cells if cell.record.failed)])
 
         run_composed("compare", overrides, job)
     return 1 if failed else 0
@@ -87,6 +87,8 @@ def run_and_print(
     done = run_study(study, session, command, config, composed, progress_bar, show)
     if len(done.study.cells) > 1:
         print("\n".join(headlines(done.study)))
+    for label, sentence in done.failed.items():
+        print(visible(f"{label} failed: {sentence}"))
     print(f"{done.trials} trials, {session.trained} of them trained now, in {time.monotonic() - began:.0f} s")
     if imported := imported_words([cell.record for cell in done.study.cells]):
         print(visible(f"{imported}: --own trains them here"))

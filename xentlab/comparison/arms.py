@@ -28,11 +28,17 @@ class ArmsFailedError(StoppedError):
 
     def __init__(self, errors: Mapping[str, Exception]) -> None:
         self.errors = dict(errors)
-        self.sentences = {label: _said(error) for label, error in errors.items()}
+        self.sentences = {label: sentence_of(error) for label, error in errors.items()}
         super().__init__("; ".join(f"{label} failed: {sentence}" for label, sentence in self.sentences.items()))
 
 
-def _said(error: Exception) -> str:
+def ends_all(error: Exception) -> bool:
+    """Whether it is of the disk or the like, so that nothing else could be trained either."""
+    return isinstance(error, StoppedError) and not isinstance(error, (TrainingError, ArmsFailedError))
+
+
+def sentence_of(error: Exception) -> str:
+    """Why an arm or a cell failed."""
     own = isinstance(error, (UserError, TrainingError))
     return one_line(str(error) if own else f"{type(error).__name__}: {error}")
 

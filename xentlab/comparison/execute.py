@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xentlab.comparison.arms import Progress
+from xentlab.comparison.arms import Progress, ends_all, sentence_of
 from xentlab.comparison.cells import StudyPlan
 from xentlab.comparison.filing import file_comparison, file_study
 from xentlab.comparison.folder import Composed, list_trials, write_folder
@@ -28,11 +29,13 @@ class Executed:
         study: every cell's record, under an empty label where there is one only.
         folder: of its report.
         trials: how many it took, reused ones included.
+        failed: cells that could not be read or trained, each with its own sentence.
     """
 
     study: Study
     folder: Path
     trials: int
+    failed: dict[str, str]
 
 
 def run_study(
@@ -58,13 +61,21 @@ def run_study(
     command = redacted(command)
     parent: str | None = None
     cells: list[StudyCell] = []
+    errors: dict[str, Exception] = {}
     trials = 0
     if len(plan.cells) > 1:
-        session.signature(first_trial(plan.settings[0].protocol))  # a mistake in the data is found here
+        _find_sound(plan, session)  # a mistake in all data is found here
         facts = {"kind": "comparison", "name": plan.name, "parent": None, "params": {"cells": len(plan.cells)}}
         (parent,) = session.open_groups([{**facts, "tags": {"comparison": plan.name}}])
     for number, (label, setting) in enumerate(plan.cells.items(), start=1):
-        result = run_comparison(setting.protocol, session, progress, parent=parent, cell=label)
+        try:
+            result = run_comparison(setting.protocol, session, progress, parent=parent, cell=label)
+        except Exception as error:  # of its loss, its model or its data: the other cells are judged
+            if parent is None or ends_all(error):
+                raise
+            errors[label] = error
+            _end_failed(session, parent, sentence_of(error))
+            continue
         trials += result.trials
         record = make_record(result, session, command, setting.axes)
         cells.append(StudyCell(label, record))
@@ -79,12 +90,39 @@ def run_study(
             session.journal.append(GroupEndEvent(result.loss_groups[loss], "failed", {"reason": sentence}, {}, None))
         groups = {loss: name for loss, name in result.loss_groups.items() if loss not in result.failed}
         file_comparison(session.journal, record, result.group, groups, own, number)
-    study = Study(plan.name, plan.question, command, cells, make_overview(cells))
+    if not cells:
+        raise next(iter(errors.values()))
+    failed = {label: sentence_of(error) for label, error in errors.items()}
+    seen = make_overview(cells)
+    notes = [*seen.notes, *(f"{label} failed: {sentence}" for label, sentence in failed.items())]
+    study = Study(plan.name, plan.question, command, cells, dataclasses.replace(seen, notes=notes))
     if parent is not None:
         write_report(study, session.root / folder)
         _keep(session, folder, config, composed, parent)
         file_study(session.journal, study, parent, str(folder))
-    return Executed(study, session.root / folder, trials)
+    return Executed(study, session.root / folder, trials, failed)
+
+
+def _end_failed(session: Session, parent: str, sentence: str) -> None:
+    """Write down that what is open below a group has failed."""
+    session.records.update()
+    running = {g.id: g.parent for g in session.records.groups.values() if g.status == "running"}
+    cells = [name for name, above in running.items() if above == parent]
+    arms = [name for name, above in running.items() if above in cells]
+    ends = [GroupEndEvent(name, "failed", {"reason": sentence}, {}, None) for name in [*arms, *cells]]
+    session.journal.append(*ends)
+
+
+def _find_sound(plan: StudyPlan, session: Session) -> None:
+    """Read the data of the first cell whose data can be read."""
+    errors: list[Exception] = []
+    for setting in plan.settings:
+        try:
+            session.signature(first_trial(setting.protocol))
+            return
+        except Exception as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def _keep(session: Session, folder: Path, config: Mapping[str, Any], composed: Composed, group: str) -> None:
