@@ -103,3 +103,13 @@ class Environment:
     commit: str = ""
     changed: bool = False
     more: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImportedTrials:
+    """How many of one loss's trials were not trained here, and the archives that they are from."""
+
+    loss: str
+    count: int
+    trials: int
+    files: list[str]
