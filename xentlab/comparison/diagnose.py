@@ -18,8 +18,9 @@ from xentlab import analysis
 from xentlab.comparison.runner import Result
 from xentlab.journal import Records
 from xentlab.metrics import Metric
-from xentlab.report.diagnostics import ImportedTrials, MaskExamples, Pixels, Predicted, Reliability, Rounding
+from xentlab.report.diagnostics import MaskExamples, Pixels, Predicted, Reliability, Rounding
 from xentlab.report.record import JudgedMetric
+from xentlab.report.setup import ImportedTrials
 from xentlab.run.artifacts import read_answers
 
 # MaskExamples of a segmentation that a report shows.

@@ -13,15 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xentlab import analysis
+from xentlab.comparison import diagnose
 from xentlab.comparison.answers import answers_by_loss, duels, wider
 from xentlab.comparison.cross import cross_matrix
-from xentlab.comparison.diagnose import (
-    examples_by_loss,
-    imported_by_loss,
-    predicted_by_loss,
-    reliability_by_loss,
-    rounding_by_loss,
-)
 from xentlab.comparison.overlay import leaves
 from xentlab.comparison.runner import Result, first_trial, judged_at_looks
 from xentlab.comparison.search import ON_GRIDS, Score, rank
@@ -68,7 +62,7 @@ def make_record(result: Result, session: Session, command: str, axes: Axes | Non
         baseline=protocol.baseline,
         losses=[_loss(result, label) for label in protocol.losses],
         failed=dict(result.failed),
-        imported=imported_by_loss(result, session.records),
+        imported=diagnose.imported_by_loss(result, session.records),
         metrics=judged,
         setup=_setup(result, session, first, axes or {}),
         environment=environment_of(session.environment),
@@ -81,13 +75,13 @@ def make_record(result: Result, session: Session, command: str, axes: Axes | Non
         selection_percent=monitor.is_share,
         time_to_target=[] if target is None else [_target(result, monitor, target, trainer["epochs"])],
         cost=[_cost(label, records) for label, records in result.finals.items()],
-        reliability=reliability_by_loss(result, of_levels=task.floats),
-        predicted=predicted_by_loss(result, session.root),
+        reliability=diagnose.reliability_by_loss(result, of_levels=task.floats),
+        predicted=diagnose.predicted_by_loss(result, session.root),
         cross=cross_matrix(result, session),
-        examples=examples_by_loss(result, session.root),
+        examples=diagnose.examples_by_loss(result, session.root),
         wider=[w for m, of in pairs for w in wider(answers, m, of, protocol.baseline, alpha)] if answers else [],
         duels=duels(answers, protocol.final_seeds, protocol.baseline) if answers is not None else [],
-        rounding=rounding_by_loss(result, monitor, judged[0], alpha),
+        rounding=diagnose.rounding_by_loss(result, monitor, judged[0], alpha),
         leader=analysis.leader(
             result.values(monitor.name), direction=monitor.direction, trivial=result.trivial.get(monitor.name)
         ),

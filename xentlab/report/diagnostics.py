@@ -188,13 +188,3 @@ def png_data(pixels: NDArray[Any]) -> str:
     buffer = io.BytesIO()
     imsave(buffer, pixels, format="png", metadata={"Software": ""})
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-@dataclass(frozen=True)
-class ImportedTrials:
-    """How many of one loss's trials were not trained here, and the archives that they are from."""
-
-    loss: str
-    count: int
-    trials: int
-    files: list[str]

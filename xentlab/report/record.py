@@ -17,7 +17,6 @@ from xentlab.errors import UserError, unknown
 from xentlab.report.diagnostics import (
     Cross,
     Duel,
-    ImportedTrials,
     MaskExamples,
     Predicted,
     Reliability,
@@ -25,7 +24,7 @@ from xentlab.report.diagnostics import (
     Wider,
     check_examples,
 )
-from xentlab.report.setup import Environment, Setup
+from xentlab.report.setup import Environment, ImportedTrials, Setup
 from xentlab.report.upgrade import is_old, record_from_1
 from xentlab.typed import from_json, to_json
 
@@ -185,10 +184,8 @@ class Record:
         rounding: one entry for each loss, where the final seeds were trained in float64 too.
         references: what predictors that were not trained here score on the primary metric, by their names.
         sentences: the verdict in words, the headline first; where empty, they are written from the rows.
-        failed: losses that could not be trained, each with its own sentence; they count in Holm as p = 1.
-        imported: one entry for each loss, where any trial was trained elsewhere.
-        rule: by which the rows were judged, see `RULE`.
-        version: of this schema.
+        failed: losses not trained, each with its sentence; in Holm p = 1. `imported`: of each loss, where any trial is.
+        rule: by which the rows were judged, see `RULE`; `version`: of this schema.
     """
 
     name: str

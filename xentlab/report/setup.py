@@ -119,3 +119,13 @@ def environment_of(facts: Mapping[str, Any]) -> Environment:
         commit=git.get("commit") or "",
         changed=bool(git.get("changed") or git.get("diff")),
     )
+
+
+@dataclass(frozen=True)
+class ImportedTrials:
+    """How many of one loss's trials were not trained here, and the archives that they are from."""
+
+    loss: str
+    count: int
+    trials: int
+    files: list[str]
