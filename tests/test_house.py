@@ -31,7 +31,8 @@ FLOORS = {
     "run": 5, "tracking": 5, "report": 5,
     "run.executors": 6, "comparison": 6,
     "reproduce": 7,
-    "config": 8, "published": 8, "doctor": 8, "cli": 9, "api": 9, "held": 0, "__main__": 10, "__init__": 0,
+    "config": 8, "published": 8, "doctor": 8, "cli": 9, "api": 9, "objects": 1, "held": 0, "__main__": 10,
+    "__init__": 0,
 }  # fmt: skip
 # Neighbours on one floor that may know each other.
 GRANTED = {

@@ -14,11 +14,11 @@ from rich.table import Table as Rows
 
 from xentlab import report
 from xentlab.cli.console import console
-from xentlab.cli.progress import progress_bar
 from xentlab.plain import visible
 from xentlab.report import Record, record_tables, study
 from xentlab.report.blocks import Cell, Document, Table, cells
 from xentlab.report.render import latex, markdown, page, terminal
+from xentlab.run.progress import progress_bar
 
 NAMES = [
     "mine [v2]", "a|b", "<b>x</b>", "100%_$", "a_b_c *d* `e`", "[link](x)", "![i](y)", "# one", "1. one", "- one",

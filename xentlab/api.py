@@ -11,16 +11,13 @@ Arguments are overrides, as on the command line, and by name real objects for `d
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import hashlib
-from collections.abc import Callable, Iterator
+import shlex
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from torch import nn
 
 from xentlab import held
 from xentlab.comparison import read_study
@@ -28,10 +25,11 @@ from xentlab.comparison.execute import run_study
 from xentlab.comparison.folder import Composed, find_comparison, read_verdicts, remember
 from xentlab.config.compose import compose_group, composed
 from xentlab.config.opening import opened
-from xentlab.errors import UserError
+from xentlab.errors import unknown
 from xentlab.journal import Records, TrialRecord
+from xentlab.objects import as_entry, as_overrides
 from xentlab.report import Record, Study
-from xentlab.run.training import EpochCallback
+from xentlab.run.progress import progress_bar
 from xentlab.train import prepare
 
 
@@ -126,15 +124,29 @@ class Comparison:
         return pd.DataFrame(rows)
 
     @property
+    def curves(self) -> pd.DataFrame:
+        """The mean of each metric over the final seeds by loss and epoch, with its 95 % band."""
+        rows = [
+            {"cell": label, "metric": key, "loss": loss, "epoch": epoch, "mean": mean, "low": low, "high": high}
+            for label, record in self._cells
+            for key, of_metric in record.curves.items()
+            for loss, curve in of_metric.items()
+            for epoch, mean, low, high in zip(curve.epochs, curve.mean, curve.low, curve.high, strict=True)
+        ]
+        return pd.DataFrame(rows)
+
+    @property
     def _cells(self) -> list[tuple[str, Record]]:
         if isinstance(self.record, Study):
             return [(cell.label, cell.record) for cell in self.record.cells]
         return [("", self.record)]
 
-    def plot(self) -> Any:
-        """A figure of the differences from the baseline on the primary metric, with their intervals."""
+    def plot(self, metric: str | None = None) -> Any:
+        """A figure of the differences from the baseline on the primary metric, or of one of `curves` by epoch."""
         from matplotlib.figure import Figure
 
+        if metric is not None:
+            return self._plot_curves(metric)
         table = self.table.dropna(subset=["difference"])
         names = [" ".join(filter(None, pair)) for pair in zip(table["cell"], table["loss"], strict=True)]
         figure = Figure(figsize=(6, 1.2 + 0.4 * len(table)), layout="constrained")
@@ -142,7 +154,23 @@ class Comparison:
         middle = table["difference"].to_numpy(float)
         axes.errorbar(middle, names, xerr=abs(table[["diff_low", "diff_high"]].to_numpy(float).T - middle), fmt="o")
         axes.axvline(0.0, color="grey", linewidth=1)
-        axes.set(xlabel=f"{self._cells[0][1].primary.key}, difference from the baseline")
+        axes.invert_yaxis()
+        axes.set(xlabel=f"{self._cells[0][1].primary.key}, difference from the baseline [95 % interval]")
+        return figure
+
+    def _plot_curves(self, metric: str) -> Any:
+        from matplotlib.figure import Figure
+
+        curves = self.curves
+        if metric not in set(curves["metric"]):
+            raise unknown("metric of curves", metric, set(curves["metric"]))
+        figure = Figure(figsize=(6, 3.5), layout="constrained")
+        axes = figure.subplots()
+        for (cell, loss), rows in curves[curves["metric"] == metric].groupby(["cell", "loss"], sort=False):
+            axes.plot(rows["epoch"], rows["mean"], label=" ".join(filter(None, (cell, loss))))
+            axes.fill_between(rows["epoch"], rows["low"].astype(float), rows["high"].astype(float), alpha=0.2)
+        axes.set(xlabel="epoch", ylabel=metric)
+        axes.legend()
         return figure
 
     def _repr_html_(self) -> str:
@@ -154,16 +182,21 @@ def train(*overrides: str, **given: Any) -> Run:
 
     Args:
         overrides: as on the command line, such as `"optimizer.lr=0.1"`.
-        given: `loss="mse"`, `model=Net`, `dataset=my_dataset`, `seed=3`: names, values or objects.
+        given: `loss="mse"`, `model=Net`, `dataset=my_dataset`, `seed=3`: names, values or objects. Data are a torch
+            dataset, a tuple of two arrays, a data frame (with its target's name in a tuple), or a dict of such parts.
 
     Raises:
         UserError: what the command line would refuse.
     """
-    words = [*overrides, *_overrides(given)]
-    with composed("train", words) as config:
+    words = [*overrides, *as_overrides(given)]
+    with _COMPOSING, composed("train", words) as config:
+        held.write_sources(config)
         trial = prepare(config)
-        with opened(config, _command("train", words)) as session:
-            return Run(session.recorded(trial) or session.run([trial])[0])
+    with (
+        opened(config, _command("train", words, config)) as session,
+        progress_bar(trial.label, trial.trainer.epochs) as on_epoch,
+    ):
+        return Run(session.recorded(trial) or session.run([trial], on_epoch=on_epoch)[0])
 
 
 def compare(*overrides: str, **given: Any) -> Comparison:
@@ -173,16 +206,17 @@ def compare(*overrides: str, **given: Any) -> Comparison:
         UserError: what the command line would refuse.
     """
     losses = given.pop("losses", None)
-    words = [*overrides, *_overrides(given)]
+    words = [*overrides, *as_overrides(given)]
     if losses is not None:
-        words.append(f"comparison.losses=[{','.join(map(_entry, losses))}]")
-    with composed("compare", words) as config:
-        kept: Composed = {}
-        study, command = read_study(config, remember(compose_group, kept)), _command("compare", words)
-        with opened(config, command) as session:
-            done = run_study(study, session, command, config, kept, _quiet, lambda label, record: None)  # noqa: ARG005
-            found = done.study.cells[0].record if len(done.study.cells) == 1 else done.study
-            return Comparison(found, done.folder, session.root)
+        words.append(f"comparison.losses=[{','.join(map(as_entry, losses))}]")
+    with _COMPOSING, composed("compare", words) as config:
+        held.write_sources(config)
+        command, kept = _command("compare", words, config), Composed()
+        study = read_study(config, remember(compose_group, kept))
+    with opened(config, command) as session:
+        done = run_study(study, session, command, config, kept, progress_bar, lambda label, record: None)  # noqa: ARG005
+        found = done.study.cells[0].record if len(done.study.cells) == 1 else done.study
+        return Comparison(found, done.folder, session.root)
 
 
 def load(name: str, root: str | Path = "xentlab-runs") -> Run | Comparison:
@@ -208,49 +242,11 @@ def runs(root: str | Path = "xentlab-runs") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-@contextlib.contextmanager
-def _quiet(title: str, total_epochs: int) -> Iterator[EpochCallback]:  # noqa: ARG001
-    yield lambda trials, epoch: None  # noqa: ARG005
+_COMPOSING = threading.RLock()  # Hydra holds one config at a time
 
 
-def _command(name: str, words: list[str]) -> str:
-    return f"xentlab {name} {' '.join(words)}"
-
-
-def _overrides(given: dict[str, Any]) -> list[str]:
-    """Arguments by name as overrides; an object becomes the dotted path by which it is held."""
-    found = []
-    for name, value in given.items():
-        if isinstance(value, (str, int, float, bool)) or value is None:
-            found.append(f"{name}={'null' if value is None else value}")
-        elif name in ("dataset", "model", "loss"):
-            found.append(f"{name}._target_={held.path_of(_callable(name, value))}")
-        else:
-            raise UserError(f"{name} must be a word or a number, got a {type(value).__name__}.")
-    return found
-
-
-def _entry(loss: Any) -> str:
-    """An entry of `comparison.losses`."""
-    if isinstance(loss, str):
-        return loss
-    label, value = next(iter(loss.items())) if isinstance(loss, dict) else (getattr(loss, "__name__", "mine"), loss)
-    return f"{{{label}:{{_target_:{held.path_of(_callable('loss', value))}}}}}"
-
-
-def _callable(group: str, value: Any) -> Callable[..., Any]:
-    """A class or function in place of a ready object, called after it and what it holds."""
-    if isinstance(value, nn.Module):
-        facts = repr((value, [(k, t.tolist()) for k, t in value.state_dict().items()]))
-        name = f"{type(value).__name__}_{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
-    if group == "dataset" and not callable(value):
-        return held.named(lambda: value, type(value).__name__)
-    if isinstance(value, nn.Module) and group == "model":
-        return held.named(lambda: copy.deepcopy(value), name)
-    if isinstance(value, nn.Module):
-        ready = copy.deepcopy(value)
-        if getattr(ready, "reduction", None) in ("mean", "sum"):
-            ready.reduction = "none"  # type: ignore[assignment]
-        return held.named(lambda logits, target: ready(logits, target), name)
-    assert callable(value), value
-    return value
+def _command(name: str, words: list[str], config: dict[str, Any]) -> str:
+    own = ", ".join(dict.fromkeys(held.names(config)))
+    if not own:
+        return shlex.join(["xentlab", name, *words])
+    return f"xentlab.{name}(...) in Python, with objects that it was given: {own}; it can be run again from there only"

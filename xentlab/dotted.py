@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from xentlab.errors import UserError, unknown
+from xentlab.errors import UserError, own_error, unknown
 
 _allowed: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("allowed", default=())
 
@@ -53,6 +53,8 @@ def _find(path: str, target: str) -> Callable[..., Any]:
             if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
                 continue
             raise UserError(f"{path}._target_ names {target}, but importing {name} failed: {error}.") from error
+        except (Exception, SystemExit) as error:
+            raise own_error(f"{path}._target_ names {target}, but importing {name}", error) from error
         for attribute in parts[split:]:
             if not hasattr(found, attribute):
                 public = [n for n in dir(found) if not n.startswith("_") and callable(getattr(found, n))]

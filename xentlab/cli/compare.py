@@ -14,7 +14,6 @@ from typing import Any
 from rich.table import Table
 
 from xentlab.cli.console import console
-from xentlab.cli.progress import progress_bar
 from xentlab.comparison import StudyPlan, read_study
 from xentlab.comparison.estimate import estimate_study, what_seeds_detect
 from xentlab.comparison.execute import Executed, run_study
@@ -28,6 +27,7 @@ from xentlab.plain import visible
 from xentlab.report import Record, headlines, print_verdict
 from xentlab.report.conclusions import imported_words
 from xentlab.report.facts import describe_rungs
+from xentlab.run.progress import progress_bar
 from xentlab.run.session import Session
 
 

@@ -14,7 +14,6 @@ import yaml
 
 from xentlab import published
 from xentlab.cli.console import console
-from xentlab.cli.progress import progress_bar
 from xentlab.config.choices import given_keys
 from xentlab.config.compose import compose_group, config_dir, run_composed
 from xentlab.config.opening import looking, opened
@@ -22,6 +21,7 @@ from xentlab.errors import UserError, unknown
 from xentlab.report.published import markdown_of, summary, verdict_counts
 from xentlab.report.render.terminal import print_table
 from xentlab.report.reproduction import Reproduction
+from xentlab.run.progress import progress_bar
 from xentlab.train import find_device
 from xentlab.typed import to_json
 

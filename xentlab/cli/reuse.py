@@ -15,7 +15,6 @@ from rich.table import Table
 from xentlab import reproduce as again
 from xentlab.cli.compare import run_and_print
 from xentlab.cli.console import console
-from xentlab.cli.progress import progress_bar
 from xentlab.comparison.folder import find_comparison, read_verdicts, write_text
 from xentlab.config.compose import config_dir
 from xentlab.config.opening import opened
@@ -24,6 +23,7 @@ from xentlab.errors import UserError
 from xentlab.journal import Records, TrialRecord
 from xentlab.report import html, latex, markdown, print_verdict
 from xentlab.reproduce.archive import Imported, export_comparison, import_archive, read_archive
+from xentlab.run.progress import progress_bar
 
 
 def report(name: str, kind: str, root: str) -> int:

@@ -11,7 +11,6 @@ from typing import Any
 from rich.table import Table
 
 from xentlab.cli.console import console
-from xentlab.cli.progress import progress_bar
 from xentlab.comparison.sweep import Sweep
 from xentlab.config.compose import run_composed
 from xentlab.config.opening import opened
@@ -20,6 +19,7 @@ from xentlab.errors import StoppedError, UserError
 from xentlab.journal import TrialRecord
 from xentlab.plain import visible
 from xentlab.run.order import TrainingError
+from xentlab.run.progress import progress_bar
 from xentlab.tasks import find
 from xentlab.train import Trial, prepare
 

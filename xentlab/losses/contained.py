@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 
 from xentlab.errors import UserError
 
+_ALONE = threading.RLock()  # the streams are the process's: two threads would restore each other's
 PRINTS = "it prints"
 SEEDS = "it seeds the global random generator"
 DRAWS = "it draws from the global random generator: a trial of it cannot be repeated to the digit"
@@ -24,7 +26,7 @@ DRAWS = "it draws from the global random generator: a trial of it cannot be repe
 def quiet() -> Iterator[Callable[[], bool]]:
     """Nothing printed within it leaves it, through Python's streams or the process's own; yields whether any was."""
     streams = [stream for stream in (sys.stdout, sys.stderr) if stream is not None]
-    with tempfile.TemporaryFile() as sink, io.StringIO() as words:
+    with _ALONE, tempfile.TemporaryFile() as sink, io.StringIO() as words:
         for stream in streams:
             stream.flush()
         kept = []

@@ -152,6 +152,7 @@ def _origin(found: Any) -> Any:
 
 def _library(origin: Any) -> str:
     """The name of one of torch's own losses, without case and underscores; else nothing."""
+    origin = type(origin.stands_for) if hasattr(origin, "stands_for") else origin
     own = str(getattr(origin, "__module__", "")).startswith("torch.nn")
     return str(origin.__name__).lower().replace("_", "").removesuffix("loss") if own else ""
 

@@ -11,6 +11,7 @@ import importlib.util
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from xentlab import held
 from xentlab.errors import UserError
 from xentlab.schema import build
 
@@ -42,8 +43,18 @@ def executor_of(config: Mapping[str, Any]) -> Executor | None:
         An executor that has started nothing yet and is to be closed, or None.
 
     Raises:
-        UserError: a target or a knob that makes no sense, or a library that is not installed.
+        UserError: a target or a knob that makes no sense, a library that is not installed, or a component that lives in
+            this process alone.
     """
+    here = next(held.names(config), None)
+    chosen = present_name(str((config.get("executor") or {}).get("_target_")))
+    if here is not None and chosen.endswith(".auto.Auto"):
+        return None
+    if here is not None and not chosen.endswith(".inline"):
+        raise UserError(
+            f"'{here}' is an object of this Python process, and {chosen.rpartition('.')[2]} trains in others: put it "
+            f"into a module that can be imported, or use executor=inline."
+        )
     executor: Executor | None = build("executor", config.get("executor"))()
     return executor
 

@@ -1,8 +1,9 @@
-"""Progress on a terminal; silence elsewhere."""
+"""Progress on a terminal and in a notebook; silence elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
@@ -15,9 +16,10 @@ from xentlab.train import Epoch, Trial
 
 @contextlib.contextmanager
 def progress_bar(title: str, total_epochs: int) -> Iterator[EpochCallback]:
-    """A bar over `total_epochs` trial-epochs that shows the metrics that matter; nothing where there is no terminal."""
+    """A bar over `total_epochs` trial-epochs that shows the metrics that matter; nothing where nobody would see one."""
     console = Console(stderr=True)
-    if not console.is_terminal:
+    shown = console.is_terminal or (console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None)
+    if not shown:
         yield lambda trials, epoch: None  # noqa: ARG005
         return
     columns = (
