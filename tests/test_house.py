@@ -37,7 +37,7 @@ FLOORS = {
 # Neighbours on one floor that may know each other.
 GRANTED = {
     ("models", "data"), ("losses", "step"), ("schema", "errors"), ("schema", "dotted"), ("dotted", "errors"),
-    ("typed", "errors"), ("typed", "schema"), ("disk", "errors"),
+    ("typed", "errors"), ("typed", "schema"), ("disk", "errors"), ("held", "errors"),
 }  # fmt: skip
 # Libraries that are slow, large or fickle have one door each.
 DOORS = {

@@ -154,6 +154,7 @@ class Comparison:
         middle = table["difference"].to_numpy(float)
         axes.errorbar(middle, names, xerr=abs(table[["diff_low", "diff_high"]].to_numpy(float).T - middle), fmt="o")
         axes.axvline(0.0, color="grey", linewidth=1)
+        axes.margins(y=0.2)
         axes.invert_yaxis()
         axes.set(xlabel=f"{self._cells[0][1].primary.key}, difference from the baseline [95 % interval]")
         return figure
@@ -246,7 +247,7 @@ _COMPOSING = threading.RLock()  # Hydra holds one config at a time
 
 
 def _command(name: str, words: list[str], config: dict[str, Any]) -> str:
-    own = ", ".join(dict.fromkeys(held.names(config)))
+    own = ", ".join(dict.fromkeys(held.held_names(config)))
     if not own:
         return shlex.join(["xentlab", name, *words])
     return f"xentlab.{name}(...) in Python, with objects that it was given: {own}; it can be run again from there only"

@@ -49,7 +49,7 @@ def path_of(value: Callable[..., Any]) -> str:
     return f"{__name__}.{word}"
 
 
-def standing_for(value: Any, function: Callable[..., Any], name: str) -> Callable[..., Any]:
+def stand_in(value: Any, function: Callable[..., Any], name: str) -> Callable[..., Any]:
     """A function or class that is called in the place of an object, under its name."""
     function.__name__ = function.__qualname__ = name
     function.stands_for = value  # type: ignore[attr-defined]
@@ -64,7 +64,7 @@ def _nodes(config: Any) -> Iterator[dict[str, Any]]:
         yield from _nodes(inner)
 
 
-def names(config: Any) -> Iterator[str]:
+def held_names(config: Any) -> Iterator[str]:
     """The held objects that a config names."""
     return (node["_target_"].rpartition(".")[2] for node in _nodes(config))
 

@@ -40,11 +40,11 @@ def _callable(group: str, value: Any) -> Callable[..., Any]:
     name = type(value).__name__
     if group == "dataset" and not callable(value):
         name = _PLAIN_DATA.get(name, name)
-        return held.standing_for(value, lambda: value, name)
+        return held.stand_in(value, lambda: value, name)
     if isinstance(value, nn.Module) and group == "model":
-        return held.standing_for(value, lambda: copy.deepcopy(value), name)
+        return held.stand_in(value, lambda: copy.deepcopy(value), name)
     if isinstance(value, nn.Module):
-        return held.standing_for(value, _loss_class(value), name)
+        return held.stand_in(value, _loss_class(value), name)
     if not callable(value):
         raise UserError(f"{group} must be a name, a class, a function or a module, got a {name}.")
     return value

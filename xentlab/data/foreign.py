@@ -68,6 +68,8 @@ def _adopt(found: Any, values: Mapping[str, Any], path: str) -> functools.partia
     parts = parts_of(name, _made(name, found, given, path))
     for part in ("val", "test"):
         if part in own:
+            if not isinstance(own[part], Mapping):
+                raise UserError(f"{path}.{part} must be a mapping of knobs, got {own[part]!r}.")
             node = dict(own.pop(part))
             other = locate(f"{path}.{part}", str(node.pop("_target_"))) if "_target_" in node else found
             made = _made(name, other, node if other is not found else {**given, **node}, f"{path}.{part}")
@@ -186,10 +188,15 @@ def resident(parts: Mapping[str, Any], task: str, own: Mapping[str, Any], *, sai
     name = str(own["name"])
     pairs, splits, start = [], {}, 0
     for part, source in parts.items():
+        if not len(source):
+            raise UserError(f"dataset {name} must have {part} examples, got none.")
         pairs += [_example(name, source, i) for i in _watched(range(len(source)), f"reading {name}")]
         splits[part] = torch.arange(start, len(pairs))
         start = len(pairs)
     inputs = _stacked(name, "inputs", [_tensor(name, "inputs", x) for x, _ in pairs])
+    if inputs.is_floating_point() and not bool(inputs.isfinite().all()):
+        first = int((~inputs.flatten(1).isfinite()).any(1).int().argmax())
+        raise UserError(f"dataset {name} must give finite inputs, got nan or inf in example {first}.")
     raw = [y for _, y in pairs]
     words = sorted({str(y) for y in raw}) if isinstance(raw[0], str) else []
     targets = _stacked(name, "targets", [_tensor(name, "targets", words.index(y) if words else y) for y in raw])
@@ -205,6 +212,8 @@ def resident(parts: Mapping[str, Any], task: str, own: Mapping[str, Any], *, sai
         targets = targets.to(torch.uint8)
     ignored = own.get("ignore_index")
     names = own.get("class_names") or words or _class_names(parts["train"], targets, ignored)
+    if kept.columns == "class" and not own.get("class_names") and len(names) < 2:
+        raise UserError(f"dataset {name} must have two classes at least, got {len(names)}.")
     how = "task as said" if said else "task by its examples"
     sizes = ", ".join(f"{len(index)} {part}" for part, index in splits.items()) if len(splits) > 1 else str(len(pairs))
     note = f"{sizes} examples {list(inputs.shape[1:])} of {task} ({how}), {len(names)} classes"

@@ -94,6 +94,8 @@ def probe(
                 with contained(name) as seen:
                     kind_here = kind or _input_of(ask, tiny.logits, target)
                     values = _checked(ask, tiny, target, kind_here, name, task, per_class=per_class)
+                    if swapped != orders[0] and not _rewards(ask, tiny.logits, target, kind_here):
+                        raise UserError(f"loss {name} must fall as the outputs of the true classes rise.")
                     other = _other_form(ask, tiny, form, kind_here)
                     told = library in _TORCH_LINK or "_link_" in said or kind_here != "logits"
                     told = told or (values in REDUCED and not exclusive)  # softmax would weigh each row's labels
@@ -124,6 +126,8 @@ def _checked(
     values: Any = ask(leaf, target, kind)
     if not isinstance(values, Tensor):
         raise UserError(f"loss {name} must return a tensor, got a {type(values).__name__}.")
+    if not bool(values.isfinite().any()):
+        raise UserError(f"loss {name} must be finite at ordinary outputs, got {values.flatten()[0].item()}.")
     count, places = tiny.shape[0], tiny.shape[2:]
     shape = tuple(values.shape)
     if values.requires_grad is False:
@@ -148,6 +152,17 @@ def _checked(
     if torch.allclose(twice, once, rtol=1e-4, equal_nan=True):
         return "mean"
     return "sum" if torch.allclose(twice, 2 * once, rtol=1e-4) else "batch"
+
+
+def _rewards(ask: Call, logits: Tensor, target: Tensor, kind: str) -> bool:
+    """Whether it falls as the true outputs rise: an order of inputs that no name suggests must show that it is one."""
+    if target.is_floating_point() and target.shape == logits.shape:
+        truth = target > target.mean()
+    else:
+        truth = torch.zeros_like(logits).scatter(1, target.view_as(logits[:, :1]), 1.0) > 0
+    leaf = logits.clone().requires_grad_()
+    slopes = torch.autograd.grad(ask(leaf, target, kind).sum(), leaf)[0]
+    return bool(slopes[truth].mean() < 0)
 
 
 def _input_of(ask: Call, logits: Tensor, target: Tensor) -> str:

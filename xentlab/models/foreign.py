@@ -146,10 +146,12 @@ def _opened(module: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
     return module if isinstance(found, Tensor) else _Opened(module)
 
 
-def check_foreign(builder: Builder, module: nn.Module, blank: Tensor, num_outputs: int, what: str) -> bool:
+def check_foreign(
+    builder: Builder, module: nn.Module, blank: Tensor, num_outputs: int, what: str, examples: int = 2
+) -> bool:
     """Refuse a model from outside with a wrong output; whether several trials of it can be one tensor program.
 
-    A model of this lab passes.
+    A model of this lab passes. `examples`: 1 where batches hold one.
 
     Raises:
         UserError: it fails on blank inputs, or gives another shape than `what` (vector, map) says.
@@ -164,7 +166,27 @@ def check_foreign(builder: Builder, module: nn.Module, blank: Tensor, num_output
         if error.__cause__ is None:
             raise
         raise own_error(f"{name} on inputs of shape {input_shape}", error.__cause__) from error
+    parameters = list(module.parameters())
+    if not parameters:
+        raise UserError(f"{name} must have parameters to train, got none.")
+    if frozen := sum(not p.requires_grad for p in parameters):
+        raise UserError(f"{name} must leave its parameters to the trainer, got {frozen} that ask for no gradient.")
+    _check_training(name, module, blank[:examples])
     return _stacks(module, blank)
+
+
+def _check_training(name: str, module: nn.Module, inputs: Tensor) -> None:
+    """Refuse a model that fails in training, as BatchNorm does with one example, or has no gradient.
+
+    Raises:
+        UserError: its own words.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            module.float().train()(inputs).sum().backward()
+    except Exception as error:
+        raise own_error(f"{name} in training on a batch of {len(inputs)}", error) from error
+    module.zero_grad()
 
 
 def _stacks(module: nn.Module, inputs: Tensor) -> bool:

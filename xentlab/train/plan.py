@@ -83,10 +83,11 @@ def model_stacks(trial: Trial, dataset: Dataset) -> bool:
 
 def _layers(trial: Trial, dataset: Dataset) -> tuple[bool, bool, bool, bool]:
     shape, num_outputs = dataset.input_shape, trial.num_outputs(dataset)
-    key = json.dumps([trial.config["model"], shape, num_outputs], sort_keys=True, default=str)
+    examples = min(2, trial.batch_size)
+    key = json.dumps([trial.config["model"], shape, num_outputs, examples], sort_keys=True, default=str)
     if key not in _LAYERS:
         module = initial(trial.model, shape, num_outputs, 0)
-        stacks = check_foreign(trial.model, module, dataset.blank(2), num_outputs, trial.task.output)
+        stacks = check_foreign(trial.model, module, dataset.blank(2), num_outputs, trial.task.output, examples)
         stacks = stacks or has_bag(module)  # of which the lift's own rule speaks
         _LAYERS[key] = (has_dropout(module), has_convolution(module), has_bag(module), stacks)
     return _LAYERS[key]

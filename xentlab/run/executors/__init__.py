@@ -46,7 +46,7 @@ def executor_of(config: Mapping[str, Any]) -> Executor | None:
         UserError: a target or a knob that makes no sense, a library that is not installed, or a component that lives in
             this process alone.
     """
-    here = next(held.names(config), None)
+    here = next(held.held_names(config), None)
     chosen = present_name(str((config.get("executor") or {}).get("_target_")))
     if here is not None and chosen.endswith(".auto.Auto"):
         return None
