@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from xentlab import codes, information
 from xentlab.cli.console import console
 from xentlab.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 
 def print_account(

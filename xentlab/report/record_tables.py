@@ -220,7 +220,8 @@ def identity(record: Record) -> Table:
 def deciding(record: Record) -> Table:
     """The primary metric for a terminal: the columns that decide."""
     whole = verdicts(record, record.primary)
-    wanted = (0, 1, 2, 4, 5, 6, 10, 11)
+    failed = any(row.failed for row in record.primary.rows)
+    wanted = (0, 1, 2, 4, 5, 6, 10, *((11,) if failed else ()))  # without it the rest fits 80 columns
     header = [whole.header[k] for k in wanted]
     rows = [[Cell(row[0].text), *(row[k] for k in wanted[1:])] for row in whole.rows]
     return dataclasses.replace(whole, title=record.primary.label, header=header, rows=rows)

@@ -23,7 +23,7 @@ def print_table(table: Table, console: Console) -> None:
     for place, name in enumerate(table.header):
         # What a row is and what came of it stay whole where the screen is narrow.
         widest = max((len(one_line(row[place].line)) for row in table.rows), default=0)
-        shown.add_column(Text(one_line(name)), overflow="fold", min_width=min(widest, 24) if place < 2 else None)
+        shown.add_column(Text(one_line(name)), overflow="fold", no_wrap=place < 2 and widest <= 24)
     for row in table.rows:
         shown.add_row(*(Text(one_line(cell.line), style=_STYLES.get(cell.verdict or "", "")) for cell in row))
     console.print(shown)
