@@ -18,6 +18,7 @@ from support import DATA, needs_camvid, needs_mnist
 from xentlab.journal import Records
 from xentlab.report import Record, Study, sentences
 from xentlab.report.conclusions import study_sentences as over_cells
+from xentlab.report.headline import answer_of, answer_of_study
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -83,8 +84,10 @@ def compare(
     assert all(trial.status == "finished" for trial in records.trials.values())
     said = [sentence for sentence, _ in over_cells(study).values()] if study else sentences(cells[""])
     assert len(said) == len(next(iter(cells.values())).losses) - 1
-    # What is found comes first.
-    assert 0 < ran.page.index(escape(said[0])) < ran.page.index(escape(said[-1])) + 1 < ran.page.index("<table")
+    # The answer comes first; every verdict in words stands before a study's first table, and after a record's.
+    answer, table = answer_of_study(study) if study else answer_of(cells[""]), ran.page.index("<table")
+    assert 0 < ran.page.index(escape(answer)) < table
+    assert all((ran.page.index(escape(sentence)) < table) == bool(study) for sentence in said)
     for cell, record in cells.items():
         assert escape(cell) in ran.page
         assert cell in out
