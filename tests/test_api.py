@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 import xentlab
+from xentlab.api import Run
+from xentlab.data import digits
 from xentlab.errors import UserError
 
 QUICK = ("trainer.epochs=2", "tracking=off", "executor=inline")
@@ -74,6 +76,15 @@ def test_a_comparison_of_real_objects() -> None:
         found.plot("err")
     again = xentlab.load(found.folder.name)
     assert again.verdicts.equals(found.verdicts)
+
+
+def test_a_training_answers() -> None:
+    run = xentlab.load(xentlab.train(*QUICK).id)
+    assert isinstance(run, Run)
+    answer = run.predict(digits().inputs[:3])
+    torch.testing.assert_close(answer.sum(1), torch.ones(3))
+    with pytest.raises(UserError, match=r"Inputs must have the shape \[N, 1, 8, 8\], got \[3, 64\]\."):
+        run.predict(torch.zeros(3, 64))
 
 
 def test_a_mistake_is_the_commands_sentence(here: Path) -> None:

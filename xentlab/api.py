@@ -15,7 +15,7 @@ import shlex
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -29,15 +29,25 @@ from xentlab.errors import unknown
 from xentlab.journal import Records, TrialRecord
 from xentlab.objects import as_entry, as_overrides
 from xentlab.report import Record, Study
+from xentlab.run.predictor import predictor
 from xentlab.run.progress import progress_bar
 from xentlab.train import prepare
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training, as it is recorded."""
+    """One training, as it is recorded under an output directory."""
 
     record: TrialRecord
+    root: Path
+
+    def predict(self, x: Any, weights: Literal["best", "final"] = "best") -> Any:
+        """Probabilities [N, C, ...] or numbers [N, D] for inputs [N, ...] as the dataset stores them (a tensor).
+
+        Raises:
+            UserError: its weights were not kept, its data have changed, or the inputs have another shape.
+        """
+        return predictor(self.root, [self.record], weights).predict(x)
 
     @property
     def id(self) -> str:
@@ -197,7 +207,7 @@ def train(*overrides: str, **given: Any) -> Run:
         opened(config, _command("train", words, config)) as session,
         progress_bar(trial.label, trial.trainer.epochs) as on_epoch,
     ):
-        return Run(session.recorded(trial) or session.run([trial], on_epoch=on_epoch)[0])
+        return Run(session.recorded(trial) or session.run([trial], on_epoch=on_epoch)[0], session.root)
 
 
 def compare(*overrides: str, **given: Any) -> Comparison:
@@ -226,7 +236,7 @@ def load(name: str, root: str | Path = "xentlab-runs") -> Run | Comparison:
     records.update()
     mine = [trial for trial in records.trials.values() if trial.id.startswith(name) and trial.ended is not None]
     if len(mine) == 1:
-        return Run(mine[0])
+        return Run(mine[0], records.root)
     folder = find_comparison(Path(root), name)
     return Comparison(read_verdicts(folder), folder, Path(root))
 
