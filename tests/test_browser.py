@@ -132,7 +132,8 @@ def test_the_experiment_lists_every_run(page: Page, links: dict[str, str]) -> No
 
 def test_the_comparison_says_its_verdict_first(page: Page, links: dict[str, str]) -> None:
     page.goto(link(links, "the comparison 'quickstart'"))
-    page.get_by_text("test error against ce, 3 seeds.").first.wait_for()
+    page.get_by_text("test error").first.wait_for()
+    page.get_by_text("3 paired replicates").first.wait_for()
     page.get_by_role("link", name="mse", exact=True).first.wait_for()
 
 

@@ -145,7 +145,9 @@ def choices_of(comparison: str) -> list[tuple[str, str]]:
     return [(datasets[i % len(datasets)], models[i % len(models)]) for i in range(count)]
 
 
-PAIRS = [(comparison, *pair) for comparison in names("comparison") for pair in choices_of(comparison)]
+# `tokens` is another's name, see its file.
+READY = [name for name in names("comparison") if name != "tokens"]
+PAIRS = [(comparison, *pair) for comparison in READY for pair in choices_of(comparison)]
 
 
 @pytest.mark.usefixtures("here")

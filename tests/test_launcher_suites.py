@@ -55,7 +55,7 @@ class TestStackLauncherIntegration(IntegrationTestSuite):
 
     def generate_custom_cmd(self) -> Callable[..., list[str]]:
         begin = (
-            "import runpy, sys\nfrom xentlab.config.launcher import register\nregister()\n"
+            "import runpy, sys\nfrom xentlab.config.launcher import register_launcher\nregister_launcher()\n"
             "sys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')"
         )
         return lambda command, _: [command[0], "-c", begin, *command[1:]]

@@ -96,7 +96,7 @@ def test_a_stack_beyond_the_limit_is_split_finished_and_said(tmp_path: Path) -> 
 def test_running_out_of_memory_halves_the_stack_and_goes_on(tmp_path: Path) -> None:
     # beside what Python and torch map, room for three rows of 9.2 million numbers but not for six
     wide = ("model.hidden=[3000,3000]", "trainer.memory=100000", "dataset.train_fraction=0.03", "output.weights=false")
-    for room in (1800, 1500, 1200, 900):
+    for room in (2100, 2000, 1900, 1800, 1650, 1500, 1350, 1200, 1050, 900):
         root = tmp_path / f"room {room}"
         root.mkdir()
         done = run(root, *SWEEP, *wide, room=room * 2**20)

@@ -161,6 +161,8 @@ def verdicts(here: Path, name: str = "quickstart") -> str:
     """What the newest comparison of a name found, without what it took."""
     folder = max((here / "xentlab-runs" / "comparisons").glob(f"{name}-*"))
     record = json.loads((folder / "verdicts.json").read_text())
+    for loss in record["losses"]:
+        del loss["trials"]  # ids, each run's own
     return json.dumps({k: v for k, v in record.items() if k not in ("created", "cost", "environment", "command")})
 
 

@@ -236,7 +236,7 @@ def test_a_password_that_is_refused_stops_no_training_and_loses_nothing(
     trained = command(here, *SWEEP, f"tracking.uri={guarded}", f"tracking.experiment={which}", **known)
     assert trained.returncode == 0
     assert_refused(trained.stderr)
-    assert trained.stdout.count("test error") == 2
+    assert trained.stdout.count("validation error") == 2
     sync = ("sync", "--uri", guarded, "--experiment", which)
     refused = command(here, *sync, **known)
     assert (refused.returncode, refused.stdout) == (2, "")

@@ -168,7 +168,8 @@ def _pairs(line: str) -> dict[str, str]:
 
 def varied(line: str, given: Sequence[str]) -> str:
     """What a line says beside the words that the command gave to all of its trainings."""
-    return " ".join(word for word in line.split(" ") if word not in given) or line
+    same = {word.replace("\\", "") for word in given}  # Hydra writes a colon with a backslash before it
+    return " ".join(word for word in line.split(" ") if word.replace("\\", "") not in same) or line
 
 
 def on_validation(record: TrialRecord) -> tuple[Metric, float | None]:
