@@ -176,8 +176,7 @@ class Session:
         ids = {self.signature(t): found.id for t in missing if (found := self.recorded(t)) is not None} | ids
         self._file([t for t in trials if self.signature(t) not in known and t not in ordered], groups, ids)
         self.records.update()
-        by_trial = {t: self.records.trials.get(ids.get(self.signature(t), "")) for t in trials}
-        ended = [(trial, record) for trial, record in by_trial.items() if record is not None]
+        ended = [(t, r) for t in trials if (r := self.records.trials.get(ids.get(self.signature(t), ""))) is not None]
         self._test(ended, tags or {})
         return [failed[key] if key in failed else self.records.trials[ids[key]] for key in map(self.signature, trials)]
 
