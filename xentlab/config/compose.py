@@ -113,7 +113,8 @@ def _settled(
     from xentlab.config.choices import of_its_task, settle
     from xentlab.config.opening import say
 
-    another = of_its_task(found, given, [file.stem for file in (config_dir() / "comparison").glob("*.yaml")])
+    ready = [file.stem for file in (config_dir() / "comparison").glob("*.yaml")] if "comparison" in found else []
+    another = of_its_task(found, given, ready)
     if another is not None:
         say(f"The data are of {another}: comparison={another} says which losses, model and grid.")
         given = [*given, f"comparison={another}"]

@@ -20,7 +20,7 @@ from typing import Any
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf
 
 _KEY = re.compile(r"\w+(\.\w+)*")
@@ -47,22 +47,20 @@ class RememberingLoader(ConfigLoaderImpl):
         self._files: dict[tuple[str | None, tuple[str, ...]], CachingConfigRepository] = {}
         self._merged: dict[tuple[Any, ...], DictConfig] = {}
         self._checked: dict[tuple[str, ...], DictConfig] = {}
-        self._parsed: dict[str, Override] = {}
+        self._values: dict[str, tuple[str, Any] | None] = {}
         self._patterns: dict[tuple[str, ...], _Pattern | None] = {}
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         """A sweeper's look at a job before it launches it: kept for `for_job`."""
-        pattern = None
-        if self._plain:
-            kind, values = self._apart(sweep_overrides)
-            if kind not in self._patterns:
-                composed = super().load_sweep_config(master_config, sweep_overrides)
-                self._patterns[kind] = _pattern(composed, values)
-            pattern = self._patterns[kind]
+        kind, values = self._apart(sweep_overrides) if self._plain else ((), {})
+        pattern = self._patterns.get(kind)
         if pattern is not None:
             return pattern.composed
         config = super().load_sweep_config(master_config, sweep_overrides)
-        self._checked[tuple(sweep_overrides)] = config
+        if self._plain and kind not in self._patterns:
+            self._patterns[kind] = _pattern(config, values)
+        if self._patterns.get(kind) is None:
+            self._checked[tuple(sweep_overrides)] = config
         return config
 
     def for_job(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
@@ -86,23 +84,24 @@ class RememberingLoader(ConfigLoaderImpl):
         """What jobs of one pattern share: keys and whole choices, in their order; and the values by key."""
         kind, values = [], {}
         for text in overrides:
-            if text not in self._parsed:
-                self._parsed[text] = OverridesParser.create().parse_override(text)
-            override = self._parsed[text]
-            key, value = override.key_or_group, override.value()
-            if (
-                override.type is OverrideType.CHANGE
-                and override.package is None
-                and _KEY.fullmatch(key)
-                and not _is_hydras(key)
-                and _is_plain(value)
-                and not self.repository.group_exists(key)
-            ):
-                kind.append(key)
-                values[key] = value
-            else:
+            if text not in self._values:
+                self._values[text] = self._value(text)
+            given = self._values[text]
+            if given is None:
                 kind.append(text)
+            else:
+                kind.append(given[0])
+                values[given[0]] = given[1]
         return tuple(kind), values
+
+    def _value(self, text: str) -> tuple[str, Any] | None:
+        """The key and value of an override that gives a key a plain value; None where it does anything else."""
+        override = OverridesParser.create().parse_override(text)
+        key, value = override.key_or_group, override.value()
+        changes = override.type is OverrideType.CHANGE and override.package is None
+        if not changes or not _KEY.fullmatch(key) or _is_hydras(key) or not _is_plain(value):
+            return None
+        return None if self.repository.group_exists(key) else (key, value)
 
     def _parse_overrides_and_create_caching_repo(
         self, config_name: str | None, overrides: list[str]
