@@ -64,7 +64,7 @@ GROUPS = {"bad_loss": "loss", "bad_model": "model", "bad_data": "dataset"}
         ("bad_model.Sized", ("+model.widht=3",), "Unknown knob of model 'widht'. Did you mean 'width'? Available: in_"),
         ("bad_model.bn", ("trainer.batch_size=1",), "model bn in training on a batch of 1 failed: ValueError: Expecte"),
         ("bad_model.no_params", (), "model no_params must have parameters to train, got none."),
-        ("bad_model.frozen", (), "model frozen must leave its parameters to the trainer, got 2 that ask for no gradie"),
+        ("bad_model.frozen", (), "model frozen must have parameters to train, got frozen ones only."),
         ("bad_model.half", (), "model half in training on a batch of 2 failed: RuntimeError: "),
         ("bad_data.ragged", (), "dataset ragged must give inputs of one shape, got [3] for example 0 and [4] for exam"),
         ("bad_data.breaks", (), "dataset breaks on example 0 failed: KeyError: 'no such file' (bad_data.py, line "),

@@ -22,6 +22,7 @@ MODELS = {
     "mlp": ("model=mlp", "model.hidden=[8]"),
     "lenet": ("model=lenet",),
     "convnet": ("model=convnet", "model.widths=[4,4]", "model.hidden=8"),
+    "frozen": ("~model", "+model._target_=test_step.half_frozen"),
 }
 LOSSES: dict[str, list[dict[str, float]]] = {
     "ce": [{}, {}, {}],
@@ -30,6 +31,12 @@ LOSSES: dict[str, list[dict[str, float]]] = {
     "mse_logits": [{}, {}, {}],
     "custom_ce": [{"gamma": 0.0}, {"gamma": 2.0, "smoothing": 0.1}, {"temperature": 1.5, "epsilon": 1.0}],
 }
+
+
+def half_frozen(in_features: int, num_classes: int) -> nn.Module:
+    """A user's net that trains what stands behind its first layer."""
+    first = nn.Linear(in_features, 8).requires_grad_(False)
+    return nn.Sequential(nn.Flatten(), first, nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, num_classes))
 
 
 def trials(model: str, loss: str, optimizer: str, lift: str, seeds: tuple[int, ...] = (0, 1, 2)) -> list[Trial]:

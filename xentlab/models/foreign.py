@@ -166,11 +166,11 @@ def check_foreign(
         if error.__cause__ is None:
             raise
         raise own_error(f"{name} on inputs of shape {input_shape}", error.__cause__) from error
-    parameters = list(module.parameters())
-    if not parameters:
-        raise UserError(f"{name} must have parameters to train, got none.")
-    if frozen := sum(not p.requires_grad for p in parameters):
-        raise UserError(f"{name} must leave its parameters to the trainer, got {frozen} that ask for no gradient.")
+    parameters = [p.requires_grad for p in module.parameters()]
+    if not any(parameters):
+        raise UserError(
+            f"{name} must have parameters to train, got {'none' if not parameters else 'frozen ones only'}."
+        )
     _check_training(name, module, blank[:examples])
     return _stacks(module, blank)
 

@@ -14,7 +14,7 @@ from torch.func import functional_call
 
 from xentlab.step.graph import Graph, capture
 from xentlab.step.objective import Given, Objective, full_precision
-from xentlab.step.state import State, row_norms
+from xentlab.step.state import State, frozen, row_norms, trained
 from xentlab.step.tape import Tape, peak_bytes, record
 
 
@@ -124,7 +124,8 @@ class Looped(Lift):
     ) -> None:
         super().__init__(module, state, slice(row, row + 1), objective, update)
         self._forward: Callable[[Tensor], Tensor] = torch.compile(module) if compiled else module
-        self._leaves = list(module.parameters())
+        self._leaves = list(trained(module).values())
+        self._frozen = frozen(module)
         self._weights = [p for p in self._leaves if p.ndim >= 2]
         self._given = given.of(row)
 
@@ -134,7 +135,10 @@ class Looped(Lift):
             leaf.data = view.view(leaf.shape)
         for name, value in self.buffers.items():
             owner, _, leaf_name = name.rpartition(".")
-            self.module.get_submodule(owner)._buffers[leaf_name] = value[0]
+            if name in self._frozen:
+                self._frozen[name].data = value[0]
+            else:
+                self.module.get_submodule(owner)._buffers[leaf_name] = value[0]
 
     def gradients(self, inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
         data, penalty = self.objective(self._forward, self._weights, self._given, inputs, target)
@@ -167,8 +171,9 @@ class Vectorised(Lift):
         compiled: bool = False,
     ) -> None:
         super().__init__(module, state, slice(0, len(state.params)), objective, update)
-        self._names = [name for name, _ in module.named_parameters()]
-        shapes = [p.shape for p in module.parameters()]
+        moved = trained(module)
+        self._names, shapes = list(moved), [p.shape for p in moved.values()]
+        self._frozen = set(frozen(module))
         views = self.params.split([s.numel() for s in shapes], dim=1)
         self._leaves = [
             v.view(len(self.params), *s).detach().requires_grad_() for v, s in zip(views, shapes, strict=True)
@@ -198,8 +203,9 @@ class Vectorised(Lift):
         target: Tensor,
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         # BatchNorm writes its buffers in place: it gets copies, and the step returns them.
-        buffers = {name: value.clone() for name, value in buffers.items()}
         named = dict(zip(self._names, params, strict=True)) | buffers
+        buffers = {name: value.clone() for name, value in buffers.items() if name not in self._frozen}
+        named |= buffers
 
         def forward(x: Tensor) -> Tensor:
             return functional_call(self.module, named, (x,))

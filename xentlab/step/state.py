@@ -14,8 +14,8 @@ class State:
     """All numbers of R trials that a step changes.
 
     Attributes:
-        params: [R, P], every trial's parameters flattened in the module's order.
-        buffers: the module's buffers by name, each [R, ...].
+        params: [R, P], every trial's trained parameters flattened in the module's order.
+        buffers: the module's buffers and frozen parameters by name, each [R, ...].
         slots: the optimizer's own memory by name, each [R, P].
     """
 
@@ -26,11 +26,11 @@ class State:
     @classmethod
     def of(cls, modules: Sequence[nn.Module], device: torch.device, dtype: torch.dtype) -> State:
         """The state of R modules of one structure, one row each."""
-        rows = [torch.cat([p.detach().reshape(-1) for p in m.parameters()]) for m in modules]
-        names = [name for name, _ in modules[0].named_buffers()]
+        rows = [torch.cat([p.detach().reshape(-1) for p in trained(m).values()]) for m in modules]
+        kept = [dict(m.named_buffers()) | frozen(m) for m in modules]
         buffers = {}
-        for name in names:
-            stacked = torch.stack([m.get_buffer(name).detach() for m in modules])
+        for name in kept[0]:
+            stacked = torch.stack([row[name].detach() for row in kept])
             buffers[name] = stacked.to(device, dtype if stacked.is_floating_point() else None)
         return cls(torch.stack(rows).to(device, dtype), buffers)
 
@@ -51,14 +51,21 @@ class State:
             own[name].copy_(tensor)
 
 
+def trained(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that training moves: those that ask for a gradient."""
+    return {name: p for name, p in module.named_parameters() if p.requires_grad}
+
+
+def frozen(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that stay as they are."""
+    return {name: p for name, p in module.named_parameters() if not p.requires_grad}
+
+
 def state_dict(module: nn.Module, params: Tensor, buffers: dict[str, Tensor]) -> dict[str, Tensor]:
     """One row's parameters [P] and buffers under the module's own names, on the CPU: what `load_state_dict` takes."""
-    shapes = [p.shape for p in module.parameters()]
-    parts = params.detach().cpu().split([s.numel() for s in shapes])
-    named = {
-        name: part.view(shape).clone()
-        for (name, _), part, shape in zip(module.named_parameters(), parts, shapes, strict=True)
-    }
+    moved = trained(module)
+    parts = params.detach().cpu().split([p.numel() for p in moved.values()])
+    named = {name: part.view(p.shape).clone() for (name, p), part in zip(moved.items(), parts, strict=True)}
     return named | {name: value.detach().cpu().clone() for name, value in buffers.items()}
 
 

@@ -18,7 +18,19 @@ from xentlab import regularizers
 from xentlab.data import Dataset, generator, split
 from xentlab.models import initial
 from xentlab.optim import clip_norm, optimizer_state
-from xentlab.step import Facts, Given, Lift, Looped, Objective, State, Update, Vectorised, row_norms, state_dict
+from xentlab.step import (
+    Facts,
+    Given,
+    Lift,
+    Looped,
+    Objective,
+    State,
+    Update,
+    Vectorised,
+    row_norms,
+    state_dict,
+    trained,
+)
 from xentlab.train.batches import Batches
 from xentlab.train.evaluate import Evaluated, evaluate, known_of
 from xentlab.train.plan import lift_of
@@ -112,7 +124,7 @@ class Rig:
 
     def put_weights(self, weights: Sequence[Mapping[str, Tensor]]) -> None:
         """Give each trial the weights that `weights` told of it."""
-        names = [name for name, _ in self.module.named_parameters()]
+        names = list(trained(self.module))
         for row, kept in enumerate(weights):
             self.state.params[row].copy_(torch.cat([kept[name].reshape(-1) for name in names]))
             for name, buffer in self.state.buffers.items():
