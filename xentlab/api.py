@@ -56,9 +56,9 @@ class Run:
 
     @property
     def table(self) -> pd.DataFrame:
-        """Each metric on validation and test, at the last epoch and at the best one."""
-        end, names = self.record.outcome, self.curves.columns
-        last = {n.removeprefix("val/"): self.curves[n].iloc[-1] for n in names if n.startswith("val/")}
+        """Each metric on validation and test, under the final weights and under those of the best epoch."""
+        end = self.record.outcome
+        last = {n.removeprefix("val/"): self.record.final(n) for n in self.record.curves if n.startswith("val/")}
         columns = {"validation": last, "test": end.test, "test_at_best": end.test_at_best}
         return pd.DataFrame(columns).rename_axis("metric")
 

@@ -175,8 +175,8 @@ def varied(line: str, given: Sequence[str]) -> str:
 def on_validation(record: TrialRecord) -> tuple[Metric, float | None]:
     """What a training is chosen by, and its final value on validation; None where it diverged."""
     end = record.outcome
-    points = record.curves.get(f"val/{end.monitor}")
-    return find(record.tags["task"]).metric(end.monitor), None if end.diverged or not points else points[-1][2]
+    value = None if end.diverged else record.final(f"val/{end.monitor}")
+    return find(record.tags["task"]).metric(end.monitor), value
 
 
 def headline(record: TrialRecord) -> str:
@@ -198,7 +198,7 @@ def print_trial(record: TrialRecord) -> None:
     table = Table(title=title, title_justify="left")
     for column in ("metric", "validation", "test", f"test at best epoch ({end.best_epoch})"):
         table.add_column(column, justify="left" if column == "metric" else "right")
-    validation = {k.removeprefix("val/"): points[-1][2] for k, points in record.curves.items() if k.startswith("val/")}
+    validation = {k.removeprefix("val/"): record.final(k) for k in record.curves if k.startswith("val/")}
     # What is known of the truth alone is measured on test data only.
     for name in dict.fromkeys((*validation, *end.test)):
         cells = (validation.get(name), end.test.get(name), end.test_at_best.get(name))

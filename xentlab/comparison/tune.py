@@ -194,9 +194,8 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def final_value(record: TrialRecord, key: str) -> float | None:
-    """A trial's value at its last epoch, None where it diverged."""
-    points = record.curves.get(key)
-    return points[-1][2] if points and not record.outcome.diverged else None
+    """A trial's value under its final weights, None where it diverged."""
+    return None if record.outcome.diverged else record.final(key)
 
 
 def _share(protocol: Protocol, replicates: Mapping[str, Replicate], monitor: str) -> None:

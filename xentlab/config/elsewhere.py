@@ -61,9 +61,9 @@ _KEYS = {
     "clipgradnorm": "trainer.clip_norm", "maxgradnorm": "trainer.clip_norm", "criterion": "loss", "net": "model",
     "network": "model", "backbone": "model", "data": "dataset", "optim": "optimizer", "scheduler": "schedule",
     "lrscheduler": "schedule", "randomstate": "seed", "seeds": "comparison.final_seeds", "metric": "trainer.monitor",
+    "patience": "trainer.patience", "earlystopping": "trainer.patience", "earlystop": "trainer.patience",
     "losses": "comparison.losses", "outputdir": "output.root", "outdir": "output.root", "savedir": "output.root",
 }  # fmt: skip
-_STOPPING = {"patience", "earlystopping", "earlystop", "earlystoppingpatience"}
 
 
 def of_a_choice(group: str, name: str, available: Collection[str]) -> str | None:
@@ -88,11 +88,6 @@ def of_a_choice(group: str, name: str, available: Collection[str]) -> str | None
 def of_a_key(key: str) -> str | None:
     """What the lab calls a config key of another library, in a sentence; None where it is not known."""
     word = _word(key.rpartition(".")[2])
-    if word in _STOPPING:
-        return (
-            f"There is no '{key}': every trial trains for trainer.epochs, and the epoch that is best on validation by "
-            f"trainer.monitor is kept beside the last."
-        )
     if word in _KEYS and _KEYS[word] != key:
         return f"There is no '{key}': it is {_KEYS[word]} here."
     return None

@@ -46,6 +46,13 @@ class TrialRecord:
         place = bisect_left(curve, (epoch,))
         return curve[place][2] if place < len(curve) and curve[place][0] == epoch else None
 
+    def final(self, metric: str) -> float | None:
+        """What a metric was under the final weights: of the last epoch, under `trainer.patience` of the best one."""
+        points = self.curves.get(metric)
+        if self.config.get("trainer", {}).get("patience") is not None and self.outcome.best is not None:
+            return self.at(metric, self.outcome.best_epoch)
+        return points[-1][2] if points else None
+
 
 @dataclass
 class GroupRecord:

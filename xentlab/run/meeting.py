@@ -45,4 +45,5 @@ def meet(
         fit = Fit(stack, dataset(stack[0]))
         for _ in fit.epochs():
             pass
+        fit.settle()
         write(stack, on_test(fit.rig, fit.best))

@@ -71,7 +71,7 @@ def train_order(
 class _Training:
     """One stack from its first epoch, or from the checkpoint of a session that was interrupted, to its end.
 
-    `order` and `fit` are of the trials that still train: they shrink where some of them diverge.
+    `order` and `fit` are of the trials that still train: they shrink where some of them diverge, or lose patience.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class _Training:
             with _deterministic(trainer.deterministic):
                 while True:
                     self._epochs(on_epoch)
-                    gone = [row for row, diverged in enumerate(self.fit.history.diverged) if diverged]
+                    gone = [row for row, over in enumerate(self.fit.history.over) if over]
                     if not gone or len(gone) == len(self.order.trials) or self.fit.history.done == trainer.epochs:
                         break
                     self._end_rows(gone)
@@ -120,19 +120,19 @@ class _Training:
         self.checkpoint.remove()
 
     def _epochs(self, on_epoch: EpochCallback) -> None:
-        """Train to the last epoch, or to the first in which a trial diverges."""
+        """Train to the last epoch, or to the first in which a trial diverges or loses patience."""
         trainer = self.fit.rig.trials[0].trainer
         for epoch in self.fit.epochs():
             self.journal.append(EpochEvent(self.order.ids, epoch.number, epoch.metrics))
             on_epoch(self.fit.rig.trials, epoch)
-            if any(self.fit.history.diverged):
+            if any(self.fit.history.over):
                 return
             every = trainer.checkpoint_every
             if every and epoch.number % every == 0 and epoch.number < trainer.epochs:
                 self.checkpoint.save(self.order.ids, self.fit.snapshot())
 
     def _end_rows(self, gone: Sequence[int]) -> None:
-        """End the rows of a stack that have diverged, and go on with the others alone.
+        """End the rows of a stack that are over, and go on with the others alone.
 
         The others' checkpoint comes first: killed in between, they go on from here, as they do when nothing happens.
         """

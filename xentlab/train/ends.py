@@ -24,7 +24,7 @@ def ends(rig: Rig, history: History, weights_at_best: State) -> tuple[list[Outco
 
     Beside them, what each test example came to under the final weights, see `Task.answers`.
 
-    `stuck` is a trial whose last validation value is hardly better than a constant answer's, whether it never left it
+    `stuck` is a trial whose final validation value is hardly better than a constant answer's, whether it never left it
     or fell back.
 
     Args:
@@ -32,7 +32,7 @@ def ends(rig: Rig, history: History, weights_at_best: State) -> tuple[list[Outco
         history: how its trials have fared.
         weights_at_best: of each trial's best epoch.
     """
-    at_end = all(epoch == history.done for epoch in history.best_epoch)
+    at_end = history.patience is not None or all(epoch == history.done for epoch in history.best_epoch)
     tests, answers = [OnTest()] * len(rig.trials), dict[str, Tensor]()
     if rig.trials[0].test:
         _, tests, answers = on_test(rig, None if at_end else weights_at_best)
@@ -117,7 +117,7 @@ def constant_value(rig: Rig, row: int) -> float:
 
 
 def _stuck(history: History, row: int, constant: float) -> bool:
-    last = history.last[row]
+    last = history.last[row] if history.patience is None else history.best[row]
     return history.best[row] is None or (last is not None and is_stuck(tasks.metric(history.monitor), last, constant))
 
 

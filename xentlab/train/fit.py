@@ -49,15 +49,15 @@ class Fit:
 
     def __init__(self, trials: Sequence[Trial], dataset: Dataset) -> None:
         self.rig = Rig(trials, dataset)
-        self.history = History.of(len(trials), trials[0].monitor, self.rig.trainer.target)
+        self.history = History.of(len(trials), trials[0].monitor, self.rig.trainer.target, self.rig.trainer.patience)
         self.best = self.final = self.rig.state.weights()
         self.answers: dict[str, Tensor] = {}
 
     def epochs(self) -> Iterator[Epoch]:
-        """Train to the end, one epoch after another; stops early when every trial has diverged."""
+        """Train to the end, one epoch after another; stops early when every trial is over."""
         rig, history = self.rig, self.history
         trials = len(rig.trials)
-        while history.done < rig.trainer.epochs and not all(history.diverged):
+        while history.done < rig.trainer.epochs and not all(history.over):
             start = time.perf_counter()
             values = self.train(history.done + 1)
             elapsed = time.perf_counter() - start
@@ -137,8 +137,14 @@ class Fit:
             own.load({name: tensor[chosen] for name, tensor in whole.tensors().items()})
         return part
 
+    def settle(self) -> None:
+        """Make the weights that a trial is judged by its own: under `patience` those of its best epoch."""
+        if self.rig.trainer.patience is not None:
+            self.rig.state.load(self.best.tensors())
+
     def finish(self) -> list[Outcome]:
         """How each trial ended, see `outcome.ends`; the test set is read here and nowhere else."""
+        self.settle()
         self.final = self.rig.state.weights()
         told, self.answers = ends(self.rig, self.history, self.best)
         return told

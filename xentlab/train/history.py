@@ -17,6 +17,7 @@ class History:
     Attributes:
         monitor: the metric that is looked at, on validation.
         target: the value of it that counts as reached, or None.
+        patience: epochs without a better value after which a row stops, or None.
         diverged: whose loss or weights are not finite any more.
         best: the best finite value so far.
         best_epoch: when that was; 0 before any.
@@ -28,6 +29,7 @@ class History:
 
     monitor: str
     target: float | None
+    patience: int | None
     diverged: list[bool]
     best: list[float | None]
     best_epoch: list[int]
@@ -37,10 +39,18 @@ class History:
     seconds: float = 0.0
 
     @classmethod
-    def of(cls, trials: int, monitor: str, target: float | None) -> History:
+    def of(cls, trials: int, monitor: str, target: float | None, patience: int | None) -> History:
         """Before the first epoch of so many trials."""
         nothing: list[Any] = [None] * trials
-        return cls(monitor, target, [False] * trials, nothing, [0] * trials, nothing[:], nothing[:])
+        return cls(monitor, target, patience, [False] * trials, nothing, [0] * trials, nothing[:], nothing[:])
+
+    @property
+    def over(self) -> list[bool]:
+        """Whose training has come to its end: it diverged, or lost patience."""
+        return [gone or self._waited(row, self.done) for row, gone in enumerate(self.diverged)]
+
+    def _waited(self, row: int, done: int) -> bool:
+        return self.patience is not None and done - self.best_epoch[row] >= self.patience
 
     def judge(self, values: dict[str, list[float]]) -> list[int]:
         """Take in an epoch's metrics and empty those of diverged rows; returns the rows that are at their best."""
@@ -51,6 +61,8 @@ class History:
                 for name in values:
                     if not name.startswith(("optim/lr", "speed/")):
                         values[name][row] = math.nan
+                continue
+            if self._waited(row, self.done - 1):  # it had stopped before this epoch
                 continue
             best = self.best[row]
             self.last[row] = value if math.isfinite(value) else None

@@ -38,6 +38,8 @@ class Trainer:
         clip_norm: bound on the norm of each trial's gradient, > 0; None for none.
         class_weights: of each example's loss by its class, from the training labels.
         monitor: metric that chooses the best epoch on validation; None: the task's primary one.
+        patience: epochs without a better value of it after which a trial stops; its final weights, which are kept and
+            tested, are then those of its best epoch, whether it stopped or not. None: it trains all its epochs.
         target: value of it that counts as reached; None for none.
         train_sample: training examples on which metrics are taken each epoch; None: the task's own, 2000 or 100.
         eval_batch_size: examples of a forward pass that only measures.
@@ -56,6 +58,7 @@ class Trainer:
     clip_norm: Annotated[float, Range(0, None, open_low=True)] | None = None
     class_weights: Literal["none", "inverse", "median_frequency"] = "none"
     monitor: str | None = None
+    patience: Annotated[int, Range(1, None)] | None = None
     target: float | None = None
     train_sample: Annotated[int, Range(1, None)] | None = None
     eval_batch_size: Annotated[int, Range(1, None)] = 1000
