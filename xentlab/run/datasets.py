@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from xentlab.data import Dataset, soften
 from xentlab.train import Trial, lift_of, signature
-from xentlab.train.plan import model_stacks
+from xentlab.train.plan import model_found, model_stacks
 
 _ALONE = "it draws random numbers, or does not stack: its trials train one by one"
 
@@ -39,8 +39,8 @@ class Datasets:
             data = self.of(trial)
             self._signatures[trial] = signature(trial, data.fingerprint, lift_of(trial, data))
             alone = [] if model_stacks(trial, data) else [f"model {trial.names['model']}: {_ALONE}"]
-            for finding in (*trial.loss.findings, *alone):
-                if finding not in self._told:
+            for finding in (*trial.loss.findings, model_found(trial, data), *alone):
+                if finding and finding not in self._told:
                     self._told.add(finding)
                     self._say(f"{finding}.")
         return self._signatures[trial]

@@ -23,6 +23,7 @@ from xentlab.run.order import Order, TrainingError
 from xentlab.secrets import redacted
 from xentlab.train import Epoch, Fit, Trial
 from xentlab.train.memory import is_out_of_memory
+from xentlab.train.plan import model_found
 
 EpochCallback = Callable[[Sequence[Trial], Epoch], None]
 Say = Callable[[str], None]
@@ -175,6 +176,7 @@ class _Training:
             "git_commit": git["commit"] if git else "none",
             **({"data": "; ".join(self.dataset.notes)} if self.dataset.notes else {}),
             **({"loss_found": "; ".join(trial.loss.findings)} if trial.loss.findings else {}),
+            **({"model_found": found} if (found := model_found(trial, self.dataset)) else {}),
         }
 
     def _end(self, fit: Fit, order: Order) -> None:

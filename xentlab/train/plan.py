@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from xentlab.data import Dataset
-from xentlab.models import has_bag, has_convolution, has_dropout, initial
+from xentlab.models import has_bag, has_convolution, has_dropout
 from xentlab.models.foreign import check_foreign
 from xentlab.schema import knobs
 from xentlab.train.trial import COMPONENTS, Trial
@@ -62,7 +62,7 @@ def stacks(
 
 def lift_of(trial: Trial, dataset: Dataset) -> Literal["looped", "vectorised"]:
     """Which lift trains this trial, whoever trains beside it; builds its model once to look at, with others like it."""
-    dropout, convolution, bag, stacks = _layers(trial, dataset)
+    dropout, convolution, bag, stacks, _ = _layers(trial, dataset)
     # Dropout draws random numbers inside the step. Stacked convolutions become grouped ones, which a CPU does not run
     # faster; matrix models gain everywhere (32 digits-size MLPs five-fold on two cores).
     if dropout or not stacks or not trial.loss.stacks:
@@ -78,23 +78,32 @@ def model_stacks(trial: Trial, dataset: Dataset) -> bool:
     Raises:
         UserError: a model from outside fails on such inputs, or gives another shape than the task needs.
     """
+    return _layers(trial, dataset)[3]
+
+
+def model_found(trial: Trial, dataset: Dataset) -> str:
+    """What the model's file of weights gave, in words; empty without one.
+
+    Raises:
+        UserError: it is of another net.
+    """
     return _layers(trial, dataset)[-1]
 
 
-def _layers(trial: Trial, dataset: Dataset) -> tuple[bool, bool, bool, bool]:
+def _layers(trial: Trial, dataset: Dataset) -> tuple[bool, bool, bool, bool, str]:
     shape, num_outputs = dataset.input_shape, trial.num_outputs(dataset)
     examples = min(2, trial.batch_size)
     key = json.dumps([trial.config["model"], shape, num_outputs, examples], sort_keys=True, default=str)
     if key not in _LAYERS:
-        module = initial(trial.model, shape, num_outputs, 0)
+        module, found = trial.module(dataset, 0)
         stacks = check_foreign(trial.model, module, dataset.blank(2), num_outputs, trial.task.output, examples)
         stacks = stacks or has_bag(module)  # of which the lift's own rule speaks
-        _LAYERS[key] = (has_dropout(module), has_convolution(module), has_bag(module), stacks)
+        _LAYERS[key] = (has_dropout(module), has_convolution(module), has_bag(module), stacks, found)
     return _LAYERS[key]
 
 
-# By model and sizes: whether it has dropout, convolutions, and bags of embeddings, and whether it can be stacked.
-_LAYERS: dict[str, tuple[bool, bool, bool, bool]] = {}
+# By model and sizes: whether it has dropout, convolutions and bags of embeddings, whether it stacks, what was read.
+_LAYERS: dict[str, tuple[bool, bool, bool, bool, str]] = {}
 
 
 def cut(planned: Sequence[Sequence[Trial]], dataset: ReadDataset) -> list[Sequence[Trial]]:

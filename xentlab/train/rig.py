@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from xentlab import regularizers
 from xentlab.data import Dataset, generator, split
-from xentlab.models import initial
 from xentlab.optim import clip_norm, optimizer_state
 from xentlab.step import (
     Facts,
@@ -73,9 +72,7 @@ class Rig:
         self.lifts = self._lifts()
 
     def _initial(self, seed: int) -> nn.Module:
-        weights_seed = generator(seed, "weights").initial_seed()
-        first = self.trials[0]
-        return initial(first.model, self.dataset.input_shape, first.num_outputs(self.dataset), weights_seed)
+        return self.trials[0].module(self.dataset, generator(seed, "weights").initial_seed())[0]
 
     def _lifts(self) -> list[Lift]:
         """The lifts over one state; fills its optimizer slots."""

@@ -43,6 +43,7 @@ def signature(trial: Trial, fingerprint: str, lift: str) -> str:
     config = {k: trial.config[k] for k in (*COMPONENTS, "seed")}
     # Where a file of soft targets lies decides nothing; what it holds is in the fingerprint.
     config["dataset"] = {k: v for k, v in trial.config["dataset"].items() if k not in knobs(soften)}
+    config["model"] = {k: v for k, v in trial.config["model"].items() if k != "weights"}  # but its sha256
     # An object from Python is what its source says, by whatever name it is held.
     config = {k: {**v, "_target_": ""} if isinstance(v, dict) and "_source_" in v else v for k, v in config.items()}
     config["trainer"] = {k: v for k, v in trial.config["trainer"].items() if k not in _EXECUTION}

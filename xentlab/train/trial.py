@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
+from torch import nn
 
 from xentlab.data import Dataset, soften, split
 from xentlab.data.foreign import build_dataset
@@ -17,8 +18,9 @@ from xentlab.losses.compound import bind_any
 from xentlab.losses.contract import spec_of
 from xentlab.losses.foreign import build_loss
 from xentlab.metrics import Metric
-from xentlab.models import check_model
+from xentlab.models import Start, check_model, initial
 from xentlab.models.foreign import build_model
+from xentlab.models.start import file_digest, put_in, tensors_in, weights_file
 from xentlab.schema import Knob, Range, build, check_knob, check_knobs, check_mapping, knobs
 from xentlab.tasks import TASKS, Task, find
 
@@ -85,6 +87,7 @@ class Trial:
     Attributes:
         config: the resolved config as plain data.
         dataset: the builder of its data; `sampling` are the knobs of `split`.
+        start: where the model's first weights are from.
         soft_targets: the file that holds what it trains on in the labels' place, see `xentlab.data.soften`.
         name: what its loss is called here.
         label: what a person calls it, such as `ce · lr 0.1 · seed 3`.
@@ -97,6 +100,7 @@ class Trial:
     dataset: functools.partial[Dataset]
     sampling: dict[str, Any]
     model: functools.partial[Any]
+    start: Start
     loss: BoundLoss
     regularizer: functools.partial[Any]
     optimizer: functools.partial[Any]
@@ -136,6 +140,14 @@ class Trial:
         """How many numbers its model gives for each place."""
         return self.task.num_outputs(dataset) * self.loss.outputs
 
+    def module(self, dataset: Dataset, seed: int) -> tuple[nn.Module, str]:
+        """Its model at its first weights, drawn from a seed and read from its file; and what the file gave."""
+        module = initial(self.model, dataset.input_shape, self.num_outputs(dataset), seed)
+        if self.start.weights is None:
+            return module, ""
+        file = weights_file(self.start.weights, self.model, self.config["model"]["_sha256_"])
+        return module, put_in(module, file, dataset.blank(2))
+
     @property
     def device(self) -> torch.device:
         return find_device(self.trainer.device)
@@ -164,7 +176,7 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
     trainer = Trainer(**check_knobs("trainer", Trainer, config["trainer"]))
     seed = check_knob("", _SEED, config["seed"])
     task = task_of(dataset)
-    model = build_model("model", config["model"])
+    model, start, node = model_of(config["model"])
     check_model(model, task.name)
     bound = bind_any(build_loss("loss", config["loss"], task), task.name)
     find_device(trainer.device)
@@ -181,12 +193,13 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
     name = name or component_name(config["loss"])
     label = f"{name} · lr {optimizer.keywords['lr']:g} · seed {seed}"
     trial = Trial(
-        config={**config, "seed": seed},
+        config={**config, "seed": seed, "model": node},
         seed=seed,
         task=task,
         dataset=dataset,
         sampling=sampling,
         model=model,
+        start=start,
         loss=bound,
         regularizer=build("regularizer", config["regularizer"]),
         optimizer=optimizer,
@@ -235,6 +248,22 @@ def dataset_of(node: Mapping[str, Any]) -> tuple[functools.partial[Dataset], dic
     soft = {k: v for k, v in node.items() if k in knobs(soften)}
     builder = build_dataset("dataset", {k: v for k, v in node.items() if k not in {**sampling, **soft}})
     return builder, check_knobs("dataset", split, sampling), check_knobs("dataset", soften, soft)
+
+
+def model_of(node: Mapping[str, Any]) -> tuple[functools.partial[Any], Start, dict[str, Any]]:
+    """What `model` in a config says: the builder, where it starts, and the node with the digest of its weights.
+
+    Raises:
+        UserError: a target or a knob is wrong, or its file of weights is not here, or another than was recorded.
+    """
+    begin = {k: v for k, v in node.items() if k in knobs(Start)}
+    builder = build_model("model", {k: v for k, v in node.items() if k not in begin})
+    start = Start(**check_knobs("model", Start, begin))
+    if start.weights is None:
+        return builder, start, {k: v for k, v in node.items() if k != "_sha256_"}
+    file = weights_file(start.weights, builder, node.get("_sha256_"))
+    tensors_in(file)
+    return builder, start, {**node, "_sha256_": file_digest(file)}
 
 
 def task_of(dataset: functools.partial[Any]) -> Task:

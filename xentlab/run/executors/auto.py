@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from xentlab.data import Dataset, split
-from xentlab.models import initial
 from xentlab.run.executors.processes import Processes, cores
 from xentlab.train import Trial, lift_of, stacks
 from xentlab.train.plan import cut
@@ -56,7 +55,7 @@ def seconds(stack: Sequence[Trial], dataset: Dataset) -> float:
     first = stack[0]
     examples = len(split(dataset, first.seed, **first.sampling).train)
     steps = math.ceil(examples / first.batch_size)
-    module = initial(first.model, dataset.input_shape, first.num_outputs(dataset), 0)
+    module, _ = first.module(dataset, 0)
     work = len(stack) * 3 * first.batch_size * forward_flops(module, dataset.blank(1)) / FLOPS
     calls = len(stack) if lift_of(first, dataset) == "looped" else 1
     return first.trainer.epochs * steps * (calls * STEP_S + work)
