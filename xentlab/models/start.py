@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import pickle
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,10 +72,10 @@ def _own_names(builder: Builder) -> dict[str, Callable[[], str]]:
     function: Any = builder.func if isinstance(builder, functools.partial) else builder
     if not is_torchvision(builder):
         return getattr(function, "weights", {})
-    from torchvision.models import get_model_weights
+    import torchvision
 
     try:
-        known: Mapping[str, Any] = get_model_weights(function.__name__).__members__
+        known: Mapping[str, Any] = torchvision.models.get_model_weights(function.__name__).__members__
     except ValueError:  # one that torchvision does not list
         return {}
     return {name: functools.partial(_of_url, member.url) for name, member in known.items()}
@@ -112,7 +113,9 @@ def _tensors_in(file: Path, sha256: str) -> dict[str, Tensor]:  # noqa: ARG001
             with zipfile.ZipFile(file) as members:
                 if (bad := members.testzip()) is not None:
                     raise zipfile.BadZipFile(f"the checksum of {bad} differs")
-        found = _safetensors(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what it is about to refuse
+            found = _safetensors(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"model.weights must be a file of tensors alone, which {file} is not, or is damaged."
@@ -204,11 +207,8 @@ def put_in(module: nn.Module, file: Path, blank: Tensor) -> str:
     left = [name for name in own if name not in fits and not name.endswith("num_batches_tracked")]
     said = f"model.weights={file.name}: {len(fits)} of {len(own)} tensors are the file's"
     if left:
-        why = (
-            f" (the last layer, {list(given[wrong[0]].shape)} in the file, {list(own[wrong[0]].shape)} here)"
-            if wrong
-            else ""
-        )
+        sizes = [list(named[wrong[0]].shape) for named in (given, own)] if wrong else []
+        why = f" (the last layer, {sizes[0]} in the file, {sizes[1]} here)" if wrong else ""
         said += f"; at their first values {_few(left)}{why}"
     return said + (f"; without a place here {_few(alien)}" if alien else "")
 

@@ -75,7 +75,7 @@ def efficientnet_lite0(input_shape: tuple[int, ...], num_outputs: int) -> nn.Mod
     One channel is repeated to three. It was trained on 224x224 pixels and takes smaller images too.
 
     Args:
-        input_shape: (channels, H, W) with 1 or 3 channels and H, W >= 16; values in [0, 1].
+        input_shape: (channels, H, W) with 1 or 3 channels and H, W >= 32; values in [0, 1].
         num_outputs: C, the number of classes.
 
     Returns:
@@ -90,7 +90,7 @@ def efficientnet_lite0(input_shape: tuple[int, ...], num_outputs: int) -> nn.Mod
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
         raise UserError(_LITE0) from error
-    channels, _, _ = image_shape("efficientnet_lite0", input_shape, 16)
+    channels, _, _ = image_shape("efficientnet_lite0", input_shape, 32)
     if channels not in (1, 3):
         raise UserError(f"efficientnet_lite0 needs images with 1 or 3 channels, got {channels}.")
     net = EfficientNet.from_name("efficientnet-lite0", num_classes=num_outputs)

@@ -1,0 +1,174 @@
+"""First weights from a file: what fits is said and recorded, its digest is signed, mistakes are a sentence."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support import compose_train, small_digits
+
+from xentlab import models
+from xentlab.errors import UserError
+from xentlab.models.start import tensors_in
+from xentlab.train import Rig, prepare
+from xentlab.train.signature import signature
+
+Run = Callable[..., tuple[int, str, str]]
+MLP = ("model=mlp", "model.hidden=[8]")
+
+
+def mlp_tensors(outputs: int = 10, hidden: int = 8) -> dict[str, torch.Tensor]:
+    module = models.initial(lambda i, o: models.mlp(i, o, hidden=(hidden,)), (1, 8, 8), outputs, 99)
+    return module.state_dict()
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    file = tmp_path / "mine.pt"
+    torch.save(mlp_tensors(), file)
+    return file
+
+
+def trial(*overrides: str) -> Any:
+    return prepare(compose_train(*MLP, *overrides))
+
+
+def test_a_trial_begins_with_what_its_file_holds(weights: Path) -> None:
+    one = trial(f"model.weights={weights}")
+    rig = Rig([one], small_digits())
+    given = mlp_tensors()
+    assert all(torch.equal(value, given[name]) for name, value in rig.weights(0).items())
+    assert one.module(small_digits(), 0)[1] == "model.weights=mine.pt: 4 of 4 tensors are the file's"
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_wrapped_file_fits_all_but_a_last_layer_for_other_classes(tmp_path: Path, suffix: str) -> None:
+    named = {f"module.{name}": value for name, value in mlp_tensors(outputs=3).items()}
+    file = tmp_path / f"wrapped{suffix}"
+    if suffix == ".safetensors":
+        pytest.importorskip("safetensors.torch").save_file(named, file)
+    else:
+        torch.save({"epoch": torch.tensor(3), "state_dict": named}, file)
+    module, said = trial(f"model.weights={file}").module(small_digits(), 5)
+    drawn, own = models.initial(trial().model, (1, 8, 8), 10, 5).state_dict(), module.state_dict()
+    first, *_, last = own
+    assert torch.equal(own[first], named[f"module.{first}"])
+    assert torch.equal(own[last], drawn[last])
+    layer = last.rpartition(".")[0]
+    assert said == (
+        f"model.weights=wrapped{suffix}: 2 of 4 tensors are the file's; at their first values {layer}.weight, "
+        f"{layer}.bias (the last layer, [3, 8] in the file, [10, 8] here)"
+    )
+
+
+def test_what_a_file_holds_decides_the_signature_not_where_it_lies(weights: Path, tmp_path: Path) -> None:
+    moved, other = tmp_path / "moved.pt", tmp_path / "other.pt"
+    shutil.copy(weights, moved)
+    torch.save({name: value + 1 for name, value in mlp_tensors().items()}, other)
+    made = [signature(trial(f"model.weights={file}"), "data", "looped") for file in (weights, moved, other)]
+    made.append(signature(trial(), "data", "looped"))
+    assert made[0] == made[1]
+    assert len(set(made)) == 3
+
+
+def test_torchvisions_own_names_are_files_of_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    net = ("model=torchvision", "model._target_=torchvision.models.mobilenet_v3_small")
+    with pytest.raises(UserError, match="names of torchvision's: IMAGENET1K_V1, DEFAULT") as missing:
+        prepare(compose_train(*net, "model.weights=IMAGENET1K_V1"))
+    file = tmp_path / "hub" / "checkpoints" / "mobilenet_v3_small-047dcff4.pth"
+    assert str(file) in str(missing.value)
+    file.parent.mkdir(parents=True)
+    from torchvision.models import mobilenet_v3_small
+
+    torch.save(mobilenet_v3_small(num_classes=1000).state_dict(), file)
+    named = prepare(compose_train(*net, "model.weights=MobileNet_V3_Small_Weights.DEFAULT"))
+    _, said = named.module(small_digits(), 0)
+    assert "242 of 244 tensors are the file's; at their first values classifier.3.weight, classifier.3.bias" in said
+
+
+def test_the_line_is_said_and_recorded_and_a_record_asks_for_its_file(run: Run, weights: Path, here: Path) -> None:
+    small = (*MLP, "trainer.epochs=1", "tracking=off", "dataset.train_fraction=0.1")
+    code, _, err = run("train", *small, f"model.weights={weights}")
+    assert (code, err.count("4 of 4 tensors are the file's.")) == (0, 1)
+    texts = [file.read_text() for file in (here / "xentlab-runs" / "journal").iterdir()]
+    lines = [json.loads(line) for text in texts for line in text.splitlines()]
+    (opened,) = [line for line in lines if line["event"] == "trial"]
+    assert opened["tags"]["model_found"] == "model.weights=mine.pt: 4 of 4 tensors are the file's"
+    digest = opened["config"]["model"]["_sha256_"]
+    torch.save(mlp_tensors(hidden=8), weights.with_name("not.pt"))
+    weights.unlink()
+    code, _, err = run("reproduce", opened["trial"])
+    assert code == 2
+    assert f"model.weights must be a file of sha256 {digest} that is here" in err
+    shutil.copy(weights.with_name("not.pt"), weights)
+    torch.save({name: value + 1 for name, value in mlp_tensors().items()}, weights)
+    code, _, err = run("reproduce", opened["trial"])
+    assert code == 2
+    assert f"of sha256 {digest}, found {weights}" in err
+
+
+def _damage(file: Path, how: str) -> None:
+    whole = mlp_tensors()
+    match how:
+        case "missing":
+            file.unlink()
+        case "folder":
+            file.unlink()
+            file.mkdir()
+        case "cut":
+            file.write_bytes(file.read_bytes()[:-200])
+        case "flipped":
+            body = bytearray(file.read_bytes())
+            at = body.find(next(iter(whole.values())).numpy().tobytes()[:64])
+            body[at + 5] ^= 255
+            file.write_bytes(body)
+        case "text":
+            file.write_text("no weights at all")
+        case "code":
+            file.write_bytes(pickle.dumps(Path("x")))
+        case "list":
+            torch.save(list(whole.values()), file)
+        case "not finite":
+            torch.save({name: value * float("nan") for name, value in whole.items()}, file)
+        case "other sizes":
+            torch.save(mlp_tensors(hidden=9), file)
+        case "other net":
+            torch.save({f"layer.{i}": torch.zeros(2) for i in range(9)}, file)
+
+
+MISTAKES = {
+    "missing": "must be a file that is here, got",
+    "folder": "must be a file that is here, got",
+    "cut": "must be a file that can be read",
+    "flipped": "the checksum of",
+    "text": "must be a file of tensors alone, which",
+    "code": "must be a file of tensors alone, which",
+    "list": "must hold tensors by their names",
+    "not finite": "must hold finite numbers",
+    "other sizes": "must be of this net",
+    "other net": "of the 9 tensors of",
+}
+
+
+@pytest.mark.parametrize("how", MISTAKES)
+def test_a_file_that_will_not_do_is_a_sentence_and_nothing_is_written(
+    how: str, run: Run, weights: Path, here: Path
+) -> None:
+    _damage(weights, how)
+    code, out, err = run("train", *MLP, f"model.weights={weights}", "trainer.epochs=1", "tracking=off")
+    assert (code, out) == (2, "")
+    assert err.startswith("xentlab: model.weights ")
+    assert MISTAKES[how] in err
+    assert len(err.strip().splitlines()) == 1
+    assert not (here / "xentlab-runs").exists()
+
+
+def test_a_file_is_read_once_as_long_as_it_stays(weights: Path) -> None:
+    assert tensors_in(weights) is tensors_in(weights)
