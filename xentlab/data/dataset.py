@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from xentlab.data.stream import Stream
 from xentlab.tasks import find
 
 
@@ -69,6 +70,7 @@ class Dataset:
             primary metric.
         features: of a table: what each of the F inputs is.
         notes: what the builder read and recognised, and what it passed over, one clause each.
+        stream: decodes the inputs where they are not held; `inputs` are then on the meta device.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Dataset:
     references: Mapping[str, float] = field(default_factory=dict)
     features: tuple[Feature, ...] = ()
     notes: tuple[str, ...] = ()
+    stream: Stream | None = None
 
     def __post_init__(self) -> None:
         find(self.task).check(self)
@@ -119,7 +122,9 @@ class Dataset:
         digest.update(repr(facts).encode())
         soft = () if self.soft_targets is None else (self.soft_targets,)
         splits = (self.source_splits[k] for k in sorted(self.source_splits))
-        for tensor in (self.inputs, self.targets, *splits, *self.test_sets, *soft):
+        held = (self.inputs,) if self.stream is None else ()
+        digest.update(b"" if self.stream is None else self.stream.fingerprint.encode())
+        for tensor in (*held, self.targets, *splits, *self.test_sets, *soft):
             digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
             digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
         return digest.hexdigest()

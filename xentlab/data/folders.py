@@ -1,7 +1,8 @@
 """Images on disk in folders named after their classes; the folders of splits by any of their usual names.
 
-Everything is listed before anything is read, and read by a few threads straight into one tensor. What was recognised
-and what was passed over stands in the dataset's notes. Images with masks: `masks`.
+Everything is listed before anything is read, and read by a few threads straight into one tensor, or as training asks
+for it (see `stream`). What was recognised and what was passed over stands in the dataset's notes. Images with masks:
+`masks`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from xentlab.data.columns import few
 from xentlab.data.dataset import Dataset, of_task
 from xentlab.data.pixels import Remarks, centred, contents, images_in, is_hidden, read_all, read_pixels, resized
 from xentlab.data.places import find_folder
+from xentlab.data.stream import Stream, is_held
 from xentlab.errors import UserError
 from xentlab.schema import Range
 
@@ -36,6 +38,7 @@ def image_folder(
     size: Annotated[int, Range(1, None)] = 64,
     fit: Literal["crop", "stretch"] = "crop",
     grayscale: bool = False,
+    resident: Literal["auto"] | bool = "auto",
 ) -> Dataset:
     """Images in folders named after their classes: inputs uint8 [N, 3 or 1, size, size], targets int64 [N].
 
@@ -50,6 +53,8 @@ def image_folder(
         size: height and width in pixels to which every image is brought (bilinear, antialiased).
         fit: `crop` brings the shorter side to `size` and keeps the centre; `stretch` distorts.
         grayscale: one channel instead of three.
+        resident: whether all images are decoded once and held, or a `Stream` decodes them as training asks for them;
+            auto holds them where they take at most a quarter of this computer's memory.
 
     Returns:
         A multiclass dataset with scale 1/255.
@@ -69,7 +74,8 @@ def image_folder(
                 "name them so, or set dataset.root to a folder below."
             )
         files[part] = [(file, label) for label in labels for file in images_in(base / label, remarks, deep=True)]
-        empty = [label for label in labels if label not in {known for _, known in files[part]}]
+        filled = {label for _, label in files[part]}
+        empty = [label for label in labels if label not in filled]
         if empty:
             remarks.notes.append(f"without an image, left out: {few([f'{base.name}/{label}' for label in empty])}")
     known = sorted({label for _, label in files.get("train", files.get("", []))})
@@ -85,15 +91,22 @@ def image_folder(
                 f"{parts[part] / strange[0]} must be a class of the training folder, which has {', '.join(known)}."
             )
     every = [entry for found in files.values() for entry in found]
-    inputs = torch.empty(len(every), 1 if grayscale else 3, size, size, dtype=torch.uint8)
+    shape = (1 if grayscale else 3, size, size)
 
-    def read(index: int) -> None:
+    def read(index: int) -> torch.Tensor:
         pixels = read_pixels(every[index][0], "L" if grayscale else "RGB", remarks)
         pixels = resized(centred(pixels) if fit == "crop" else pixels, (size, size), "bilinear")
-        inputs[index] = torch.from_numpy(pixels.reshape(size, size, -1)).permute(2, 0, 1)
+        return torch.from_numpy(pixels.reshape(size, size, -1)).permute(2, 0, 1)
 
-    read_all(read, len(every))
-    targets = torch.tensor([known.index(label) for _, label in every])
+    paths, stream = [file for file, _ in every], None
+    if is_held(resident, len(every), shape, remarks):
+        inputs = torch.empty(len(every), *shape, dtype=torch.uint8)
+        read_all(lambda index: inputs.__setitem__(index, read(index)), len(every))
+    else:
+        stream = Stream(folder, paths, shape, read, f"{fit} {grayscale}")
+        inputs = stream.inputs
+    place = {label: number for number, label in enumerate(known)}
+    targets = torch.tensor([place[label] for _, label in every])
     counts = [f"{label} {count}" for label, count in zip(known, torch.bincount(targets).tolist(), strict=True)]
     head = f"{len(every)} images of {len(known)} classes: {few(counts)}"
     return Dataset(
@@ -105,6 +118,7 @@ def image_folder(
         scale=1 / 255,
         source_splits=consecutive({part: len(found) for part, found in files.items()}) if parts else {},
         notes=(head, *remarks.clauses()),
+        stream=stream,
     )
 
 

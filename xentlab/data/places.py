@@ -13,9 +13,13 @@ def search_folders(root: str | None) -> list[Path]:
     """The folders that are searched: `root` alone if given, else XENTLAB_DATA (if set) and the user's cache."""
     if root is not None:
         return [Path(root).expanduser()]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "xentlab" / "data"
     named = os.environ.get("XENTLAB_DATA")
-    return [Path(named).expanduser(), cache] if named else [cache]
+    return [Path(named).expanduser(), cache("data")] if named else [cache("data")]
+
+
+def cache(kind: str) -> Path:
+    """The folder of the user's cache for `data`, or for what is known of it."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "xentlab" / kind
 
 
 def writable(folders: Sequence[Path]) -> Path:

@@ -36,8 +36,9 @@ class Batches:
         self.shared = len(set(seeds)) == 1
         self._scale, self._offset = dataset.scale, dataset.offset
         self._fitted = self._fit_scaling(dataset, splits)
-        self._inputs = dataset.inputs.to(_home(dataset.inputs, device))
-        home = self._inputs.device
+        self._stream = dataset.stream
+        home = _home(dataset, device)
+        self._inputs = dataset.inputs if self._stream is not None else dataset.inputs.to(home)
         self._targets = _resident(dataset.targets).to(home)
         rows = splits[:1] if self.shared else splits
         self._floats = find(dataset.task).floats
@@ -78,13 +79,13 @@ class Batches:
         order = self._for_rows(self._orders(epoch), rows)
         chosen = self._for_rows(self._index["train"], rows).gather(-1, order)
         places = order + self._row_starts(rows)
-        for i in range(self.num_steps(batch_size)):
-            batch = slice(i * batch_size, (i + 1) * batch_size)
+        used = self.num_steps(batch_size) * batch_size
+        for batch, inputs in self._read(chosen[..., :used], batch_size, epoch):
             if self._soft_targets is None:
                 target = _gather(self._train_targets.flatten(0, 1), places[..., batch])
             else:
                 target = _gather(self._soft_targets, chosen[..., batch])
-            yield self._prepared(_gather(self._inputs, chosen[..., batch]), rows), self._target(target)
+            yield self._prepared(inputs, rows), self._target(target)
 
     def evaluation(
         self, rows: slice, part: str, batch_size: int, limit: int | None = None
@@ -96,15 +97,32 @@ class Batches:
             places = places + self._row_starts(rows)
         else:
             source, places = self._targets, index
-        for start in range(0, index.shape[-1], batch_size):
-            batch = slice(start, start + batch_size)
-            inputs = self._prepared(_gather(self._inputs, index[..., batch]), rows)
-            yield inputs, self._target(_gather(source, places[..., batch]))
+        for batch, inputs in self._read(index, batch_size):
+            yield self._prepared(inputs, rows), self._target(_gather(source, places[..., batch]))
 
     def chosen(self, rows: slice, part: str, places: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs and targets of `val` or `test` examples by their places in the part [n]."""
         index = self._for_rows(self._index[part], rows)[..., places.to(self._index[part].device)]
-        return self._prepared(_gather(self._inputs, index), rows), self._target(_gather(self._targets, index))
+        return self._prepared(self._gathered(index), rows), self._target(_gather(self._targets, index))
+
+    def peek(self, rows: slice, part: str) -> Tensor:
+        """Inputs of the first two examples of a part at most."""
+        return self._prepared(self._gathered(self._for_rows(self._index[part][:, :2], rows)), rows)
+
+    def _read(self, index: Tensor, batch_size: int, epoch: int | None = None) -> Iterator[tuple[slice, Tensor]]:
+        """The inputs of these examples [..., n], some after the others, with their places among them."""
+        if self._stream is not None:
+            yield from self._stream.batches(index, batch_size, self.device, epoch=epoch)
+            return
+        for start in range(0, index.shape[-1], batch_size):
+            batch = slice(start, start + batch_size)
+            yield batch, _gather(self._inputs, index[..., batch])
+
+    def _gathered(self, index: Tensor) -> Tensor:
+        """The inputs of these examples, at once."""
+        if self._stream is not None:
+            return self._stream.gather(index.reshape(-1)).unflatten(0, index.shape)
+        return _gather(self._inputs, index)
 
     def targets(self, row: int, part: str, limit: int | None = None) -> Tensor:
         """The targets of one trial's part, on the data's device: indices [n], masks [n, H, W] ..."""
@@ -122,7 +140,7 @@ class Batches:
         seeds = self.seeds[:1] if self.shared else self.seeds
         size = self.size["train"]
         orders = {s: torch.randperm(size, generator=generator(s, f"order of epoch {epoch}")) for s in set(seeds)}
-        return torch.stack([orders[s] for s in seeds]).to(self._inputs.device)
+        return torch.stack([orders[s] for s in seeds]).to(self._targets.device)
 
     def _for_rows(self, table: Tensor, rows: slice) -> Tensor:
         """These rows of a table [R or 1, n], without the row axis where one row serves them all."""
@@ -131,7 +149,7 @@ class Batches:
 
     def _row_starts(self, rows: slice) -> Tensor:
         """Where each row begins in the training targets of all rows, one after another."""
-        starts = torch.arange(len(self._train_targets), device=self._inputs.device) * self.size["train"]
+        starts = torch.arange(len(self._train_targets), device=self._targets.device) * self.size["train"]
         return self._for_rows(starts.unsqueeze(1), rows)
 
     def _prepared(self, inputs: Tensor, rows: slice) -> Tensor:
@@ -180,9 +198,9 @@ def _gather(source: Tensor, index: Tensor) -> Tensor:
     return source.index_select(0, index.reshape(-1)).unflatten(0, index.shape)
 
 
-def _home(inputs: Tensor, device: torch.device) -> torch.device:
+def _home(dataset: Dataset, device: torch.device) -> torch.device:
     """Where the data lives: on the step's device where it takes at most half of the free memory, else on the CPU."""
-    if device.type != "cuda":
+    if device.type != "cuda" or dataset.stream is not None:
         return torch.device("cpu")
     free, _ = torch.cuda.mem_get_info(device)
-    return device if inputs.nbytes < free // 2 else torch.device("cpu")
+    return device if dataset.inputs.nbytes < free // 2 else torch.device("cpu")

@@ -118,8 +118,7 @@ def predictions(
     if not batches.size[part]:
         raise ValueError(f"this trial has no {part} data")
     lift.enter()
-    inputs, _ = next(batches.evaluation(lift.rows, part, 2, limit))
-    size = max(1, min(batch_size, _BYTES // lift.example_bytes(inputs)))
+    size = max(1, min(batch_size, _BYTES // lift.example_bytes(batches.peek(lift.rows, part))))
     for inputs, target in batches.evaluation(lift.rows, part, size, limit):
         yield lift.predict(inputs), target
 

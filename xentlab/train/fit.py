@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from xentlab.data import Dataset, generator
+from xentlab.data.turns import waited
 from xentlab.models import has_dropout
 from xentlab.outcome import Outcome
 from xentlab.step import Lift, Looped, State
@@ -58,9 +59,9 @@ class Fit:
         rig, history = self.rig, self.history
         trials = len(rig.trials)
         while history.done < rig.trainer.epochs and not all(history.over):
-            start = time.perf_counter()
+            start = time.perf_counter() - waited()
             values = self.train(history.done + 1)
-            elapsed = time.perf_counter() - start
+            elapsed = time.perf_counter() - waited() - start
             history.seconds += elapsed
             history.done += 1
             for part, limit in (("train", rig.trials[0].train_sample), ("val", None)):

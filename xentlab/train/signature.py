@@ -41,8 +41,9 @@ def signature(trial: Trial, fingerprint: str, lift: str) -> str:
         lift: that trains it, see `plan.lift_of`.
     """
     config = {k: trial.config[k] for k in (*COMPONENTS, "seed")}
-    # Where a file of soft targets lies decides nothing; what it holds is in the fingerprint.
-    config["dataset"] = {k: v for k, v in trial.config["dataset"].items() if k not in knobs(soften)}
+    # Where a file of soft targets lies decides nothing, nor whether images are held: the fingerprint tells.
+    left_out = {*knobs(soften), "resident"}
+    config["dataset"] = {k: v for k, v in trial.config["dataset"].items() if k not in left_out}
     config["model"] = {k: v for k, v in trial.config["model"].items() if k != "weights"}  # but its sha256
     # An object from Python is what its source says, by whatever name it is held.
     config = {k: {**v, "_target_": ""} if isinstance(v, dict) and "_source_" in v else v for k, v in config.items()}
