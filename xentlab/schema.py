@@ -20,7 +20,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from xentlab.dotted import locate
 from xentlab.errors import UserError, unknown
@@ -53,6 +53,12 @@ class Range:
         if self.high is not None:
             return f"{'<' if self.open_high else '<='} {self.high:g}"
         return "a finite number"
+
+
+NonNegativeFloat = Annotated[float, Range(0, None)]
+PositiveFloat = Annotated[float, Range(0, None, open_low=True)]
+NonNegativeInt = Annotated[int, Range(0, None)]
+PositiveInt = Annotated[int, Range(1, None)]
 
 
 @dataclass(frozen=True)

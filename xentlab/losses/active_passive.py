@@ -7,6 +7,7 @@ YAML in `configs/loss`.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Annotated
 
@@ -17,18 +18,14 @@ from torch import Tensor
 from xentlab.losses.contract import Limit, as_distribution, loss, of_truth
 from xentlab.losses.cross_entropy import ce
 from xentlab.losses.robust import linear
-from xentlab.schema import Range
+from xentlab.schema import NonNegativeFloat, Range
 
 _LOG_1E_4 = math.log(1e-4)
 
+_robust = functools.partial(loss, family="robust", link="softmax", shift_invariant=True)
 
-@loss(
-    family="robust",
-    link="softmax",
-    reference="Wang 2019",
-    shift_invariant=True,
-    limits=(Limit({}, "sce", {"alpha": 0.0, "beta": 1.0, "log_zero": _LOG_1E_4}),),
-)
+
+@_robust(reference="Wang 2019", limits=(Limit({}, "sce", {"alpha": 0.0, "beta": 1.0, "log_zero": _LOG_1E_4}),))
 def rce(
     logits: Tensor, target: Tensor, *, log_zero: Annotated[float, Range(None, 0, open_high=True)] = _LOG_1E_4
 ) -> Tensor:
@@ -54,22 +51,16 @@ def rce(
     return -(torch.softmax(logits, dim=1) * clipped).sum(1)
 
 
-@loss(
-    family="robust",
-    link="softmax",
+@_robust(
     reference="Wang 2019",
-    shift_invariant=True,
-    limits=(
-        Limit({"alpha": 1.0, "beta": 0.0}, "ce"),
-        Limit({"alpha": 0.0, "beta": 1.0}, "rce", {"log_zero": -4.0}),
-    ),
+    limits=(Limit({"alpha": 1.0, "beta": 0.0}, "ce"), Limit({"alpha": 0.0, "beta": 1.0}, "rce", {"log_zero": -4.0})),
 )
 def sce(
     logits: Tensor,
     target: Tensor,
     *,
-    alpha: Annotated[float, Range(0, None)] = 0.1,
-    beta: Annotated[float, Range(0, None)] = 1.0,
+    alpha: NonNegativeFloat = 0.1,
+    beta: NonNegativeFloat = 1.0,
     log_zero: Annotated[float, Range(None, 0, open_high=True)] = -4.0,
 ) -> Tensor:
     """Symmetric cross-entropy, both directions at once: `alpha ce(z, t) + beta rce(z, t)`.
@@ -91,15 +82,9 @@ def sce(
     return alpha * ce(logits, target) + beta * rce(logits, target, log_zero=log_zero)
 
 
-@loss(
-    family="robust",
-    link="softmax",
+@_robust(
     reference="Ma 2020",
-    shift_invariant=True,
-    limits=(
-        Limit({}, "nce_rce", {"alpha": 1.0, "beta": 0.0}),
-        Limit({}, "nce_mae", {"alpha": 1.0, "beta": 0.0}),
-    ),
+    limits=(Limit({}, "nce_rce", {"alpha": 1.0, "beta": 0.0}), Limit({}, "nce_mae", {"alpha": 1.0, "beta": 0.0})),
 )
 def nce(logits: Tensor, target: Tensor) -> Tensor:
     """Normalised cross-entropy, its share in the sum over all possible labels, with `p = softmax(z)`:
@@ -124,19 +109,13 @@ def nce(logits: Tensor, target: Tensor) -> Tensor:
     return (truth * log_true).sum(1) / torch.where(total < 0.0, total, -1.0)
 
 
-@loss(
-    family="robust",
-    link="softmax",
-    reference="Ma 2020",
-    shift_invariant=True,
-    limits=(Limit({"beta": 0.0}, "nce"), Limit({"alpha": 0.0, "beta": 1.0}, "rce")),
-)
+@_robust(reference="Ma 2020", limits=(Limit({"beta": 0.0}, "nce"), Limit({"alpha": 0.0, "beta": 1.0}, "rce")))
 def nce_rce(
     logits: Tensor,
     target: Tensor,
     *,
-    alpha: Annotated[float, Range(0, None)] = 1.0,
-    beta: Annotated[float, Range(0, None)] = 10.0,
+    alpha: NonNegativeFloat = 1.0,
+    beta: NonNegativeFloat = 10.0,
     log_zero: Annotated[float, Range(None, 0, open_high=True)] = _LOG_1E_4,
 ) -> Tensor:
     """Active and passive loss in one: `alpha nce(z, t) + beta rce(z, t)`.
@@ -159,23 +138,8 @@ def nce_rce(
     return alpha * nce(logits, target) + beta * rce(logits, target, log_zero=log_zero)
 
 
-@loss(
-    family="robust",
-    link="softmax",
-    reference="Ma 2020",
-    shift_invariant=True,
-    limits=(
-        Limit({"beta": 0.0}, "nce"),
-        Limit({"alpha": 0.0, "beta": 1.0}, "linear"),
-    ),
-)
-def nce_mae(
-    logits: Tensor,
-    target: Tensor,
-    *,
-    alpha: Annotated[float, Range(0, None)] = 1.0,
-    beta: Annotated[float, Range(0, None)] = 10.0,
-) -> Tensor:
+@_robust(reference="Ma 2020", limits=(Limit({"beta": 0.0}, "nce"), Limit({"alpha": 0.0, "beta": 1.0}, "linear")))
+def nce_mae(logits: Tensor, target: Tensor, *, alpha: NonNegativeFloat = 1.0, beta: NonNegativeFloat = 10.0) -> Tensor:
     """Active and passive loss in one: `alpha nce(z, t) + beta linear(z, t)`.
 
     The authors' code takes `1 - p_y` for the mean absolute error, which is half of it; so does this. The defaults, 1

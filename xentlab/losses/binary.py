@@ -5,23 +5,16 @@ To add one: write the function here with its formula, ranges and reference, and 
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch  # noqa: F401  # of the example
 import torch.nn.functional as F
 from torch import Tensor
 
 from xentlab.losses.contract import as_distribution, bounded, loss
-from xentlab.schema import Range
+from xentlab.schema import PositiveFloat
 
 
 @loss(family="binary", link="sigmoid", reference="Good 1952", proper=True)
-def bce(
-    logits: Tensor,
-    target: Tensor,
-    *,
-    pos_weight: Annotated[float, Range(0, None, open_low=True)] = 1.0,
-) -> Tensor:
+def bce(logits: Tensor, target: Tensor, *, pos_weight: PositiveFloat = 1.0) -> Tensor:
     """Binary cross-entropy of every class, summed over classes, in nats, with `s` the sigmoid:
 
         sum_c [ -pos_weight t_c log s(z_c) - (1 - t_c) log(1 - s(z_c)) ]

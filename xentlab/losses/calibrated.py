@@ -5,6 +5,7 @@ To add one: write the function here with its formula, ranges and reference, and 
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated
 
 import torch
@@ -13,14 +14,13 @@ from torch import Tensor
 
 from xentlab.losses.contract import Limit, as_distribution, bounded, fitting, loss, of_truth
 from xentlab.losses.likelihood import focal_terms, log_complement, log_sum_of_others
-from xentlab.schema import Range
+from xentlab.schema import NonNegativeFloat, Range
+
+_calibrated = functools.partial(loss, family="calibrated", link="softmax", shift_invariant=True)
 
 
-@loss(
-    family="calibrated",
-    link="softmax",
+@_calibrated(
     reference="Brier 1950",
-    shift_invariant=True,
     proper=True,
     limits=(Limit({}, "mse", {"link": "softmax"}), Limit({}, "tsallis", {"alpha": 2.0})),
 )
@@ -39,11 +39,8 @@ def brier(logits: Tensor, target: Tensor) -> Tensor:
     return (torch.softmax(logits, dim=1) - as_distribution(target, logits)).square().sum(1)
 
 
-@loss(
-    family="calibrated",
-    link="softmax",
+@_calibrated(
     reference="Mukhoti 2020",
-    shift_invariant=True,
     limits=(
         Limit({"gamma_unlikely": 0.0, "gamma_likely": 0.0}, "ce"),
         Limit({"gamma_unlikely": 2.0, "gamma_likely": 2.0}, "focal", {"gamma": 2.0}),
@@ -54,8 +51,8 @@ def flsd53(
     logits: Tensor,
     target: Tensor,
     *,
-    gamma_unlikely: Annotated[float, Range(0, None)] = 5.0,
-    gamma_likely: Annotated[float, Range(0, None)] = 3.0,
+    gamma_unlikely: NonNegativeFloat = 5.0,
+    gamma_likely: NonNegativeFloat = 3.0,
     threshold: Annotated[float, Range(0, 1)] = 0.2,
 ) -> Tensor:
     """Focal loss whose exponent depends on the sample, with `q = softmax(z)`:
@@ -82,14 +79,8 @@ def flsd53(
     return -(truth * focus * log_q).sum(1)
 
 
-@loss(
-    family="calibrated",
-    link="softmax",
-    reference="Tao 2023",
-    shift_invariant=True,
-    limits=(Limit({"gamma": 0.0}, "ce"),),
-)
-def dual_focal(logits: Tensor, target: Tensor, *, gamma: Annotated[float, Range(0, None)] = 5.0) -> Tensor:
+@_calibrated(reference="Tao 2023", limits=(Limit({"gamma": 0.0}, "ce"),))
+def dual_focal(logits: Tensor, target: Tensor, *, gamma: NonNegativeFloat = 5.0) -> Tensor:
     """Focal loss that also looks at the strongest class behind the true one, with `q = softmax(z)`:
 
         -sum_c t_c (1 - q_c + r_c)^gamma log q_c,   r_c = max { q_j : q_j < q_c }, or 0 where there is none

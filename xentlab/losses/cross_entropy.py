@@ -5,6 +5,7 @@ To add one: write the function here with its formula, ranges and reference, and 
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Annotated
 
@@ -14,13 +15,15 @@ from torch import Tensor
 
 from xentlab.losses.contract import Limit, as_distribution, loss, of_truth
 from xentlab.losses.likelihood import focal_terms, log_likelihood
-from xentlab.schema import Range
+from xentlab.schema import NonNegativeFloat, PositiveFloat, PositiveInt, Range
 
 # PyTorch counts its -100 as a value of 0 in every mean of ours; with this in its place it is refused like any other.
 _NO_CLASS = -(2**40)
 
+_cross_entropy = functools.partial(loss, family="cross_entropy", link="softmax", shift_invariant=True)
 
-@loss(family="cross_entropy", link="softmax", reference="Shannon 1948", shift_invariant=True, proper=True)
+
+@_cross_entropy(reference="Shannon 1948", proper=True)
 def ce(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy in nats, per element: `-sum_c t_c log softmax(z)_c`. The first choice where one class is true.
 
@@ -43,11 +46,8 @@ def ce(logits: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(logits, target.long(), reduction="none", ignore_index=_NO_CLASS)
 
 
-@loss(
-    family="cross_entropy",
-    link="softmax",
+@_cross_entropy(
     reference="Szegedy 2016, Lin 2017, Leng 2022",
-    shift_invariant=True,
     proper=True,
     limits=(Limit({}, "ce"), Limit({"base": 2.0}, "ce", factor=1 / math.log(2))),
 )
@@ -56,10 +56,10 @@ def custom_ce(
     target: Tensor,
     *,
     smoothing: Annotated[float, Range(0, 1, open_high=True)] = 0.0,
-    temperature: Annotated[float, Range(0, None, open_low=True)] = 1.0,
-    gamma: Annotated[float, Range(0, None)] = 0.0,
+    temperature: PositiveFloat = 1.0,
+    gamma: NonNegativeFloat = 0.0,
     epsilon: Annotated[float, Range(-1, None)] = 0.0,
-    z_weight: Annotated[float, Range(0, None)] = 0.0,
+    z_weight: NonNegativeFloat = 0.0,
     base: Annotated[float, Range(1, None, open_low=True)] = math.e,
 ) -> Tensor:
     """Cross-entropy from its definition, as one continuous family; neutral knobs give exactly `ce`.
@@ -111,12 +111,8 @@ def custom_ce(
     return values + z_weight * torch.logsumexp(scaled, dim=1).square()
 
 
-@loss(
-    family="cross_entropy",
-    link="softmax",
-    reference="Szegedy 2016",
-    shift_invariant=True,
-    limits=(Limit({"smoothing": 0.0}, "ce"), Limit({}, "custom_ce", {"smoothing": 0.1})),
+@_cross_entropy(
+    reference="Szegedy 2016", limits=(Limit({"smoothing": 0.0}, "ce"), Limit({}, "custom_ce", {"smoothing": 0.1}))
 )
 def label_smoothing(
     logits: Tensor, target: Tensor, *, smoothing: Annotated[float, Range(0, 1, open_high=True)] = 0.1
@@ -145,14 +141,8 @@ def label_smoothing(
     return custom_ce(logits, target, smoothing=smoothing)
 
 
-@loss(
-    family="cross_entropy",
-    link="softmax",
-    reference="Lin 2017",
-    shift_invariant=True,
-    limits=(Limit({"gamma": 0.0}, "ce"), Limit({}, "custom_ce", {"gamma": 2.0})),
-)
-def focal(logits: Tensor, target: Tensor, *, gamma: Annotated[float, Range(0, None)] = 2.0) -> Tensor:
+@_cross_entropy(reference="Lin 2017", limits=(Limit({"gamma": 0.0}, "ce"), Limit({}, "custom_ce", {"gamma": 2.0})))
+def focal(logits: Tensor, target: Tensor, *, gamma: NonNegativeFloat = 2.0) -> Tensor:
     """Cross-entropy that pays less for what is already right, with `q = softmax(z)`:
 
         -sum_c t_c (1 - q_c)^gamma log q_c
@@ -178,13 +168,7 @@ def focal(logits: Tensor, target: Tensor, *, gamma: Annotated[float, Range(0, No
     return custom_ce(logits, target, gamma=gamma)
 
 
-@loss(
-    family="cross_entropy",
-    link="softmax",
-    reference="Leng 2022",
-    shift_invariant=True,
-    limits=(Limit({"epsilon": 0.0}, "ce"), Limit({}, "custom_ce", {"epsilon": 1.0})),
-)
+@_cross_entropy(reference="Leng 2022", limits=(Limit({"epsilon": 0.0}, "ce"), Limit({}, "custom_ce", {"epsilon": 1.0})))
 def poly1(logits: Tensor, target: Tensor, *, epsilon: Annotated[float, Range(-1, None)] = 1.0) -> Tensor:
     """Cross-entropy with the first term of its series in `1 - q` changed, with `q = softmax(z)`:
 
@@ -204,14 +188,8 @@ def poly1(logits: Tensor, target: Tensor, *, epsilon: Annotated[float, Range(-1,
     return (truth * (-log_q - epsilon * torch.expm1(log_q))).sum(1)
 
 
-@loss(
-    family="cross_entropy",
-    link="softmax",
-    reference="Feng 2020",
-    shift_invariant=True,
-    limits=(Limit({"order": 1}, "linear"),),
-)
-def taylor_ce(logits: Tensor, target: Tensor, *, order: Annotated[int, Range(1, None)] = 2) -> Tensor:
+@_cross_entropy(reference="Feng 2020", limits=(Limit({"order": 1}, "linear"),))
+def taylor_ce(logits: Tensor, target: Tensor, *, order: PositiveInt = 2) -> Tensor:
     """Cross-entropy cut off after the first terms of its Taylor series, bounded and so robust, with `q = softmax(z)`:
 
         sum_c t_c sum_{k=1}^{order} (1 - q_c)^k / k
@@ -234,14 +212,13 @@ def taylor_ce(logits: Tensor, target: Tensor, *, order: Annotated[int, Range(1, 
     return (truth * rest * series).sum(1)
 
 
-@loss(
-    family="cross_entropy",
-    link="softmax",
+@_cross_entropy(
     reference="de Brebisson 2016, Chowdhery 2022",
     proper=True,
+    shift_invariant=False,
     limits=(Limit({"z_weight": 0.0}, "ce"), Limit({}, "custom_ce", {"z_weight": 1e-4})),
 )
-def z_loss(logits: Tensor, target: Tensor, *, z_weight: Annotated[float, Range(0, None)] = 1e-4) -> Tensor:
+def z_loss(logits: Tensor, target: Tensor, *, z_weight: NonNegativeFloat = 1e-4) -> Tensor:
     """Cross-entropy that also holds the log-normaliser near 0: `ce(z, t) + z_weight log^2 sum_c exp(z_c)`.
 
     Args:
@@ -259,13 +236,8 @@ def z_loss(logits: Tensor, target: Tensor, *, z_weight: Annotated[float, Range(0
     return ce(logits, target) + z_weight * torch.logsumexp(logits, dim=1).square()
 
 
-@loss(family="cross_entropy", link="softmax", reference="Wei 2022")
-def logit_norm(
-    logits: Tensor,
-    target: Tensor,
-    *,
-    temperature: Annotated[float, Range(0, None, open_low=True)] = 0.04,
-) -> Tensor:
+@_cross_entropy(reference="Wei 2022", shift_invariant=False)
+def logit_norm(logits: Tensor, target: Tensor, *, temperature: PositiveFloat = 0.04) -> Tensor:
     """Cross-entropy of the logits' direction alone, so that training cannot grow their length: `ce(z', t)` with
 
         z' = z / (temperature (||z|| + 1e-7))

@@ -10,32 +10,28 @@ To add one: write the function here from the sums of `overlap`, with its formula
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import functools
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from xentlab.losses.contract import Limit, as_distribution, loss
-from xentlab.schema import Range
+from xentlab.schema import NonNegativeFloat
 
 Classes = Literal["all", "present"]
 
+_dense = functools.partial(loss, family="dense", link="softmax", tasks=("segmentation",), shift_invariant=True)
 
-@loss(
-    family="dense",
-    link="softmax",
-    tasks=("segmentation",),
-    reference="Drozdzal 2016",
-    shift_invariant=True,
-    limits=(Limit({}, "tversky", {"alpha": 0.5, "beta": 0.5, "smooth": 0.5}),),
-)
+
+@_dense(reference="Drozdzal 2016", limits=(Limit({}, "tversky", {"alpha": 0.5, "beta": 0.5, "smooth": 0.5}),))
 def dice(
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
     class_weights: Tensor | None = None,
     *,
-    smooth: Annotated[float, Range(0, None)] = 1.0,
+    smooth: NonNegativeFloat = 1.0,
     classes: Classes = "all",
 ) -> Tensor:
     """Soft Dice loss of each image, averaged over classes; sums run over pixels, each times its weight:
@@ -73,20 +69,14 @@ def dice(
     return class_mean(ratio(wrong, wrong + 2.0 * hit + smooth), hit + missed, classes, class_weights)
 
 
-@loss(
-    family="dense",
-    link="softmax",
-    tasks=("segmentation",),
-    reference="Milletari 2016",
-    shift_invariant=True,
-)
+@_dense(reference="Milletari 2016")
 def squared_dice(
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
     class_weights: Tensor | None = None,
     *,
-    smooth: Annotated[float, Range(0, None)] = 1.0,
+    smooth: NonNegativeFloat = 1.0,
     classes: Classes = "all",
 ) -> Tensor:
     """Soft Dice loss with squares in the denominator, averaged over classes:
@@ -96,10 +86,7 @@ def squared_dice(
     It is `sum (q_c - t_c)^2 / (sum q_c^2 + sum t_c^2 + smooth)`: least where q = t, for a soft truth too.
 
     Args:
-        logits: [N, C, H, W].
-        target: class indices [N, H, W], or distributions shaped like `logits`.
-        weight: of each pixel [N, H, W], >= 0; None for all equal.
-        class_weights: of each class in the mean [C], >= 0; None for all equal.
+        logits, target, weight, class_weights: as in `dice`.
         smooth: added to both areas, in pixels, >= 0.
         classes: average over all classes, or over those present in the image's truth.
 
@@ -115,14 +102,14 @@ def squared_dice(
     return class_mean(ratio(distance, areas + smooth), weighed_area(truth, weight), classes, class_weights)
 
 
-@loss(family="dense", link="softmax", tasks=("segmentation",), reference="Sudre 2017", shift_invariant=True)
+@_dense(reference="Sudre 2017")
 def generalised_dice(
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
     class_weights: Tensor | None = None,
     *,
-    power: Annotated[float, Range(0, None)] = 2.0,
+    power: NonNegativeFloat = 2.0,
 ) -> Tensor:
     """Generalised Dice loss: one ratio for all classes, in which a rare class counts as much as a large one:
 
@@ -133,10 +120,7 @@ def generalised_dice(
     absent from an image's truth weighs as much as its rarest present class, as in the authors' code.
 
     Args:
-        logits: [N, C, H, W].
-        target: class indices [N, H, W], or distributions shaped like `logits`.
-        weight: of each pixel [N, H, W], >= 0; None for all equal.
-        class_weights: of each class in the mean [C], >= 0; None for all equal.
+        logits, target, weight, class_weights: as in `dice`.
         power: of the area in a class's weight, >= 0; 2 is the paper's, at 1 all areas weigh alike, at 0 all pixels: the
             mean of `1 - q_true`.
 
@@ -160,14 +144,14 @@ def generalised_dice(
     return ratio(wrong, wrong + 2.0 * right)
 
 
-@loss(family="dense", link="softmax", tasks=("segmentation",), reference="Jadon 2020", shift_invariant=True)
+@_dense(reference="Jadon 2020")
 def log_cosh_dice(
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
     class_weights: Tensor | None = None,
     *,
-    smooth: Annotated[float, Range(0, None)] = 1.0,
+    smooth: NonNegativeFloat = 1.0,
     classes: Classes = "all",
 ) -> Tensor:
     """Logarithm of the hyperbolic cosine of the soft Dice loss, which flattens it near its minimum:
@@ -175,10 +159,7 @@ def log_cosh_dice(
         log cosh dice(z, t)
 
     Args:
-        logits: [N, C, H, W].
-        target: class indices [N, H, W], or distributions shaped like `logits`.
-        weight: of each pixel [N, H, W], >= 0; None for all equal.
-        class_weights: of each class in the mean [C], >= 0; None for all equal.
+        logits, target, weight, class_weights: as in `dice`.
         smooth: as in `dice`, >= 0.
         classes: as in `dice`.
 

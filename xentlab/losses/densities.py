@@ -8,6 +8,7 @@ To add one: write the function here with its formula, ranges and reference, and 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Mapping
@@ -24,11 +25,10 @@ from xentlab.tasks.distributions import ordered, positive_scale
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
+_density = functools.partial(loss, family="density", tasks=REGRESSION, moves=True)
 
-@loss(
-    family="density", link="gaussian", tasks=REGRESSION, reference="Nix & Weigend 1994", minimum=None, outputs=2,
-    proper=True, elicits="distribution", moves=True,
-)  # fmt: skip
+
+@_density(link="gaussian", reference="Nix & Weigend 1994", minimum=None, outputs=2, proper=True, elicits="distribution")
 def gaussian_nll(outputs: Tensor, target: Tensor) -> Tensor:
     """Negative log-density of a normal distribution with a scale `s` of its own.
 
@@ -47,10 +47,14 @@ def gaussian_nll(outputs: Tensor, target: Tensor) -> Tensor:
     return _gaussian(residual, scale).sum(1)
 
 
-@loss(
-    family="density", link="gaussian", tasks=REGRESSION, reference="Seitzer 2022", minimum=None, outputs=2,
-    slope=False, moves=True, limits=(Limit({"beta": 0.0}, "gaussian_nll"),),
-)  # fmt: skip
+@_density(
+    link="gaussian",
+    reference="Seitzer 2022",
+    minimum=None,
+    outputs=2,
+    slope=False,
+    limits=(Limit({"beta": 0.0}, "gaussian_nll"),),
+)
 def beta_nll(outputs: Tensor, target: Tensor, *, beta: Annotated[float, Range(0, 1)] = 0.5) -> Tensor:
     """The normal distribution's negative log-density, each weighted by its own variance to the power `beta`.
 
@@ -74,10 +78,7 @@ def beta_nll(outputs: Tensor, target: Tensor, *, beta: Annotated[float, Range(0,
     return (scale.detach() ** (2.0 * beta) * _gaussian(residual, scale)).sum(1)
 
 
-@loss(
-    family="density", link="laplace", tasks=REGRESSION, reference="Kendall & Gal 2017", minimum=None, outputs=2,
-    proper=True, elicits="distribution", moves=True,
-)  # fmt: skip
+@_density(link="laplace", reference="Kendall & Gal 2017", minimum=None, outputs=2, proper=True, elicits="distribution")
 def laplace_nll(outputs: Tensor, target: Tensor) -> Tensor:
     """Negative log-density of a Laplace distribution with a scale of its own: `sum_d |r| / s + log(2 s)`.
 
@@ -94,10 +95,7 @@ def laplace_nll(outputs: Tensor, target: Tensor) -> Tensor:
     return (residual.abs() / scale + torch.log(2.0 * scale)).sum(1)
 
 
-@loss(
-    family="density", link="student_t", tasks=REGRESSION, reference="Lange 1989", minimum=None, outputs=2,
-    proper=True, elicits="distribution", moves=True,
-)  # fmt: skip
+@_density(link="student_t", reference="Lange 1989", minimum=None, outputs=2, proper=True, elicits="distribution")
 def student_t_nll(
     outputs: Tensor, target: Tensor, *, df: Annotated[float, Range(1, None, open_low=True)] = 4.0
 ) -> Tensor:
@@ -128,10 +126,7 @@ def _levels(knobs: Mapping[str, Any]) -> int:
     return len(levels)
 
 
-@loss(
-    family="density", link="quantiles", tasks=REGRESSION, reference="Koenker & Bassett 1978", outputs=_levels,
-    moves=True,
-)  # fmt: skip
+@_density(link="quantiles", reference="Koenker & Bassett 1978", outputs=_levels)
 def quantiles(
     outputs: Tensor,
     target: Tensor,

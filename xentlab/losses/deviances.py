@@ -8,6 +8,7 @@ To add one: write the function here with its formula, ranges and reference, and 
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated
 
 import torch
@@ -18,11 +19,10 @@ from xentlab.losses.residual import REGRESSION, squared_error
 from xentlab.schema import Range
 from xentlab.tasks.distributions import mean_of
 
+_deviance = functools.partial(loss, family="deviance", tasks=REGRESSION)
 
-@loss(
-    family="deviance", link="log", tasks=REGRESSION, reference="Nelder & Wedderburn 1972", minimum=None,
-    requires=("nonnegative",), elicits="mean",
-)  # fmt: skip
+
+@_deviance(link="log", reference="Nelder & Wedderburn 1972", minimum=None, requires=("nonnegative",), elicits="mean")
 def poisson_nll(outputs: Tensor, target: Tensor) -> Tensor:
     """Negative log-likelihood of a Poisson distribution without its constant: `sum_d exp(z_d) - t_d z_d`. Link: log.
 
@@ -39,10 +39,7 @@ def poisson_nll(outputs: Tensor, target: Tensor) -> Tensor:
     return (mean_of(z) - truth * z).sum(1)
 
 
-@loss(
-    family="deviance", link="log", tasks=REGRESSION, reference="Nelder & Wedderburn 1972", requires=("positive",),
-    elicits="mean", degree=0.0,
-)  # fmt: skip
+@_deviance(link="log", reference="Nelder & Wedderburn 1972", requires=("positive",), elicits="mean", degree=0.0)
 def gamma_deviance(outputs: Tensor, target: Tensor) -> Tensor:
     """Deviance of a gamma distribution, of relative errors: `2 sum_d (t_d / mu_d - log(t_d / mu_d) - 1)`. Link: log.
 
@@ -59,10 +56,7 @@ def gamma_deviance(outputs: Tensor, target: Tensor) -> Tensor:
     return 2.0 * (truth * mean_of(-z) + z - torch.log(truth) - 1.0).sum(1)
 
 
-@loss(
-    family="deviance", link="log", tasks=REGRESSION, reference="Jorgensen 1987", requires=("nonnegative",),
-    elicits="mean",
-)  # fmt: skip
+@_deviance(link="log", reference="Jorgensen 1987", requires=("nonnegative",), elicits="mean")
 def tweedie(outputs: Tensor, target: Tensor, *, power: Annotated[float, Range(1.01, 1.99)] = 1.5) -> Tensor:
     """Deviance of a Tweedie distribution, exact zeros among positive amounts. With `p = power`; link: log.
 
@@ -84,7 +78,7 @@ def tweedie(outputs: Tensor, target: Tensor, *, power: Annotated[float, Range(1.
     return 2.0 * (fixed + truth * mean_of(-low * z) / low + mean_of(high * z) / high).sum(1)
 
 
-@loss(family="deviance", link="log", tasks=REGRESSION, reference="Makridakis 1993", requires=("positive",), degree=0.0)
+@_deviance(link="log", reference="Makridakis 1993", requires=("positive",), degree=0.0)
 def mape(outputs: Tensor, target: Tensor) -> Tensor:
     """Absolute error as a share of the target: `sum_d |mu_d - t_d| / t_d`. Link: log.
 
@@ -101,9 +95,7 @@ def mape(outputs: Tensor, target: Tensor) -> Tensor:
     return ((mean_of(z) - truth).abs() / truth).sum(1)
 
 
-@loss(
-    family="deviance", link="log", tasks=REGRESSION, reference="Makridakis 1993", requires=("nonnegative",), degree=0.0
-)
+@_deviance(link="log", reference="Makridakis 1993", requires=("nonnegative",), degree=0.0)
 def smape(outputs: Tensor, target: Tensor) -> Tensor:
     """Absolute error as a share of the mean of prediction and target: `sum_d 2 |mu_d - t_d| / (mu_d + t_d)`. Link: log.
 
@@ -122,10 +114,15 @@ def smape(outputs: Tensor, target: Tensor) -> Tensor:
     return (2.0 * (mean - truth).abs() / (mean + truth).clamp_min(torch.finfo(z.dtype).tiny)).sum(1)
 
 
-@loss(
-    family="deviance", link="log1p", tasks=REGRESSION, reference="scikit-learn 0.20", requires=("target_logs",),
-    elicits="mean", moves=True, degree=2.0, limits=(Limit({}, "mse"),),
-)  # fmt: skip
+@_deviance(
+    link="log1p",
+    reference="scikit-learn 0.20",
+    requires=("target_logs",),
+    elicits="mean",
+    moves=True,
+    degree=2.0,
+    limits=(Limit({}, "mse"),),
+)
 def msle(outputs: Tensor, target: Tensor) -> Tensor:
     """Squared error of `log(1 + target)`, which the outputs predict: `sum_d (z_d - t_d)^2`. Link: log1p.
 

@@ -5,7 +5,7 @@ To add one: write the function here with its formula, ranges and reference, and 
 
 from __future__ import annotations
 
-from typing import Annotated
+import functools
 
 import torch
 import torch.nn.functional as F
@@ -14,26 +14,22 @@ from torch import Tensor
 from xentlab.losses.contract import Limit, as_distribution, loss
 from xentlab.losses.residual import absolute_error
 from xentlab.losses.robust import linear
-from xentlab.schema import Range
+from xentlab.schema import PositiveFloat
 
 # A distance to a target is one on regression too, where outputs and target are numbers [N, D].
 _WITH_NUMBERS = ("multiclass", "multilabel", "segmentation", "regression")
 
+_distance = functools.partial(loss, family="distance")
 
-@loss(
-    family="distance",
+
+@_distance(
     link="identity",
     tasks=("multiclass", "segmentation"),
     reference="Mroueh 2012, Hu 2022",
     shift_invariant=True,
     proper=True,
 )
-def simplex_square(
-    logits: Tensor,
-    target: Tensor,
-    *,
-    scale: Annotated[float, Range(0, None, open_low=True)] = 1.0,
-) -> Tensor:
+def simplex_square(logits: Tensor, target: Tensor, *, scale: PositiveFloat = 1.0) -> Tensor:
     """Squared distance to the target's vertex of a regular simplex centred at the origin. Link: identity.
 
         sum_c (z_c - mean(z) - scale (t_c - 1/C))^2
@@ -59,12 +55,8 @@ def simplex_square(
     return (centred - scale * vertex).square().sum(1)
 
 
-@loss(
-    family="distance",
-    link="sigmoid",
-    reference="Nielsen 2015",
-    proper=True,
-    limits=(Limit({}, "mse", {"link": "sigmoid"}, factor=0.5),),
+@_distance(
+    link="sigmoid", reference="Nielsen 2015", proper=True, limits=(Limit({}, "mse", {"link": "sigmoid"}, factor=0.5),)
 )
 def quadratic_sigmoid(logits: Tensor, target: Tensor) -> Tensor:
     """Half the squared distance of sigmoid outputs to the target, `1/2 sum_c (s(z_c) - t_c)^2`: the quadratic cost.
@@ -83,8 +75,7 @@ def quadratic_sigmoid(logits: Tensor, target: Tensor) -> Tensor:
     return 0.5 * (torch.sigmoid(logits) - as_distribution(target, logits)).square().sum(1)
 
 
-@loss(
-    family="distance",
+@_distance(
     link="softmax",
     tasks=_WITH_NUMBERS,
     reference="Ghosh 2017",
@@ -110,8 +101,7 @@ def mae(logits: Tensor, target: Tensor) -> Tensor:
     return (torch.softmax(logits, dim=1) - as_distribution(target, logits)).abs().sum(1)
 
 
-@loss(
-    family="distance",
+@_distance(
     link="identity",
     tasks=_WITH_NUMBERS,
     reference="Huber 1964",
@@ -120,12 +110,7 @@ def mae(logits: Tensor, target: Tensor) -> Tensor:
     raises_truth=False,  # where every error is large, every logit is pulled alike
     limits=(Limit({"delta": 1e6}, "mse_logits", factor=0.5),),
 )
-def huber(
-    logits: Tensor,
-    target: Tensor,
-    *,
-    delta: Annotated[float, Range(0, None, open_low=True)] = 1.0,
-) -> Tensor:
+def huber(logits: Tensor, target: Tensor, *, delta: PositiveFloat = 1.0) -> Tensor:
     """Huber's distance of the logits themselves to the target, summed over classes. Link: identity.
 
         sum_c h(z_c - t_c),   h(r) = r^2 / 2 where |r| <= delta, else delta (|r| - delta / 2)
@@ -146,7 +131,7 @@ def huber(
     return torch.where(residual <= delta, 0.5 * residual.square(), delta * (residual - 0.5 * delta)).sum(1)
 
 
-@loss(family="distance", link="identity", tasks=_WITH_NUMBERS, reference="Green 1990", moves=True)
+@_distance(link="identity", tasks=_WITH_NUMBERS, reference="Green 1990", moves=True)
 def log_cosh(logits: Tensor, target: Tensor) -> Tensor:
     """Log-cosh of the logits' errors, summed over classes: `sum_c log cosh(z_c - t_c)`. Link: identity.
 
@@ -165,8 +150,7 @@ def log_cosh(logits: Tensor, target: Tensor) -> Tensor:
     return (residual + torch.log1p(0.5 * torch.expm1(-2.0 * residual))).sum(1)
 
 
-@loss(
-    family="distance",
+@_distance(
     link="softmax",
     reference="Janocha & Czarnecki 2017",
     shift_invariant=True,
@@ -199,8 +183,7 @@ def cauchy_schwarz(logits: Tensor, target: Tensor) -> Tensor:
     return torch.where(has_mass.squeeze(1), divergence, 0.0 * divergence)
 
 
-@loss(
-    family="distance",
+@_distance(
     link="softmax",
     reference="Janocha & Czarnecki 2017",
     shift_invariant=True,
@@ -224,13 +207,7 @@ def expectation(logits: Tensor, target: Tensor) -> Tensor:
     return 2.0 * linear(logits, target)
 
 
-@loss(
-    family="distance",
-    link="softmax",
-    reference="Janocha & Czarnecki 2017",
-    shift_invariant=True,
-    minimum=-1.0,
-)
+@_distance(link="softmax", reference="Janocha & Czarnecki 2017", shift_invariant=True, minimum=-1.0)
 def tanimoto(logits: Tensor, target: Tensor) -> Tensor:
     """Minus the Tanimoto similarity of the probabilities `p = softmax(z)` and the target:
 
@@ -254,7 +231,7 @@ def tanimoto(logits: Tensor, target: Tensor) -> Tensor:
 _SHORTEST = 1e-12
 
 
-@loss(family="distance", link="identity", tasks=("multiclass", "segmentation"), reference="Barz & Denzler 2020")
+@_distance(link="identity", tasks=("multiclass", "segmentation"), reference="Barz & Denzler 2020")
 def cosine(logits: Tensor, target: Tensor) -> Tensor:
     """One minus the cosine between the logits and the target: `1 - z . t / (|z| |t|)`. Link: identity.
 

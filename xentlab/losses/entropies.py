@@ -6,6 +6,7 @@ To add one: write the function here with its formula, ranges and reference, and 
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated
 
 import torch
@@ -14,14 +15,13 @@ from torch import Tensor
 
 from xentlab.losses.contract import Limit, as_distribution, bounded, fitting, loss, of_truth
 from xentlab.losses.likelihood import log_sum_of_others
-from xentlab.schema import Range
+from xentlab.schema import PositiveInt, Range
+
+_entropies = functools.partial(loss, family="entropies", link="softmax", shift_invariant=True)
 
 
-@loss(
-    family="entropies",
-    link="softmax",
+@_entropies(
     reference="Kullback & Leibler 1951",
-    shift_invariant=True,
     proper=True,
     limits=(Limit({}, "js", {"pi": 1e-9}, rtol=1e-5), Limit({}, "tsallis", {"alpha": 1 + 1e-8}, rtol=1e-6)),
 )
@@ -45,18 +45,9 @@ def kl(logits: Tensor, target: Tensor) -> Tensor:
     return (truth * (_safe_log(truth) - log_q)).sum(1)
 
 
-@loss(
-    family="entropies",
-    link="softmax",
-    reference="Englesson & Azizpour 2021",
-    shift_invariant=True,
-    limits=(Limit({"pi": 1e-9}, "kl", rtol=1e-5),),
-)
+@_entropies(reference="Englesson & Azizpour 2021", limits=(Limit({"pi": 1e-9}, "kl", rtol=1e-5),))
 def js(
-    logits: Tensor,
-    target: Tensor,
-    *,
-    pi: Annotated[float, Range(0, 1, open_low=True, open_high=True)] = 0.5,
+    logits: Tensor, target: Tensor, *, pi: Annotated[float, Range(0, 1, open_low=True, open_high=True)] = 0.5
 ) -> Tensor:
     """Jensen-Shannon divergence of target and prediction with the target's weight `pi`, scaled, with `q = softmax(z)`:
 
@@ -99,20 +90,12 @@ def js(
     return (-(weight * from_truth / rest + from_prediction) / log_rest).to(logits.dtype)
 
 
-@loss(
-    family="entropies",
-    link="softmax",
+@_entropies(
     reference="Tsallis 1988, Basu 1998",
-    shift_invariant=True,
     proper=True,
     limits=(Limit({"alpha": 2.0}, "brier"), Limit({"alpha": 1 + 1e-8}, "kl", rtol=1e-6)),
 )
-def tsallis(
-    logits: Tensor,
-    target: Tensor,
-    *,
-    alpha: Annotated[float, Range(1, None, open_low=True)] = 1.5,
-) -> Tensor:
+def tsallis(logits: Tensor, target: Tensor, *, alpha: Annotated[float, Range(1, None, open_low=True)] = 1.5) -> Tensor:
     """Divergence of the prediction from the target by Tsallis entropy of order `alpha`, with `q = softmax(z)`:
 
         sum_c [ t_c^alpha - alpha t_c q_c^(alpha - 1) + (alpha - 1) q_c^alpha ] / (alpha - 1)
@@ -141,14 +124,8 @@ def tsallis(
     return (truth * gained + torch.exp(beta * log_q) * (torch.exp(log_q) - truth)).sum(1)
 
 
-@loss(
-    family="entropies",
-    link="softmax",
-    reference="Lapin 2016",
-    shift_invariant=True,
-    limits=(Limit({"k": 1}, "ce"),),
-)
-def topk_ce(logits: Tensor, target: Tensor, *, k: Annotated[int, Range(1, None)] = 2) -> Tensor:
+@_entropies(reference="Lapin 2016", limits=(Limit({"k": 1}, "ce"),))
+def topk_ce(logits: Tensor, target: Tensor, *, k: PositiveInt = 2) -> Tensor:
     """Cross-entropy that forgives the `k - 1` strongest rivals of the true class: the truncated top-k entropy,
 
         sum_c t_c log( 1 + sum_{j in J_c} exp(z_j - z_c) )

@@ -8,6 +8,7 @@ To add one: write the function here with its formula, ranges and reference, and 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -26,7 +27,10 @@ def _bins(knobs: Mapping[str, Any]) -> int:
     return int(knobs["bins"])
 
 
-@loss(family="histogram", link="histogram", tasks=REGRESSION, reference="Imani & White 2018", outputs=_bins)
+_histogram = functools.partial(loss, family="histogram", link="histogram", tasks=REGRESSION, outputs=_bins)
+
+
+@_histogram(reference="Imani & White 2018")
 def hl_gauss(
     outputs: Tensor, target: Tensor, target_range: Tensor, *, bins: Bins = 50, sigma: Positive = 0.75
 ) -> Tensor:
@@ -54,7 +58,7 @@ def hl_gauss(
     return -(share * torch.log_softmax(logits, -2)).sum((-1, -2))
 
 
-@loss(family="histogram", link="histogram", tasks=REGRESSION, reference="Schrittwieser 2020", outputs=_bins)
+@_histogram(reference="Schrittwieser 2020")
 def two_hot(outputs: Tensor, target: Tensor, target_range: Tensor, *, bins: Bins = 50) -> Tensor:
     """Cross-entropy with the target's share of the two nearest centres: `-sum_d sum_k p_k log softmax(z)_k`.
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from xentlab.losses.contract import loss
 from xentlab.losses.dense import Classes, class_mean, maps, ratio, weighed_area
-from xentlab.schema import Range
+from xentlab.schema import NonNegativeInt
 
 
 @loss(family="dense", link="softmax", tasks=("segmentation",), reference="Berman 2018", shift_invariant=True)
@@ -20,7 +20,7 @@ def lovasz_softmax(
     class_weights: Tensor | None = None,
     *,
     classes: Classes = "present",
-    bins: Annotated[int, Range(0, None)] = 0,
+    bins: NonNegativeInt = 0,
 ) -> Tensor:
     """Lovasz-Softmax loss of each image: the Jaccard loss of a set of wrong pixels, extended to errors between 0 and 1.
 
@@ -33,10 +33,7 @@ def lovasz_softmax(
     a distribution, a pixel belongs to a class by its share, and the loss is still 0 where q = t.
 
     Args:
-        logits: [N, C, H, W].
-        target: class indices [N, H, W], or distributions shaped like `logits`.
-        weight: of each pixel [N, H, W], >= 0; None for all equal.
-        class_weights: of each class in the mean [C], >= 0; None for all equal.
+        logits, target, weight, class_weights: as in `dice`.
         classes: average over those present in the image's truth, or over all; an absent class then costs its largest
             error.
         bins: 0 sorts the errors of every class, which is most of the loss's time; from 1 on they are counted in so many

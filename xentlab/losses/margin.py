@@ -9,7 +9,7 @@ To add one: write the function here with its formula, ranges and reference, and 
 
 from __future__ import annotations
 
-from typing import Annotated
+import functools
 
 import torch
 import torch.nn.functional as F
@@ -17,13 +17,14 @@ from torch import Tensor
 
 from xentlab.losses.contract import Limit, as_distribution, bounded, fitting, loss
 from xentlab.losses.cross_entropy import ce
-from xentlab.schema import Range
+from xentlab.schema import NonNegativeFloat, PositiveFloat
 
-Margin = Annotated[float, Range(0, None, open_low=True)]
+Margin = PositiveFloat
+
+_margin = functools.partial(loss, family="margin")
 
 
-@loss(
-    family="margin",
+@_margin(
     link="softmax",
     tasks=("multiclass", "segmentation"),
     reference="Crammer & Singer 2001",
@@ -59,8 +60,7 @@ def hinge(logits: Tensor, target: Tensor, *, margin: Margin = 1.0) -> Tensor:
     return (as_distribution(target, logits) * F.relu(margin + rival - logits)).sum(1)
 
 
-@loss(
-    family="margin",
+@_margin(
     link="softmax",
     tasks=("multiclass", "segmentation"),
     reference="Weston & Watkins 1999",
@@ -96,7 +96,7 @@ def multi_margin(logits: Tensor, target: Tensor, *, margin: Margin = 1.0) -> Ten
     return (truth * pairs.sum(2)).sum(1)
 
 
-@loss(family="margin", link="sigmoid", reference="Rifkin & Klautau 2004")
+@_margin(link="sigmoid", reference="Rifkin & Klautau 2004")
 def ovr_hinge(logits: Tensor, target: Tensor, *, margin: Margin = 1.0) -> Tensor:
     """One-vs-rest hinge: every class is a two-class support vector machine of its own, summed over classes.
 
@@ -115,7 +115,7 @@ def ovr_hinge(logits: Tensor, target: Tensor, *, margin: Margin = 1.0) -> Tensor
     return _one_vs_rest(logits, target, margin, 1)
 
 
-@loss(family="margin", link="sigmoid", reference="Janocha & Czarnecki 2017")
+@_margin(link="sigmoid", reference="Janocha & Czarnecki 2017")
 def squared_hinge(logits: Tensor, target: Tensor, *, margin: Margin = 0.5) -> Tensor:
     """One-vs-rest hinge, each term squared: `sum_c max(0, margin - y_c z_c)^2` with `y_c = 2 t_c - 1`.
 
@@ -134,7 +134,7 @@ def squared_hinge(logits: Tensor, target: Tensor, *, margin: Margin = 0.5) -> Te
     return _one_vs_rest(logits, target, margin, 2)
 
 
-@loss(family="margin", link="sigmoid", reference="Janocha & Czarnecki 2017")
+@_margin(link="sigmoid", reference="Janocha & Czarnecki 2017")
 def cubed_hinge(logits: Tensor, target: Tensor, *, margin: Margin = 0.5) -> Tensor:
     """One-vs-rest hinge, each term cubed: `sum_c max(0, margin - y_c z_c)^3` with `y_c = 2 t_c - 1`.
 
@@ -160,19 +160,9 @@ def _one_vs_rest(logits: Tensor, target: Tensor, margin: float, power: int) -> T
     return (truth * labels + (1.0 - truth) * others).sum(1)
 
 
-@loss(
-    family="margin",
-    link="softmax",
-    reference="Liu 2022",
-    shift_invariant=True,
-    limits=(Limit({"penalty": 0.0}, "ce"),),
-)
+@_margin(link="softmax", reference="Liu 2022", shift_invariant=True, limits=(Limit({"penalty": 0.0}, "ce"),))
 def margin_smoothing(
-    logits: Tensor,
-    target: Tensor,
-    *,
-    penalty: Annotated[float, Range(0, None)] = 0.1,
-    margin: Annotated[float, Range(0, None)] = 10.0,
+    logits: Tensor, target: Tensor, *, penalty: NonNegativeFloat = 0.1, margin: NonNegativeFloat = 10.0
 ) -> Tensor:
     """Margin-based label smoothing: cross-entropy that charges logits for trailing the largest by more than a margin.
 

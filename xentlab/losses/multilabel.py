@@ -7,6 +7,7 @@ To add one: write the function here with its formula, ranges and reference, and 
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Annotated
 
@@ -16,20 +17,17 @@ from torch import Tensor
 
 from xentlab.losses.binary import bce
 from xentlab.losses.contract import Limit, as_distribution, bounded, loss
-from xentlab.schema import Range
+from xentlab.schema import NonNegativeFloat, PositiveFloat, Range
+
+_multilabel = functools.partial(loss, family="multilabel", link="sigmoid")
 
 
-@loss(
-    family="multilabel",
-    link="sigmoid",
-    reference="Lin 2017",
-    limits=(Limit({"gamma": 0.0, "alpha": 0.5}, "bce", factor=0.5),),
-)
+@_multilabel(reference="Lin 2017", limits=(Limit({"gamma": 0.0, "alpha": 0.5}, "bce", factor=0.5),))
 def focal_bce(
     logits: Tensor,
     target: Tensor,
     *,
-    gamma: Annotated[float, Range(0, None)] = 2.0,
+    gamma: NonNegativeFloat = 2.0,
     alpha: Annotated[float, Range(0, 1, open_low=True, open_high=True)] = 0.25,
 ) -> Tensor:
     """Focal loss of every class's yes-or-no question, summed over classes, with `s` the sigmoid:
@@ -56,9 +54,7 @@ def focal_bce(
     return (positive + negative).sum(1)
 
 
-@loss(
-    family="multilabel",
-    link="sigmoid",
+@_multilabel(
     reference="Ridnik 2021",
     limits=(
         Limit({"gamma_pos": 0.0, "gamma_neg": 0.0, "clip": 0.0}, "bce"),
@@ -69,8 +65,8 @@ def asl(
     logits: Tensor,
     target: Tensor,
     *,
-    gamma_pos: Annotated[float, Range(0, None)] = 0.0,
-    gamma_neg: Annotated[float, Range(0, None)] = 4.0,
+    gamma_pos: NonNegativeFloat = 0.0,
+    gamma_neg: NonNegativeFloat = 4.0,
     clip: Annotated[float, Range(0, 1, open_high=True)] = 0.05,
     constant_focus: bool = False,
 ) -> Tensor:
@@ -116,7 +112,7 @@ def asl(
     return ((1.0 - truth) * negative - truth * attention * log_yes).sum(1)
 
 
-@loss(family="multilabel", link="sigmoid", reference="Su 2022", limits=(Limit({}, "bce", binary=True),))
+@_multilabel(reference="Su 2022", limits=(Limit({}, "bce", binary=True),))
 def zlpr(logits: Tensor, target: Tensor) -> Tensor:
     """Zero-bounded log-sum-exp pairwise ranking: labels above 0, all other classes below it.
 
@@ -141,7 +137,7 @@ def zlpr(logits: Tensor, target: Tensor) -> Tensor:
     return torch.logsumexp(labels, dim=1) + torch.logsumexp(others, dim=1)
 
 
-@loss(family="multilabel", link="sigmoid", reference="Zhang & Zhou 2006", minimum=math.exp(-2.0))
+@_multilabel(reference="Zhang & Zhou 2006", minimum=math.exp(-2.0))
 def bp_mll(logits: Tensor, target: Tensor) -> Tensor:
     """Pairwise exponential ranking: the mean of `exp(o_l - o_k)` over pairs of a label k and another class l.
 
@@ -168,14 +164,14 @@ def bp_mll(logits: Tensor, target: Tensor) -> Tensor:
     return labels * others / torch.where(pairs > 0, pairs, torch.ones_like(pairs))
 
 
-@loss(family="multilabel", link="sigmoid", reference="Zhang 2021")
+@_multilabel(reference="Zhang 2021")
 def hill(
     logits: Tensor,
     target: Tensor,
     *,
     lam: Annotated[float, Range(1, None)] = 1.5,
-    margin: Annotated[float, Range(0, None)] = 1.0,
-    gamma: Annotated[float, Range(0, None)] = 2.0,
+    margin: NonNegativeFloat = 1.0,
+    gamma: NonNegativeFloat = 2.0,
 ) -> Tensor:
     """Hill loss: a focal term for labels, and for other classes a hill that forgives what looks like a missing label.
 
@@ -203,13 +199,7 @@ def hill(
     return (truth * positive + (1.0 - truth) * negative).sum(1)
 
 
-@loss(
-    family="multilabel",
-    link="sigmoid",
-    reference="Paszke 2019",
-    proper=True,
-    limits=(Limit({}, "bce", factor=0.5, binary=True),),
-)
+@_multilabel(reference="Paszke 2019", proper=True, limits=(Limit({}, "bce", factor=0.5, binary=True),))
 def multilabel_soft_margin(logits: Tensor, target: Tensor) -> Tensor:
     """Binary cross-entropy averaged over classes, `bce / C`, as PyTorch's loss of this name.
 
@@ -227,13 +217,9 @@ def multilabel_soft_margin(logits: Tensor, target: Tensor) -> Tensor:
     return bce(logits, target) / logits.shape[1]
 
 
-@loss(family="multilabel", link="sigmoid", reference="Benedict 2021")
+@_multilabel(reference="Benedict 2021")
 def sigmoid_f1(
-    logits: Tensor,
-    target: Tensor,
-    *,
-    slope: Annotated[float, Range(0, None, open_low=True)] = 1.0,
-    offset: Annotated[float, Range(None, None)] = 0.0,
+    logits: Tensor, target: Tensor, *, slope: PositiveFloat = 1.0, offset: Annotated[float, Range(None, None)] = 0.0
 ) -> Tensor:
     """One minus the F1 score of each element's own label set, its counts made smooth by a sigmoid:
 

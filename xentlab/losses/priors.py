@@ -6,6 +6,7 @@ To add one: write the function here with its formula, ranges and reference, and 
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated
 
 import torch
@@ -15,20 +16,13 @@ from torch import Tensor
 from xentlab.losses.contract import Limit, loss, of_truth
 from xentlab.losses.cross_entropy import ce
 from xentlab.losses.likelihood import focal_terms, log_odds
-from xentlab.schema import Range
+from xentlab.schema import NonNegativeFloat, PositiveFloat, Range
+
+_priors = functools.partial(loss, family="priors", link="softmax", symmetric=False, shift_invariant=True)
 
 
-@loss(
-    family="priors",
-    link="softmax",
-    reference="Menon 2021",
-    symmetric=False,
-    shift_invariant=True,
-    limits=(Limit({"tau": 0.0}, "ce"),),
-)
-def logit_adjusted(
-    logits: Tensor, target: Tensor, class_counts: Tensor, *, tau: Annotated[float, Range(0, None)] = 1.0
-) -> Tensor:
+@_priors(reference="Menon 2021", limits=(Limit({"tau": 0.0}, "ce"),))
+def logit_adjusted(logits: Tensor, target: Tensor, class_counts: Tensor, *, tau: NonNegativeFloat = 1.0) -> Tensor:
     """Cross-entropy of logits shifted by the log of the class prior, so that softmax(z) answers as if all classes were
     equally common: `ce(z + tau log prior, t)` with `prior_c = class_counts_c / sum class_counts`.
 
@@ -52,12 +46,8 @@ def logit_adjusted(
     return ce(logits + (tau * torch.log(_per_class(class_counts, logits))).to(logits.dtype), target)
 
 
-@loss(
-    family="priors",
-    link="softmax",
+@_priors(
     reference="Cao 2019",
-    symmetric=False,
-    shift_invariant=True,
     limits=(
         Limit({"max_margin": 0.0, "scale": 1.0}, "ce"),
         Limit({"max_margin": 0.0}, "custom_ce", {"temperature": 1 / 30}),
@@ -68,8 +58,8 @@ def ldam(
     target: Tensor,
     class_counts: Tensor,
     *,
-    max_margin: Annotated[float, Range(0, None)] = 0.5,
-    scale: Annotated[float, Range(0, None, open_low=True)] = 30.0,
+    max_margin: NonNegativeFloat = 0.5,
+    scale: PositiveFloat = 30.0,
 ) -> Tensor:
     """Cross-entropy that asks for a margin, the larger the rarer the true class:
 
@@ -103,20 +93,9 @@ def ldam(
     return -(truth * F.logsigmoid(odds - scale * margins)).sum(1)
 
 
-@loss(
-    family="priors",
-    link="softmax",
-    reference="Cui 2019",
-    symmetric=False,
-    shift_invariant=True,
-    limits=(Limit({"beta": 0.0}, "ce"),),
-)
+@_priors(reference="Cui 2019", limits=(Limit({"beta": 0.0}, "ce"),))
 def class_balanced(
-    logits: Tensor,
-    target: Tensor,
-    class_counts: Tensor,
-    *,
-    beta: Annotated[float, Range(0, 1, open_high=True)] = 0.999,
+    logits: Tensor, target: Tensor, class_counts: Tensor, *, beta: Annotated[float, Range(0, 1, open_high=True)] = 0.999
 ) -> Tensor:
     """Cross-entropy in which a class weighs the inverse of its effective number of samples:
 

@@ -8,41 +8,40 @@ To add one: write the function here with its formula, ranges and reference, and 
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from xentlab.losses.contract import Limit, loss, per_target
-from xentlab.schema import Range
+from xentlab.schema import PositiveFloat, Range
 
 REGRESSION = ("regression",)
 Level = Annotated[float, Range(0, 1, open_low=True, open_high=True)]
-Positive = Annotated[float, Range(0, None, open_low=True)]
+Positive = PositiveFloat
+
+_regression = functools.partial(loss, family="residual", link="identity", tasks=REGRESSION, moves=True)
 
 
-@loss(
-    family="residual", link="identity", tasks=REGRESSION, reference="Legendre 1805", elicits="mean", moves=True,
-    degree=2.0,
-)  # fmt: skip
+@_regression(reference="Legendre 1805", elicits="mean", degree=2.0)
 def squared_error(outputs: Tensor, target: Tensor) -> Tensor:
     """Squared error of points [N, D]: `sum_d (z_d - t_d)^2`. What `mse` is on regression; least at the mean."""
     return _residual(outputs, target).square().sum(1)
 
 
-@loss(
-    family="residual", link="identity", tasks=REGRESSION, reference="Laplace 1774", elicits="median", moves=True,
-    degree=1.0,
-)  # fmt: skip
+@_regression(reference="Laplace 1774", elicits="median", degree=1.0)
 def absolute_error(outputs: Tensor, target: Tensor) -> Tensor:
     """Absolute error of points [N, D]: `sum_d |z_d - t_d|`. What `mae` is on regression; least at the median."""
     return _residual(outputs, target).abs().sum(1)
 
 
-@loss(
-    family="residual", link="identity", tasks=REGRESSION, reference="Koenker & Bassett 1978", elicits="quantile",
-    moves=True, degree=1.0, limits=(Limit({"level": 0.5}, "mae", factor=0.5),),
-)  # fmt: skip
+@_regression(
+    reference="Koenker & Bassett 1978",
+    elicits="quantile",
+    degree=1.0,
+    limits=(Limit({"level": 0.5}, "mae", factor=0.5),),
+)
 def quantile(outputs: Tensor, target: Tensor, *, level: Level = 0.5) -> Tensor:
     """The pinball loss, least at the quantile of that level: `sum_d max(level r_d, (level - 1) r_d)`.
 
@@ -64,10 +63,9 @@ def pinball(residual: Tensor, level: float | Tensor) -> Tensor:
     return torch.maximum(level * residual, (level - 1.0) * residual)
 
 
-@loss(
-    family="residual", link="identity", tasks=REGRESSION, reference="Newey & Powell 1987", elicits="expectile",
-    moves=True, degree=2.0, limits=(Limit({"level": 0.5}, "mse", factor=0.5),),
-)  # fmt: skip
+@_regression(
+    reference="Newey & Powell 1987", elicits="expectile", degree=2.0, limits=(Limit({"level": 0.5}, "mse", factor=0.5),)
+)
 def expectile(outputs: Tensor, target: Tensor, *, level: Level = 0.5) -> Tensor:
     """Asymmetric squares, least at the expectile of that level: `sum_d |level - 1[r_d < 0]| r_d^2`.
 
@@ -86,7 +84,7 @@ def expectile(outputs: Tensor, target: Tensor, *, level: Level = 0.5) -> Tensor:
     return (level * residual.clamp_min(0).square() + (1.0 - level) * residual.clamp_max(0).square()).sum(1)
 
 
-@loss(family="residual", link="identity", tasks=REGRESSION, reference="Beaton & Tukey 1974", moves=True)
+@_regression(reference="Beaton & Tukey 1974")
 def tukey(outputs: Tensor, target: Tensor, *, c: Positive = 4.685) -> Tensor:
     """Tukey's biweight, which an outlier beyond `c` does not pull at all:
 
@@ -108,10 +106,7 @@ def tukey(outputs: Tensor, target: Tensor, *, c: Positive = 4.685) -> Tensor:
     return (c * c / 6.0 * share * (3.0 - 3.0 * share + share.square())).sum(1)
 
 
-@loss(
-    family="residual", link="identity", tasks=REGRESSION, reference="Barron 2019", moves=True,
-    limits=(Limit({"alpha": 2.0}, "mse", factor=0.5, rtol=1e-6),),
-)  # fmt: skip
+@_regression(reference="Barron 2019", limits=(Limit({"alpha": 2.0}, "mse", factor=0.5, rtol=1e-6),))
 def general_robust(
     outputs: Tensor, target: Tensor, *, alpha: Annotated[float, Range(-10, 2)] = 1.0, c: Positive = 1.0
 ) -> Tensor:

@@ -7,6 +7,7 @@ reference, and a YAML in `configs/loss`.
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated
 
 import torch
@@ -16,14 +17,10 @@ from torch import Tensor
 from xentlab.losses.contract import Limit, as_distribution, bounded, loss, of_truth
 from xentlab.schema import Range
 
+_robust = functools.partial(loss, family="robust", link="softmax", shift_invariant=True)
 
-@loss(
-    family="robust",
-    link="softmax",
-    reference="Menon 2020",
-    shift_invariant=True,
-    limits=(Limit({}, "gce", {"q": 1.0}), Limit({}, "taylor_ce", {"order": 1})),
-)
+
+@_robust(reference="Menon 2020", limits=(Limit({}, "gce", {"q": 1.0}), Limit({}, "taylor_ce", {"order": 1})))
 def linear(logits: Tensor, target: Tensor) -> Tensor:
     """Linear loss, the probability of being wrong: `sum_c t_c (1 - softmax(z)_c)`.
 
@@ -40,13 +37,7 @@ def linear(logits: Tensor, target: Tensor) -> Tensor:
     return -(truth * torch.expm1(log_p)).sum(1)
 
 
-@loss(
-    family="robust",
-    link="softmax",
-    reference="Zhang & Sabuncu 2018",
-    shift_invariant=True,
-    limits=(Limit({"q": 1.0}, "linear"), Limit({"q": 1e-8}, "ce", rtol=1e-6)),
-)
+@_robust(reference="Zhang & Sabuncu 2018", limits=(Limit({"q": 1.0}, "linear"), Limit({"q": 1e-8}, "ce", rtol=1e-6)))
 def gce(logits: Tensor, target: Tensor, *, q: Annotated[float, Range(0, 1, open_low=True)] = 0.7) -> Tensor:
     """Generalised cross-entropy, from `ce` (q to 0) to `linear` (q = 1), with `p = softmax(z)`:
 
@@ -74,13 +65,7 @@ def gce(logits: Tensor, target: Tensor, *, q: Annotated[float, Range(0, 1, open_
     return (truth * _gce_values(log_p, q)).sum(1)
 
 
-@loss(
-    family="robust",
-    link="softmax",
-    reference="Menon 2020",
-    shift_invariant=True,
-    limits=(Limit({"tau": 1.0}, "linear"), Limit({"tau": 1e15}, "ce")),
-)
+@_robust(reference="Menon 2020", limits=(Limit({"tau": 1.0}, "linear"), Limit({"tau": 1e15}, "ce")))
 def phuber_ce(logits: Tensor, target: Tensor, *, tau: Annotated[float, Range(1, None)] = 10.0) -> Tensor:
     """Partially Huberised cross-entropy, linear where its slope in `p = softmax(z)` would pass `tau`:
 
@@ -102,16 +87,9 @@ def phuber_ce(logits: Tensor, target: Tensor, *, tau: Annotated[float, Range(1, 
     return (truth * values).sum(1)
 
 
-@loss(
-    family="robust",
-    link="softmax",
+@_robust(
     reference="Menon 2020",
-    shift_invariant=True,
-    limits=(
-        Limit({"tau": 1.0}, "linear"),
-        Limit({"tau": 1e15}, "gce"),
-        Limit({"q": 1e-8}, "phuber_ce", rtol=1e-6),
-    ),
+    limits=(Limit({"tau": 1.0}, "linear"), Limit({"tau": 1e15}, "gce"), Limit({"q": 1e-8}, "phuber_ce", rtol=1e-6)),
 )
 def phuber_gce(
     logits: Tensor,
@@ -145,13 +123,7 @@ def phuber_gce(
     return (truth * values).sum(1)
 
 
-@loss(
-    family="robust",
-    link="softmax",
-    reference="Reed 2015",
-    shift_invariant=True,
-    limits=(Limit({"beta": 1.0}, "ce"),),
-)
+@_robust(reference="Reed 2015", limits=(Limit({"beta": 1.0}, "ce"),))
 def bootstrap_soft(logits: Tensor, target: Tensor, *, beta: Annotated[float, Range(0, 1)] = 0.95) -> Tensor:
     """Cross-entropy with a target that partly believes the prediction, `p = softmax(z)`, gradient included:
 
@@ -172,13 +144,7 @@ def bootstrap_soft(logits: Tensor, target: Tensor, *, beta: Annotated[float, Ran
     return -(believed * log_p).sum(1)
 
 
-@loss(
-    family="robust",
-    link="softmax",
-    reference="Reed 2015",
-    shift_invariant=True,
-    limits=(Limit({"beta": 1.0}, "ce"),),
-)
+@_robust(reference="Reed 2015", limits=(Limit({"beta": 1.0}, "ce"),))
 def bootstrap_hard(logits: Tensor, target: Tensor, *, beta: Annotated[float, Range(0, 1)] = 0.8) -> Tensor:
     """Cross-entropy with a target that partly believes the predicted class `k = argmax_c z_c`, with `p = softmax(z)`:
 

@@ -5,23 +5,24 @@ To add one: write the function here with its formula, ranges and reference, and 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import functools
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from xentlab.losses.contract import Limit, as_distribution, loss
 from xentlab.losses.residual import squared_error
-from xentlab.schema import Range
+from xentlab.schema import PositiveFloat
+
+_squared = functools.partial(loss, family="squared", proper=True)
 
 
-@loss(
-    family="squared",
+@_squared(
     link="task",
     tasks=("multiclass", "multilabel", "segmentation", "regression"),
     reference="Brier 1950",
     shift_invariant=True,
-    proper=True,
     elsewhere=(squared_error,),
 )
 def mse(logits: Tensor, target: Tensor, *, link: Literal["softmax", "sigmoid"] | None = None) -> Tensor:
@@ -49,20 +50,8 @@ def mse(logits: Tensor, target: Tensor, *, link: Literal["softmax", "sigmoid"] |
     return (probs - as_distribution(target, logits)).square().sum(1)
 
 
-@loss(
-    family="squared",
-    link="identity",
-    reference="Hui & Belkin 2021",
-    proper=True,
-    limits=(Limit({}, "huber", {"delta": 1e6}, factor=2.0),),
-)
-def mse_logits(
-    logits: Tensor,
-    target: Tensor,
-    *,
-    k: Annotated[float, Range(0, None, open_low=True)] = 1.0,
-    M: Annotated[float, Range(0, None, open_low=True)] = 1.0,
-) -> Tensor:
+@_squared(link="identity", reference="Hui & Belkin 2021", limits=(Limit({}, "huber", {"delta": 1e6}, factor=2.0),))
+def mse_logits(logits: Tensor, target: Tensor, *, k: PositiveFloat = 1.0, M: PositiveFloat = 1.0) -> Tensor:
     """Squared error of the logits themselves, summed over classes. Link: identity.
 
         sum_c (1 + (k - 1) t_c) (z_c - M t_c)^2

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import functools
 
 import torch
 from torch import Tensor
 
 from xentlab.losses.contract import Limit, loss
 from xentlab.losses.dense import Classes, class_mean, overlap, ratio
-from xentlab.schema import Range
+from xentlab.schema import NonNegativeFloat, PositiveFloat
+
+_dense = functools.partial(loss, family="dense", link="softmax", tasks=("segmentation",), shift_invariant=True)
 
 
-@loss(
-    family="dense",
-    link="softmax",
-    tasks=("segmentation",),
-    reference="Rahman & Wang 2016",
-    shift_invariant=True,
-    limits=(Limit({}, "tversky", {"alpha": 1.0, "beta": 1.0}),),
-)
+@_dense(reference="Rahman & Wang 2016", limits=(Limit({}, "tversky", {"alpha": 1.0, "beta": 1.0}),))
 def jaccard(
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
     class_weights: Tensor | None = None,
     *,
-    smooth: Annotated[float, Range(0, None)] = 1.0,
+    smooth: NonNegativeFloat = 1.0,
     classes: Classes = "all",
 ) -> Tensor:
     """Soft Jaccard loss (1 - IoU) of each image, averaged over classes; sums run over pixels, each times its weight:
@@ -36,10 +31,7 @@ def jaccard(
     Where the truth is hard the minimum is the product `q_c t_c`; on a soft truth see `dice`.
 
     Args:
-        logits: [N, C, H, W].
-        target: class indices [N, H, W], or distributions shaped like `logits`.
-        weight: of each pixel [N, H, W], >= 0; None for all equal.
-        class_weights: of each class in the mean [C], >= 0; None for all equal.
+        logits, target, weight, class_weights: as in `dice`.
         smooth: added to intersection and union, in pixels, >= 0.
         classes: average over all classes, or over those present in the image's truth.
 
@@ -53,16 +45,9 @@ def jaccard(
     return class_mean(ratio(wrong, wrong + hit + smooth), hit + missed, classes, class_weights)
 
 
-@loss(
-    family="dense",
-    link="softmax",
-    tasks=("segmentation",),
+@_dense(
     reference="Salehi 2017",
-    shift_invariant=True,
-    limits=(
-        Limit({"alpha": 0.5, "beta": 0.5, "smooth": 0.5}, "dice"),
-        Limit({"alpha": 1.0, "beta": 1.0}, "jaccard"),
-    ),
+    limits=(Limit({"alpha": 0.5, "beta": 0.5, "smooth": 0.5}, "dice"), Limit({"alpha": 1.0, "beta": 1.0}, "jaccard")),
 )
 def tversky(
     logits: Tensor,
@@ -70,9 +55,9 @@ def tversky(
     weight: Tensor | None = None,
     class_weights: Tensor | None = None,
     *,
-    alpha: Annotated[float, Range(0, None)] = 0.3,
-    beta: Annotated[float, Range(0, None)] = 0.7,
-    smooth: Annotated[float, Range(0, None)] = 1.0,
+    alpha: NonNegativeFloat = 0.3,
+    beta: NonNegativeFloat = 0.7,
+    smooth: NonNegativeFloat = 1.0,
     classes: Classes = "all",
 ) -> Tensor:
     """Soft Tversky loss: false positives and false negatives weighed apart, averaged over classes:
@@ -83,10 +68,7 @@ def tversky(
     Where the truth is hard the minimum is the product `q_c t_c`; on a soft truth see `dice`.
 
     Args:
-        logits: [N, C, H, W].
-        target: class indices [N, H, W], or distributions shaped like `logits`.
-        weight: of each pixel [N, H, W], >= 0; None for all equal.
-        class_weights: of each class in the mean [C], >= 0; None for all equal.
+        logits, target, weight, class_weights: as in `dice`.
         alpha: weight of false positives, >= 0.
         beta: weight of false negatives, >= 0; above alpha it favours recall.
         smooth: added to both areas, in pixels, >= 0; half of what it is in `dice`.
@@ -102,24 +84,17 @@ def tversky(
     return class_mean(terms, area, classes, class_weights)
 
 
-@loss(
-    family="dense",
-    link="softmax",
-    tasks=("segmentation",),
-    reference="Abraham & Khan 2019",
-    shift_invariant=True,
-    limits=(Limit({"gamma": 1.0}, "tversky"),),
-)
+@_dense(reference="Abraham & Khan 2019", limits=(Limit({"gamma": 1.0}, "tversky"),))
 def focal_tversky(
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
     class_weights: Tensor | None = None,
     *,
-    alpha: Annotated[float, Range(0, None)] = 0.3,
-    beta: Annotated[float, Range(0, None)] = 0.7,
-    gamma: Annotated[float, Range(0, None, open_low=True)] = 4 / 3,
-    smooth: Annotated[float, Range(0, None)] = 1.0,
+    alpha: NonNegativeFloat = 0.3,
+    beta: NonNegativeFloat = 0.7,
+    gamma: PositiveFloat = 4 / 3,
+    smooth: NonNegativeFloat = 1.0,
     classes: Classes = "all",
 ) -> Tensor:
     """Focal Tversky loss: each class's Tversky loss to the power 1 / gamma, averaged over classes:
@@ -129,10 +104,7 @@ def focal_tversky(
     The paper calls the weight of false negatives alpha and sums over classes; here the letters are those of `tversky`.
 
     Args:
-        logits: [N, C, H, W].
-        target: class indices [N, H, W], or distributions shaped like `logits`.
-        weight: of each pixel [N, H, W], >= 0; None for all equal.
-        class_weights: of each class in the mean [C], >= 0; None for all equal.
+        logits, target, weight, class_weights: as in `dice`.
         alpha: weight of false positives, >= 0.
         beta: weight of false negatives, >= 0.
         gamma: focus, > 0; above 1 what is nearly right still pulls, 1 is `tversky`.
