@@ -91,10 +91,6 @@ def example(names=LOSSES, *, seeds=10):
         "signature": "ab" * 32,
         "fingerprint": "cd" * 32,
         "curves": {"val/error": curves, "val/nll": {names[0]: curves[names[0]]}},
-        "curve_labels": {"val/error": "validation error", "val/nll": "validation NLL"},
-        "percent_curves": ["val/error"],
-        "selection": "validation error",
-        "selection_percent": True,
         "time_to_target": [
             {
                 "metric": "val/error",
@@ -145,9 +141,9 @@ HOSTILE = "<script>alert(1)</script>--><img src=x onerror=y>$\\frac{a}{b}$ & \"q
 
 def hostile():
     data = example(["ce", "mse"])
-    data.update(name=HOSTILE, question=HOSTILE, command=HOSTILE, created=HOSTILE, signature=HOSTILE, selection=HOSTILE)
+    data.update(name=HOSTILE, question=HOSTILE, command=HOSTILE, created=HOSTILE, signature=HOSTILE)
     data["losses"][1].update(label=HOSTILE, note=HOSTILE, knobs={HOSTILE: HOSTILE})
-    data["curve_labels"]["val/error"] = HOSTILE
+    data["metrics"][0]["short"] = HOSTILE
     data["setup"] = data["environment"] = {"more": {HOSTILE: HOSTILE}}
     data["time_to_target"][0]["label"] = HOSTILE
     for metric in data["metrics"]:

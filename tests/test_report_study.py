@@ -24,7 +24,7 @@ LOSSES = ["ce", "mse", "focal"]
 
 def cell(label: str, *, axes: Axes, mode: str = "tuned", fingerprint: str = "ab", shift: float = 0.0) -> StudyCell:
     data = example(LOSSES)
-    data |= {"fingerprint": fingerprint, "time_to_target": [], "curves": {}, "percent_curves": []}
+    data |= {"fingerprint": fingerprint, "time_to_target": [], "curves": {}}
     data["setup"] |= {"mode": mode, "axes": axes}
     for row in data["metrics"][0]["rows"]:
         if row["loss"] == "focal":

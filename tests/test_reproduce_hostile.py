@@ -222,7 +222,7 @@ def test_a_journal_is_refused_or_read_by_everyone(
         return
     root = tmp_path_factory.mktemp("root")
     records = read(root)
-    segments.write_sessions(sessions, records, "d" * 64, {})
+    segments.write_sessions(sessions, records, "d" * 64, "made.zip", {})
     records = read(root)
     records.mark_killed()
     assert records.loss() is None

@@ -25,8 +25,8 @@ def curves(record: Record, key: str, prefix: str) -> str:
     """Mean of one validation metric over the epochs under every loss, with its 95 % band."""
     from matplotlib.ticker import MaxNLocator
 
-    factor, unit = (100.0, " (%)") if key in record.percent_curves else (1.0, "")
-    label = record.curve_labels.get(key, key)
+    metric, label = record.curve_metric(key), record.curve_label(key)
+    factor, unit = (100.0, " (%)") if metric is not None and metric.percent else (1.0, "")
 
     def body(axes: Axes) -> None:
         for index, loss in styled(record):
@@ -52,8 +52,8 @@ def curves(record: Record, key: str, prefix: str) -> str:
 
 def sensitivity(record: Record, prefix: str) -> str:
     """The selection metric over the learning rate under every loss after all epochs, the chosen point ringed."""
-    factor, unit = (100.0, " (%)") if record.selection_percent else (1.0, "")
-    label = record.selection or "selection metric"
+    factor, unit = (100.0, " (%)") if record.primary.percent else (1.0, "")
+    label = record.selection
 
     def body(axes: Axes) -> None:
         for index, loss in styled(record):

@@ -62,7 +62,7 @@ def _price(record: Record, loss: str) -> str:
     for meaning, metrics in sorted(told.items(), reverse=True):
         # Of those that mean the same, a share says most to a reader.
         shown = [max(metrics, key=lambda m: m.percent)] if meaning else metrics[:_NAMED]
-        sizes = [f"{m.short or m.label} {_moved(record, m, loss)}" for m in shown]
+        sizes = [f"{m.short} {_moved(record, m, loss)}" for m in shown]
         more = f" and {len(metrics) - _NAMED} more" if not meaning and len(metrics) > _NAMED else ""
         said.append(f"{meaning or 'it is worse'}: {', '.join(sizes)}{more}")
     return f"; but {', and '.join(said)}" if said else ""

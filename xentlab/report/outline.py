@@ -126,11 +126,10 @@ def _duels(record: Record) -> list[Block]:
 
 
 def _curves(record: Record) -> Pictures:
-    labels = {key: record.curve_labels.get(key, key) for key in record.curves}
     return Pictures(
         [
-            Picture(partial(charts.curves, record, key), f"{label}: mean over the seeds, 95 % band.")
-            for key, label in labels.items()
+            Picture(partial(charts.curves, record, key), f"{record.curve_label(key)}: mean over the seeds, 95 % band.")
+            for key in record.curves
         ]
     )
 

@@ -25,7 +25,7 @@ from xentlab.report.diagnostics import (
     check_examples,
 )
 from xentlab.report.setup import Environment, ImportedTrials, Setup
-from xentlab.report.upgrade import is_old, record_from_1
+from xentlab.report.upgrade import present_record
 from xentlab.typed import from_json, to_json
 
 VERSION = 2
@@ -156,24 +156,16 @@ class Record:
     """One comparison, judged.
 
     Attributes:
-        name: the comparison's name.
-        question: what it asks, one sentence.
-        command: the command that runs it again.
+        name, question, command: what it is called, what it asks in one sentence, and what runs it again.
         created: when it ended, ISO 8601.
         baseline: the loss that all others are compared with.
         losses: in the order in which they are shown.
         metrics: the primary one first by convention; each has a row for every loss.
         setup: data, model, seeds, search and fairness mode.
         environment: versions, hardware, code.
-        signature: sha256 of what decides the comparison's result.
-        fingerprint: sha256 of the data.
+        signature, fingerprint: sha256 of what decides the result, and of the data.
         curves: metric key -> loss -> curve.
-        curve_labels: metric key -> its name in words, where it is not the key.
-        percent_curves: the keys of curves that are fractions to be shown as percent.
-        selection: what tuning selected by, in words; the unit of `TuningPoint.value`.
-        selection_percent: whether `TuningPoint.value` is a fraction to be shown as percent.
-        time_to_target: one entry for each target.
-        cost: one row for each loss.
+        time_to_target, cost: one entry for each target, one for each loss.
         reliability: at most one entry for each loss.
         predicted: the same, where a number is predicted.
         cross: one entry for each pair of losses, or none at all.
@@ -200,10 +192,6 @@ class Record:
     signature: str = ""
     fingerprint: str = ""
     curves: dict[str, dict[str, MeanCurve]] = field(default_factory=dict)
-    curve_labels: dict[str, str] = field(default_factory=dict)
-    percent_curves: list[str] = field(default_factory=list)
-    selection: str = ""
-    selection_percent: bool = False
     time_to_target: list[Target] = field(default_factory=list)
     cost: list[Cost] = field(default_factory=list)
     reliability: list[Reliability] = field(default_factory=list)
@@ -228,8 +216,7 @@ class Record:
         Raises:
             UserError: a field is missing, unknown or of the wrong type, or the parts do not belong together.
         """
-        if is_old(data):
-            data = record_from_1(data)
+        data = present_record(data)
         if isinstance(data, Mapping) and (version := data.get("version", VERSION)) != VERSION:
             raise UserError(f"record.version must be 1 or {VERSION}, which this xentlab reads, got {version}.")
         record: Record = from_json(cls, data, "record")
@@ -244,6 +231,21 @@ class Record:
     def primary(self) -> JudgedMetric:
         """The metric that decides."""
         return next(m for m in self.metrics if m.primary)
+
+    @property
+    def selection(self) -> str:
+        """What tuning selected by, in words: the primary metric on validation, which is what `TuningPoint.value` is."""
+        return f"validation {self.primary.short}"
+
+    def curve_metric(self, key: str) -> JudgedMetric | None:
+        """The metric that a curve is of."""
+        name = key.rpartition("/")[2]
+        return next((m for m in self.metrics if m.key.rpartition("/")[2] == name), None)
+
+    def curve_label(self, key: str) -> str:
+        """A curve's name in words."""
+        metric = self.curve_metric(key)
+        return f"validation {metric.short}" if metric is not None else key
 
     @property
     def labels(self) -> dict[str, str]:
@@ -275,23 +277,23 @@ def check_record(record: Record) -> None:
             raise unknown("loss in the record", loss, names)
     for key, curves in record.curves.items():
         for loss, curve in curves.items():
-            lengths = {len(curve.epochs), len(curve.mean), len(curve.low), len(curve.high)}
-            if len(lengths) > 1:
-                rule = "must have columns of one length"
-                raise UserError(f"record.curves {key} of {loss} {rule}, got {sorted(lengths)}.")
+            _of_one_length(f"record.curves {key} of {loss}", curve.epochs, curve.mean, curve.low, curve.high)
     for interval in record.wider:
         if interval.metric not in (keys := [m.key for m in record.metrics]):
             raise unknown("metric in the record", interval.metric, keys)
     for entry in record.reliability:
         columns = (entry.low, entry.high, entry.share, entry.confidence, entry.frequency)
-        if len({len(column) for column in columns}) > 1:
-            raise UserError(f"record.reliability of {entry.loss} must have columns of one length.")
+        _of_one_length(f"record.reliability of {entry.loss}", *columns)
     for each in record.predicted:
-        if len(each.true) != len(each.predicted) or not each.residuals or any(len(row) != 6 for row in each.residuals):
-            raise UserError(
-                f"record.predicted of {each.loss} must have columns of one length, and six residuals a row."
-            )
+        _of_one_length(f"record.predicted of {each.loss}", each.true, each.predicted)
+        if not each.residuals or any(len(row) != 6 for row in each.residuals):
+            raise UserError(f"record.predicted of {each.loss} must have six residuals a row.")
     if record.cross and sorted((e.loss, e.under) for e in record.cross) != sorted((a, b) for a in names for b in names):
         raise UserError("record.cross must have one entry for each pair of losses.")
     if record.examples is not None:
         check_examples(record.examples)
+
+
+def _of_one_length(what: str, *columns: Sequence[Any]) -> None:
+    if len(lengths := {len(column) for column in columns}) > 1:
+        raise UserError(f"{what} must have columns of one length, got {sorted(lengths)}.")

@@ -135,14 +135,15 @@ def curve_table(record: Record, key: str) -> Table:
         for c in curves.values()
         for low, high in zip(c.low, c.high, strict=True)
     ]
-    unit = scale(key in record.percent_curves, widths)
+    metric = record.curve_metric(key)
+    unit = scale(metric is not None and metric.percent, widths)
     shown = [loss for loss in record.losses if loss.name in curves]
     at: dict[float, dict[str, str]] = {}
     for name, line in curves.items():
         for epoch, mean, low, high in zip(line.epochs, line.mean, line.low, line.high, strict=True):
             at.setdefault(epoch, {})[name] = f"{unit.value(mean)} {unit.interval(low, high)}".rstrip()
     rows = [cells(short(e), *(at[e].get(x.name, MISSING) for x in shown)) for e in sorted(at)]
-    title = f"{record.curve_labels.get(key, key)}{unit.unit}, mean and 95 % band"
+    title = f"{record.curve_label(key)}{unit.unit}, mean and 95 % band"
     return Table(title, ["epoch", *(x.label for x in shown)], rows)
 
 
@@ -150,8 +151,8 @@ def tuning(record: Record, loss: Loss) -> Table:
     """What tuning tried for one loss."""
     values = [t.value for x in record.losses for t in x.tuning if t.value is not None]
     spread = (max(values) - min(values)) / 20 if values else None
-    unit = scale(record.selection_percent, [spread])
-    header = ["lr", f"{record.selection or 'selection metric'}{unit.unit}", "trials finished", "chosen"]
+    unit = scale(record.primary.percent, [spread])
+    header = ["lr", f"{record.selection}{unit.unit}", "trials finished", "chosen"]
     partly = any(t.epochs is not None for t in loss.tuning)
     if partly:
         header.insert(2, "epochs")

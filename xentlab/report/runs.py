@@ -78,7 +78,7 @@ def dashboard_tag(cells: Sequence[tuple[str, Record]]) -> dict[str, str]:
         "metric": first.primary.key,
         "direction": first.primary.direction,
         "columns": [metric.label for metric in first.metrics],
-        "curves": {key: first.curve_labels.get(key, key) for key in first.curves},
+        "curves": {key: first.curve_label(key) for key in first.curves},
         "sensitivity": first.selection if any(len(loss.tuning) > 1 for loss in first.losses) else "",
         "losses": [loss.name for loss in first.losses],
         "cells": {label: sum(row.n + row.failed for row in record.primary.rows) for label, record in cells},

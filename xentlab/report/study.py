@@ -12,7 +12,7 @@ from typing import Any
 from xentlab.analysis import Friedman, Profile
 from xentlab.errors import UserError, unknown
 from xentlab.report.record import Record, check_record
-from xentlab.report.upgrade import study_from_1
+from xentlab.report.upgrade import present_study
 from xentlab.typed import from_json, to_json
 
 
@@ -60,7 +60,7 @@ class Study:
         Raises:
             UserError: a field is missing, unknown or of the wrong type, or the parts do not belong together.
         """
-        study: Study = from_json(cls, study_from_1(data), "study")
+        study: Study = from_json(cls, present_study(data), "study")
         if not study.cells or len({cell.label for cell in study.cells}) < len(study.cells):
             raise UserError("study.cells must be at least one, with different labels.")
         for cell in study.cells:
