@@ -1,6 +1,7 @@
 """Optimizers that act in place on flat stacked parameters [R, P]: sgd, adam, adamw; and the clipping of gradients.
 
-Each equals its namesake in `torch.optim`, row by row. A knob is a Python float, equal for all rows, or a tensor [R, 1].
+Each equals its namesake in `torch.optim`, row by row. A knob is a Python float, equal for all rows, or a float64 tensor
+[R, 1]; both give a row the same bits.
 Python branches look at Python floats only, so nothing waits for the device.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
@@ -175,7 +177,7 @@ def clip_norm(grads: Tensor, max_norm: Number) -> Tensor:
     """
     norms = torch.linalg.vector_norm(grads, dim=1, keepdim=True)
     # 1e-6 as in torch.nn.utils.clip_grad_norm_, so that a row of zeros stays one.
-    grads.mul_((_as(grads, max_norm) / (norms + 1e-6)).clamp_(max=1.0))
+    grads.mul_(((norms + 1e-6).reciprocal_() * _as(grads, max_norm)).clamp_(max=1.0))
     return norms.squeeze(1)
 
 
@@ -194,13 +196,21 @@ def _adam_update(
     mean_square.lerp_(grads.mul_(grads), _as(params, 1 - beta2))
     # Both bias corrections act on numbers [R, 1], not on [R, P]:
     # lr (mean / c1) / (sqrt(mean_square / c2) + eps) = (lr root / c1) mean / (sqrt(mean_square) + eps root).
-    root = (1 - beta2**step) ** 0.5
-    rate = lr * root / (1 - beta1**step)
+    left = 1 - _power(beta2, step)
+    root = left.sqrt() if isinstance(left, Tensor) else math.sqrt(left)
+    rate = lr * root / (1 - _power(beta1, step))
     denominator = torch.sqrt(mean_square, out=grads).add_(_as(params, eps * root))
-    if isinstance(rate, Tensor):
-        params.addcmul_(torch.div(mean, denominator, out=grads), _as(params, rate), value=-1)
-    else:
-        params.addcdiv_(mean, denominator, value=-rate)
+    _descend(params, torch.div(mean, denominator, out=grads), rate)
+
+
+def _power(base: Number, exponent: int) -> Number:
+    # Products alone, which round alike everywhere: a row has the same bits alone and beside others.
+    power: Number = 1.0
+    while exponent:
+        if exponent & 1:
+            power = power * base
+        base, exponent = base * base, exponent >> 1
+    return power
 
 
 def _add_weight_decay(params: Tensor, grads: Tensor, weight_decay: Number) -> None:

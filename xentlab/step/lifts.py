@@ -63,7 +63,7 @@ class Lift(ABC):
         mine = values[self.rows]
         if all(v == mine[0] for v in mine):
             return mine[0]
-        return torch.tensor(mine, dtype=self.params.dtype, device=self.params.device).unsqueeze(1)
+        return torch.tensor(mine, dtype=torch.float64, device=self.params.device).unsqueeze(1)
 
     def rate(self, number: int) -> list[float]:
         """The learning rate of each row at step `number`."""
