@@ -29,7 +29,7 @@ FLOORS = {
     "train": 3, "losses.laws": 3,
     "journal": 4, "analysis": 4,
     "run": 5, "tracking": 5, "report": 5,
-    "run.executors": 6, "comparison": 6,
+    "run.executors": 6, "comparison": 6, "catalogue": 6,
     "reproduce": 7,
     "config": 8, "published": 8, "doctor": 8, "cli": 9, "api": 9, "objects": 1, "held": 0,
     "__main__": 10, "__init__": 0,

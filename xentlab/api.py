@@ -234,7 +234,8 @@ def load(name: str, root: str | Path = "xentlab-runs") -> Run | Comparison:
     """A recorded comparison by its name, id or folder, or a training by its id or the beginning of it."""
     records = Records(Path(root).absolute())
     records.update()
-    mine = [trial for trial in records.trials.values() if trial.id.startswith(name) and trial.ended is not None]
+    ended = [trial for trial in records.trials.values() if trial.ended is not None and not trial.removed]
+    mine = [trial for trial in ended if trial.id.startswith(name) or trial.marks.get("name") == name]
     if len(mine) == 1:
         return Run(mine[0], records.root)
     folder = find_comparison(Path(root), name)
@@ -242,13 +243,14 @@ def load(name: str, root: str | Path = "xentlab-runs") -> Run | Comparison:
 
 
 def runs(root: str | Path = "xentlab-runs") -> pd.DataFrame:
-    """Every recorded training: its id, what it is, how it stands, and its test metrics."""
-    records = Records(Path(root).absolute())
+    """Every recorded training: its id, what it is, how it stands, and its test metrics; what is removed is left out."""
+    records = Records(Path(root).absolute(), without=("epoch",))
     records.update()
     names = ("task", "dataset", "model", "loss", "seed")
     rows = [
         {"id": t.id, "status": t.status, **{n: t.tags.get(n) for n in names}, **(t.ended.test if t.ended else {})}
         for t in records.trials.values()
+        if not t.removed
     ]
     return pd.DataFrame(rows)
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from xentlab import __version__
-from xentlab.cli.commands import COMMANDS, Command
+from xentlab.cli.commands import COMMANDS
+from xentlab.cli.contract import Command
 from xentlab.cli.output import Output
 from xentlab.disk import cannot_go_on, disk_refuses
-from xentlab.errors import StoppedError, UserError
+from xentlab.errors import StoppedError, UserError, unknown
 from xentlab.plain import visible
 
 
@@ -33,9 +34,14 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"xentlab {__version__}")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        made = commands.add_parser(
+    _add(top, COMMANDS, "command")
+    return top
+
+
+def _add(parser: argparse.ArgumentParser, commands: Sequence[Command], place: str) -> None:
+    into = parser.add_subparsers(dest=place, metavar="COMMAND", required=True)
+    for command in commands:
+        made = into.add_parser(
             command.name,
             help=command.summary,
             description=command.summary[0].upper() + command.summary[1:] + ".",
@@ -46,7 +52,8 @@ def parser() -> argparse.ArgumentParser:
         )
         for argument in command.arguments or ():
             made.add_argument(*argument.flags, **argument.options)
-    return top
+        if command.subcommands:
+            _add(made, command.subcommands, "subcommand")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,8 +73,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments and arguments[0] in known and known[arguments[0]].arguments is None:
             return _with_overrides(known[arguments[0]], arguments[1:])
-        options = vars(parser().parse_args(arguments))
-        return known[options.pop("command")].function()(**options)
+        options = vars(parser().parse_args(_spelled(arguments)))
+        command = known[options.pop("command")]
+        if command.subcommands:
+            command = next(c for c in command.subcommands if c.name == options["subcommand"])
+            del options["subcommand"]
+        return command.function()(**options)
     except UserError as error:
         print(visible(f"xentlab: {error}"), file=sys.stderr)
         return 2
@@ -83,6 +94,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("xentlab: interrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
         return 130
+
+
+def _spelled(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the first subcommand where a group of them is called alone.
+
+    Raises:
+        UserError: there is no such command.
+    """
+    commands: tuple[Command, ...] = COMMANDS
+    words, kind = list(arguments), "command"
+    for place in range(2):
+        if place and (len(words) == place or words[place].startswith("-")) and not {"-h", "--help"} & set(words):
+            words.insert(place, commands[0].name)
+        if len(words) <= place or words[place].startswith("-"):
+            break
+        found = next((command for command in commands if command.name == words[place]), None)
+        if found is None:
+            raise unknown(kind, words[place], [command.name for command in commands])
+        commands, kind = found.subcommands, f"command of `xentlab {found.name}`"
+        if not commands:
+            break
+    return words
 
 
 def _with_overrides(command: Command, overrides: list[str]) -> int:

@@ -7,47 +7,12 @@ Nothing slow is imported here: `run` is looked up when the command is called.
 from __future__ import annotations
 
 import argparse
-import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
-
-class Argument:
-    """One argument, as `argparse` takes it."""
-
-    def __init__(self, *flags: str, **options: Any) -> None:
-        self.flags, self.options = flags, options
-
-
-@dataclass(frozen=True)
-class Command:
-    """One command.
-
-    Attributes:
-        name: as it is typed.
-        summary: what it does, in a few words.
-        examples: at least one.
-        run: module of this package and function in it.
-        arguments: what it takes; None where it takes Hydra's overrides.
-    """
-
-    name: str
-    summary: str
-    examples: tuple[str, ...]
-    run: str
-    arguments: tuple[Argument, ...] | None = ()
-
-    def function(self) -> Callable[..., int]:
-        """What runs it."""
-        module, _, name = self.run.partition(".")
-        found: Callable[..., int] = getattr(importlib.import_module(f"xentlab.cli.{module}"), name)
-        return found
-
+from xentlab.cli.contract import ROOT, STORE, Argument, Command
+from xentlab.cli.runs_commands import RUNS
 
 _KINDS = "losses, datasets, models, optimizers, schedules, regularizers, executors"
-_COMPARISON = "a comparison's name (the newest of it), id or folder"
-_ROOT = Argument("--root", default="xentlab-runs", help="the output directory (default: %(default)s)")
+_COMPARISON = "a comparison's own name, such as quickstart-2, the newest of a name, an id or a folder"
 _WEIGHTS = (
     Argument(
         "--weights",
@@ -56,12 +21,6 @@ _WEIGHTS = (
         help="of its best epoch or its last (default: %(default)s)",
     ),
 )
-_STORE = (
-    _ROOT,
-    Argument("--uri", help="MLflow tracking URI (default: MLFLOW_TRACKING_URI, else the sqlite database in the root)"),
-    Argument("--experiment", help="MLflow experiment (default: MLFLOW_EXPERIMENT_NAME, else xentlab)"),
-)
-
 COMMANDS = (
     Command(
         "train",
@@ -102,7 +61,7 @@ COMMANDS = (
                 "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
                 help="an override for all, such as tracking=off",
             ),
-            _ROOT,
+            ROOT,
         ),
     ),
     Command(
@@ -116,7 +75,7 @@ COMMANDS = (
                 "--format", dest="kind", choices=("html", "md", "tex", "json", "text"), default="html",
                 help="(default: %(default)s)",
             ),
-            _ROOT,
+            ROOT,
         ),
     ),
     Command(
@@ -136,7 +95,7 @@ COMMANDS = (
             Argument(
                 "--tracking", action=argparse.BooleanOptionalAction, default=True, help="send the new runs to MLflow"
             ),
-            *_STORE,
+            *STORE,
         ),
     ),
     Command(
@@ -155,7 +114,7 @@ COMMANDS = (
             Argument("--loss", help="of the comparison, whose seeds answer together"),
             *_WEIGHTS,
             Argument("-o", "--out", metavar="FILE", help="write every probability or number as CSV"),
-            _ROOT,
+            ROOT,
         ),
     ),
     Command(
@@ -167,7 +126,7 @@ COMMANDS = (
             Argument("name", metavar="RUN_ID", help="a trial's id or its beginning"),
             Argument("-o", "--out", metavar="FILE", default="model.pt2", help="(default: %(default)s)"),
             *_WEIGHTS,
-            _ROOT,
+            ROOT,
         ),
     ),
     Command(
@@ -179,7 +138,7 @@ COMMANDS = (
             Argument("name", metavar="COMPARISON", help=_COMPARISON),
             Argument("-o", "--out", metavar="FILE", help="the file to write (default: FOLDER.zip)"),
             Argument("--diff", action="store_true", help="with the uncommitted difference, where output.diff kept it"),
-            _ROOT,
+            ROOT,
         ),
     ),
     Command(
@@ -187,7 +146,14 @@ COMMANDS = (
         "bring an exported comparison into an output directory",
         ("xentlab import quickstart.zip", "xentlab import quickstart.zip --root elsewhere"),
         "reuse.import_",
-        (Argument("file", metavar="FILE", help="as `xentlab export` wrote it"), _ROOT),
+        (Argument("file", metavar="FILE", help="as `xentlab export` wrote it"), ROOT),
+    ),
+    Command(
+        "runs",
+        "what is recorded: list, show, compare, name, annotate, remove and restore it",
+        ("xentlab runs", "xentlab runs ls --kind sweep --since 7d", "xentlab runs show quickstart-2"),
+        "runs.ls",
+        subcommands=RUNS,
     ),
     Command(
         "list",
@@ -253,7 +219,7 @@ COMMANDS = (
         ("xentlab ui", "xentlab ui --comparison quickstart --open", "xentlab ui --port 5001 --root my-runs"),
         "service.ui",
         (
-            *_STORE,
+            *STORE,
             Argument("--port", type=int, default=5000, help="on 127.0.0.1 (default: %(default)s)"),
             Argument(
                 "--open", dest="browse", action="store_true",
@@ -268,7 +234,7 @@ COMMANDS = (
         ("xentlab sync", "xentlab sync --all --root my-runs --uri http://127.0.0.1:5000"),
         "service.send",
         (
-            *_STORE,
+            *STORE,
             Argument(
                 "--all", dest="everything", action="store_true",
                 help="also what was filed for another store or experiment, or trained with tracking=off",
@@ -283,7 +249,7 @@ COMMANDS = (
         "service.doctor",
         (
             Argument("archives", nargs="*", metavar="ARCHIVE", help="an archive of `xentlab export` to look at"),
-            *_STORE,
+            *STORE,
             Argument("--repair", action="store_true", help="rebuild what other files still say; removes nothing"),
         ),
     ),

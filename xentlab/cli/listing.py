@@ -11,8 +11,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from xentlab.cli.commands import Command
 from xentlab.cli.console import console
+from xentlab.cli.contract import Command
 from xentlab.config.compose import config_dir
 from xentlab.errors import unknown
 

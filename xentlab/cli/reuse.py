@@ -15,12 +15,13 @@ from rich.table import Table
 from xentlab import reproduce as again
 from xentlab.cli.compare import run_and_print
 from xentlab.cli.console import console
-from xentlab.comparison.folder import find_comparison, read_verdicts, write_text
+from xentlab.comparison.folder import find_comparison, own_name, read_verdicts, write_text
 from xentlab.config.compose import config_dir
 from xentlab.config.opening import opened
 from xentlab.disk import private
 from xentlab.errors import UserError
 from xentlab.journal import Records, TrialRecord
+from xentlab.plain import visible
 from xentlab.report import html, latex, markdown, print_verdict
 from xentlab.reproduce.archive import Imported, export_comparison, import_archive, read_archive
 from xentlab.run.progress import progress_bar
@@ -36,7 +37,9 @@ def report(name: str, kind: str, root: str) -> int:
 
         return lay_out(name.removeprefix("published/"), kind, Path(root))
     folder = find_comparison(Path(root), name)
-    found = read_verdicts(folder)
+    found, own = read_verdicts(folder), own_name(Path(root), folder)
+    if name != own:
+        print(visible(f"xentlab: laid out {own}, the newest that '{name}' means."), file=sys.stderr)
     if kind == "html":
         write_text(folder / "report.html", html(found))
         print((folder / "report.html").absolute())

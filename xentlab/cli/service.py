@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from xentlab import report, tracking
 from xentlab.cli.console import console
+from xentlab.comparison.folder import find_comparison, folder_group
 from xentlab.disk import private
 from xentlab.errors import UserError
 from xentlab.journal import TrialRecord
@@ -70,6 +72,9 @@ def ui(root: str, uri: str | None, experiment: str | None, port: int, *, compari
         browse: whether to open its table of losses in a browser, or the overview where there is none.
     """
     destination = tracking.resolve_destination(uri, experiment, Path(root))
+    if comparison is not None:  # by the name that it has here; where the root has none of it, by what the store says
+        with contextlib.suppress(UserError):
+            comparison = folder_group(find_comparison(Path(root), comparison))
     if destination.artifact_location is None:  # a server already
         _show_links(destination, None, comparison, browse=browse)
         return 0

@@ -20,7 +20,7 @@ import yaml
 from xentlab.comparison.overlay import GroupNode
 from xentlab.disk import not_written, written_whole
 from xentlab.errors import UserError, unknown
-from xentlab.journal import Records
+from xentlab.journal import Records, names_of
 from xentlab.report import Record, Study
 from xentlab.secrets import redacted
 from xentlab.train import COMPONENTS
@@ -196,7 +196,9 @@ def comparison_folders(root: Path) -> list[Path]:
 
 
 def find_comparison(root: Path, name: str) -> Path:
-    """The folder of a comparison, by its name (the newest of that name that reproduces no other), id, or path.
+    """The folder of a comparison, by its own name (`quickstart-2`), id, path, or the name that it shares with others.
+
+    Of those that share a name it is the newest that reproduces no other.
 
     Raises:
         UserError: there is none.
@@ -207,6 +209,16 @@ def find_comparison(root: Path, name: str) -> Path:
             return folder
     if (Path(name) / "verdicts.json").is_file():
         return Path(name)
+    records = read_groups(root)
+    own = {known: group for group, names in names_of(records.groups).items() for known in names}
+    if name in own:
+        group = records.groups[own[name]]
+        found = [folder for folder in folders if folder_group(folder) == group.id]
+        if found:
+            return found[0]
+        if group.removed:
+            raise UserError(f"'{name}' is in the trash: `xentlab runs restore {name}` brings it back.")
+        raise UserError(f"'{name}' has no report: it is a {group.kind} that has not come to its end.")
     named = [folder for folder in folders if _name(folder, root) == name]
     originals = [folder for folder in named if not (folder / "reproduction.json").exists()]
     if named:
@@ -214,6 +226,18 @@ def find_comparison(root: Path, name: str) -> Path:
     if not folders:
         raise UserError(f"No comparison is recorded in {root}: run `xentlab compare comparison=quickstart`.")
     raise unknown("comparison", name, {_name(folder, root) for folder in folders})
+
+
+def read_groups(root: Path) -> Records:
+    """The groups of a root alone, without its trials, which takes a fraction of the time."""
+    records = Records(root, without=("session", "trial", "member", "epoch", "end", "test"))
+    records.update()
+    return records
+
+
+def own_name(root: Path, folder: Path) -> str:
+    """The name that no other comparison has; its folder's where the journal does not know it."""
+    return names_of(read_groups(root).groups).get(folder_group(folder), [folder.name])[0]
 
 
 def _name(folder: Path, root: Path) -> str:

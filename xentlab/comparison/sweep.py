@@ -10,6 +10,7 @@ from xentlab.comparison.arms import Arms, Progress, open_arms
 from xentlab.journal import GroupEndEvent, TrialRecord
 from xentlab.journal.events import Ended
 from xentlab.run.session import Session
+from xentlab.tasks import find
 from xentlab.train import Trial
 
 
@@ -76,6 +77,7 @@ class Sweep:
     def __init__(self, session: Session, progress: Progress, overrides: str, command: str) -> None:
         self.session, self.progress, self.overrides, self.command = session, progress, overrides, command
         self.finished = 0
+        self._best: tuple[float, str] | None = None
         self._arms: Arms | None = None
 
     def run(self, trials: Sequence[Trial]) -> list[TrialRecord | Exception]:
@@ -85,8 +87,18 @@ class Sweep:
             whole = {"kind": "sweep", "name": name, "parent": None, "params": {}, "tags": tags}
             self._arms = open_arms(self.session, self.progress, whole, {}, {})
         outcomes = self._arms.attempt(f"{len(trials)} trials", {"": trials})[""]
-        self.finished += sum(not isinstance(outcome, Exception) for outcome in outcomes)
+        for outcome in outcomes:
+            if not isinstance(outcome, Exception):
+                self.finished += 1
+                self._see(outcome)
         return outcomes
+
+    def _see(self, trial: TrialRecord) -> None:
+        end = trial.outcome
+        if end.best is not None and not end.diverged:
+            sign = -1 if find(trial.tags["task"]).metric(end.monitor).direction == "max" else 1
+            said = f"best validation {end.monitor} {end.best:.4g}: {trial.label}"
+            self._best = min(filter(None, (self._best, (sign * end.best, said))))
 
     def close(self, failed: int) -> None:
         """Write down how the whole ended, `failed` trainings left out; nothing where no batch came."""
@@ -94,5 +106,5 @@ class Sweep:
             return
         note = f"{self.finished} trainings{f', {failed} failed' if failed else ''}\n\nAgain: `{self.command}`"
         status: Ended = "failed" if failed else "finished"
-        tags = {"mlflow.note.content": note}
+        tags = {"mlflow.note.content": note} | ({"verdict": self._best[1]} if self._best is not None else {})
         self.session.journal.append(GroupEndEvent(self._arms.group, status, tags, {"trials": self.finished}, None))

@@ -9,6 +9,7 @@ free has no writer, so its unfinished trials were killed.
 - `lines`: one line and its checksum
 - `writer`: one segment, written
 - `entries`: one trial, one group
+- `names`: how comparisons and sweeps are called
 - `records`: all segments of a root, read and merged
 """
 
@@ -19,11 +20,13 @@ from xentlab.journal.events import (
     Event,
     GroupEndEvent,
     GroupEvent,
+    MarkEvent,
     MemberEvent,
     OnTestEvent,
     SessionEvent,
     TrialEvent,
 )
 from xentlab.journal.lines import Damage, read_lines
+from xentlab.journal.names import alone, fresh_name, names_of
 from xentlab.journal.records import Records
 from xentlab.journal.writer import Journal, new_id, now_ms, writer_lives

@@ -1,4 +1,4 @@
-"""One trial and one group as the journal knows them."""
+"""One trial and one group as the journal knows them; `marks` are what people have said of them, see `MarkEvent`."""
 
 from __future__ import annotations
 
@@ -33,6 +33,12 @@ class TrialRecord:
     artifacts: str | None = None
     epochs: int = 0
     attempt: int = 0
+    marks: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def removed(self) -> bool:
+        """Whether it is in the trash, or gone."""
+        return bool(self.marks.get("place"))
 
     @property
     def outcome(self) -> Outcome:
@@ -76,6 +82,12 @@ class GroupRecord:
     artifacts: str | None = None
     members: list[str] = field(default_factory=list)
     attempt: int = 0
+    marks: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def removed(self) -> bool:
+        """Whether it is in the trash, or gone."""
+        return bool(self.marks.get("place"))
 
 
 def last_time(record: TrialRecord | GroupRecord) -> int:

@@ -129,7 +129,29 @@ class GroupEndEvent:
     curves: dict[str, list[list[float]]] = field(default_factory=dict)
 
 
-Event = SessionEvent | GroupEvent | TrialEvent | MemberEvent | EpochEvent | EndEvent | OnTestEvent | GroupEndEvent
+@dataclass(frozen=True)
+class MarkEvent:
+    """What a person says of a trial or a group; of two that say the same kind of thing the higher attempt counts.
+
+    `marks`: its `name`, a `note`, or its `place`: here where that is empty, in the `trash`, or `gone` for ever.
+    """
+
+    about: Id
+    marks: dict[Literal["name", "note", "place"], str]
+    attempt: Count = 0
+
+
+Event = (
+    SessionEvent
+    | GroupEvent
+    | TrialEvent
+    | MemberEvent
+    | EpochEvent
+    | EndEvent
+    | OnTestEvent
+    | GroupEndEvent
+    | MarkEvent
+)
 
 EVENTS: dict[str, type[Event]] = {
     "session": SessionEvent,
@@ -140,6 +162,7 @@ EVENTS: dict[str, type[Event]] = {
     "end": EndEvent,
     "test": OnTestEvent,
     "group_end": GroupEndEvent,
+    "mark": MarkEvent,
 }
 # Milliseconds: until the year 5138, which a database and a calendar can hold.
 _TIMES = Range(0, 100_000_000_000_000)

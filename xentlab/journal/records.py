@@ -7,6 +7,7 @@ what is finished stays so. An epoch that two attempts have trained stands as the
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Collection
 from pathlib import Path
 
 from xentlab.journal.entries import GroupRecord, TrialRecord, last_time
@@ -16,6 +17,7 @@ from xentlab.journal.events import (
     Event,
     GroupEndEvent,
     GroupEvent,
+    MarkEvent,
     MemberEvent,
     OnTestEvent,
     SessionEvent,
@@ -30,11 +32,13 @@ from xentlab.outcome import OnTest, Outcome
 class Records:
     """Every trial and group of a root, merged over its segments; `update` reads what was appended since.
 
-    `damage` lists the lines that cannot be used.
+    `damage` lists the lines that cannot be used. Events of the kinds `without` are passed over unread: of a list of
+    trials, their epochs are nearly all of the work.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, without: Collection[str] = ()) -> None:
         self.root = root
+        self._without = tuple(f'{{"event": "{kind}"'.encode() for kind in without)
         self.trials: dict[str, TrialRecord] = {}
         self.groups: dict[str, GroupRecord] = {}
         self.sessions: dict[str, SessionEvent] = {}
@@ -48,6 +52,7 @@ class Records:
         # Of what was begun again: which attempt a segment wrote, and which one an epoch is from.
         self._attempts: dict[tuple[str, str], int] = {}
         self._again: dict[tuple[str, int], int] = {}
+        self._marked: dict[str, dict[str, tuple[int, str]]] = {}
 
     @property
     def lost(self) -> set[str]:
@@ -75,27 +80,29 @@ class Records:
 
     def mark_killed(self) -> set[str]:
         """Give unfinished trials and groups of segments without a living writer the status `killed`."""
-        sessions = {record.session for record in self._everything()}
+        sessions = {record.session for record in self.everything()}
         dead = {s for s in sessions if not writer_lives(self.root / "journal" / f"{s}.jsonl")}
         changed = self.update()  # a writer may have written its last lines just before it ended
-        for record in self._everything():
+        for record in self.everything():
             if record.status == "running" and record.session in dead:
                 record.status, record.end = "killed", last_time(record)
                 changed.add(record.id)
         return changed
 
-    def _everything(self) -> list[TrialRecord | GroupRecord]:
+    def everything(self) -> list[TrialRecord | GroupRecord]:
+        """All trials and groups."""
         return [*self.trials.values(), *self.groups.values()]
 
     def finished(self, signature: str, *, own: bool = False) -> TrialRecord | None:
         """The latest finished trial of this signature; where it must be `own`, none that was imported."""
-        found = [t for t in self._by_signature.get(signature, ()) if t.status == "finished"]
+        found = [t for t in self._by_signature.get(signature, ()) if t.status == "finished" and not t.removed]
         found = [t for t in found if not own or self.imported(t) is None]
         return max(found, key=lambda t: (t.attempt, t.start), default=None)
 
     def begun(self, signature: str) -> TrialRecord | None:
         """The latest trial of this signature that was begun under this root and did not finish."""
-        here = [t for t in self._by_signature.get(signature, ()) if t.status != "finished" and not self.imported(t)]
+        begun = [t for t in self._by_signature.get(signature, ()) if t.status != "finished" and not t.removed]
+        here = [t for t in begun if not self.imported(t)]
         return max(here, key=lambda t: (t.attempt, t.start), default=None)
 
     def imported(self, trial: TrialRecord) -> str | None:
@@ -107,12 +114,18 @@ class Records:
         """The attempt with which a trial of this signature is to begin."""
         return max((t.attempt + 1 for t in self._by_signature.get(signature, ())), default=0)
 
+    def next_mark(self, about: str) -> int:
+        """The attempt of what is to be said next of a trial or group."""
+        return max((attempt + 1 for attempt, _ in self._marked.get(about, {}).values()), default=0)
+
     def _update_from(self, path: Path) -> set[str]:
         changed: set[str] = set()
         at, number = self._read.get(path, (0, 0))
         try:
             for line in whole_lines(path, at):
                 at, number = at + len(line), number + 1
+                if self._without and line.startswith(self._without):
+                    continue
                 try:
                     event, time = event_from_line(unseal(line))
                     changed |= self._apply(event, time, path.stem)
@@ -166,6 +179,8 @@ class Records:
                 ending.status, ending.reason, ending.end = event.status, event.reason, time
                 ending.artifacts = event.artifacts
                 return {name}
+            case MarkEvent():
+                return self._mark(event, time, session)
             case OnTestEvent():
                 self._untested.append((event, time))
                 return set()
@@ -180,6 +195,16 @@ class Records:
                 over.metrics, over.artifacts = event.metrics, event.artifacts
                 over.curves = {k: [(int(at), value) for at, value in v] for k, v in event.curves.items()}
                 return {name}
+
+    def _mark(self, event: MarkEvent, time: int, session: str) -> set[str]:
+        of: TrialRecord | GroupRecord | None = self.trials.get(event.about) or self.groups.get(event.about)
+        if of is None:
+            return self._wait(event.about, event, time, session)
+        known = self._marked.setdefault(event.about, {})
+        for kind, text in event.marks.items():
+            if known.get(kind, (-1, "")) <= (event.attempt, session):
+                known[kind], of.marks[kind] = (event.attempt, session), text
+        return {event.about}
 
     def _note(self, name: str, attempt: int, session: str) -> None:
         if attempt:

@@ -141,7 +141,7 @@ def differences(
         environment: of the recorded session.
         own: as in `localised`.
     """
-    there, here = _facts(environment), _facts(session.environment)
+    there, here = facts_of(environment), facts_of(session.environment)
     found = [Difference(key, there.get(key, "not recorded"), here.get(key, "none")) for key in here]
     for record in records:
         trial = trial_of(record, own)
@@ -158,7 +158,7 @@ def differences(
     return list(dict.fromkeys(found))
 
 
-def _facts(environment: Mapping[str, Any]) -> dict[str, str]:
+def facts_of(environment: Mapping[str, Any]) -> dict[str, str]:
     """Label -> text of what an environment records; also of one that lacks some of it."""
     packages = environment.get("packages")
     facts = {"python": environment.get("python")} | (dict(packages) if isinstance(packages, Mapping) else {})

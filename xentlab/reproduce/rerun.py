@@ -87,6 +87,7 @@ def find_record(records: Records, name: str) -> Path | TrialRecord:
         UserError: none, or several trials.
     """
     matches = [trial for trial in records.trials if trial.startswith(name)] if name else []
+    matches = [t.id for t in records.trials.values() if name and t.marks.get("name") == name] or matches
     if name in records.trials:
         return records.trials[name]
     try:

@@ -25,6 +25,15 @@ def check_tensors(path: Path) -> None:
         raise zipfile.BadZipFile(f"the checksum of {bad} differs")
 
 
+def trials_in(path: Path) -> list[str]:
+    """The ids of the trials that a checkpoint is of; none where it is damaged."""
+    try:
+        check_tensors(path)
+        return list(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["trials"])
+    except Exception:  # as in `Checkpoint.load`
+        return []
+
+
 class Checkpoint:
     """Two files for all trials of a stack, the newest and the one before, each replaced whole or not at all."""
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from xentlab.data import Dataset
 from xentlab.errors import StoppedError
-from xentlab.journal import GroupEvent, GroupRecord, Journal, MemberEvent, Records, TrialRecord, new_id
+from xentlab.journal import Journal, MemberEvent, Records, TrialRecord, new_id
 from xentlab.run.artifacts import drop_weights
 from xentlab.run.datasets import Datasets
+from xentlab.run.groups import open_groups
 from xentlab.run.meeting import meet
 from xentlab.run.order import Executor, Order, TrainingError
 from xentlab.run.sharing import LOOK_S, Claims
@@ -92,25 +93,7 @@ class Session:
         Returns:
             Their ids.
         """
-        ids: list[str] = []
-        events: list[GroupEvent] = []
-        for facts in groups:
-            parent = ids[facts["parent"]] if isinstance(facts["parent"], int) else facts["parent"]
-            left = self._killed_group({**facts, "parent": parent})
-            ids.append(new_id() if left is None else left.id)
-            attempt = 0 if left is None else left.attempt + 1
-            events.append(GroupEvent(**{**facts, "group": ids[-1], "parent": parent, "attempt": attempt}))
-        self.journal.append(*events)
-        return ids
-
-    def _killed_group(self, facts: Mapping[str, Any]) -> GroupRecord | None:
-        if self.fresh:
-            return None
-        for group in self.records.groups.values():
-            same = all(getattr(group, key) == facts[key] for key in ("kind", "name", "parent", "params"))
-            if group.status == "killed" and same and facts["tags"].items() <= group.tags.items():
-                return group
-        return None
+        return open_groups(groups, self.journal, self.records, fresh=self.fresh)
 
     def run(
         self,

@@ -10,6 +10,7 @@ absent store neither slows nor stops a training, and a killed training is still 
   store many runs at a time, without importing mlflow
 - `store`: the store, made where there is none
 - `files`: locks, and artifacts that lie in a local folder
+- `sent`: what is known of the runs there, and which lie in the trash
 - `sender`: finds or makes runs and sends them what they lack
 - `following`: one pass (`sync`), and the loop that follows a session (`follow`)
 - `tracker`: the training's side

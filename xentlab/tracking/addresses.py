@@ -91,7 +91,7 @@ class _Page:
     def named(self, name: str) -> Any:
         runs = self._search("tags.`xentlab.kind` = 'comparison'", 1000)
         for run in runs:
-            if name in (run.info.run_name, run.data.tags.get("xentlab.group")):
+            if name in (run.info.run_name, run.data.tags.get("xentlab.group"), run.data.tags.get("alias")):
                 return run
         if not runs:
             raise UserError("No comparison is recorded there: run `xentlab compare comparison=quickstart`.")

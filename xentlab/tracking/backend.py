@@ -79,5 +79,8 @@ class Backend(Protocol):
         Applied again, a change leaves everything as it is.
         """
 
+    def shelve(self, runs: Sequence[str], *, away: bool) -> None:
+        """Delete these runs as MLflow does, which keeps them, with the tag `xentlab.away`; or bring them back."""
+
     def client(self) -> Any:
         """MLflow's client of this store, for what the other methods do not do."""

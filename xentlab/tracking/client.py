@@ -92,6 +92,16 @@ class Client:
                     pass
         return refused
 
+    def shelve(self, runs: Sequence[str], *, away: bool) -> None:
+        with translated():
+            for run in runs:
+                if away:
+                    self._client.set_tag(run, "xentlab.away", "true")
+                    self._client.delete_run(run)
+                else:
+                    self._client.restore_run(run)
+                    self._client.set_tag(run, "xentlab.away", "false")
+
     def _write(self, change: Change, landed: Landed) -> None:
         run, entities = change.run, mlflow_module("mlflow.entities")
         if change.status is not None and change.end is not None:

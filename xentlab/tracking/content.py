@@ -6,6 +6,7 @@ import json
 import math
 import posixpath
 import re
+import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -70,7 +71,7 @@ def clipped(text: str, limit: int) -> str:
 
 
 def label_of(record: TrialRecord | GroupRecord) -> str:
-    return record.label if isinstance(record, TrialRecord) else record.name
+    return record.marks.get("name") or (record.label if isinstance(record, TrialRecord) else record.name)
 
 
 def config_of(record: TrialRecord | GroupRecord) -> Mapping[str, Any]:
@@ -147,6 +148,11 @@ def closing_tags(record: TrialRecord | GroupRecord, key: Key, records: Records) 
         tags["epochs"] = str(record.epochs)
         if record.reason:
             tags["reason"] = record.reason
+    if record.marks.get("name"):
+        tags["mlflow.runName"] = record.marks["name"]
+    if record.marks.get("note"):  # second, since a page that is folded shows the first line: what came out
+        first, gap, rest = tags.get("mlflow.note.content", "").partition("\n\n")
+        tags["mlflow.note.content"] = f"{first}\n\nNote: {record.marks['note']}{gap}{rest}".lstrip()
     return clean_tags(tags)
 
 
@@ -241,11 +247,13 @@ def writer_tags(record: TrialRecord | GroupRecord) -> dict[str, str]:
 
 
 def state(record: TrialRecord | GroupRecord) -> str:
-    """What a complete run was complete for; a trial that is taken up again, or chosen since, gets another."""
+    """What a complete run was complete for; what is taken up again, chosen, named or annotated since gets another."""
+    said = {kind: text for kind, text in record.marks.items() if kind != "place" and text}
+    marked = f" {zlib.crc32(json.dumps(said, sort_keys=True).encode()):08x}" if said else ""
     if not isinstance(record, TrialRecord):
-        return f"{record.session} {record.status} 0"
+        return f"{record.session} {record.status} 0{marked}"
     tested = " tested" if record.ended is not None and record.tags.get("role") == "chosen" else ""
-    return f"{record.session} {record.status} {record.epochs}{tested}"
+    return f"{record.session} {record.status} {record.epochs}{tested}{marked}"
 
 
 def dataset_facts(trial: TrialRecord) -> tuple[str, str] | None:

@@ -52,8 +52,30 @@ def drivers(records: Records, session: str) -> Iterator[str]:
         name = found.driver if found is not None else None
 
 
+def place_of(records: Records, key: Key) -> str:
+    """Where a run lies by what was said of its trial and of the groups above it: empty here, else `trash` or `gone`.
+
+    A trial has no run of its own while a group has it.
+    """
+    trial, group = key
+    places = [records.trials[trial].marks.get("place", "")] if trial is not None else []
+    if group is None and trial is not None and any(trial in g.members for g in _moved(records) if not g.removed):
+        places.append("trash")
+    seen: set[str] = set()
+    while group is not None and group in records.groups and group not in seen:
+        seen.add(group)
+        places.append(records.groups[group].marks.get("place", ""))
+        group = records.groups[group].parent
+    return "gone" if "gone" in places else "trash" if "trash" in places else ""
+
+
+def _moved(records: Records) -> list[GroupRecord]:
+    """The groups that were ever moved to the trash."""
+    return [group for group in records.groups.values() if "place" in group.marks]
+
+
 def all_keys(records: Records) -> Iterator[Key]:
-    """The runs that the journal asks for, parents first.
+    """The runs that the journal asks for, parents first, and those of what is in the trash.
 
     A trial without a group gets a run of its own once it has an epoch or an end: by then it would have been filed.
     """
@@ -61,7 +83,8 @@ def all_keys(records: Records) -> Iterator[Key]:
     for name in groups_in_order(records):
         yield (None, name)
         for trial in records.groups[name].members:
-            filed.add(trial)
+            if "place" not in records.groups[name].marks:
+                filed.add(trial)
             yield (trial, name)
     for trial, record in records.trials.items():
         if trial not in filed and (record.epochs > 0 or record.status != "running"):

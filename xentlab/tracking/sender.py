@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -19,43 +18,14 @@ from xentlab.tracking.backend import Backend, Change, Found, New, Refused
 from xentlab.tracking.client import translated
 from xentlab.tracking.content import MetricPoint
 from xentlab.tracking.files import copy_into, local_folder, locked
-from xentlab.tracking.keys import Key, parent_of, record_of
+from xentlab.tracking.keys import Key, parent_of, place_of, record_of
+from xentlab.tracking.sent import SendReport, SentRun, shelved
 from xentlab.tracking.settings import Destination
 from xentlab.tracking.store import open_store
 
 TOGETHER = 32  # runs that are brought up to date at once
 PICTURES = 16  # trials of a sweep that get pictures: the first ones
 Render = Callable[[TrialRecord, Path], object]
-
-
-@dataclass
-class SendReport:
-    """What a pass did: points sent, runs made, completed, and passed over as complete; and one sentence per trouble.
-
-    `elsewhere` counts the runs that were filed for another store or experiment, or for none.
-    """
-
-    points: int = 0
-    created: int = 0
-    completed: int = 0
-    skipped: int = 0
-    elsewhere: int = 0
-    warnings: list[str] = field(default_factory=list)
-
-
-@dataclass
-class SentRun:
-    """A run as MLflow has it. `sent` is the last epoch that this process has sent."""
-
-    id: str
-    artifacts: str = ""
-    status: str = "RUNNING"
-    writer: tuple[int, str] = (0, "")  # attempt and session that it is of
-    state: str = ""  # what it is complete for; empty while it is not
-    closed: bool = False  # deleted by a user, or refused by the store: left alone
-    params: frozenset[str] = frozenset()  # those it has already; a param cannot change
-    described: bool = False
-    sent: int = 0
 
 
 Work = tuple[Key, SentRun, TrialRecord | GroupRecord]
@@ -91,7 +61,7 @@ class Sender:
             self._opened = open_store(self.destination)
         self._ensure(self._opened, records, wanted)
         work: list[Work] = []
-        for key in wanted:
+        for key in shelved(self._opened, records, self.runs, wanted):
             run, record = self.runs[key], record_of(records, key)
             if run.closed or self._settled(run, record):
                 self.report.skipped += 1
@@ -151,7 +121,7 @@ class Sender:
             parent = parent_of(records, key)
             if parent is not None:
                 yield from chain(parent)
-            if key not in self.runs and key not in seen:
+            if key not in self.runs and key not in seen and not place_of(records, key):
                 seen.add(key)
                 yield key
 
@@ -168,7 +138,8 @@ class Sender:
         run.writer = (int(tags.get("xentlab.attempt", 0)), tags.get("xentlab.session", ""))
         run.state = tags.get("xentlab.state", "") if tags.get("xentlab.complete") == "true" else ""
         run.params = found.params
-        run.closed = run.closed or not found.active
+        run.away = not found.active and tags.get("xentlab.away") == "true"
+        run.closed = run.closed or not (found.active or run.away)
 
     def _create(self, store: Backend, keys: Sequence[Key], records: Records) -> None:
         for first in range(0, len(keys), TOGETHER):

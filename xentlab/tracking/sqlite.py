@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from xentlab.errors import UserError
+from xentlab.journal import now_ms
 from xentlab.tracking.backend import Change, Found, Landed, New, Unreachable
 from xentlab.tracking.content import MetricPoint
 
@@ -45,7 +46,10 @@ KEYS = {
     "latest_metrics": {"key", "run_uuid"},
     "inputs": {"source_type", "source_id", "destination_type", "destination_id"},
 }
-OURS = ("xentlab.trial", "xentlab.group", "xentlab.session", "xentlab.attempt", "xentlab.state", "xentlab.complete")
+OURS = (
+    "xentlab.trial", "xentlab.group", "xentlab.session", "xentlab.attempt", "xentlab.state", "xentlab.complete",
+    "xentlab.away",
+)  # fmt: skip
 PATIENCE_S = 20.0  # how long another writer is waited for
 ROWS = 20_000  # points per transaction
 
@@ -182,6 +186,13 @@ class Tables:
                     landed(change.run, change.points)
         return refused
 
+    def shelve(self, runs: Sequence[str], *, away: bool) -> None:
+        stage, time = ("deleted", now_ms()) if away else ("active", None)
+        question = "UPDATE runs SET lifecycle_stage = ?, deleted_time = ? WHERE run_uuid = ?"
+        with self._transaction() as connection:
+            connection.executemany(question, [(stage, time, run) for run in runs])
+            connection.executemany(_UPSERT, [("xentlab.away", str(away).lower(), run) for run in runs])
+
     def _deleted(self, connection: sqlite3.Connection, runs: set[str]) -> set[str]:
         question = "SELECT lifecycle_stage FROM runs WHERE run_uuid = ?"
         return {run for run in runs if connection.execute(question, (run,)).fetchone() != ("active",)}
@@ -207,9 +218,9 @@ class Tables:
             latest,
         )
         rows = [(key, value, run) for key, value in change.tags.items()]
-        connection.executemany(
-            _insert("tags") + " ON CONFLICT (key, run_uuid) DO UPDATE SET value = excluded.value", rows
-        )
+        connection.executemany(_UPSERT, rows)
+        if "mlflow.runName" in change.tags:
+            connection.execute("UPDATE runs SET name = ? WHERE run_uuid = ?", (change.tags["mlflow.runName"], run))
 
     def _write_dataset(self, connection: sqlite3.Connection, run: str, dataset: tuple[str, str, str]) -> None:
         name, digest, source = dataset
@@ -228,6 +239,9 @@ def _insert(table: str, *, ignore: bool = False) -> str:
     columns = COLUMNS[table]
     word = "INSERT OR IGNORE" if ignore else "INSERT"
     return f"{word} INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+
+
+_UPSERT = _insert("tags") + " ON CONFLICT (key, run_uuid) DO UPDATE SET value = excluded.value"
 
 
 def _latest(points: Sequence[MetricPoint]) -> list[MetricPoint]:

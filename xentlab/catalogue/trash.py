@@ -1,0 +1,240 @@
+"""What is taken away, brought back, and freed for ever. The journal says it first; then files follow, one rename each.
+
+    trash/trials/ID ...      what lay in the root under the same path
+    trash/freed/FLAG/...     what `prune --FLAG` took
+
+`follow_journal` brings the disk to what the journal says. Killed half-way, the next command that calls it goes on.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xentlab.catalogue.marks import mark
+from xentlab.catalogue.rows import Sizes, files_of, size_of
+from xentlab.disk import sync_folder
+from xentlab.errors import UserError
+from xentlab.journal import GroupRecord, Records, TrialRecord, names_of
+from xentlab.tracking.content import outermost
+from xentlab.tracking.keys import drivers
+
+_WRITING_S = 3600.0  # how long a file may be in writing
+FREED = ("checkpoints", "candidates", "orphans", "caches")
+"""What `prune` frees beside the trash, by the flag that names it."""
+
+
+@dataclass(frozen=True)
+class Bin:
+    """What goes to the trash together.
+
+    Attributes:
+        ids: trials and groups.
+        trials: how many of them are trials.
+        bytes: that they take.
+        stays: who needs how many of the trials that it has too, by name.
+    """
+
+    ids: list[str]
+    trials: int
+    bytes: int
+    stays: dict[str, int] = field(default_factory=dict)
+
+
+def put_away(records: Records, record: TrialRecord | GroupRecord) -> Bin:
+    """What would go with a record; nothing is moved yet.
+
+    Raises:
+        UserError: it is running, or a comparison or a sweep needs it.
+    """
+    sizes, names = Sizes(records), names_of(records.groups)
+    groups = set(sizes.below(record.id)) if isinstance(record, GroupRecord) else set()
+    own = [records.groups[group] for group in sorted(groups)]
+    trials = [records.trials[t] for group in own for t in group.members]
+    trials += [record] if isinstance(record, TrialRecord) else []
+    if "running" in {*(group.status for group in own), *(trial.status for trial in trials)}:
+        raise UserError(f"'{record.id}' must have ended to be removed, but it is running.")
+    needed: dict[str, list[str]] = {}
+    for group in records.groups.values():
+        if group.id not in groups and not group.removed:
+            for member in group.members:
+                needed.setdefault(member, []).append(names[outermost(records, group.id)][0])
+    if isinstance(record, TrialRecord) and (
+        owners := [o for o in needed.get(record.id, ()) if not _sweep(o, records, names)]
+    ):
+        raise UserError(f"Trial {record.id} is needed by {owners[0]}: remove that first.")
+    stays: dict[str, int] = {}
+    going: dict[str, TrialRecord] = {}
+    for trial in trials:
+        owners = list(dict.fromkeys(needed.get(trial.id, ()))) if groups else []
+        if not owners and groups and _by_itself(records, trial):
+            owners = ["itself"]
+        for owner in owners:
+            stays[owner] = stays.get(owner, 0) + 1
+        if not owners and not trial.removed:
+            going[trial.id] = trial
+    parts: list[TrialRecord | GroupRecord] = [*own, *going.values()]
+    size = sum(sizes.size(records.root / file) for part in parts for file in _own_files(records, part))
+    return Bin([*(group.id for group in own), *going], len(going), size, stays)
+
+
+def _sweep(name: str, records: Records, names: dict[str, list[str]]) -> bool:
+    return any(name in own and records.groups[group].kind == "sweep" for group, own in names.items())
+
+
+def _by_itself(records: Records, trial: TrialRecord) -> bool:
+    """Whether a single command trained it, and groups took it over as they found it."""
+    sessions = set(drivers(records, trial.session))
+    sweeps = (g for g in records.groups.values() if g.kind == "sweep" and trial.id in g.members)
+    return "phase" not in trial.tags and not any(sweep.session in sessions for sweep in sweeps)
+
+
+def move(records: Records, ids: Sequence[str], place: str) -> None:
+    """Say of trials and groups that they are here (empty), in the `trash`, or `gone`; then have the disk follow."""
+    mark(records, {name: {"place": place} for name in ids})
+    follow_journal(records)
+
+
+def ids_back(records: Records, record: TrialRecord | GroupRecord) -> list[str]:
+    """The ids of what comes back with a record: its groups, and all of their trials."""
+    groups = Sizes(records).below(record.id) if isinstance(record, GroupRecord) else []
+    members = [trial for group in groups for trial in records.groups[group].members]
+    found: list[TrialRecord | GroupRecord] = [*map(records.groups.__getitem__, groups)]
+    found += [*map(records.trials.__getitem__, members)] or [record]
+    return list(dict.fromkeys(part.id for part in found if part.marks.get("place") == "trash"))
+
+
+def in_trash(records: Records) -> list[TrialRecord | GroupRecord]:
+    """What the trash holds."""
+    return [record for record in records.everything() if record.marks.get("place") == "trash"]
+
+
+def follow_journal(records: Records) -> None:
+    """Have the files lie where the journal says; what does already stays."""
+    trash = records.root / "trash"
+    for record in records.everything():
+        place = record.marks.get("place")
+        if place is None:
+            continue  # never moved
+        for file in _own_files(records, record):
+            here, there = records.root / file, trash / file
+            if place == "trash":
+                _rename(here, there)
+            elif place == "gone":
+                _rename(here, there)
+                _delete(there)
+            else:
+                _rename(there, here)
+
+
+def _own_files(records: Records, record: TrialRecord | GroupRecord) -> list[Path]:
+    """Its files without those of another that is not removed: a published experiment is laid out in one folder."""
+    if isinstance(record, TrialRecord):
+        return files_of(record)
+    others = {g.artifacts for g in records.groups.values() if g.id != record.id and not g.removed}
+    return [file for file in files_of(record) if str(file) not in others]
+
+
+def _rename(source: Path, target: Path) -> None:
+    if source.exists() and not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(target)
+        sync_folder(target.parent)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def freeable(records: Records, flag: str) -> list[Path]:
+    """The files that a flag of `prune` takes.
+
+    Raises:
+        UserError: the journal is damaged, and what it does not name may be what it has lost.
+    """
+    return list(
+        {"checkpoints": _checkpoints, "candidates": _candidates, "orphans": _orphans, "caches": _caches}[flag](records)
+    )
+
+
+def free(records: Records, flag: str) -> None:
+    """Move them to the trash."""
+    for path in freeable(records, flag):
+        _rename(path, _freed(records, flag) / path.relative_to(records.root))
+
+
+def unfree(records: Records, flag: str) -> int:
+    """Bring back what a flag took; returns how many files and folders."""
+    kept = _freed(records, flag)
+    files = [path for path in kept.rglob("*") if path.is_file()]
+    for path in files:
+        _rename(path, records.root / path.relative_to(kept))
+    _delete(kept)
+    return len(files)
+
+
+def empty(records: Records) -> None:
+    """Delete what the trash holds, for ever."""
+    move(records, [record.id for record in in_trash(records)], "gone")
+    _delete(records.root / "trash")
+
+
+def freed_size(records: Records) -> int:
+    """Bytes of the whole trash."""
+    return size_of(records.root / "trash")
+
+
+def _freed(records: Records, flag: str) -> Path:
+    return records.root / "trash" / "freed" / flag
+
+
+def _checkpoints(records: Records) -> Iterator[Path]:
+    """Of stacks whose trials have all finished, or are removed."""
+    paths = sorted((records.root / "checkpoints").glob("*.pt"))
+    if paths:
+        from xentlab.run.checkpoint import trials_in
+
+        for path in paths:
+            trials = [records.trials.get(name) for name in trials_in(path)]
+            if trials and all(t is not None and (t.status == "finished" or t.removed) for t in trials):
+                yield path
+
+
+def _candidates(records: Records) -> Iterator[Path]:
+    """Weights of trials that were tried and not chosen, where every comparison that tried them has ended."""
+    going = {
+        t for g in records.groups.values() if g.status in ("running", "killed") and not g.removed for t in g.members
+    }
+    for trial in records.trials.values():
+        untested = trial.ended is not None and trial.ended.untested
+        if untested and trial.tags.get("phase") == "tune" and not trial.removed and trial.id not in going:
+            yield from sorted((records.root / "trials" / trial.id).glob("*.pt"))
+
+
+def _orphans(records: Records) -> Iterator[Path]:
+    """Folders of trials and comparisons that the journal does not know, and what a kill has left half-written."""
+    if (loss := records.loss()) is not None:
+        raise UserError(loss)
+    known: dict[str, Collection[str]] = {"trials": records.trials, "cross": records.trials}
+    known["comparisons"] = records.groups
+    found = [(path, folder) for folder in known for path in sorted((records.root / folder).glob("*"))]
+    records.update()  # what began in between is known by now
+    for path, folder in found:
+        name = path.stem if folder == "cross" else path.name.rpartition("-")[2]
+        if name not in known[folder] and name not in records.lost:
+            yield path
+    for pattern in ("trials/*/*.part", "comparisons/*/*.part", "checkpoints/*.part", "cross/*.part"):
+        yield from (
+            path for path in sorted(records.root.glob(pattern)) if time.time() - path.stat().st_mtime > _WRITING_S
+        )
+
+
+def _caches(records: Records) -> Iterator[Path]:
+    """What one loss says of the models of another, which a comparison computes again where it needs it."""
+    yield from sorted((records.root / "cross").glob("*.json"))

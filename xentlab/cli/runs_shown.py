@@ -1,0 +1,234 @@
+"""`xentlab runs show`, `best` and `diff`: one record, the best of many, and two beside each other."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from xentlab import catalogue
+from xentlab.catalogue import Wanted, find_entry
+from xentlab.catalogue.best import Ranking, best_points, flat
+from xentlab.catalogue.rows import Sizes, kind_of
+from xentlab.cli.console import console
+from xentlab.cli.runs import megabytes, plain_table
+from xentlab.journal import GroupRecord, Records, TrialRecord, names_of
+from xentlab.plain import one_line
+from xentlab.report.numbers import scale_of, short
+
+
+def show_record(name: str, root: str) -> int:
+    """Print all that is known of one record."""
+    records, page = catalogue.read(Path(root)), console()
+    record = find_entry(records, name)
+    names, sizes = names_of(records.groups), Sizes(records)
+    entry = catalogue.entry_of(record, records, names, sizes)
+    also = names.get(record.id, [])[1:]
+    facts = {
+        entry.kind: " · ".join([entry.name, *also, *([] if entry.name == entry.id else [entry.id])]),
+        "note": entry.note,
+        "state": f"{entry.state}, begun {entry.when}"
+        + (f": {record.reason}" if isinstance(record, TrialRecord) and record.reason else ""),
+        "answer": entry.answer,
+        "data, model": f"{', '.join(entry.dataset)} · {', '.join(entry.model)}",
+        "losses": ", ".join(entry.losses),
+    }
+    if isinstance(record, TrialRecord):
+        facts |= _of_trial(record, records, names)
+    else:
+        facts |= _of_group(record, records, names, sizes)
+    facts["disk"] = ", ".join(_disk(record, records, sizes))
+    session = records.sessions.get(record.session)
+    driver = records.sessions.get(session.driver or "", session) if session is not None else None
+    facts["command"] = driver.command if driver is not None else ""
+    width = max(map(len, facts))
+    for head, text in facts.items():
+        if text:
+            page.print(f"{head:<{width}}  {one_line(text)}", highlight=False, soft_wrap=True)
+    if isinstance(record, GroupRecord):
+        _print_result(record, records, page)
+    return 0
+
+
+def _of_trial(trial: TrialRecord, records: Records, names: dict[str, list[str]]) -> dict[str, str]:
+    end = trial.ended
+    config = dict(
+        flat(
+            {
+                key: trial.config[key]
+                for key in ("loss", "model", "optimizer", "schedule", "trainer", "seed")
+                if key in trial.config
+            }
+        )
+    )
+    said = [
+        f"{key} {value}"
+        for key, value in config.items()
+        if value is not None and not key.rpartition(".")[2].startswith("_")
+    ]
+    inside = [g for g in records.groups.values() if trial.id in g.members and not g.removed]
+    owners = dict.fromkeys(names[_top(records, group)][0] for group in inside)
+    facts = {"what": trial.label, "config": ", ".join(said), "lies in": ", ".join(owners)}
+    if end is not None:
+        facts["ended"] = f"{end.epochs} epochs in {end.seconds:.1f} s, the best one {end.best_epoch}"
+        facts["test"] = ", ".join(f"{metric} {short(value)}" for metric, value in end.test.items())
+    return facts | {"signature": trial.signature, "again": f"xentlab reproduce {trial.id}"}
+
+
+def _top(records: Records, group: GroupRecord) -> str:
+    from xentlab.tracking.content import outermost
+
+    return outermost(records, group.id)
+
+
+def _of_group(group: GroupRecord, records: Records, names: dict[str, list[str]], sizes: Sizes) -> dict[str, str]:
+    below = [records.groups[name] for name in sizes.below(group.id)]
+    trials = [records.trials[name] for part in below for name in part.members]
+    sessions = {part.session for part in below}
+    states = {state: sum(t.status == state for t in trials) for state in dict.fromkeys(t.status for t in trials)}
+    own = sum(trial.session in sessions for trial in trials)
+    told = ", ".join(f"{count} {state}" for state, count in states.items())
+    owners: dict[str, int] = {}
+    for other in records.groups.values():
+        if not other.removed and (top := _top(records, other)) != group.id:
+            shared = len({trial.id for trial in trials} & {*other.members})
+            owners |= {names[top][0]: owners.get(names[top][0], 0) + shared} if shared else {}
+    facts = {
+        "trials": f"{len(trials)}: {told}"
+        + (f"; {len(trials) - own} were recorded before" if own < len(trials) else "")
+    }
+    facts["shared"] = ", ".join(f"{count} with {owner}" for owner, count in owners.items())
+    if group.artifacts:
+        facts["report"] = str(records.root / group.artifacts / "report.html")
+    if kind_of(group) == "comparison":
+        facts["again"] = f"xentlab reproduce {names[group.id][0]}"
+    return facts
+
+
+def _disk(record: TrialRecord | GroupRecord, records: Records, sizes: Sizes) -> list[str]:
+    groups = sizes.below(record.id) if isinstance(record, GroupRecord) else []
+    trials = {t for g in groups for t in records.groups[g].members} or {record.id}
+    weights = [f for t in trials for f in (records.root / "trials" / t).glob("*.pt")]
+    whole = sizes.of(record)
+    return [megabytes(whole), *([f"of it weights {megabytes(sum(map(sizes.size, weights)))}"] if weights else [])]
+
+
+def _print_result(group: GroupRecord, records: Records, page: Console) -> None:
+    """The verdicts of a comparison, or the best points of a sweep."""
+    if kind_of(group) == "comparison" and group.artifacts and not group.removed:
+        from xentlab.comparison.folder import read_verdicts
+        from xentlab.report import headlines, record_tables, terminal
+        from xentlab.report.headline import answer_of
+        from xentlab.report.record import Record
+
+        found = read_verdicts(records.root / group.artifacts)
+        lines = [answer_of(found)] if isinstance(found, Record) else headlines(found)
+        page.print()
+        terminal.print_lines(lines, page)
+        if isinstance(found, Record):
+            terminal.print_table(record_tables.deciding(found), page)
+    elif kind_of(group) == "sweep":
+        for ranking in best_points([records.trials[name] for name in group.members]):
+            _print_ranking(ranking, 5, page)
+
+
+def best(
+    root: str,
+    name: str | None,
+    limit: int,
+    *,
+    as_json: bool,
+    dataset: str | None,
+    model: str | None,
+    loss: str | None,
+    since: str | None,
+) -> int:
+    """Print the best points by validation."""
+    records = catalogue.read(Path(root))
+    inside = None
+    if name is not None:
+        record, sizes = find_entry(records, name), Sizes(records)
+        groups = sizes.below(record.id) if isinstance(record, GroupRecord) else []
+        inside = {t for g in groups for t in records.groups[g].members} or {record.id}
+    entries = catalogue.entries(
+        records, Wanted(kind="trial", dataset=dataset, model=model, loss=loss, since=since), sized=False
+    )
+    found = best_points([records.trials[e.id] for e in entries if inside is None or e.id in inside])
+    if as_json:
+        cut = [dataclasses.replace(ranking, points=ranking.points[:limit]) for ranking in found]
+        print(json.dumps([dataclasses.asdict(ranking) for ranking in cut], indent=1, default=str))
+        return 0
+    page = console()
+    for ranking in found:
+        _print_ranking(ranking, limit, page)
+    if not found:
+        print(f"No finished trial of {root} is like that.")
+    return 0
+
+
+def _print_ranking(ranking: Ranking, limit: int, page: Console) -> None:
+    better = "larger" if ranking.larger else "smaller"
+    table = plain_table()
+    page.print(f"{ranking.dataset}: best validation {ranking.metric} over seeds, {better} is better", highlight=False)
+    for head in ("loss", "setting", "mean", "sd", "seeds", "best trial"):
+        right, whole = head in ("mean", "sd", "seeds"), head not in ("setting", "loss")
+        table.add_column(head, justify="right" if right else "left", no_wrap=whole, overflow="fold")
+    for point in ranking.points[:limit]:
+        seeds = f"{point.n}" + (f", {point.diverged} diverged" if point.diverged else "")
+        own = ", ".join(f"{key.rpartition('.')[2]} {_value(value)}" for key, value in point.setting.items())
+        table.add_row(point.loss, own, short(point.mean), short(point.sd), seeds, point.trial)
+    page.print(table)
+    if len(ranking.points) > limit:
+        page.print(f"... and {len(ranking.points) - limit} more points", highlight=False)
+
+
+def _value(value: Any) -> str:
+    return short(value) if isinstance(value, float) else "null" if value is None else str(value)
+
+
+def diff(a: str, b: str, root: str) -> int:
+    """Print what lies between two records."""
+    from xentlab.reproduce.between import between
+
+    records, page = catalogue.read(Path(root)), console()
+    found = between(records, find_entry(records, a), find_entry(records, b))
+    for part, differences in found.differences.items():
+        if not differences:
+            page.print(f"{part}: the same", highlight=False)
+            continue
+        page.print(f"{part}:", highlight=False)
+        table = plain_table()
+        for head in ("what", a, b):
+            table.add_column(head, overflow="fold")
+        for one in differences:
+            table.add_row(one.what, one_line(one.recorded), one_line(one.here))
+        page.print(table)
+    same, other = found.code
+    page.print(
+        f"trials: {found.shared} are the same ones; of {same + other} that were asked for alike, {same} have the same "
+        f"signature" + (f" and {other} another: their code, torch or lift differs" if other else ""),
+        highlight=False,
+    )
+    shown = [pair for pair in found.verdicts if pair.metric.primary or pair.moved]
+    if shown:
+        moved = sum(pair.moved for pair in found.verdicts)
+        page.print(f"{moved} of {len(found.verdicts)} verdicts moved", highlight=False)
+        table = plain_table()
+        for head in ("cell", "metric", "loss", a, b, ""):
+            if head != "cell" or any(pair.cell for pair in shown):
+                table.add_column(head, overflow="fold")
+        for pair in shown:
+            unit = scale_of(pair.metric)
+            sides = [
+                " ".join(
+                    [row.verdict, unit.change(row.difference), unit.interval(row.diff_low, row.diff_high)]
+                ).rstrip()
+                for row in (pair.a, pair.b)
+            ]
+            own = [pair.cell] if any(p.cell for p in shown) else []
+            table.add_row(*own, pair.metric.label, pair.loss, *sides, "moved" if pair.moved else "")
+        page.print(table)
+    return 0
