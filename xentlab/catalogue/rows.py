@@ -256,7 +256,8 @@ def find_entry(records: Records, name: str) -> TrialRecord | GroupRecord:
     names = names_of(records.groups)
     called = {known: group for group, own in names.items() for known in own if group in there}
     called |= {t.marks["name"]: t.id for t in records.trials.values() if t.marks.get("name") and t.id in there}
-    newest = sorted(record.id for record in there.values() if isinstance(record, GroupRecord) and record.name == name)
+    mine = [record for record in there.values() if isinstance(record, GroupRecord) and record.name == name]
+    newest = [r.id for r in sorted(mine, key=lambda r: ("reproduces" not in r.tags, r.status == "finished", r.id))]
     begun = [key for key in there if name and key.startswith(name)]
     found = [key for key in (called.get(name), name if name in there else None, *newest[::-1][:1]) if key] or begun
     if not found:

@@ -131,11 +131,11 @@ COMMANDS = (
     ),
     Command(
         "export",
-        "write a comparison with all that runs it again into one file",
-        ("xentlab export quickstart -o quickstart.zip", "xentlab export quickstart --root my-runs"),
+        "write a comparison, a sweep or a trial with all that runs it again into one file",
+        ("xentlab export quickstart -o quickstart.zip", "xentlab export sweep-1", "xentlab export TRIAL_ID"),
         "reuse.export",
         (
-            Argument("name", metavar="COMPARISON", help=_COMPARISON),
+            Argument("name", metavar="NAME|ID", help=f"{_COMPARISON}; a sweep's name, or a trial's id"),
             Argument("-o", "--out", metavar="FILE", help="the file to write (default: FOLDER.zip)"),
             Argument("--diff", action="store_true", help="with the uncommitted difference, where output.diff kept it"),
             ROOT,
@@ -143,7 +143,7 @@ COMMANDS = (
     ),
     Command(
         "import",
-        "bring an exported comparison into an output directory",
+        "bring what was exported into an output directory",
         ("xentlab import quickstart.zip", "xentlab import quickstart.zip --root elsewhere"),
         "reuse.import_",
         (Argument("file", metavar="FILE", help="as `xentlab export` wrote it"), ROOT),
@@ -152,7 +152,7 @@ COMMANDS = (
         "runs",
         "what is recorded: list, show, compare, name, annotate, remove and restore it",
         ("xentlab runs", "xentlab runs ls --kind sweep --since 7d", "xentlab runs show quickstart-2"),
-        "runs.ls",
+        "runs_list.ls",
         subcommands=RUNS,
     ),
     Command(

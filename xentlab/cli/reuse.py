@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -13,17 +14,18 @@ import yaml
 from rich.table import Table
 
 from xentlab import reproduce as again
+from xentlab.catalogue.rows import find_entry, kind_of, read
 from xentlab.cli.compare import run_and_print
 from xentlab.cli.console import console
-from xentlab.comparison.folder import find_comparison, own_name, read_verdicts, write_text
+from xentlab.comparison.folder import find_comparison, folder_group, own_name, read_groups, read_verdicts, write_text
 from xentlab.config.compose import config_dir
 from xentlab.config.opening import opened
 from xentlab.disk import private
 from xentlab.errors import UserError
-from xentlab.journal import Records, TrialRecord
+from xentlab.journal import GroupRecord, Records, TrialRecord, names_of
 from xentlab.plain import visible
 from xentlab.report import html, latex, markdown, print_verdict
-from xentlab.reproduce.archive import Imported, export_comparison, import_archive, read_archive
+from xentlab.reproduce.archive import Archive, Imported, export_record, import_archive, read_archive
 from xentlab.run.progress import progress_bar
 
 
@@ -55,10 +57,22 @@ def report(name: str, kind: str, root: str) -> int:
 
 
 def export(name: str, out: str | None, root: str, *, diff: bool) -> int:
-    """Write a comparison as one archive."""
-    folder = find_comparison(Path(root), name)
-    path = Path(out or f"{folder.name}.zip")
-    trials, size = export_comparison(Path(root), folder, path, diff=diff)
+    """Write a comparison, a sweep or a trial as one archive."""
+    records = read(Path(root))
+    found: TrialRecord | GroupRecord | None = None
+    try:
+        folder = find_comparison(Path(root), name)
+        if (found := records.groups.get(folder_group(folder))) is None:
+            raise UserError(f"The journal of {root} holds no comparison {folder_group(folder)}: give its own --root.")
+    except UserError:
+        with contextlib.suppress(UserError):
+            found = find_entry(records, name)
+        if found is None or found.removed or kind_of(found) not in ("sweep", "trial"):
+            raise
+        folder = None
+    stem = folder.name if folder is not None else names_of(records.groups).get(found.id, [found.id])[0]
+    path = Path(out or f"{stem}.zip")
+    trials, size = export_record(records, found, folder, path, diff=diff)
     print(f"{path}: {trials} trials, {size / 2**20:.1f} MiB")
     return 0
 
@@ -67,13 +81,14 @@ def import_(file: str, root: str) -> int:
     """Bring the comparison of an archive into an output directory."""
     archive = read_archive(Path(file))
     with private():
-        _tell_import(import_archive(archive, Path(root).absolute()))
+        _tell_import(import_archive(archive, Path(root).absolute()), archive, root)
     return 0
 
 
-def _tell_import(brought: Imported) -> None:
+def _tell_import(brought: Imported, archive: Archive, root: str) -> None:
     new = "nothing that was not here" if not brought.trials + brought.files else f"{brought.trials} new trials"
-    print(f"imported {new}: {brought.folder}")
+    own = names_of(read_groups(Path(root)).groups).get(archive.group, [archive.group])[0]
+    print(f"imported {new}: {own if brought.folder is None else brought.folder}")
 
 
 def reproduce(
@@ -96,7 +111,7 @@ def reproduce(
             again.check_targets(config)
     if archive is not None:
         with private():
-            _tell_import(import_archive(archive, place))
+            _tell_import(import_archive(archive, place), archive, root)
     own = {
         "output": {"root": str(place), "fresh": True, "weights": True},
         "executor": yaml.safe_load((config_dir() / "executor" / "inline.yaml").read_text()),

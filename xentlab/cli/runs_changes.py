@@ -8,7 +8,7 @@ from pathlib import Path
 
 from xentlab import catalogue, tracking
 from xentlab.catalogue import trash
-from xentlab.cli.runs import megabytes
+from xentlab.cli.runs_list import megabytes
 from xentlab.disk import private
 from xentlab.errors import UserError
 from xentlab.journal import Records

@@ -24,7 +24,7 @@ RUNS = (
             "xentlab runs ls --kind comparison --loss focal --since 7d",
             "xentlab runs ls --sort disk --limit 5 --json",
         ),
-        "runs.ls",
+        "runs_list.ls",
         (
             Argument("--kind", help="only comparison, published, sweep or trial; the last lists every trial"),
             *_FILTERS,

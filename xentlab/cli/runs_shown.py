@@ -14,7 +14,7 @@ from xentlab.catalogue import Wanted, find_entry
 from xentlab.catalogue.best import Ranking, best_points, flat
 from xentlab.catalogue.rows import Sizes, kind_of
 from xentlab.cli.console import console
-from xentlab.cli.runs import megabytes, plain_table
+from xentlab.cli.runs_list import megabytes, plain_table
 from xentlab.journal import GroupRecord, Records, TrialRecord, names_of
 from xentlab.plain import one_line
 from xentlab.report.numbers import scale_of, short

@@ -1,11 +1,11 @@
-"""One file that holds a comparison: what `xentlab export` writes, and `xentlab import` and `reproduce --from` read.
+"""One file that holds a comparison, a sweep or a trial, for `xentlab export`, `import` and `reproduce --from`.
 
 A zip without pickles, the same bytes whenever the same comparison is exported:
 
     manifest.json       the format's version, what the archive holds, and sha256 and bytes of every other member
     fingerprints.json   sha256 of each dataset's data
     journal.jsonl       the events of exactly the trials and groups concerned, by session
-    comparison/...      the comparison's folder: report, verdicts, protocol, environment, list of trials
+    comparison/...      a comparison's folder: report, verdicts, protocol, environment, list of trials
 
 - `contents`: the zip itself, and what is refused in one that came from elsewhere
 - `segments`: which events of a journal belong to a comparison, and which events may enter a journal
@@ -18,16 +18,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from xentlab import __version__
-from xentlab.comparison.folder import folder_group, groups_below, load_protocol, read_record
+from xentlab.comparison.folder import groups_below, load_protocol, read_record
 from xentlab.comparison.protocol import Name
 from xentlab.disk import not_written, written_whole
 from xentlab.errors import UserError
-from xentlab.journal import Records
+from xentlab.journal import GroupRecord, Records, TrialRecord
+from xentlab.plain import one_line
 from xentlab.report import html, latex, markdown
 from xentlab.reproduce import contents, segments
 from xentlab.typed import from_json
@@ -41,14 +43,15 @@ _NEEDED = ("verdicts.json", "protocol.yaml", "environment.json", "trials.json")
 class Archive:
     """A comparison read from an archive and checked: its name, group, files by name, journal events and protocol.
 
-    `digest` is of its journal, `source` the name of its file.
+    `digest` is of its journal, `source` the name of its file. Of a sweep it has no files and no protocol; `group` of a
+    single trial is that trial's id.
     """
 
     name: str
     group: str
     files: dict[str, bytes]
     sessions: list[segments.ArchivedSession]
-    protocol: dict[str, Any]
+    protocol: dict[str, Any] | None
     digest: str
     source: str
 
@@ -56,7 +59,7 @@ class Archive:
     def configs(self) -> list[Any]:
         """Every config that the archive holds: the protocol's, and each trial's."""
         opened = [e for s in self.sessions for e in s.events if e["event"] == "trial"]
-        return [self.protocol, *(event["config"] for event in opened)]
+        return [*([self.protocol] if self.protocol else []), *(event["config"] for event in opened)]
 
     @property
     def folder(self) -> str:
@@ -66,19 +69,22 @@ class Archive:
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import brought: the comparison's folder, and how many trials and files were new."""
+    """What an import brought: the comparison's folder if it is one, and how many trials and files were new."""
 
-    folder: Path
+    folder: Path | None
     trials: int
     files: int
 
 
-def export_comparison(root: Path, folder: Path, out: Path, *, diff: bool = False) -> tuple[int, int]:
-    """Write the comparison of `folder` as one archive.
+def export_record(
+    records: Records, record: TrialRecord | GroupRecord, folder: Path | None, out: Path, *, diff: bool = False
+) -> tuple[int, int]:
+    """Write a comparison, a sweep or a trial as one archive.
 
     Args:
-        root: the output directory whose journal has the trials.
-        folder: of the comparison.
+        records: of the output directory.
+        record: what to write.
+        folder: of a comparison.
         out: the file to write; replaced whole or not at all.
         diff: leave the uncommitted difference in, where it was recorded.
 
@@ -88,30 +94,29 @@ def export_comparison(root: Path, folder: Path, out: Path, *, diff: bool = False
     Raises:
         UserError: the folder lacks what a stranger needs, or the file cannot be written.
     """
-    missing = [name for name in _NEEDED if not (folder / name).is_file()]
+    missing = [name for name in _NEEDED if folder is not None and not (folder / name).is_file()]
     if missing:
         raise UserError(f"{folder} must hold {missing[0]}, which it lacks: run the comparison again.")
-    records = Records(root)
-    records.update()
-    group = folder_group(folder)
-    if group not in records.groups:
-        raise UserError(f"The journal of {root} holds no comparison {group}: give the --root in which it was run.")
-    groups = groups_below(records, group)
-    trials = list(dict.fromkeys(member for name in groups for member in records.groups[name].members))
-    members = {"journal.jsonl": segments.select(root, set(groups), set(trials), diff=diff)}
+    groups = groups_below(records, record.id) if isinstance(record, GroupRecord) else []
+    trials = list(dict.fromkeys(member for name in groups for member in records.groups[name].members)) or [record.id]
+    names = {name: records.groups[name].marks.get("name", "") for name in groups}
+    members = {"journal.jsonl": segments.select(records.root, names, set(trials), diff=diff)}
     prints: dict[str, set[str]] = {}
     for trial in (records.trials[name] for name in trials):
         prints.setdefault(trial.tags["dataset"], set()).add(trial.tags["fingerprint"])
     ordered = {name: sorted(found) for name, found in sorted(prints.items())}
     members["fingerprints.json"] = (json.dumps(ordered, indent=1) + "\n").encode()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.is_symlink() and path.suffix in contents.SUFFIXES:
-            members[f"comparison/{path.relative_to(folder).as_posix()}"] = path.read_bytes()
-    if not diff:
+    if folder is not None:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and not path.is_symlink() and path.suffix in contents.SUFFIXES:
+                members[f"comparison/{path.relative_to(folder).as_posix()}"] = path.read_bytes()
+    if not diff and folder is not None:
         kept = segments.without_diff(json.loads(members["comparison/environment.json"]))
         members["comparison/environment.json"] = (json.dumps(kept, indent=1, ensure_ascii=False) + "\n").encode()
-    facts = {"written_by": f"xentlab {__version__}", "name": records.groups[group].name, "group": group}
-    return len(trials), contents.write_archive(out, facts, members)
+    name = record.name if isinstance(record, GroupRecord) else record.label
+    kind = "comparison" if folder is not None else "sweep" if isinstance(record, GroupRecord) else "trial"
+    facts = {"written_by": f"xentlab {__version__}", "name": name, "group": record.id}
+    return len(trials), contents.write_archive(out, facts | ({} if folder is not None else {"kind": kind}), members)
 
 
 def read_archive(file: Path) -> Archive:
@@ -124,6 +129,11 @@ def read_archive(file: Path) -> Archive:
     name, group = facts.get("name"), facts.get("group")
     if not isinstance(name, str) or not isinstance(group, str) or not segments.is_id(group):
         raise UserError(f"The manifest of {file.name} must name a comparison and its group.")
+    kind = facts.get("kind", "comparison")
+    if kind not in ("comparison", "sweep", "trial"):
+        raise UserError(f"The manifest of {file.name} must be of a comparison, a sweep or a trial, got {kind!r:.40}.")
+    if kind != "comparison":
+        return _read_bare(file.name, name, group, "trial" if kind == "trial" else "group", members)
     from_json(Name, name, "The name in the manifest")
     files = {key.removeprefix("comparison/"): body for key, body in members.items() if key.startswith("comparison/")}
     missing = [needed for needed in _NEEDED if needed not in files]
@@ -143,6 +153,18 @@ def read_archive(file: Path) -> Archive:
     return Archive(
         name, group, files, sessions, protocol, hashlib.sha256(members["journal.jsonl"]).hexdigest(), file.name
     )
+
+
+def _read_bare(source: str, name: str, group: str, kind: str, members: Mapping[str, bytes]) -> Archive:
+    """A sweep or a trial, which has no folder."""
+    extra = [member for member in members if member not in ("journal.jsonl", "fingerprints.json")]
+    if extra or "journal.jsonl" not in members:
+        raise UserError(f"{source} must hold journal.jsonl and fingerprints.json alone, got {', '.join(members)}.")
+    sessions = segments.read_sessions(contents.decoded(members["journal.jsonl"], "journal.jsonl"))
+    if group not in {e[kind] for s in sessions for e in s.events if e["event"] == kind}:
+        raise UserError(f"journal.jsonl of {source} must hold {group}, which its manifest names.")
+    digest = hashlib.sha256(members["journal.jsonl"]).hexdigest()
+    return Archive(one_line(name)[:200], group, {}, sessions, None, digest, source)
 
 
 def _laid_out(verdicts: bytes) -> dict[str, bytes]:
@@ -183,10 +205,10 @@ def import_archive(archive: Archive, root: Path) -> Imported:
     segments.check_circles({e["group"]: e["parent"] for e in opened} | known)
     for name in ("verdicts.json", "protocol.yaml", "trials.json"):
         path = root / folder / name
-        if path.is_file() and path.read_bytes() != archive.files[name]:
+        if archive.files and path.is_file() and path.read_bytes() != archive.files[name]:
             raise UserError(f"{path} is here already and says something else than the archive: import it elsewhere.")
     try:
-        folders = {archive.group: str(folder)}
+        folders = {archive.group: str(folder)} if archive.files else {}
         added = segments.write_sessions(archive.sessions, records, archive.digest, archive.source, folders)
         written = 0
         for name, body in archive.files.items():
@@ -197,4 +219,4 @@ def import_archive(archive: Archive, root: Path) -> Imported:
                 written += 1
     except OSError as error:
         raise not_written("--root must be a directory", root, error) from error
-    return Imported(root / folder, added, written)
+    return Imported(root / folder if archive.files else None, added, written)

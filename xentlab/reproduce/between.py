@@ -83,11 +83,11 @@ def between(records: Records, a: TrialRecord | GroupRecord, b: TrialRecord | Gro
 
 
 def _between_trials(records: Records, a: TrialRecord, b: TrialRecord) -> Between:
-    configs = [_shown(flat({k: v for k, v in trial.config.items() if k not in _OWN})) for trial in (a, b)]
+    configs = [_as_text(flat({k: v for k, v in trial.config.items() if k not in _OWN})) for trial in (a, b)]
     data = [{key: trial.tags.get(key, ABSENT) for key in ("dataset", "fingerprint", "device")} for trial in (a, b)]
     sessions = [records.sessions.get(trial.session) for trial in (a, b)]
     versions = [facts_of(session.environment if session is not None else {}) for session in sessions]
-    ends = [_shown(list(trial.ended.to_json().items())) if trial.ended is not None else {} for trial in (a, b)]
+    ends = [_as_text(list(trial.ended.to_json().items())) if trial.ended is not None else {} for trial in (a, b)]
     ends = [{key: value for key, value in end.items() if key != "reliability"} for end in ends]
     parts = {"config": configs, "data": data, "versions": versions, "outcome": ends}
     found = {part: _differences(*pair) for part, pair in parts.items()}
@@ -96,10 +96,10 @@ def _between_trials(records: Records, a: TrialRecord, b: TrialRecord) -> Between
 
 def _protocol(folder: Path) -> dict[str, str]:
     whole = load_protocol((folder / "protocol.yaml").read_text(encoding="utf-8"))
-    return _shown(flat({key: value for key, value in whole.items() if key not in _OWN}))
+    return _as_text(flat({key: value for key, value in whole.items() if key not in _OWN}))
 
 
-def _shown(pairs: list[tuple[str, Any]]) -> dict[str, str]:
+def _as_text(pairs: list[tuple[str, Any]]) -> dict[str, str]:
     return {key: json.dumps(value, default=str) if not isinstance(value, str) else value for key, value in pairs}
 
 

@@ -86,9 +86,9 @@ def find_record(records: Records, name: str) -> Path | TrialRecord:
     Raises:
         UserError: none, or several trials.
     """
-    matches = [trial for trial in records.trials if trial.startswith(name)] if name else []
-    matches = [t.id for t in records.trials.values() if name and t.marks.get("name") == name] or matches
-    if name in records.trials:
+    here = [trial for trial in records.trials.values() if name and not trial.removed]
+    matches = [t.id for t in here if t.marks.get("name") == name] or [t.id for t in here if t.id.startswith(name)]
+    if name in records.trials and not records.trials[name].removed:
         return records.trials[name]
     try:
         return find_comparison(records.root, name)

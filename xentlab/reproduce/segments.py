@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ from typing import Annotated, Any
 from xentlab import journal
 from xentlab.disk import written_whole
 from xentlab.errors import UserError
-from xentlab.journal import Records, SessionEvent, TrialEvent, read_lines
+from xentlab.journal import MarkEvent, Records, SessionEvent, TrialEvent, fresh_name, names_of, read_lines
 from xentlab.journal.events import EPOCHS, ID, load_event
 from xentlab.journal.lines import seal
 from xentlab.reproduce.contents import refuse_constant
@@ -41,8 +41,15 @@ def is_id(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(ID.regex, value) is not None
 
 
-def select(root: Path, groups: set[str], trials: set[str], *, diff: bool = False) -> bytes:
-    """The events of these groups and trials as JSON lines, session by session, as they were written."""
+def select(root: Path, names: Mapping[str, str], trials: Collection[str], *, diff: bool = False) -> bytes:
+    """The events of groups and trials as JSON lines, session by session, as they were written.
+
+    Args:
+        root: the output directory.
+        names: id of a group -> the name of its own that it is to have elsewhere; empty where it has none.
+        trials: ids.
+        diff: leave the uncommitted difference in, where it was recorded.
+    """
     lines: list[str] = []
     for _, segment in itertools.groupby(read_lines(root), key=lambda read: read[0]):
         opening, chosen = None, []
@@ -51,7 +58,7 @@ def select(root: Path, groups: set[str], trials: set[str], *, diff: bool = False
                 opening = {**event, "filed": None}  # where its runs went is the exporter's own affair
                 if not diff:
                     opening["environment"] = without_diff(event["environment"])
-            elif (kept := _concerns(event, groups, trials)) is not None:
+            elif (kept := _concerns(event, names, trials)) is not None:
                 chosen.append(kept)
         if opening is not None and chosen:
             lines += [json.dumps(event, allow_nan=False) for event in (opening, *chosen)]
@@ -71,11 +78,16 @@ def without_diff(environment: dict[str, Any]) -> dict[str, Any]:
     return {**environment, "git": {**kept, "changed": changed}}
 
 
-def _concerns(event: RawEvent, groups: set[str], trials: set[str]) -> RawEvent | None:
+def _concerns(event: RawEvent, groups: Mapping[str, str], trials: Collection[str]) -> RawEvent | None:
     """The event, an epoch cut to the rows that are concerned; None where it is about others."""
     match event["event"]:
+        case "group" if groups.get(event["group"]):
+            return {**event, "tags": {**event["tags"], "alias": groups[event["group"]]}}
         case "group" | "group_end":
             return event if event["group"] in groups else None
+        case "mark":  # what it is called and whether it was removed is the exporter's own affair
+            said = {kind: text for kind, text in event["marks"].items() if kind == "note"}
+            return {**event, "marks": said} if said and event["about"] in {*groups, *trials} else None
         case "member":
             return event if event["group"] in groups and event["trial"] in trials else None
         case "epoch":
@@ -130,6 +142,8 @@ def _check_use(event: journal.Event, where: str) -> None:
         missing = [tag for tag in _TAGS if tag not in event.tags]
         if missing:
             raise UserError(f"{where} must be a trial with the tag {missing[0]}.")
+    if isinstance(event, MarkEvent) and event.marks.keys() != {"note"}:
+        raise UserError(f"{where} must be a note, got {', '.join(event.marks)}.")
     if isinstance(event, SessionEvent):
         git = event.environment.get("git")
         if not isinstance(git, dict) or (git and not isinstance(git.get("commit"), str)):
@@ -161,8 +175,8 @@ def _check_names(event: RawEvent, opened: dict[str, str | None], number: int) ->
         if opened.setdefault(name, parent) != parent:
             raise UserError(f"Line {number} of journal.jsonl must leave {name} in {opened[name]}, got {parent}.")
     named = event["trials"] if event["event"] == "epoch" else [event[k] for k in ("group", "trial") if k in event]
-    # a session may file a trial that a later segment opens; the journal waits for it
-    for name in named if event["event"] != "member" else ():
+    # a session may file, or speak of, a trial that a later segment opens; the journal waits for it
+    for name in named if event["event"] not in ("member", "mark") else ():
         if name not in opened:
             raise UserError(f"Line {number} of journal.jsonl speaks of {name}, which was not opened before.")
 
@@ -197,7 +211,9 @@ def _new(event: RawEvent, records: Records, done: set[str], folders: Mapping[str
     """The event as it enters the journal, None where the journal has it."""
     match event["event"]:
         case "group":
-            return None if event["group"] in records.groups else event
+            return None if event["group"] in records.groups else _named_here(event, records)
+        case "mark":
+            return None if event["about"] in {*records.groups, *records.trials} else event
         case "group_end":
             known = event["group"] in records.groups
             return None if known else {**event, "artifacts": folders.get(event["group"])}
@@ -212,3 +228,15 @@ def _new(event: RawEvent, records: Records, done: set[str], folders: Mapping[str
             return None if event["trial"] in done else {**event, "artifacts": None}
         case _:
             return None if event["trial"] in done else event
+
+
+def _named_here(event: RawEvent, records: Records) -> RawEvent:
+    """The opening of a group with the name that it has elsewhere, where that is free here, or another of its own."""
+    if event["parent"] is not None:
+        return event
+    taken = {name for own in names_of(records.groups).values() for name in own}
+    taken |= {group.name for group in records.groups.values()}
+    wanted = event["tags"].get("alias", "")
+    free = re.fullmatch(r"\w[\w.+-]{0,63}", wanted) and wanted not in taken
+    alias = wanted if free else fresh_name(records.groups, event["kind"], event["name"])
+    return {**event, "tags": {**event["tags"], "alias": alias}}
