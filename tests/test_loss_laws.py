@@ -186,7 +186,7 @@ def test_a_mistake_of_a_user_is_named(run: Run, package: str, name: str, law: st
         (["focall"], "Unknown loss 'focall'. Did you mean 'focal'? Nearest of "),
         (["their_losses.god"], "Unknown name in their_losses 'god'. Did you mean 'good'? Available: "),
         (["no_such_package.mine"], "the loss must be a dotted path that can be imported, got 'no_such_package.mine'."),
-        (["their_losses.A_NUMBER"], "the loss must name a function, got their_losses.A_NUMBER, which is a int."),
+        (["their_losses.A_NUMBER"], "the loss must name a function, got their_losses.A_NUMBER, which is an int."),
         (
             ["their_losses.wrong_signature"],
             "wrong_signature takes logits by position: a loss must be a function (logits, target, *, knobs) -> values.",

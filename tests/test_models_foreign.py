@@ -119,7 +119,7 @@ def test_a_model_of_a_user_trains(run: Run, name: str, knobs: tuple[str, ...], s
         ("Narrow", (), "model Narrow must return logits of shape (2, 10) for two inputs (1, 8, 8), got (2, 7)."),
         ("Fails", (), "model Fails on inputs of shape (1, 8, 8) failed: RuntimeError: no forward today (foreign_mo"),
         ("Refuses", (), "model Refuses failed: ValueError: not for me (foreign_models.py, line "),
-        ("number", (), "model number must give a torch.nn.Module, got a int."),
+        ("number", (), "model number must give a torch.nn.Module, got an int."),
         ("Sized", ("+model.widht=5",), "Unknown knob of model 'widht'. Did you mean 'width'? Available: in_features"),
         ("Sized", ("+model.in_features=5",), "model Sized on inputs of shape (1, 8, 8) failed: RuntimeError: mat1 and"),
         ("Size", (), "Unknown name in foreign_models 'Size'. Did you mean 'Sized'?"),

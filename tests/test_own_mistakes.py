@@ -9,6 +9,8 @@ import pytest
 from mistakes_lab import FILES
 from own_folder_lab import own_folder
 
+from xentlab.journal import Records
+
 Run = Callable[..., tuple[int, str, str]]
 
 QUICK = ("trainer.epochs=1", "tracking=off", "executor=inline")
@@ -20,6 +22,7 @@ def folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+REAL_BATCH = ("bad_loss.late", "bad_loss.of_size", "bad_loss.folds")
 GROUPS = {"bad_loss": "loss", "bad_model": "model", "bad_data": "dataset"}
 
 
@@ -29,7 +32,7 @@ GROUPS = {"bad_loss": "loss", "bad_model": "model", "bad_data": "dataset"}
         ("nowhere.f", (), "loss._target_ must be a dotted path that can be imported, got 'nowhere.f'."),
         ("bad_loss", (), "loss._target_ must be a dotted path that can be imported, got 'bad_loss'."),
         ("bad_loss.bom", (), "Unknown name in bad_loss 'bom'. Did you mean 'boom'? Available: Binary, Needs, boom,"),
-        ("bad_loss.NUMBER", (), "loss._target_ must name a function, got bad_loss.NUMBER, which is a int."),
+        ("bad_loss.NUMBER", (), "loss._target_ must name a function, got bad_loss.NUMBER, which is an int."),
         ("broken_file.f", (), "loss._target_ names broken_file.f, but importing broken_file failed: SyntaxError: inv"),
         ("raising_file.f", (), "loss._target_ names raising_file.f, but importing raising_file failed: ValueError: no"),
         ("leaving_file.f", (), "loss._target_ names leaving_file.f, but importing leaving_file failed: SystemExit: 4 "),
@@ -39,7 +42,7 @@ GROUPS = {"bad_loss": "loss", "bad_model": "model", "bad_data": "dataset"}
         ("bad_loss.column", (), "loss column must give values of shape [4] for outputs [4, 3] and a target [4], got ["),
         ("bad_loss.per_class", (), "loss per_class must give values of shape [4] for outputs [4, 3] and a target [4],"),
         ("bad_loss.number", (), "loss number must return a tensor, got a float."),
-        ("bad_loss.named_tuple", (), "loss named_tuple must return a tensor, got a Out."),
+        ("bad_loss.named_tuple", (), "loss named_tuple must return a tensor, got an Out."),
         ("bad_loss.constant", (), "loss constant must have a gradient: its values do not hang on the outputs."),
         ("bad_loss.boom", (), "loss boom failed: ValueError: temperature too low (bad_loss.py, line "),
         ("bad_loss.leaves", (), "loss leaves ends the program: a loss returns its values."),
@@ -58,13 +61,18 @@ GROUPS = {"bad_loss": "loss", "bad_model": "model", "bad_data": "dataset"}
         ("bad_model.tuple_out", (), "model tuple_out must return logits of shape (2, 10) for two inputs (1, 8, 8), go"),
         ("bad_model.fails", (), "model fails on inputs of shape (1, 8, 8) failed: RuntimeError: no forward today (bad"),
         ("bad_model.flat", (), "model flat on inputs of shape (1, 8, 8) failed: RuntimeError: mat1 and mat2 shapes ca"),
-        ("bad_model.number", (), "model number must give a torch.nn.Module, got a int."),
+        ("bad_model.number", (), "model number must give a torch.nn.Module, got an int."),
         ("bad_model.Refuses", (), "model Refuses failed: ValueError: not for me (bad_model.py, line "),
         ("bad_model.Needs", (), "model.depth has no default and must be given."),
         ("bad_model.Sized", ("+model.widht=3",), "Unknown knob of model 'widht'. Did you mean 'width'? Available: in_"),
         ("bad_model.bn", ("trainer.batch_size=1",), "model bn in training on a batch of 1 failed: ValueError: Expecte"),
         ("bad_model.no_params", (), "model no_params must have parameters to train, got none."),
         ("bad_model.frozen", (), "model frozen must have parameters to train, got frozen ones only."),
+        ("bad_loss.late", (), "loss late failed: RuntimeError: batch too large for me (bad_loss.py, line "),
+        ("bad_loss.of_size", (), "loss of_size failed: RuntimeError: The size of tensor a (64) must match the size of"),
+        ("bad_loss.folds", (), "loss folds gives values of shape [64, 10] for outputs [64, 10] and a target [64]: it"),
+        ("bad_model.big", (), "model big in training failed: RuntimeError: too many examples (bad_model.py, line "),
+        ("bad_model.nan_out", (), "model nan_out must give finite outputs at its first weights, got nan or inf on the"),
         ("bad_model.half", (), "model half in training on a batch of 2 failed: RuntimeError: "),
         ("bad_data.ragged", (), "dataset ragged must give inputs of one shape, got [3] for example 0 and [4] for exam"),
         ("bad_data.breaks", (), "dataset breaks on example 0 failed: KeyError: 'no such file' (bad_data.py, line "),
@@ -93,8 +101,10 @@ def test_a_mistake_is_one_sentence(run: Run, here: Path, target: str, more: tupl
     group = GROUPS.get(target.partition(".")[0], "loss")
     code, out, err = run("train", f"{group}._target_={target}", *more, *QUICK)
     assert (code, out) == (2, "")
-    assert err.removeprefix("xentlab: ").startswith(sentence)
-    assert err.count("\n") == 1
+    *found, said = err.splitlines()
+    assert said.removeprefix("xentlab: ").startswith(sentence)
+    assert all(": one value per " in line for line in found)  # what it is, where only a real batch shows the mistake
+    assert len(found) == (target in REAL_BATCH)
     assert not (here / "xentlab-runs").exists()
 
 
@@ -106,6 +116,10 @@ def test_a_mistake_is_one_sentence(run: Run, here: Path, target: str, more: tupl
         (
             ("comparison.losses=[{a:{_target_:bad_loss.fine}},{b:{_target_:bad_loss.fine}}]",),
             "Unknown comparison.baseline 'ce'. Available: a, b.",
+        ),
+        (
+            ("comparison.losses=[ce,{mine:{_target_:bad_loss.late}}]",),
+            "loss late failed: RuntimeError: batch too large",
         ),
         (("dataset._target_=bad_data.ragged",), "dataset ragged must give inputs of one shape, got [3] for exam"),
         (("model._target_=bad_model.narrow",), "model narrow must return logits of shape (2, 10) for two inputs"),
@@ -119,3 +133,13 @@ def test_a_mistake_in_a_comparison_is_one_sentence(
     assert err.removeprefix("xentlab: ").startswith(sentence)
     assert err.count("\n") == 1
     assert not (here / "xentlab-runs").exists()
+
+
+def test_what_shows_only_in_training_is_a_failed_trial_with_file_and_line(run: Run, here: Path) -> None:
+    code, out, err = run("train", "model._target_=bad_model.tires", "trainer.lift=looped", *QUICK)
+    sentence = "model tires in training failed: RuntimeError: tired (bad_model.py, line "
+    assert (code, out, err.startswith(f"xentlab: {sentence}"), err.count("\n")) == (2, "", True, 1)
+    records = Records(here / "xentlab-runs")
+    records.update()
+    (trial,) = records.trials.values()
+    assert (trial.status, trial.reason.startswith(f"UserError: {sentence}")) == ("failed", True)

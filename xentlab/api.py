@@ -31,7 +31,7 @@ from xentlab.objects import as_entry, as_overrides
 from xentlab.report import Record, Study
 from xentlab.run.predictor import predictor
 from xentlab.run.progress import progress_bar
-from xentlab.train import prepare
+from xentlab.train import prepare, rehearse
 
 
 @dataclass(frozen=True)
@@ -203,11 +203,12 @@ def train(*overrides: str, **given: Any) -> Run:
     with _COMPOSING, composed("train", words) as config:
         held.write_sources(config)
         trial = prepare(config)
-    with (
-        opened(config, _command("train", words, config)) as session,
-        progress_bar(trial.label, trial.trainer.epochs) as on_epoch,
-    ):
-        return Run(session.recorded(trial) or session.run([trial], on_epoch=on_epoch)[0], session.root)
+    with opened(config, _command("train", words, config)) as session:
+        if (known := session.recorded(trial)) is not None:
+            return Run(known, session.root)
+        rehearse([trial], session.dataset)
+        with progress_bar(trial.label, trial.trainer.epochs) as on_epoch:
+            return Run(session.run([trial], on_epoch=on_epoch)[0], session.root)
 
 
 def compare(*overrides: str, **given: Any) -> Comparison:

@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from xentlab.errors import UserError, own_error, unknown
+from xentlab.errors import UserError, a_kind, own_error, unknown
 
 _allowed: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("allowed", default=())
 
@@ -61,6 +61,6 @@ def _find(path: str, target: str) -> Callable[..., Any]:
                 raise unknown(f"name in {name}", attribute, public)
             found = getattr(found, attribute)
         if not callable(found):
-            raise UserError(f"{path}._target_ must name a function, got {target}, which is a {type(found).__name__}.")
+            raise UserError(f"{path}._target_ must name a function, got {target}, which is {a_kind(found)}.")
         return found
     raise UserError(f"{path}._target_ must be a dotted path that can be imported, got '{target}'.")

@@ -34,6 +34,12 @@ def unknown(kind: str, name: str, available: Iterable[str]) -> UserError:
     return UserError(f"Unknown {kind} '{name}'.{hint} Available: {', '.join(names)}.")
 
 
+def a_kind(value: object) -> str:
+    """What kind of thing it is, with its article: `an int`."""
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
 _PLACES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
 
 

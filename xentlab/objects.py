@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from xentlab import held
-from xentlab.errors import UserError
+from xentlab.errors import UserError, a_kind
 
 _PLAIN_DATA = {"tuple": "arrays", "dict": "parts", "DataFrame": "frame"}
 
@@ -23,7 +23,7 @@ def as_overrides(given: dict[str, Any]) -> list[str]:
         elif name in ("dataset", "model", "loss"):
             found.append(f"{name}._target_={held.path_of(_callable(name, value))}")
         else:
-            raise UserError(f"{name} must be a word or a number, got a {type(value).__name__}.")
+            raise UserError(f"{name} must be a word or a number, got {a_kind(value)}.")
     return found
 
 

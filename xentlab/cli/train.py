@@ -22,7 +22,7 @@ from xentlab.plain import visible
 from xentlab.run.order import TrainingError
 from xentlab.run.progress import progress_bar
 from xentlab.tasks import find
-from xentlab.train import Trial, prepare
+from xentlab.train import Trial, prepare, rehearse
 
 _MULTIRUN = {"-m", "--multirun"}
 
@@ -53,6 +53,7 @@ class _Single:
             whose = "" if file is None else visible(f", imported from {file}")
             print(f"Already trained: this is its record{whose}. output.fresh=true trains it again.")
             return
+        rehearse([trial], session.dataset)
         with progress_bar(trial.label, trial.trainer.epochs) as on_epoch:
             record = session.run([trial], on_epoch=on_epoch)[0]
         print_trial(record)

@@ -19,6 +19,7 @@ from xentlab.journal import GroupEndEvent
 from xentlab.report import Record, Study, StudyCell, write_report
 from xentlab.run.session import Session
 from xentlab.secrets import redacted
+from xentlab.train import rehearse
 
 
 @dataclass(frozen=True)
@@ -114,11 +115,13 @@ def _end_failed(session: Session, parent: str, sentence: str) -> None:
 
 
 def _find_sound(plan: StudyPlan, session: Session) -> None:
-    """Read the data of the first cell whose data can be read."""
+    """Read the data of the first cell whose data can be read and on whose data own code runs."""
     errors: list[Exception] = []
     for setting in plan.settings:
         try:
-            session.signature(first_trial(setting.protocol))
+            protocol = setting.protocol
+            session.signature(first_trial(protocol))
+            rehearse((first_trial(protocol, label) for label in protocol.losses), session.dataset)
             return
         except Exception as error:
             errors.append(error)

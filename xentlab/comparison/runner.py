@@ -19,7 +19,7 @@ from xentlab.journal import Records, TrialRecord
 from xentlab.metrics import Metric
 from xentlab.run.session import Session
 from xentlab.tasks import find
-from xentlab.train import Trial, first_gradient_norm
+from xentlab.train import Trial, first_gradient_norm, rehearse
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,7 @@ def run_comparison(
     """
     first = first_trial(protocol)
     session.signature(first)  # reads the data, so that a mistake there is found before anything is written
+    rehearse((first_trial(protocol, label) for label in protocol.losses), session.dataset)
     arms = _open(protocol, session, progress, first, parent, cell)
     looks = protocol.looks.seeds if protocol.looks is not None else (len(protocol.final_seeds),)
     failed: dict[str, str] = {}
@@ -180,11 +181,11 @@ def _trivial(protocol: Protocol, session: Session) -> dict[str, float]:
     return trial.task.trivial(parts.train_targets, data.targets[parts.test], data)
 
 
-def first_trial(protocol: Protocol) -> Trial:
-    """A final trial of the baseline, for what all trials of the protocol share."""
-    space = protocol.spaces[protocol.baseline]
-    point = tuple((key, values[0]) for key, values in space.items())
-    return protocol.trial(protocol.baseline, point, protocol.final_seeds[0], test=True)
+def first_trial(protocol: Protocol, label: str | None = None) -> Trial:
+    """A final trial of one loss, by default of the baseline for what all trials of the protocol share."""
+    label = label or protocol.baseline
+    point = tuple((key, values[0]) for key, values in protocol.spaces[label].items())
+    return protocol.trial(label, point, protocol.final_seeds[0], test=True)
 
 
 def _open(

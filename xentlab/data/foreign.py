@@ -20,7 +20,7 @@ from torch import Tensor
 from xentlab.data.dataset import Dataset
 from xentlab.data.handed import framed, of_frames, parts_of
 from xentlab.dotted import locate
-from xentlab.errors import UserError, own_error
+from xentlab.errors import UserError, a_kind, own_error
 from xentlab.schema import build, check_knobs, knobs
 from xentlab.tasks import TASKS, find
 
@@ -119,7 +119,7 @@ def _made(name: str, found: Any, given: Mapping[str, Any], path: str) -> Any:
     if not isinstance(made, Dataset) and not (hasattr(made, "__getitem__") and hasattr(made, "__len__")):
         raise UserError(
             f"dataset {name} must give a torch.utils.data.Dataset with __len__ and __getitem__, arrays, "
-            f"a data frame or a xentlab.data.Dataset, got a {type(made).__name__}."
+            f"a data frame or an xentlab.data.Dataset, got {a_kind(made)}."
         )
     return made
 
@@ -140,7 +140,7 @@ def _example(name: str, source: Any, index: int) -> tuple[Any, Any]:
             return pair[0], pair[1]
     elif isinstance(found, Sequence) and len(found) == 2:
         return found[0], found[1]
-    shape = f"keys {', '.join(map(str, found))}" if isinstance(found, Mapping) else f"a {type(found).__name__}"
+    shape = f"keys {', '.join(map(str, found))}" if isinstance(found, Mapping) else a_kind(found)
     raise UserError(f"dataset {name} must give pairs (input, target), got {shape} for example {index}.")
 
 
@@ -154,9 +154,7 @@ def _tensor(name: str, what: str, value: Any) -> Tensor:
         return value.detach().cpu()
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
-        raise UserError(
-            f"dataset {name} must give {what} that are numbers, arrays or images, got a {type(value).__name__}."
-        )
+        raise UserError(f"dataset {name} must give {what} that are numbers, arrays or images, got {a_kind(value)}.")
     pictured = not isinstance(value, np.ndarray) or array.dtype == np.uint8
     if array.ndim == 3 and pictured and array.shape[-1] in (1, 3, 4) and array.shape[0] not in (1, 3):
         array = np.moveaxis(array, -1, 0)

@@ -107,7 +107,13 @@ def _adopt(
     run = with_manners(call, result.notes)
 
     def loss(outputs: Tensor, target: Tensor, *facts: Tensor, **data: Any) -> Tensor:
-        return wrapped(result, run, outputs, target, facts, data)
+        values = wrapped(result, run, outputs, target, facts, data)
+        if not result.fits(values.shape, outputs.shape):
+            raise UserError(
+                f"loss {name} gives values of shape {list(values.shape)} for outputs {list(outputs.shape)} and a "
+                f"target {list(target.shape)}: it must give {result.gives}."
+            )
+        return values
 
     for attribute in ("__name__", "__qualname__", "__module__", "__signature__", "__annotations__", "fixed"):
         setattr(loss, attribute, getattr(opened, attribute))

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xentlab.errors import UserError
+from xentlab.errors import UserError, a_kind
 from xentlab.losses.contained import DRAWS, contained
 from xentlab.losses.probed import REDUCED, STATE, Probed, TargetForm, ValueForm, as_input
 from xentlab.tasks import Link, Task
@@ -125,7 +125,7 @@ def _checked(
     leaf = tiny.logits.clone().requires_grad_()
     values: Any = ask(leaf, target, kind)
     if not isinstance(values, Tensor):
-        raise UserError(f"loss {name} must return a tensor, got a {type(values).__name__}.")
+        raise UserError(f"loss {name} must return a tensor, got {a_kind(values)}.")
     if not bool(values.isfinite().any()):
         raise UserError(f"loss {name} must be finite at ordinary outputs, got {values.flatten()[0].item()}.")
     count, places = tiny.shape[0], tiny.shape[2:]

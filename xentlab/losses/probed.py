@@ -66,6 +66,17 @@ class Probed:
         """Whether single elements have no value, so that none can be ignored or weighed."""
         return self.values in REDUCED
 
+    def fits(self, values: tuple[int, ...], outputs: tuple[int, ...]) -> bool:
+        """Whether values of that shape are what it gives for outputs of that shape."""
+        if self.values in REDUCED:
+            return values == (outputs[:1] if self.values == "image" else ())
+        return values == (outputs[0], *outputs[2:]) or (self.target == "real" and values == outputs)
+
+    @property
+    def gives(self) -> str:
+        """What it gives, in words."""
+        return _VALUES[self.values].replace("example", "pixel") if self.places else _VALUES[self.values]
+
     def arguments(self, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """What it is called with."""
         outputs = as_input(outputs, self.input, self.link, exclusive=self.exclusive)
@@ -73,12 +84,11 @@ class Probed:
         return (target, outputs) if self.swapped else (outputs, target)
 
     def __str__(self) -> str:
-        values = _VALUES[self.values].replace("example", "pixel") if self.places else _VALUES[self.values]
         outputs = "outputs" if self.target == "real" else self.input.replace("_", "-")
         takes = f"of {outputs} and {_TARGETS[self.target]}"
         order = ["the target comes first"] if self.swapped else []
         bounds = ["no ignored pixels, no class weights"] if self.reduces else []
-        return ", ".join([f"{values} {takes}", f"link {self.link}", *order, *bounds, *self.notes])
+        return ", ".join([f"{self.gives} {takes}", f"link {self.link}", *order, *bounds, *self.notes])
 
 
 def as_input(outputs: Tensor, kind: str, link: Link, *, exclusive: bool) -> Tensor:

@@ -22,6 +22,7 @@ from xentlab.models.contract import (
     has_bag,
     has_convolution,
     has_dropout,
+    is_foreign,
     is_torchvision,
     kind,
     outputs,

@@ -36,7 +36,7 @@ def outputs(what: Kind) -> Callable[[Builder], Builder]:
 
 def is_torchvision(builder: Builder) -> bool:
     """Whether the builder is a function of `torchvision.models`, which takes no input shape."""
-    return _function(builder).__module__.split(".")[:2] == ["torchvision", "models"]
+    return function_of(builder).__module__.split(".")[:2] == ["torchvision", "models"]
 
 
 def kind(builder: Builder) -> Kind | None:
@@ -47,7 +47,7 @@ def kind(builder: Builder) -> Kind | None:
     """
     if is_torchvision(builder):
         return "vector"
-    return getattr(_function(builder), "outputs", None)
+    return getattr(function_of(builder), "outputs", None)
 
 
 def check_model(builder: Builder, task: str) -> None:
@@ -59,9 +59,14 @@ def check_model(builder: Builder, task: str) -> None:
     gives, needs = kind(builder), find(task).output
     if gives is not None and gives != needs:
         raise UserError(
-            f"The task {task} needs a model with {_WORDS.get(needs, needs)}, got {_function(builder).__name__}, which "
-            f"gives {_WORDS[gives]}; choose one of {', '.join(sorted(_BUILDERS.get(needs, ())))}."
+            f"The task {task} needs a model with {_WORDS.get(needs, needs)}, got {function_of(builder).__name__}, "
+            f"which gives {_WORDS[gives]}; choose one of {', '.join(sorted(_BUILDERS.get(needs, ())))}."
         )
+
+
+def is_foreign(builder: Builder) -> bool:
+    """Whether it is a user's own or another library's, see `xentlab.models.foreign`."""
+    return getattr(function_of(builder), "foreign", False)
 
 
 def check_output(
@@ -146,7 +151,8 @@ def image_shape(name: str, input_shape: tuple[int, ...], least: int) -> tuple[in
     return channels, height, width
 
 
-def _function(builder: Builder) -> Any:
+def function_of(builder: Builder) -> Any:
+    """The builder without its knobs."""
     while isinstance(builder, functools.partial):
         builder = builder.func
     return builder

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from xentlab.dotted import locate
-from xentlab.errors import UserError, own_error
-from xentlab.models.contract import Builder, check_output, is_torchvision, kind
+from xentlab.errors import UserError, a_kind, own_error
+from xentlab.models.contract import Builder, check_output, function_of, is_foreign, is_torchvision, kind
 from xentlab.schema import check_knobs, knobs
 
 _WHOLE = ("input_shape", "in_shape", "shape")
@@ -78,7 +78,7 @@ def adopt(builder: Callable[..., Any]) -> Builder:
         except Exception as error:
             raise own_error(f"model {name}", error) from error
         if not isinstance(made, nn.Module):
-            raise UserError(f"model {name} must give a torch.nn.Module, got a {type(made).__name__}.")
+            raise UserError(f"model {name} must give a torch.nn.Module, got {a_kind(made)}.")
         return _opened(made, input_shape)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
@@ -156,10 +156,9 @@ def check_foreign(
     Raises:
         UserError: it fails on blank inputs, or gives another shape than `what` (vector, map) says.
     """
-    function = builder.func if isinstance(builder, functools.partial) else builder
-    if not getattr(function, "foreign", False):
+    if not is_foreign(builder):
         return True
-    name, input_shape = f"model {function.__name__}", tuple(blank.shape[1:])
+    name, input_shape = f"model {function_of(builder).__name__}", tuple(blank.shape[1:])
     try:
         check_output(module, input_shape, num_outputs, what, name, blank)
     except UserError as error:

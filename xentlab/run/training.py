@@ -21,7 +21,7 @@ from xentlab.run.artifacts import write_artifacts
 from xentlab.run.checkpoint import Checkpoint
 from xentlab.run.order import Order, TrainingError
 from xentlab.secrets import redacted
-from xentlab.train import Epoch, Fit, Trial
+from xentlab.train import Epoch, Fit, Trial, in_words
 from xentlab.train.memory import is_out_of_memory
 from xentlab.train.plan import model_found
 
@@ -116,8 +116,11 @@ class _Training:
             self._close("interrupted", "interrupted by the user")
             raise
         except Exception as error:
-            self._close("failed", f"{type(error).__name__}: {error}")
-            raise
+            said = in_words(self.fit.rig.trials[0], error)
+            self._close("failed", f"{type(said).__name__}: {said}")
+            if said is error:
+                raise
+            raise said from error
         self.checkpoint.remove()
 
     def _epochs(self, on_epoch: EpochCallback) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from xentlab.train.ends import Met, examples, meet_test, on_test
 from xentlab.train.fit import Epoch, Fit
 from xentlab.train.plan import lift_of, stacks, structure
+from xentlab.train.rehearsal import in_words, rehearse
 from xentlab.train.rig import Rig, first_gradient_norm
 from xentlab.train.signature import signature
 from xentlab.train.trial import (

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xentlab.errors import UserError
+from xentlab.errors import UserError, a_kind
 from xentlab.losses.adapters import BoundLoss, bind
 from xentlab.losses.contract import UNDECLARED, LossSpec, probed_of, spec_of
 from xentlab.losses.foreign import adopt
@@ -144,7 +144,7 @@ class Subject:
         except Exception as error:
             raise LossError(Counterexample(error_in_a_line(error), logits, target, given)) from error
         if not isinstance(result, Tensor):
-            raise LossError(Counterexample(f"returned a {type(result).__name__}, not a tensor", logits, target, given))
+            raise LossError(Counterexample(f"returned {a_kind(result)}, not a tensor", logits, target, given))
         return result
 
     def gradient(
@@ -202,7 +202,7 @@ def check_signature(name: str, function: Callable[..., Any]) -> None:
     """Refuse what is not `(logits, target, [facts,] *, knobs)`, and say what is wrong with it."""
     rule = "a loss must be a function (logits, target, *, knobs) -> values"
     if not callable(function) or isinstance(function, type):
-        raise UserError(f"{name} is a {type(function).__name__}: {rule}.")
+        raise UserError(f"{name} is {a_kind(function)}: {rule}.")
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except ValueError as error:
