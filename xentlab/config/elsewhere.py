@@ -24,29 +24,62 @@ _NAMES = {
         "cosinesimilarity": "cosine", "cosineembedding": "cosine", "iou": "jaccard", "lovasz": "lovasz_softmax",
         "generalizeddice": "generalised_dice", "poly": "poly1", "softmargin": "multilabel_soft_margin",
         "generalizedcrossentropy": "gce", "generalisedcrossentropy": "gce", "symmetriccrossentropy": "sce",
-        "dicece": "dice_ce", "tverskyindex": "tversky",
+        "dicece": "dice_ce", "tverskyindex": "tversky", "softmax": "ce", "perplexity": "ce", "pinball": "quantile", "rootmeansquared": "mse",
+        "rmse": "mse", "gaussian": "gaussian_nll", "mape": "smape", "bcedice": "dice_ce",
     },
     "optimizer": {
         "rmsprop": "adam", "nadam": "adam", "radam": "adam", "adamax": "adam", "adagrad": "adam", "amsgrad": "adam",
         "lamb": "adamw", "lion": "adamw", "momentum": "sgd", "nesterov": "sgd", "asgd": "sgd", "gd": "sgd",
+        "sgdmomentum": "sgd", "lbfgs": "sgd",
     },
     "model": {
         "lenet5": "lenet", "cnn": "convnet", "resnet": "resnet18", "multilayerperceptron": "mlp", "dense": "mlp",
         "fcn": "mlp", "logisticregression": "linear", "segnet": "segnet_basic", "perceptron": "linear",
+        "simplecnn": "convnet", "smallcnn": "convnet", "lstm": "gru", "rnn": "gru", "gpt": "transformer",
+        "nanogpt": "transformer", "gpt2": "transformer", "transformerlm": "transformer", "ngram": "bigram",
     },
     "dataset": {
         "fashionmnist": "fashion_mnist", "fmnist": "fashion_mnist", "csv": "tabular", "table": "tabular",
         "imagefolder": "image_folder", "optdigits": "digits", "loaddigits": "digits", "voc": "segmentation_folder",
+        "cifar": "cifar10", "imagenet": "image_folder", "imagenette": "image_folder", "cityscapes": "segmentation_folder",
+        "pascalvoc": "segmentation_folder", "ade20k": "segmentation_folder", "shakespeare": "text_file",
+        "tinyshakespeare": "text_file", "shakespearechar": "text_file", "wikitext2": "text_file", "enwik8": "text_file",
+        **dict.fromkeys(("iris", "wine", "breastcancer", "boston", "bostonhousing", "californiahousing", "titanic",
+                         "adult", "covertype", "covtype", "higgs", "abalone"), "tabular"),
     },
     "schedule": {
         "cosineannealinglr": "cosine", "cosineannealing": "cosine", "onecyclelr": "one_cycle", "onecycle": "one_cycle",
         "steplr": "step", "multisteplr": "step", "exponentiallr": "exponential", "none": "constant",
         "cosinedecay": "cosine", "exponentialdecay": "exponential", "reducelronplateau": "cosine",
+        "reduceonplateau": "cosine", "plateau": "cosine",
     },
     "regularizer": {"weightdecay": "l2", "ridge": "l2", "lasso": "l1", "elasticnet": "elastic", "l1l2": "elastic"},
 }  # fmt: skip
 # Those that are only near to what the name means.
-_NEAR = {"rmsprop", "nadam", "radam", "adamax", "adagrad", "amsgrad", "lamb", "lion", "asgd", "reducelronplateau"}
+_NEAR = {
+    "rmsprop",
+    "nadam",
+    "radam",
+    "adamax",
+    "adagrad",
+    "amsgrad",
+    "lamb",
+    "lion",
+    "asgd",
+    "lbfgs",
+    "reducelronplateau",
+    "reduceonplateau",
+    "plateau",
+    "lstm",
+    "rnn",
+    "rmse",
+    "mape",
+    "perplexity",
+}
+_FILES = {"tabular": "path", "text_file": "path", "image_folder": "root", "segmentation_folder": "root"}
+_CLASSIFIERS = re.compile(
+    r"(resnet|resnext|wideresnet|vit|swin|efficientnet|densenet|mobilenet|vgg|alexnet|squeezenet|convnext|regnet)\w*"
+)
 
 _TORCHVISION = {
     "qmnist": "QMNIST", "stl10": "STL10", "usps": "USPS", "food101": "Food101", "eurosat": "EuroSAT",
@@ -62,7 +95,8 @@ _KEYS = {
     "network": "model", "backbone": "model", "data": "dataset", "optim": "optimizer", "scheduler": "schedule",
     "lrscheduler": "schedule", "randomstate": "seed", "seeds": "comparison.final_seeds", "metric": "trainer.monitor",
     "patience": "trainer.patience", "earlystopping": "trainer.patience", "earlystop": "trainer.patience",
-    "losses": "comparison.losses", "outputdir": "output.root", "outdir": "output.root", "savedir": "output.root",
+    "wd": "optimizer.weight_decay", "seed": "seed", "randomseed": "seed", "accelerator": "trainer.device",
+    "labelsmoothing": "loss=label_smoothing", "losses": "comparison.losses", "outputdir": "output.root", "outdir": "output.root", "savedir": "output.root",
 }  # fmt: skip
 
 
@@ -76,7 +110,11 @@ def of_a_choice(group: str, name: str, available: Collection[str]) -> str | None
     if found is not None and found in available:
         if word in _NEAR:
             return f"There is no {name} here; the nearest {group} is {found}: {group}={found}."
+        if group == "dataset" and found in _FILES and word not in ("csv", "table", "imagefolder"):
+            return f"{name} is read from its files: dataset={found} dataset.{_FILES[found]}=PATH."
         return f"{name} is {found} here: {group}={found}."
+    if group == "model" and _CLASSIFIERS.fullmatch(word):
+        return f"{name} is torchvision's: model._target_=torchvision.models.{name.lower()}."
     if group == "dataset" and word in _TORCHVISION:
         path = f"torchvision.datasets.{_TORCHVISION[word]}"
         return f"{name} is torchvision's: dataset._target_={path} +dataset.root=FOLDER (+dataset.download=true)."
