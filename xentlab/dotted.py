@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import importlib
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -45,6 +46,10 @@ def not_allowed(path: str, target: str, allowed: Iterable[str]) -> UserError:
 
 def _find(path: str, target: str) -> Callable[..., Any]:
     parts = target.split(".")
+    if not all(part.isidentifier() for part in parts):
+        near = re.sub(r"\W+", ".", target).strip(".")
+        near = f"{near.removesuffix('.py')}.NAME" if near.endswith(".py") else near
+        raise UserError(f"{path}._target_ must be a dotted path such as {near}, got '{target}'.")
     for split in range(len(parts) - 1, 0, -1):
         name = ".".join(parts[:split])
         try:

@@ -171,7 +171,7 @@ COMMANDS = (
         ("xentlab check-loss focal", "xentlab check-loss my_package.my_loss --task multiclass"),
         "laws.check_loss",
         (
-            Argument("target", help="a name of `xentlab list losses`, or a dotted path"),
+            Argument("target", help="a name of `xentlab list losses`, or a dotted path, with knobs: 'focal:{gamma:3}'"),
             Argument("--task", help="the name of one, such as multiclass (default: all that the loss declares)"),
         ),
     ),

@@ -31,7 +31,8 @@ def check_loss(target: str, task: str | None) -> int:
     from xentlab.losses.laws import LAWS, check
 
     _see_own_losses()
-    report = check(target, task)
+    loss, given = _given(target)
+    report = check(functools.partial(loss, **given) if given else loss, task)
     page = console()
     table = Table(title=Text(f"{report.loss} on {', '.join(report.tasks)}"), title_justify="left")
     table.add_column("law", no_wrap=True)
@@ -66,13 +67,7 @@ def plot_loss(names: Sequence[str], out: str, classes: int) -> int:
 
 def _family(text: str) -> Iterator[tuple[str, Callable[..., Any]]]:
     """A loss under its name, or for `custom_ce:{gamma:[0,1]}` one for each value of its knobs."""
-    from xentlab.losses.laws.suite import resolve_loss
-
-    name, _, knobs = text.partition(":")
-    loss = resolve_loss(name)
-    given = yaml.safe_load(re.sub(r":(?=\S)", ": ", knobs)) if knobs else {}
-    if not isinstance(given, dict):
-        raise UserError(f"The knobs of {name} must be written as '{name}:{{gamma:[0,1,2]}}', got '{knobs}'.")
+    name, (loss, given) = text.partition(":")[0], _given(text)
     schema = knobs_of(loss)
     lists = {key: value if isinstance(value, list) else [value] for key, value in given.items()}
     for key, values in lists.items():
@@ -83,3 +78,14 @@ def _family(text: str) -> Iterator[tuple[str, Callable[..., Any]]]:
         chosen = dict(zip(lists, point, strict=True))
         words = ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in chosen.items())
         yield f"{name} {words}".strip(), functools.partial(loss, **chosen) if chosen else loss
+
+
+def _given(text: str) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """A loss by its name, and the knobs that stand behind it."""
+    from xentlab.losses.laws.suite import resolve_loss
+
+    name, _, knobs = text.partition(":")
+    given = yaml.safe_load(re.sub(r":(?=\S)", ": ", knobs)) if knobs else {}
+    if not isinstance(given, dict):
+        raise UserError(f"The knobs of {name} must be written as '{name}:{{gamma:[0,1,2]}}', got '{knobs}'.")
+    return resolve_loss(name), given

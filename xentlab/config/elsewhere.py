@@ -24,8 +24,8 @@ _NAMES = {
         "cosinesimilarity": "cosine", "cosineembedding": "cosine", "iou": "jaccard", "lovasz": "lovasz_softmax",
         "generalizeddice": "generalised_dice", "poly": "poly1", "softmargin": "multilabel_soft_margin",
         "generalizedcrossentropy": "gce", "generalisedcrossentropy": "gce", "symmetriccrossentropy": "sce",
-        "dicece": "dice_ce", "tverskyindex": "tversky", "softmax": "ce", "perplexity": "ce", "pinball": "quantile", "rootmeansquared": "mse",
-        "rmse": "mse", "gaussian": "gaussian_nll", "mape": "smape", "bcedice": "dice_ce",
+        "dicece": "dice_ce", "tverskyindex": "tversky", "softmax": "ce", "perplexity": "ce", "pinball": "quantile",
+        "rootmeansquared": "mse", "rmse": "mse", "gaussian": "gaussian_nll", "mape": "smape", "bcedice": "dice_ce",
     },
     "optimizer": {
         "rmsprop": "adam", "nadam": "adam", "radam": "adam", "adamax": "adam", "adagrad": "adam", "amsgrad": "adam",
@@ -41,8 +41,9 @@ _NAMES = {
     "dataset": {
         "fashionmnist": "fashion_mnist", "fmnist": "fashion_mnist", "csv": "tabular", "table": "tabular",
         "imagefolder": "image_folder", "optdigits": "digits", "loaddigits": "digits", "voc": "segmentation_folder",
-        "cifar": "cifar10", "imagenet": "image_folder", "imagenette": "image_folder", "cityscapes": "segmentation_folder",
-        "pascalvoc": "segmentation_folder", "ade20k": "segmentation_folder", "shakespeare": "text_file",
+        "cifar": "cifar10", "imagenet": "image_folder", "imagenette": "image_folder",
+        "cityscapes": "segmentation_folder", "pascalvoc": "segmentation_folder", "ade20k": "segmentation_folder",
+        "shakespeare": "text_file",
         "tinyshakespeare": "text_file", "shakespearechar": "text_file", "wikitext2": "text_file", "enwik8": "text_file",
         **dict.fromkeys(("iris", "wine", "breastcancer", "boston", "bostonhousing", "californiahousing", "titanic",
                          "adult", "covertype", "covtype", "higgs", "abalone"), "tabular"),
@@ -96,7 +97,8 @@ _KEYS = {
     "lrscheduler": "schedule", "randomstate": "seed", "seeds": "comparison.final_seeds", "metric": "trainer.monitor",
     "patience": "trainer.patience", "earlystopping": "trainer.patience", "earlystop": "trainer.patience",
     "wd": "optimizer.weight_decay", "seed": "seed", "randomseed": "seed", "accelerator": "trainer.device",
-    "labelsmoothing": "loss=label_smoothing", "losses": "comparison.losses", "outputdir": "output.root", "outdir": "output.root", "savedir": "output.root",
+    "labelsmoothing": "loss=label_smoothing", "losses": "comparison.losses",
+    "outputdir": "output.root", "outdir": "output.root", "savedir": "output.root",
 }  # fmt: skip
 
 

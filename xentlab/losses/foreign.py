@@ -30,6 +30,7 @@ from xentlab.tasks.classes import LINKS
 _SAID = {"_input_": INPUTS, "_link_": LINKS}
 _ASKED = ("weight", "class_weights", "class_counts")
 _OLD = ("size_average", "reduce")  # torch's, in `reduction`'s place
+_COUNTS = ("num_classes", "n_classes", "classes", "num_labels", "nb_classes")
 _PLAIN = (float, int, bool, str)
 
 
@@ -89,8 +90,9 @@ def _adopt(
     ways = [given | {"reduction": "none"}, given] if asks else [given]
     for number, given in enumerate(ways):
         made: dict[Any, Callable[..., Any]] = {}
-        call = _caller(name, found, given, made, fixed=fixed)
+        call = _caller(name, found, given, made, asked, fixed=fixed)
         counts = [len(v) for k, v in given.items() if k.endswith("weight") and isinstance(v, (list, tuple))]
+        counts += [v for k, v in given.items() if k in _COUNTS and isinstance(v, int) and v > 1]
         try:
             result = probe(
                 call, name, inputs, _library(origin), task, said, {} if fixed else given, per_class=fixed,
@@ -172,6 +174,9 @@ def _parameters(name: str, found: Any) -> tuple[list[str], list[str], list[inspe
         called = list(inspect.signature(_forward(found)).parameters.values())[1:] if built else parameters
     except (ValueError, TypeError) as error:
         raise UserError(f"{name} does not tell its parameters: {rule}.") from error
+    needed = [p.name for p in called if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if built and len(needed) > 2:
+        raise UserError(f"{name} is called with {', '.join(needed)}: a loss is called with outputs and target alone.")
     positional = [p for p in called if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     starred = [str(p) for p in called if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if starred and not built:
@@ -240,7 +245,13 @@ def _kind(hint: Any, default: Any, *, fixed: bool) -> Any:
 
 
 def _caller(
-    name: str, found: Any, given: Mapping[str, Any], made: dict[Any, Callable[..., Any]], *, fixed: bool
+    name: str,
+    found: Any,
+    given: Mapping[str, Any],
+    made: dict[Any, Callable[..., Any]],
+    asked: list[str],
+    *,
+    fixed: bool,
 ) -> Call:
     """What is called with inputs and the knobs that are data; an error in it is one sentence.
 
@@ -255,14 +266,18 @@ def _caller(
             if not isinstance(_origin(found), type):
                 made[where] = functools.partial(found, **knobs) if knobs else found
             else:
-                built = found(**knobs)
+                # Outside of a stack's axis, and with the same numbers each time.
+                with torch._C._DisableFuncTorch(), torch.random.fork_rng(devices=[]):
+                    torch.default_generator.manual_seed(0)
+                    built = found(**knobs)
                 made[where] = built.to(*where) if isinstance(built, nn.Module) else built
         return made[where]
 
     def call(first: Tensor, second: Tensor, *facts: Tensor, **data: Any) -> Tensor:
         at_call = {} if fixed else data
         try:
-            values: Tensor = ready(first if first.is_floating_point() else second)(first, second, *facts, **at_call)
+            loss = ready(first if first.is_floating_point() else second)
+            values: Tensor = loss(first, second, **dict(zip(asked, facts, strict=False)), **at_call)
         except (torch.OutOfMemoryError, UserError):
             raise
         except Exception as error:

@@ -175,6 +175,8 @@ def subject(loss: Callable[..., Any], task: str) -> Subject:
             adopted = adopt(function, given, find(task), {})
             function, given = adopted.func, adopted.keywords
         except UserError:
+            if isinstance(function, type):
+                raise
             check_signature(name, function)  # the laws tell what is wrong with it otherwise
     values = check_knobs("loss", function, given)
     bound = bind(functools.partial(function, **values), task)
