@@ -18,7 +18,7 @@ from xentlab.step.state import State, frozen, row_norms, trained
 from xentlab.step.tape import Tape, peak_bytes, record
 
 # Of an operation of a stranger's loss that has no rule for stacks: no news to its user, for it still stacks.
-torch._C._functorch._set_vmap_fallback_warning_enabled(False)
+torch._C._functorch._set_vmap_fallback_warning_enabled(False)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
