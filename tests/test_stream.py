@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import math
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from executor_lab import close_all, opened
+from executor_lab import numbers as recorded
 from PIL import Image
 from support import compose_train
 
 from xentlab import data
-from xentlab.train import Fit, Trial, prepare
+from xentlab.data import folders
+from xentlab.errors import StoppedError
+from xentlab.journal import TrialRecord
+from xentlab.train import Epoch, Fit, Trial, prepare, stacks
+from xentlab.train.plan import cut
+from xentlab.train.together import groups, units
 
 COUNT, SIZE = 120, 8
 
@@ -40,9 +50,10 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def trial(folder: Path, *overrides: str) -> Trial:
+def trial(folder: Path, *overrides: str, dropout: bool = False) -> Trial:
     sizes = ("model=mlp", "model.hidden=[8]", "trainer.epochs=2", "trainer.batch_size=16", "dataset=image_folder")
-    return prepare(compose_train(*sizes, f"dataset.root={folder}", f"dataset.size={SIZE}", *overrides))
+    config = compose_train(*sizes, f"dataset.root={folder}", f"dataset.size={SIZE}", *overrides)
+    return prepare({**config, "model": {"_target_": "test_stream.dropping"}} if dropout else config)
 
 
 def numbers(fit: Fit) -> list[dict[str, list[float | None]]]:
@@ -77,3 +88,80 @@ def test_every_image_is_decoded_as_where_it_is_held(folder: Path) -> None:
         assert torch.equal(streamed.stream.gather(torch.arange(COUNT)), held.inputs)
         assert torch.equal(streamed.targets, held.targets)
         assert streamed.notes[-1] == "decoded as training asks for them, not held (0 MB; dataset.resident=false)"
+
+
+def dropping(input_shape: tuple[int, ...], num_outputs: int) -> torch.nn.Module:
+    size = math.prod(input_shape)
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(size, num_outputs))
+
+
+# The members of a group: a stack of two rates, single trials of other losses, one with dropout that draws as it goes.
+def members(folder: Path, *overrides: str) -> list[Trial]:
+    stacked = [trial(folder, "loss=ce", f"optimizer.lr={lr}", "trainer.lift=vectorised", *overrides) for lr in (0.1, 1)]
+    stacked.append(trial(folder, "loss=mse", "trainer.lift=vectorised", *overrides))
+    how = ("trainer.lift=vectorised", *overrides)
+    return stacked + [trial(folder, f"loss={loss}", *how, dropout=True) for loss in ("ce", "mse")]
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[TrialRecord]]:
+    """The records of a group over a stream, and of the same trials over held data."""
+    found = {}
+    for how in ("true", "false"):
+        session = opened(tmp_path_factory.mktemp("lab"))
+        found[how] = session.run(members(folder, f"dataset.resident={how}"))
+        close_all()
+    return found
+
+
+def test_trials_of_a_seed_are_one_group_of_stacks_and_single_trials(folder: Path) -> None:
+    trials = [t for seed in (0, 1) for t in members(folder, "dataset.resident=false", f"seed={seed}")]
+    data_of = {"of": trials[0].dataset()}
+    planned = groups(stacks(trials), lambda t: data_of["of"])  # noqa: ARG005
+    assert [{t.seed for t in group} for group in planned] == [{0}, {1}]
+    assert [units(group, data_of["of"]) for group in planned] == [[[0, 1], [2], [3], [4]]] * 2
+    assert cut(planned, lambda t: data_of["of"]) == planned  # noqa: ARG005
+
+
+def test_a_group_ends_as_its_trials_over_held_data(trained: dict[str, list[TrialRecord]]) -> None:
+    for streamed, held in zip(trained["false"], trained["true"], strict=True):
+        assert recorded(streamed) == recorded(held)
+
+
+def test_a_group_decodes_every_image_once_for_all(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[Path] = []
+    read = folders.read_pixels
+    monkeypatch.setattr(folders, "read_pixels", lambda file, *rest: (decoded.append(file), read(file, *rest))[1])
+    counts = []
+    for number, size in enumerate((1, 5)):
+        decoded.clear()
+        opened(tmp_path / str(number)).run(members(folder, "dataset.resident=false")[:size])
+        close_all()
+        counts.append(len(decoded))
+    assert counts[0] == counts[1] > 2 * 0.6 * COUNT
+
+
+def test_a_file_that_is_lost_in_the_middle_of_an_epoch_costs_that_epoch(tmp_path: Path) -> None:
+    pictures = photographs(tmp_path / "photographs")
+    knobs = ("dataset.resident=false", "trainer.epochs=3", "trainer.checkpoint_every=1")
+    (whole,) = opened(tmp_path / "whole").run([trial(pictures, *knobs)])
+    file = pictures / "b" / "photo_100.jpg"
+    content, times = file.read_bytes(), file.stat()
+
+    def spoil(trials: Sequence[Trial], epoch: Epoch) -> None:  # noqa: ARG001
+        if epoch.number == 2:
+            file.write_bytes(content[: len(content) // 2])
+            os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    with pytest.raises(StoppedError) as caught:
+        opened(tmp_path / "lab").run([trial(pictures, *knobs)], on_epoch=spoil)
+    assert str(caught.value) == f"{file} has changed since its folder was listed: the same command reads it anew."
+    file.write_bytes(content)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    seen: list[int] = []
+    (again,) = opened(tmp_path / "lab").run([trial(pictures, *knobs)], on_epoch=lambda _, e: seen.append(e.number))
+    close_all()
+    assert seen == [3]
+    assert recorded(again) == recorded(whole)

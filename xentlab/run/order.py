@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from xentlab.data import Dataset
@@ -60,17 +60,46 @@ class Order:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an order did not come to its end: one sentence, and whether it is the user's mistake."""
+    """Why an order did not come to its end: one sentence, and whether it is the user's mistake.
+
+    `parts` are the failures of those of its trials that failed, by their signatures, where the others did not.
+    """
 
     sentence: str
     mistake: bool = False
+    parts: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, error: Exception) -> Failure:
+        """What an exception says, as plain data."""
+        if isinstance(error, PartsError):
+            return cls(str(error), parts={key: asdict(cls.of(part)) for key, part in error.parts.items()})
+        known = isinstance(error, (UserError, StoppedError))
+        return cls(str(error) if known else f"{type(error).__name__}: {error}", isinstance(error, UserError))
 
     def error(self) -> Exception:
+        if self.parts:
+            return PartsError({key: Failure(**part).error() for key, part in self.parts.items()})
         return UserError(self.sentence) if self.mistake else TrainingError(self.sentence)
 
 
 class TrainingError(StoppedError):
     """A training raised, or the process that held it is lost for good."""
+
+
+class PartsError(TrainingError):
+    """Some trials of an order failed, by their signatures; the others have ended as they should."""
+
+    def __init__(self, parts: Mapping[str, Exception]) -> None:
+        super().__init__(str(next(iter(parts.values()))))
+        self.parts = parts
+
+
+def failures(order: Order, error: Exception | None) -> Mapping[str, Exception]:
+    """What an order's error means for its trials, by their signatures."""
+    if isinstance(error, PartsError):
+        return error.parts
+    return {} if error is None else dict.fromkeys(order.signatures, error)
 
 
 class Executor(Protocol):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xentlab import environment
-from xentlab.errors import StoppedError, UserError
+from xentlab.errors import UserError
 from xentlab.journal import Journal
 from xentlab.run.datasets import Datasets
 from xentlab.run.order import Failure, Order
@@ -48,12 +48,8 @@ def perform(
                     f"'{trial.label}': both must run the same version on the same files."
                 )
         train_order(order, stack, datasets.of(stack[0]), journal, facts, on_epoch)
-    except UserError as error:
-        return Failure(str(error), mistake=True)
-    except StoppedError as error:
-        return Failure(str(error))
     except Exception as error:
-        return Failure(f"{type(error).__name__}: {error}")
+        return Failure.of(error)
     return None
 
 

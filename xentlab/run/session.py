@@ -16,11 +16,12 @@ from xentlab.run.artifacts import drop_weights
 from xentlab.run.datasets import Datasets
 from xentlab.run.groups import open_groups
 from xentlab.run.meeting import meet
-from xentlab.run.order import Executor, Order, TrainingError
+from xentlab.run.order import Executor, Order, TrainingError, failures
 from xentlab.run.sharing import LOOK_S, Claims
 from xentlab.run.training import EpochCallback, Say, say_aloud, train_order
 from xentlab.train import Epoch, Trial, stacks
 from xentlab.train.memory import most_at_once
+from xentlab.train.together import groups
 
 
 @dataclass
@@ -148,12 +149,15 @@ class Session:
                 errors = self._train_here(stacks, orders, on_epoch, stop=stop)
             else:
                 errors = self._delegate(self.executor, stacks, orders, on_epoch)
+            lost: dict[str, Exception] = {}
             for i, order in enumerate(orders):
-                ids.update(zip(order.signatures, order.ids, strict=True))
-                if i not in errors:
-                    self.trained += len(order.trials)
-                    self._own |= set(order.ids)
-            return {key: error for i, error in errors.items() for key in orders[i].signatures}
+                mine = dict(zip(order.signatures, order.ids, strict=True))
+                ids.update(mine)
+                lost |= failures(order, errors.get(i))
+                ended = {name for key, name in mine.items() if key not in lost}
+                self.trained += len(ended)
+                self._own |= ended
+            return lost
 
         failed = self._bring(planned if placed is None else placed, train, most=1 if placed is None else None)
         ids = {self.signature(t): found.id for t in missing if (found := self.recorded(t)) is not None} | ids
@@ -235,9 +239,10 @@ class Session:
                 errors[i] = error
         return errors
 
-    def plan(self, trials: Sequence[Trial]) -> list[list[Trial]]:
-        """The stacks in which these trials train: by structure, and as large as memory allows."""
-        return stacks(trials, fits=lambda group: most_at_once(group, self.dataset(group[0]), self.say))
+    def plan(self, trials: Sequence[Trial]) -> list[Sequence[Trial]]:
+        """The stacks in which these trials train: by structure, and as large as memory allows; groups over a stream."""
+        planned = stacks(trials, fits=lambda group: most_at_once(group, self.dataset(group[0]), self.say))
+        return groups(planned, self.dataset, self.say)
 
     def _order(self, stack: Sequence[Trial], groups: Mapping[Trial, str], tags: dict[str, str], *, keep: bool) -> Order:
         """The order of a stack; a trial that was begun before, and did not finish, keeps its id."""
@@ -269,15 +274,10 @@ class Session:
                 rows = [(trial, known.get(name)) for trial, name in zip(stack, order.ids, strict=True)]
                 while ahead := [(trial, row) for trial, row in rows if row is not None and row.epochs > seen[i]]:
                     seen[i] += 1
-                    on_epoch([trial for trial, _ in ahead], _recorded_epoch([row for _, row in ahead], seen[i]))
+                    points = {name: [row.at(name, seen[i]) for _, row in ahead] for name in ahead[0][1].curves}
+                    on_epoch([trial for trial, _ in ahead], Epoch(seen[i], points))
 
         with contextlib.closing(executor.run(orders, watch)) as ends:
             errors = {i: failure.error() for i, failure in ends if failure is not None}
         watch()
         return errors
-
-
-def _recorded_epoch(rows: Sequence[TrialRecord], number: int) -> Epoch:
-    """One epoch of a stack as its workers have journaled it."""
-    points = {name: [row.at(name, number) for row in rows] for name in rows[0].curves}
-    return Epoch(number, points)

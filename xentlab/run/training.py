@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -14,16 +15,18 @@ from typing import Any, Literal
 import torch
 
 from xentlab.data import Dataset
+from xentlab.data.turns import Turns
 from xentlab.disk import cannot_go_on
-from xentlab.errors import UserError
+from xentlab.errors import StoppedError, UserError
 from xentlab.journal import EndEvent, EpochEvent, Event, Journal, MemberEvent, TrialEvent
 from xentlab.run.artifacts import write_artifacts
 from xentlab.run.checkpoint import Checkpoint
-from xentlab.run.order import Order, TrainingError
+from xentlab.run.order import Order, PartsError, TrainingError, failures
 from xentlab.secrets import redacted
 from xentlab.train import Epoch, Fit, Trial, in_words
 from xentlab.train.memory import is_out_of_memory
 from xentlab.train.plan import model_found
+from xentlab.train.together import units
 
 EpochCallback = Callable[[Sequence[Trial], Epoch], None]
 Say = Callable[[str], None]
@@ -41,7 +44,7 @@ def train_order(
     on_epoch: EpochCallback,
     say: Say = say_aloud,
 ) -> None:
-    """Train one stack; where memory runs out, its halves one after the other.
+    """Train one stack; where memory runs out, its halves one after the other; the units of a group in turns.
 
     Args:
         order: what was ordered.
@@ -52,6 +55,10 @@ def train_order(
         on_epoch: called after each epoch.
         say: tells the user that a stack was halved.
     """
+    parts = units(stack, dataset)
+    if len(parts) > 1:
+        _in_turns(order, stack, parts, lambda o, s: train_order(o, s, dataset, journal, environment, on_epoch, say))
+        return
     try:
         _Training(order, stack, dataset, journal, environment, say).train(on_epoch)
         return
@@ -67,6 +74,29 @@ def train_order(
     for rows in (range(half), range(half, len(stack))):
         part = [stack[row] for row in rows]
         train_order(_rows(order, rows), part, dataset, journal, environment, on_epoch, say)
+
+
+def _in_turns(
+    order: Order,
+    stack: Sequence[Trial],
+    parts: Sequence[list[int]],
+    train: Callable[[Order, Sequence[Trial]], None],
+) -> None:
+    """Train the units of a group side by side; each one's failure is its own, but for what would stop all."""
+    work = [functools.partial(train, _rows(order, rows), [stack[row] for row in rows]) for rows in parts]
+    with _deterministic(stack[0].trainer.deterministic):
+        ends = Turns(work).run()
+    failed: dict[str, Exception] = {}
+    for rows, error in zip(parts, ends, strict=True):
+        if error is None:
+            continue
+        if not isinstance(error, Exception) or (
+            isinstance(error, StoppedError) and not isinstance(error, TrainingError)
+        ):
+            raise error
+        failed |= failures(_rows(order, rows), error)
+    if failed:
+        raise PartsError(failed)
 
 
 class _Training:

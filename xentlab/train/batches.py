@@ -106,8 +106,11 @@ class Batches:
         return self._prepared(self._gathered(index), rows), self._target(_gather(self._targets, index))
 
     def peek(self, rows: slice, part: str) -> Tensor:
-        """Inputs of the first two examples of a part at most."""
-        return self._prepared(self._gathered(self._for_rows(self._index[part][:, :2], rows)), rows)
+        """Inputs of the first two examples of a part at most; where they are streamed, what is as large."""
+        index = self._for_rows(self._index[part][:, :2], rows)
+        if self._stream is not None:
+            return self._prepared(torch.zeros(*index.shape, *self._inputs.shape[1:], dtype=self._inputs.dtype), rows)
+        return self._prepared(_gather(self._inputs, index), rows)
 
     def _read(self, index: Tensor, batch_size: int, epoch: int | None = None) -> Iterator[tuple[slice, Tensor]]:
         """The inputs of these examples [..., n], some after the others, with their places among them."""

@@ -111,11 +111,13 @@ def cut(planned: Sequence[Sequence[Trial]], dataset: ReadDataset) -> list[Sequen
 
     Trials of a looped stack train one after another and know nothing of each other, so each is a unit of its own: all
     workers have work to the end, and whoever takes a lost or interrupted one up finds its checkpoint whatever else is
-    left to do. A stack that trains as one tensor program stays whole; `trainer.max_stack` makes it smaller.
+    left to do. A stack that trains as one tensor program stays whole; `trainer.max_stack` makes it smaller. So does a
+    group of trials that share a stream, see `together`.
     """
     pieces: list[Sequence[Trial]] = []
     for stack in planned:
-        if len(stack) > 1 and lift_of(stack[0], dataset(stack[0])) == "looped":
+        data = dataset(stack[0])
+        if len(stack) > 1 and data.stream is None and lift_of(stack[0], data) == "looped":
             pieces += [[trial] for trial in stack]
         else:
             pieces.append(stack)

@@ -14,6 +14,7 @@ from xentlab.data import Dataset, split
 from xentlab.run.executors.processes import Processes, cores
 from xentlab.train import Trial, lift_of, stacks
 from xentlab.train.plan import cut
+from xentlab.train.together import groups
 
 WORTH_S = 30.0
 LONGEST = 0.75  # of the whole time
@@ -44,7 +45,7 @@ class Auto(Processes):
         """The stacks, looped ones as single trials, where worker processes pay, else None."""
         if any(t.device.type != "cpu" for t in wanted) or (self.workers or cores()) < 2:
             return None
-        times = [seconds(piece, dataset(piece[0])) for piece in cut(stacks(wanted), dataset)]
+        times = [seconds(piece, dataset(piece[0])) for piece in cut(groups(stacks(wanted), dataset), dataset)]
         if sum(times) < WORTH_S or max(times) > LONGEST * sum(times):
             return None
         return cut(planned, dataset)
