@@ -35,7 +35,8 @@ def test_yaml_equals_signature(file):
 
 def test_every_component_has_a_yaml():
     names = {f.stem for f in FILES}
-    assert names == {"sgd", "adam", "adamw", "constant", "cosine", "step", "exponential", "one_cycle"}
+    optimizers = {"sgd", "adam", "adamw", "lion", "rmsprop", "adagrad"}
+    assert names == optimizers | {"constant", "cosine", "step", "exponential", "one_cycle", "plateau"}
 
 
 @pytest.mark.parametrize(
@@ -56,14 +57,37 @@ ADAM = [
     {"beta1": b1, "beta2": b2, "eps": eps, "weight_decay": w}
     for b1, b2, eps, w in itertools.product((0.0, 0.9), (0.95, 0.999), (1e-8, 1e-3), (0.0, 0.03))
 ]
-CASES = [("sgd", k) for k in SGD] + [(name, k) for name in ("adam", "adamw") for k in ADAM]
+MORE = [("rmsprop", {"alpha": a, "momentum": m, "eps": 1e-6, "weight_decay": w})
+        for a, m, w in ((0.9, 0.0, 0.0), (0.99, 0.5, 0.03), (0.0, 0.9, 0.01))]  # fmt: skip
+MORE += [("adagrad", {"eps": eps, "weight_decay": w}) for eps, w in ((1e-10, 0.0), (1e-3, 0.03))]
+MORE += [("lion", {"beta1": b1, "beta2": b2, "weight_decay": w})
+         for b1, b2, w in ((0.9, 0.99, 0.0), (0.95, 0.98, 0.1), (0.0, 0.0, 0.1))]  # fmt: skip
+CASES = [("sgd", k) for k in SGD] + [(name, k) for name in ("adam", "adamw") for k in ADAM] + MORE
+
+
+class Lion(torch.optim.Optimizer):
+    """Algorithm 2 of Chen et al., Symbolic discovery of optimization algorithms, 2023, line by line."""
+
+    def __init__(self, params, **knobs):
+        super().__init__(params, knobs)
+
+    @torch.no_grad()
+    def step(self):
+        (group,) = self.param_groups
+        ((theta,), (beta1, beta2)), eta = (group["params"], group["betas"]), group["lr"]
+        m = self.state[theta].setdefault("m", torch.zeros_like(theta))
+        c = beta1 * m + (1 - beta1) * theta.grad
+        theta -= eta * (torch.sign(c) + group["weight_decay"] * theta)
+        m.copy_(beta2 * m + (1 - beta2) * theta.grad)
 
 
 def torch_optimizer(name, parameter, knobs):
     knobs = dict(knobs)
-    if name != "sgd":
+    if "beta1" in knobs:
         knobs["betas"] = (knobs.pop("beta1"), knobs.pop("beta2"))
-    return {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name]([parameter], **knobs)
+    known = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "lion": Lion}
+    known |= {"rmsprop": torch.optim.RMSprop, "adagrad": torch.optim.Adagrad}
+    return known[name]([parameter], **knobs)
 
 
 def rate(step):
@@ -105,7 +129,7 @@ def test_floats_equal_torch(name, knobs):
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "lion", "rmsprop", "adagrad"])
 def test_rows_with_their_own_knobs_equal_torch(name, nesterov):
     rows = [{"lr": 0.02 * (r + 1), **knobs} for r, (n, knobs) in enumerate(c for c in CASES if c[0] == name)]
     if name == "sgd":

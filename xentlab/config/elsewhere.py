@@ -28,9 +28,8 @@ _NAMES = {
         "rootmeansquared": "mse", "rmse": "mse", "gaussian": "gaussian_nll", "mape": "smape", "bcedice": "dice_ce",
     },
     "optimizer": {
-        "rmsprop": "adam", "nadam": "adam", "radam": "adam", "adamax": "adam", "adagrad": "adam", "amsgrad": "adam",
-        "lamb": "adamw", "lion": "adamw", "momentum": "sgd", "nesterov": "sgd", "asgd": "sgd", "gd": "sgd",
-        "sgdmomentum": "sgd", "lbfgs": "sgd",
+        "nadam": "adam", "radam": "adam", "adamax": "adam", "amsgrad": "adam", "lamb": "adamw", "momentum": "sgd",
+        "nesterov": "sgd", "asgd": "sgd", "gd": "sgd", "sgdmomentum": "sgd", "lbfgs": "sgd",
     },
     "model": {
         "lenet5": "lenet", "cnn": "convnet", "resnet": "resnet18", "multilayerperceptron": "mlp", "dense": "mlp",
@@ -51,32 +50,15 @@ _NAMES = {
     "schedule": {
         "cosineannealinglr": "cosine", "cosineannealing": "cosine", "onecyclelr": "one_cycle", "onecycle": "one_cycle",
         "steplr": "step", "multisteplr": "step", "exponentiallr": "exponential", "none": "constant",
-        "cosinedecay": "cosine", "exponentialdecay": "exponential", "reducelronplateau": "cosine",
-        "reduceonplateau": "cosine", "plateau": "cosine",
+        "cosinedecay": "cosine", "exponentialdecay": "exponential", "reducelronplateau": "plateau",
+        "reduceonplateau": "plateau",
     },
     "regularizer": {"weightdecay": "l2", "ridge": "l2", "lasso": "l1", "elasticnet": "elastic", "l1l2": "elastic"},
 }  # fmt: skip
 # Those that are only near to what the name means.
 _NEAR = {
-    "rmsprop",
-    "nadam",
-    "radam",
-    "adamax",
-    "adagrad",
-    "amsgrad",
-    "lamb",
-    "lion",
-    "asgd",
-    "lbfgs",
-    "reducelronplateau",
-    "reduceonplateau",
-    "plateau",
-    "lstm",
-    "rnn",
-    "rmse",
-    "mape",
-    "perplexity",
-}
+    "nadam", "radam", "adamax", "amsgrad", "lamb", "asgd", "lbfgs", "lstm", "rnn", "rmse", "mape", "perplexity",
+}  # fmt: skip
 _FILES = {"tabular": "path", "text_file": "path", "image_folder": "root", "segmentation_folder": "root"}
 _CLASSIFIERS = re.compile(
     r"(resnet|resnext|wideresnet|vit|swin|efficientnet|densenet|mobilenet|vgg|alexnet|squeezenet|convnext|regnet)\w*"

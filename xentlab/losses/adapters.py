@@ -170,6 +170,24 @@ class BoundLoss:
 
         return data_term
 
+    def mass(self, ignore_index: int | None) -> Callable[[Tensor, Facts], Tensor]:
+        """`(target, facts) -> scalar`: what a batch weighs beside others, so that their means make the mean of all."""
+        term = next(iter(self.terms.values()))
+
+        def mass(target: Tensor, facts: Facts) -> Tensor:
+            known = {k: v for k, v in facts.items() if k != "class_weights" or k not in term.asks}
+            weight = self.task.weigh(target, known, ignore_index, self.link)[1]
+            if weight is None:
+                return torch.tensor(float(len(target)), device=target.device)
+            return ((weight.flatten(1) > 0).any(1) if "weight" in term.asks else weight).sum()
+
+        return mass
+
+    @property
+    def mixed(self) -> bool:
+        """Whether its terms weigh elements differently, so that no mean of means is the mean of all."""
+        return len({tuple(name in term.asks for name in _GIVEN) for term in self.terms.values()}) > 1
+
 
 def _is_numeric(value: Any) -> bool:
     if isinstance(value, (tuple, list)):

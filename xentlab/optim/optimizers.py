@@ -1,7 +1,7 @@
-"""Optimizers that act in place on flat stacked parameters [R, P]: sgd, adam, adamw; and the clipping of gradients.
+"""Optimizers that act in place on flat stacked parameters [R, P]; and the clipping of gradients.
 
-Each equals its namesake in `torch.optim`, row by row. A knob is a Python float, equal for all rows, or a float64 tensor
-[R, 1]; both give a row the same bits.
+Each equals its namesake in `torch.optim`, Lion the paper, row by row. A knob is a Python float, equal for all rows, or
+a float64 tensor [R, 1]; both give a row the same bits.
 Python branches look at Python floats only, so nothing waits for the device.
 """
 
@@ -160,9 +160,104 @@ def adamw(
 
     Reference: Loshchilov, Hutter, Decoupled weight decay regularization, 2019.
     """
-    if not _is_zero(weight_decay):
-        params.mul_(_as(params, 1 - lr * weight_decay))
+    _shrink(params, lr, weight_decay)
     _adam_update(params, grads, state, step, lr, beta1, beta2, eps)
+
+
+@optimizer("mean")
+def lion(
+    params: Tensor,
+    grads: Tensor,
+    state: dict[str, Tensor],
+    step: int,  # noqa: ARG001 - part of the contract
+    *,
+    lr: Rate = 1e-4,
+    beta1: Average = 0.9,
+    beta2: Average = 0.99,
+    weight_decay: Decay = 0.0,
+) -> None:
+    """Lion on `params` [R, P] in place: a step of one size, along the sign of a running mean; decay as in `adamw`.
+
+    Args:
+        params: the parameters [R, P].
+        grads: their gradients [R, P]; overwritten.
+        state: from `optimizer_state`; updated.
+        step: counts from 1; without influence here.
+        lr: learning rate, > 0, times the schedule's factor.
+        beta1: part of the mean in what the sign is taken of, in [0, 1).
+        beta2: part of the running mean of gradients that is kept, in [0, 1).
+        weight_decay: per unit of learning rate, >= 0.
+
+    Reference: Chen et al., Symbolic discovery of optimization algorithms, 2023.
+    """
+    _shrink(params, lr, weight_decay)
+    mean = state["mean"]
+    _descend(params, torch.lerp(mean, grads, _as(params, 1 - beta1)).sign_(), lr)
+    mean.lerp_(grads, _as(params, 1 - beta2))
+
+
+@optimizer("mean_square", "momentum_buffer")
+def rmsprop(
+    params: Tensor,
+    grads: Tensor,
+    state: dict[str, Tensor],
+    step: int,  # noqa: ARG001 - part of the contract
+    *,
+    lr: Rate = 0.01,
+    alpha: Average = 0.99,
+    momentum: Average = 0.0,
+    eps: Rate = 1e-8,
+    weight_decay: Decay = 0.0,
+) -> None:
+    """RMSprop on `params` [R, P] in place: the gradient over the root of its running mean square.
+
+    Args:
+        params: the parameters [R, P].
+        grads: their gradients [R, P]; overwritten.
+        state: from `optimizer_state`; updated.
+        step: counts from 1; without influence here.
+        lr: learning rate, > 0, times the schedule's factor.
+        alpha: part of the running mean of squared gradients that is kept, in [0, 1).
+        momentum: part of the last update that is kept, in [0, 1).
+        eps: added to the root of the mean square, > 0.
+        weight_decay: adds weight_decay * params to the gradient, >= 0.
+
+    Reference: Tieleman, Hinton, Lecture 6.5: rmsprop, 2012.
+    """
+    _add_weight_decay(params, grads, weight_decay)
+    mean_square, update = state["mean_square"], state["momentum_buffer"]
+    mean_square.lerp_(grads * grads, _as(params, 1 - alpha))
+    _add_scaled(grads.div_(mean_square.sqrt().add_(_as(params, eps))), update, momentum, out=update)
+    _descend(params, update, lr)
+
+
+@optimizer("sum_of_squares")
+def adagrad(
+    params: Tensor,
+    grads: Tensor,
+    state: dict[str, Tensor],
+    step: int,  # noqa: ARG001 - part of the contract
+    *,
+    lr: Rate = 0.01,
+    eps: Rate = 1e-10,
+    weight_decay: Decay = 0.0,
+) -> None:
+    """Adagrad on `params` [R, P] in place: the gradient over the root of the sum of all its squares so far.
+
+    Args:
+        params: the parameters [R, P].
+        grads: their gradients [R, P]; overwritten.
+        state: from `optimizer_state`; updated.
+        step: counts from 1; without influence here.
+        lr: learning rate, > 0, times the schedule's factor.
+        eps: added to the root, > 0.
+        weight_decay: adds weight_decay * params to the gradient, >= 0.
+
+    Reference: Duchi, Hazan, Singer, Adaptive subgradient methods for online learning and stochastic optimization, 2011.
+    """
+    _add_weight_decay(params, grads, weight_decay)
+    total = state["sum_of_squares"].addcmul_(grads, grads)
+    _descend(params, grads.div_(total.sqrt().add_(_as(params, eps))), lr)
 
 
 def clip_norm(grads: Tensor, max_norm: Number) -> Tensor:
@@ -211,6 +306,11 @@ def _power(base: Number, exponent: int) -> Number:
             power = power * base
         base, exponent = base * base, exponent >> 1
     return power
+
+
+def _shrink(params: Tensor, lr: Number, weight_decay: Number) -> None:
+    if not _is_zero(weight_decay):
+        params.mul_(_as(params, 1 - lr * weight_decay))
 
 
 def _add_weight_decay(params: Tensor, grads: Tensor, weight_decay: Number) -> None:

@@ -1,7 +1,8 @@
 """Schedules: the factor on the learning rate at each step of a training, computed once on the host in float64.
 
-`warmup` is a fraction of the training. Over its W steps the factor rises in equal parts, (step + 1) / (W + 1), so that
-no step has rate 0; then the schedule itself takes the rest of the training, from its beginning.
+`warmup` is a fraction of the training, or so many steps or epochs, which who trains turns into one. Over its W steps
+the factor rises in equal parts, (step + 1) / (W + 1), so that no step has rate 0; then the schedule itself takes the
+rest of the training, from its beginning.
 """
 
 from __future__ import annotations
@@ -11,20 +12,23 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
-from xentlab.schema import Range
+from xentlab.schema import Pattern, Range
 
 Factors = NDArray[np.float64]
 Steps = NDArray[np.int64]
-Fraction = Annotated[float, Range(0, 1, open_high=True)]
+Warmup = (
+    Annotated[float, Range(0, 1, open_high=True)]
+    | Annotated[str, Pattern(r"[1-9]\d{0,8} (steps?|epochs?)", "so many steps or epochs, such as '2 epochs'")]
+)
 
 
-def constant(step: Steps, total: int, *, warmup: Fraction = 0.0) -> Factors:
+def constant(step: Steps, total: int, *, warmup: Warmup = 0.0) -> Factors:
     """The factor 1 at every `step` [total] after the warm-up.
 
     Args:
         step: 0 .. total - 1.
         total: steps in the training.
-        warmup: fraction of the training with a rising rate, in [0, 1).
+        warmup: the part of the training with a rising rate: a fraction in [0, 1), or such as '2 epochs'.
 
     Returns:
         Factors [total].
@@ -33,14 +37,14 @@ def constant(step: Steps, total: int, *, warmup: Fraction = 0.0) -> Factors:
     return ramp
 
 
-def cosine(step: Steps, total: int, *, floor: Annotated[float, Range(0, 1)] = 0.0, warmup: Fraction = 0.0) -> Factors:
+def cosine(step: Steps, total: int, *, floor: Annotated[float, Range(0, 1)] = 0.0, warmup: Warmup = 0.0) -> Factors:
     """Half a cosine from 1 towards `floor`, which the step after the last would reach.
 
     Args:
         step: 0 .. total - 1.
         total: steps in the training.
         floor: the factor at the end, in [0, 1].
-        warmup: fraction of the training with a rising rate, in [0, 1).
+        warmup: the part of the training with a rising rate: a fraction in [0, 1), or such as '2 epochs'.
 
     Returns:
         Factors [total].
@@ -57,7 +61,7 @@ def step_decay(
     *,
     milestones: Annotated[tuple[float, ...], Range(0, 1)] = (0.5, 0.75),
     factor: Annotated[float, Range(0, 1, open_low=True)] = 0.1,
-    warmup: Fraction = 0.0,
+    warmup: Warmup = 0.0,
 ) -> Factors:
     """The rate times `factor` at each milestone.
 
@@ -66,7 +70,7 @@ def step_decay(
         total: steps in the training.
         milestones: fractions of the whole training, warm-up included, each in [0, 1], in any order.
         factor: in (0, 1].
-        warmup: fraction of the training with a rising rate, in [0, 1).
+        warmup: the part of the training with a rising rate: a fraction in [0, 1), or such as '2 epochs'.
 
     Returns:
         Factors [total].
@@ -77,7 +81,7 @@ def step_decay(
 
 
 def exponential(
-    step: Steps, total: int, *, end: Annotated[float, Range(0, 1, open_low=True)] = 0.01, warmup: Fraction = 0.0
+    step: Steps, total: int, *, end: Annotated[float, Range(0, 1, open_low=True)] = 0.01, warmup: Warmup = 0.0
 ) -> Factors:
     """A constant ratio from step to step, from 1 towards `end`, which the step after the last would reach.
 
@@ -85,7 +89,7 @@ def exponential(
         step: 0 .. total - 1.
         total: steps in the training.
         end: the factor at the end, in (0, 1].
-        warmup: fraction of the training with a rising rate, in [0, 1).
+        warmup: the part of the training with a rising rate: a fraction in [0, 1), or such as '2 epochs'.
 
     Returns:
         Factors [total].
@@ -98,7 +102,7 @@ def one_cycle(
     step: Steps,
     total: int,
     *,
-    warmup: Fraction = 0.3,
+    warmup: Warmup = 0.3,
     start: Annotated[float, Range(0, 1, open_low=True)] = 0.04,
     end: Annotated[float, Range(0, 1)] = 4e-6,
 ) -> Factors:
@@ -107,7 +111,7 @@ def one_cycle(
     Args:
         step: 0 .. total - 1.
         total: steps in the training.
-        warmup: fraction of the training with a rising rate, in [0, 1).
+        warmup: the part of the training with a rising rate: a fraction in [0, 1), or such as '2 epochs'.
         start: the first factor, in (0, 1].
         end: the last factor, in [0, 1].
 
@@ -117,7 +121,7 @@ def one_cycle(
 
     Reference: Smith, Topin, Super-convergence: very fast training of neural networks using large learning rates, 2018.
     """
-    peak = warmup * total - 1  # not rounded: the highest factor lies between two steps
+    peak = float(warmup) * total - 1  # not rounded: the highest factor lies between two steps
     up = np.clip(step / peak, 0, 1) if peak > 0 else np.ones(step.shape)
     down = np.clip((step - peak) / (total - 1 - peak), 0, 1)
     rising = 1 + (start - 1) * 0.5 * (1 + np.cos(np.pi * up))
@@ -125,8 +129,32 @@ def one_cycle(
     return np.where(step <= peak, rising, falling)
 
 
-def _warm(step: Steps, total: int, warmup: float) -> tuple[Factors, Factors, int]:
+def plateau(
+    step: Steps,
+    total: int,
+    *,
+    factor: Annotated[float, Range(0, 1, open_low=True, open_high=True)] = 0.1,  # noqa: ARG001 - `lowered` has it
+    patience: Annotated[int, Range(0, None)] = 10,  # noqa: ARG001
+    warmup: Warmup = 0.0,
+) -> Factors:
+    """The factor 1 after the warm-up; who trains multiplies it by `factor` whenever validation gets no better.
+
+    Args:
+        step: 0 .. total - 1.
+        total: steps in the training.
+        factor: in (0, 1).
+        patience: epochs without a better value of `trainer.monitor` that are borne, >= 0; then the rate falls, and the
+            count begins anew, as in torch's ReduceLROnPlateau with a threshold and a cooldown of 0.
+        warmup: the part of the training with a rising rate: a fraction in [0, 1), or such as '2 epochs'.
+
+    Returns:
+        Factors [total].
+    """
+    return constant(step, total, warmup=warmup)
+
+
+def _warm(step: Steps, total: int, warmup: float | str) -> tuple[Factors, Factors, int]:
     """The warm-up's factors [total], the steps done after it [total], and how many there are in all, >= 1."""
-    rising = min(round(warmup * total), total - 1)
+    rising = min(round(float(warmup) * total), total - 1)
     ramp = np.minimum(1.0, (step + 1) / (rising + 1))
     return ramp, np.maximum(0.0, step - rising), total - rising

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from xentlab.data import Dataset, soften
 from xentlab.train import Trial, lift_of, signature
+from xentlab.train.on_data import check_on_data
 from xentlab.train.plan import model_found, model_stacks
 
 _ALONE = "it draws random numbers, or does not stack: its trials train one by one"
@@ -37,6 +38,7 @@ class Datasets:
         """The trial's signature over its data."""
         if trial not in self._signatures:
             data = self.of(trial)
+            check_on_data(trial, data)
             self._signatures[trial] = signature(trial, data.fingerprint, lift_of(trial, data))
             alone = [] if model_stacks(trial, data) else [f"model {trial.names['model']}: {_ALONE}"]
             for finding in (*trial.loss.findings, model_found(trial, data), *alone):

@@ -25,7 +25,11 @@ torch._C._functorch._set_vmap_fallback_warning_enabled(False)  # type: ignore[at
 class Update:
     """How parameters move: the optimizer, its knobs and the gradient's bound, one value for each of the R trials.
 
-    `rates` [steps, R] float64 are the learning rates with the schedule's factor already in.
+    Attributes:
+        rates: [steps, R] float64, the learning rates with the schedule's factor already in.
+        chunk: examples of a batch whose gradient is taken at a time; None: of all of it.
+        decay: whose weight decays: `all`, or `weights` (no parameter of one axis: biases, scales of norms).
+        average: part of the running mean of the weights, `slots["average"]`, that a step keeps; None: there is none.
     """
 
     optimizer: Callable[..., None]
@@ -33,6 +37,9 @@ class Update:
     rates: Tensor
     clip: Callable[..., Tensor]
     clip_norm: list[float] | None
+    chunk: int | None = None
+    decay: str = "all"
+    average: float | None = None
 
 
 class Lift(ABC):
@@ -53,7 +60,12 @@ class Lift(ABC):
         self._example_bytes: int | None = None
         self._optimizer, self._clip = update.optimizer, update.clip
         self._knobs = {k: self._row_value(v) for k, v in update.knobs.items()}
+        self._chunk, self._average = update.chunk, update.average
+        if update.decay == "weights" and self._knobs["weight_decay"] != 0.0:
+            sizes = [p.new_full((p.numel(),), p.ndim >= 2, dtype=torch.float64) for p in trained(module).values()]
+            self._knobs["weight_decay"] = self._knobs["weight_decay"] * torch.cat(sizes).to(self.params.device)[None]
         self._clip_norm = self._row_value(update.clip_norm) if update.clip_norm is not None else None
+        self._scale: Any = None
         rates = update.rates[:, rows]
         if bool((rates == rates[:, :1]).all()):
             self._rates: list[float] | Tensor = rates[:, 0].tolist()
@@ -68,9 +80,16 @@ class Lift(ABC):
             return mine[0]
         return torch.tensor(mine, dtype=torch.float64, device=self.params.device).unsqueeze(1)
 
+    def scale(self, factors: list[float]) -> None:
+        """Multiply the learning rates of the steps to come by one factor for each of all R trials."""
+        self._scale = self._row_value(factors)
+
+    def _rate(self, number: int) -> Any:
+        return self._rates[number] if self._scale is None else self._rates[number] * self._scale
+
     def rate(self, number: int) -> list[float]:
         """The learning rate of each row at step `number`."""
-        rate = self._rates[number]
+        rate = self._rate(number)
         return rate.flatten().tolist() if isinstance(rate, Tensor) else [rate] * len(self.params)
 
     @abstractmethod
@@ -80,6 +99,29 @@ class Lift(ABC):
     @abstractmethod
     def gradients(self, inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
         """The two terms of the objective, each [rows] or a scalar; leaves the gradients in `grads` [rows, P]."""
+
+    @abstractmethod
+    def masses(self, target: Tensor) -> Tensor:
+        """What a batch weighs beside others in a mean over all of them [rows]."""
+
+    def accumulated(self, inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
+        """As `gradients`, one chunk of the batch after another: what a step needs of memory does not grow with it."""
+        axis = 0 if self.shared else 1
+        count = 1 if self._chunk is None else -(-inputs.shape[axis] // self._chunk)
+        if count == 1:
+            return self.gradients(inputs, target)
+        chunks = list(zip(inputs.tensor_split(count, axis), target.tensor_split(count, axis), strict=True))
+        masses = torch.stack([self.masses(part) for _, part in chunks]).to(self.params.dtype)
+        whole = masses.sum(0)
+        shares = torch.where(whole > 0, masses / whole, 1 / count)
+        mean, sums = self.params.new_zeros(len(self.params)), torch.zeros_like(self.grads)
+        penalty = None
+        for chunk, share in zip(chunks, shares, strict=True):
+            data, penalty = self.gradients(*chunk)
+            sums.addcmul_(self.grads, share.unsqueeze(1))
+            mean += share * data
+        self.grads.copy_(sums)
+        return mean, penalty
 
     @abstractmethod
     def predict(self, inputs: Tensor) -> Tensor:
@@ -101,13 +143,17 @@ class Lift(ABC):
             The objective's data term and penalty (None without one), and where asked to `measure` the norm of each
             row's gradient before clipping [rows]; detached, on the device.
         """
-        data, penalty = self.gradients(inputs, target)
+        data, penalty = self.accumulated(inputs, target)
         norms = None
         if self._clip_norm is not None:
             norms = self._clip(self.grads, self._clip_norm)
         elif measure:
             norms = row_norms(self.grads)
-        self._optimizer(self.params, self.grads, self.slots, number + 1, lr=self._rates[number], **self._knobs)
+        self._optimizer(self.params, self.grads, self.slots, number + 1, lr=self._rate(number), **self._knobs)
+        if self._average is not None:
+            # Young means forget faster, or they would hold to the first weights.
+            kept = min(self._average, (1 + number) / (10 + number))
+            self.slots["average"].lerp_(self.params, 1 - kept)
         return data, penalty, norms
 
 
@@ -151,6 +197,9 @@ class Looped(Lift):
         torch.cat([g.reshape(-1) for g in grads], out=self.grads[0])
         return data.detach(), None if penalty is None else penalty.detach()
 
+    def masses(self, target: Tensor) -> Tensor:
+        return self.objective.mass(target, self._given.facts).reshape(1)
+
     def predict(self, inputs: Tensor) -> Tensor:
         with torch.no_grad(), _evaluating(self.module), _precision(self.objective, inputs):
             return full_precision(self.module(inputs)).unsqueeze(0)
@@ -190,6 +239,10 @@ class Vectorised(Lift):
             self._lifted = torch.compile(self._lifted)
         self._programs: dict[Hashable, Tape | Graph | Callable[..., Any] | None] = {}
         self._predict = torch.vmap(self._logits, in_dims=(0, 0, batch))
+        if not shared or given.facts:
+            self._mass = torch.vmap(objective.mass, in_dims=(batch, 0))
+        else:
+            self._mass = objective.mass
 
     def enter(self) -> None:
         self.module.train()
@@ -239,6 +292,9 @@ class Vectorised(Lift):
         for name, value in buffers.items():
             self.buffers[name].copy_(value)
         return data.detach(), penalty.detach() if self.objective.penalty else None
+
+    def masses(self, target: Tensor) -> Tensor:
+        return self._mass(target, self._given.facts).expand(len(self.params))
 
     def _logits(self, params: list[Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
         named = dict(zip(self._names, params, strict=True)) | buffers

@@ -34,11 +34,13 @@ class Objective:
         loss: `(logits, target, facts, knobs) -> scalar`, the data term of one trial; `facts` are what its training set
             tells about the classes, by name [C].
         penalty: `(weights, **knobs) -> scalar` over one trial's weight tensors, or None.
+        mass: `(target, facts) -> scalar`, what a batch weighs beside others in the mean over all of them.
         autocast: forward in bfloat16; losses and updates stay in the parameters' precision.
     """
 
     loss: Callable[[Tensor, Tensor, Facts, dict[str, Any]], Tensor]
     penalty: Callable[..., Tensor] | None
+    mass: Callable[[Tensor, Facts], Tensor]
     autocast: bool = False
 
     def __call__(

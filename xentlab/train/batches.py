@@ -7,6 +7,7 @@ there. Batch order comes from each trial's seed, on the CPU, so losses see the s
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -26,10 +27,18 @@ class Batches:
         seeds: one for each trial; equal seeds mean equal splits, and one seed throughout means shared batches.
         device: where the step runs.
         dtype: of the inputs that the step sees.
+        balanced: whether an epoch draws its examples, every class equally often; else it has each once.
     """
 
     def __init__(
-        self, dataset: Dataset, splits: Sequence[Split], seeds: Sequence[int], device: torch.device, dtype: torch.dtype
+        self,
+        dataset: Dataset,
+        splits: Sequence[Split],
+        seeds: Sequence[int],
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        balanced: bool = False,
     ) -> None:
         self.device, self.dtype = device, dtype
         self.seeds = list(seeds)
@@ -46,6 +55,9 @@ class Batches:
             part: torch.stack([getattr(s, part) for s in rows]).to(home) for part in ("train", "val", "test")
         }
         self._train_targets = torch.stack([_resident(s.train_targets) for s in rows]).to(home)
+        self._chances: dict[int, Tensor] = {}
+        if balanced:
+            self._chances = {s: _chances(part, dataset) for s, part in zip(self.seeds, splits, strict=True)}
         self._soft_targets = None
         if dataset.soft_targets is not None:
             self._soft_targets = dataset.soft_targets.to(home)
@@ -70,9 +82,8 @@ class Batches:
         return tables + 3 * self._index["train"].nbytes
 
     def num_steps(self, batch_size: int) -> int:
-        """Steps in an epoch: a last batch of a single example is left out, since BatchNorm cannot train on it."""
-        full, rest = divmod(self.size["train"], batch_size)
-        return max(full + (rest > 1), 1)
+        """Steps in an epoch."""
+        return num_steps(self.size["train"], batch_size)
 
     def training(self, rows: slice, epoch: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of one epoch for these rows: inputs and targets [rows, B, ...], or [B, ...] where rows share."""
@@ -139,10 +150,14 @@ class Batches:
         return self._for_rows(self._index[part], rows)
 
     def _orders(self, epoch: int) -> Tensor:
-        """Each row's permutation of its training set in this epoch [rows or 1, n]."""
+        """Which of its training set each row sees in this epoch, and in which order [rows or 1, n]."""
         seeds = self.seeds[:1] if self.shared else self.seeds
         size = self.size["train"]
-        orders = {s: torch.randperm(size, generator=generator(s, f"order of epoch {epoch}")) for s in set(seeds)}
+        draws = {s: generator(s, f"order of epoch {epoch}") for s in seeds}
+        if self._chances:
+            orders = {s: self._chances[s].multinomial(size, replacement=True, generator=g) for s, g in draws.items()}
+        else:
+            orders = {s: torch.randperm(size, generator=g) for s, g in draws.items()}
         return torch.stack([orders[s] for s in seeds]).to(self._targets.device)
 
     def _for_rows(self, table: Tensor, rows: slice) -> Tensor:
@@ -191,9 +206,23 @@ class Batches:
         return target.to(self.device, self.dtype if floats else None, non_blocking=True)
 
 
+def num_steps(examples: int, batch_size: int) -> int:
+    """Steps in an epoch: a last batch of a single example is left out, since BatchNorm cannot train on it."""
+    full, rest = divmod(examples, batch_size)
+    return max(full + (rest > 1), 1)
+
+
 def _resident(targets: Tensor) -> Tensor:
     """Class indices of examples are widened once, not in every batch; what is larger stays as small as it is."""
     return targets.long() if targets.ndim == 1 and not targets.is_floating_point() else targets
+
+
+def _chances(part: Split, dataset: Dataset) -> Tensor:
+    """By which a training example is drawn [n], so that all classes that occur are drawn equally often."""
+    strata = find(dataset.task).strata
+    assert strata is not None
+    classes = strata(replace(dataset, targets=part.train_targets))
+    return 1 / classes.bincount()[classes].double()
 
 
 def _gather(source: Tensor, index: Tensor) -> Tensor:

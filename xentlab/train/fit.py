@@ -50,7 +50,9 @@ class Fit:
 
     def __init__(self, trials: Sequence[Trial], dataset: Dataset) -> None:
         self.rig = Rig(trials, dataset)
-        self.history = History.of(len(trials), trials[0].monitor, self.rig.trainer.target, self.rig.trainer.patience)
+        self.history = History.of(
+            len(trials), trials[0].monitor, self.rig.trainer.target, self.rig.trainer.patience, self.rig.plateau
+        )
         self.best = self.final = self.rig.state.weights()
         self.answers: dict[str, Tensor] = {}
 
@@ -64,14 +66,13 @@ class Fit:
             elapsed = time.perf_counter() - waited() - start
             history.seconds += elapsed
             history.done += 1
-            for part, limit in (("train", rig.trials[0].train_sample), ("val", None)):
-                values |= {
-                    f"{part}/{name}": value.tolist() for name, value in rig.evaluate(part, limit).metrics.items()
-                }
-            examples = min(rig.batches.size["train"], rig.steps_per_epoch * rig.batch_size)
-            values["speed/ms_per_step"] = [1e3 * elapsed / (rig.steps_per_epoch * trials)] * trials
-            values["speed/samples_per_s"] = [examples * trials / elapsed] * trials
-            self._keep_best(history.judge(values))
+            with rig.averaged():
+                for part, limit in (("train", rig.trials[0].train_sample), ("val", None)):
+                    values |= {f"{part}/{k}": v.tolist() for k, v in rig.evaluate(part, limit).metrics.items()}
+                examples = min(rig.batches.size["train"], rig.steps_per_epoch * rig.batch_size)
+                values["speed/ms_per_step"] = [1e3 * elapsed / (rig.steps_per_epoch * trials)] * trials
+                values["speed/samples_per_s"] = [examples * trials / elapsed] * trials
+                self._keep_best(history.judge(values))
             yield Epoch(history.done, {k: [v if math.isfinite(v) else None for v in row] for k, row in values.items()})
 
     def train(self, epoch: int) -> dict[str, list[float]]:
@@ -81,6 +82,9 @@ class Fit:
         columns: list[Tensor] = []
         for lift in rig.lifts:
             lift.enter()
+            if self.rig.plateau is not None:
+                factors = [t.schedule.keywords["factor"] for t in self.rig.trials]
+                lift.scale([f**n for f, n in zip(factors, self.history.lowered, strict=True)])
             self._seed_dropout(lift, epoch)
             data_sum, penalty_sum, norm_sum = lift.params.new_zeros(3, len(lift.params))
             for i, (inputs, target) in enumerate(rig.batches.training(lift.rows, epoch, rig.batch_size)):
@@ -139,7 +143,9 @@ class Fit:
         return part
 
     def settle(self) -> None:
-        """Make the weights that a trial is judged by its own: under `patience` those of its best epoch."""
+        """Give each trial the weights that it is judged by: running means, under `patience` those of its best epoch."""
+        if "average" in self.rig.state.slots:
+            self.rig.state.params.copy_(self.rig.state.slots["average"])
         if self.rig.trainer.patience is not None:
             self.rig.state.load(self.best.tensors())
 

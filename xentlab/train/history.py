@@ -18,6 +18,8 @@ class History:
         monitor: the metric that is looked at, on validation.
         target: the value of it that counts as reached, or None.
         patience: epochs without a better value after which a row stops, or None.
+        plateau: epochs without a better value that are borne before a row's rate is lowered, or None.
+        lowered: how often each row's rate was, and in `lowered_in` when last.
         diverged: whose loss or weights are not finite any more.
         best: the best finite value so far.
         best_epoch: when that was; 0 before any.
@@ -30,19 +32,24 @@ class History:
     monitor: str
     target: float | None
     patience: int | None
+    plateau: int | None
     diverged: list[bool]
     best: list[float | None]
     best_epoch: list[int]
     last: list[float | None]
     reached: list[int | None]
+    lowered: list[int]
+    lowered_in: list[int]
     done: int = 0
     seconds: float = 0.0
 
     @classmethod
-    def of(cls, trials: int, monitor: str, target: float | None, patience: int | None) -> History:
+    def of(cls, trials: int, monitor: str, target: float | None, patience: int | None, plateau: int | None) -> History:
         """Before the first epoch of so many trials."""
         nothing: list[Any] = [None] * trials
-        return cls(monitor, target, patience, [False] * trials, nothing, [0] * trials, nothing[:], nothing[:])
+        none, never = [False] * trials, [0] * trials
+        told = (monitor, target, patience, plateau)
+        return cls(*told, none, nothing, never, nothing[:], nothing[:], never[:], never[:])
 
     @property
     def over(self) -> list[bool]:
@@ -72,6 +79,8 @@ class History:
             if self.target is not None and self.reached[row] is None:
                 hit = value == self.target or monitor.better(value, self.target)
                 self.reached[row] = self.done if hit else None
+            if self.plateau is not None and self.done - max(self.best_epoch[row], self.lowered_in[row]) > self.plateau:
+                self.lowered[row], self.lowered_in[row] = self.lowered[row] + 1, self.done
         return better
 
     def snapshot(self) -> dict[str, Any]:

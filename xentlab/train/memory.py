@@ -48,7 +48,7 @@ def footprint(trial: Trial, dataset: Dataset, *, looped: bool) -> Footprint:
     rig = Rig([trial], dataset)
     (lift,) = rig.lifts
     lift.enter()
-    inputs, target = next(rig.batches.training(lift.rows, 1, rig.batch_size))
+    inputs, target = next(rig.batches.training(lift.rows, 1, trial.batch_size))
     step = peak_bytes(lambda x: lift.gradients(x, target), [inputs]) + inputs.nbytes
     slots = sum(t.nbytes for t in rig.state.slots.values())
     buffers = 3 * sum(t.nbytes for t in rig.state.buffers.values())

@@ -6,8 +6,9 @@ what the same trial alone has.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from xentlab import regularizers
 from xentlab.data import Dataset, generator, split
-from xentlab.optim import clip_norm, optimizer_state
+from xentlab.optim import clip_norm, optimizer_state, plateau
 from xentlab.step import (
     Facts,
     Given,
@@ -32,6 +33,7 @@ from xentlab.step import (
 )
 from xentlab.train.batches import Batches
 from xentlab.train.evaluate import Evaluated, evaluate, known_of
+from xentlab.train.on_data import warmup_of
 from xentlab.train.plan import lift_of
 from xentlab.train.trial import Trial
 
@@ -47,9 +49,11 @@ class Rig:
         batches: the data under each trial's split.
         module: one model; its weights stand in `state`.
         state: all numbers that training changes, one row for each trial.
+        plateau: epochs without a better value after which a row's rate falls, None where the schedule does not look.
         lift: the name of the lift that trains them.
         lifts: together they hold all rows, in order.
         facts: of each trial's training set, as loss and task ask for them.
+        batch_size: examples of a step.
         steps_per_epoch: of each trial.
     """
 
@@ -57,17 +61,19 @@ class Rig:
         first = trials[0]
         assert (first.soft_targets is None) == (dataset.soft_targets is None)
         self.trials, self.dataset, self.trainer = list(trials), dataset, first.trainer
-        self.device, self.batch_size = first.device, first.batch_size
+        self.device, self.batch_size = first.device, first.batch_size * self.trainer.accumulate
         dtype = torch.float64 if self.trainer.precision == "float64" else torch.float32
         seeds = [t.seed for t in trials]
         splits = {s: split(dataset, s, **first.sampling) for s in dict.fromkeys(seeds)}
         if not first.test:
             splits = {s: part.without_test() for s, part in splits.items()}
-        self.batches = Batches(dataset, [splits[s] for s in seeds], seeds, self.device, dtype)
+        balanced = self.trainer.sampling == "balanced"
+        self.batches = Batches(dataset, [splits[s] for s in seeds], seeds, self.device, dtype, balanced=balanced)
         self.steps_per_epoch = self.batches.num_steps(self.batch_size)
         modules = {s: self._initial(s) for s in splits}
         self.state = State.of([modules[s] for s in seeds], self.device, dtype)
         self.module: nn.Module = modules[seeds[0]].to(self.device, dtype)
+        self.plateau: int | None = first.schedule.keywords["patience"] if first.schedule.func is plateau else None
         self.lift = lift_of(first, dataset)
         self.lifts = self._lifts()
 
@@ -81,6 +87,7 @@ class Rig:
         objective = Objective(
             loss=first.loss.data_term(self.dataset.ignore_index),
             penalty=first.regularizer.func if first.regularizer.func is not regularizers.none else None,
+            mass=first.loss.mass(self.dataset.ignore_index),
             autocast=trainer.precision == "bfloat16",
         )
         self.facts = class_facts_of(trials, self.dataset, self.batches)
@@ -89,15 +96,29 @@ class Rig:
             penalty_knobs={k: [t.regularizer.keywords[k] for t in trials] for k in first.regularizer.keywords},
             facts=self.facts,
         )
-        update = _update(trials, self.steps_per_epoch * trainer.epochs)
+        update = _update(trials, self.steps_per_epoch)
         knobs: dict[str, Any] = {
             k: v[0] if all(x == v[0] for x in v) else torch.tensor(v) for k, v in update.knobs.items()
         }
         self.state.slots = optimizer_state(first.optimizer.func, self.state.params, knobs)
+        if trainer.ema is not None:
+            self.state.slots["average"] = self.state.params.clone()
         parts, compiled = (self.module, self.state), trainer.compile
         if self.lift == "vectorised":
             return [Vectorised(*parts, objective, given, update, shared=self.batches.shared, compiled=compiled)]
         return [Looped(*parts, row, objective, given, update, compiled=compiled) for row in range(len(trials))]
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within it the trials' weights are their running means, where they keep such: what they are judged by."""
+        average = self.state.slots.get("average")
+        if average is None:
+            yield
+            return
+        trained = self.state.params.clone()
+        self.state.params.copy_(average)
+        yield
+        self.state.params.copy_(trained)
 
     def evaluate(self, part: str, limit: int | None = None) -> Evaluated:
         """What one part of the data says of the trials, see `evaluate.evaluate`."""
@@ -153,19 +174,23 @@ def first_gradient_norm(trial: Trial, dataset: Dataset) -> float:
     rig = Rig([trial], dataset)
     (lift,) = rig.lifts
     lift.enter()
-    lift.gradients(*next(rig.batches.training(lift.rows, 1, rig.batch_size)))
+    lift.accumulated(*next(rig.batches.training(lift.rows, 1, rig.batch_size)))
     return float(row_norms(lift.grads))
 
 
-def _update(trials: Sequence[Trial], total: int) -> Update:
-    """How the parameters move over `total` steps, one value of every knob for each trial."""
-    first, steps = trials[0], np.arange(total)
-    rates = np.stack([t.optimizer.keywords["lr"] * t.schedule(steps, total) for t in trials], axis=1)
+def _update(trials: Sequence[Trial], steps_per_epoch: int) -> Update:
+    """How the parameters move over the training, one value of every knob for each trial."""
+    first, total = trials[0], steps_per_epoch * trials[0].trainer.epochs
+    factors = [t.schedule(np.arange(total), total, **warmup_of(t, steps_per_epoch)) for t in trials]
+    rates = np.stack([t.optimizer.keywords["lr"] * f for t, f in zip(trials, factors, strict=True)], axis=1)
     clips = [t.trainer.clip_norm for t in trials]
     return Update(
         optimizer=first.optimizer.func,
         knobs={k: [t.optimizer.keywords[k] for t in trials] for k in first.optimizer.keywords if k != "lr"},
         rates=torch.from_numpy(rates),
         clip=clip_norm,
+        chunk=None if first.trainer.accumulate == 1 else first.batch_size,
+        decay=first.trainer.decay,
+        average=first.trainer.ema,
         clip_norm=None if clips[0] is None else [float(c) for c in clips if c is not None],
     )

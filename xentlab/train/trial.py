@@ -32,12 +32,19 @@ class Trainer:
     Attributes:
         epochs: passes over the training set, in [1, 1000000].
         batch_size: examples of a step; None: the task's own, 64, or 8 where every pixel is an element.
+        accumulate: batches whose gradients make one step, at most those of an epoch: what is trained is what one batch
+            of so many times the size trains, but for batch norms and losses that couple a batch.
+        sampling: examples of an epoch: each once in a drawn order (`shuffle`), or as many drawn with replacement, every
+            class as often as the others (`balanced`).
         device: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`.
         precision: of the step; `bfloat16` is autocast of the forward pass, weights stay float32.
         lift: trials of a stack one after another (`looped`), as one tensor program (`vectorised`), or by `choose_lift`.
         compile: whether `torch.compile` takes the forward pass.
         deterministic: only algorithms that give the same bits every time; one that cannot is refused.
         clip_norm: bound on the norm of each trial's gradient, > 0; None for none.
+        decay: what `optimizer.weight_decay` shrinks: `all`, or `weights` alone, neither biases nor scales of norms.
+        ema: part of the running mean of the weights that a step keeps, in (0, 1), less in the first steps: the mean is
+            what is evaluated, kept and tested. None: the weights themselves.
         class_weights: of each example's loss by its class, from the training labels.
         monitor: metric that chooses the best epoch on validation; None: the task's primary one.
         patience: epochs without a better value of it after which a trial stops; its final weights, which are kept and
@@ -52,12 +59,16 @@ class Trainer:
 
     epochs: Annotated[int, Range(1, 1_000_000)] = 20
     batch_size: Annotated[int, Range(1, None)] | None = None
+    accumulate: Annotated[int, Range(1, None)] = 1
+    sampling: Literal["shuffle", "balanced"] = "shuffle"
     device: str = "auto"
     precision: Literal["float32", "bfloat16", "float64"] = "float32"
     lift: Literal["auto", "looped", "vectorised"] = "auto"
     compile: bool = False
     deterministic: bool = False
     clip_norm: Annotated[float, Range(0, None, open_low=True)] | None = None
+    decay: Literal["all", "weights"] = "all"
+    ema: Annotated[float, Range(0, 1, open_low=True, open_high=True)] | None = None
     class_weights: Literal["none", "inverse", "median_frequency"] = "none"
     monitor: str | None = None
     patience: Annotated[int, Range(1, None)] | None = None
@@ -185,6 +196,13 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
         raise unknown(f"metric of {task.name}", trainer.monitor, names)
     if trainer.class_weights != "none" and task.class_weights is None:
         raise UserError(f"trainer.class_weights must be none for a {task.name} dataset, got {trainer.class_weights}.")
+    if trainer.sampling != "shuffle" and task.strata is None:
+        raise UserError(f"trainer.sampling must be shuffle for a {task.name} dataset, got {trainer.sampling}.")
+    if trainer.accumulate > 1 and bound.mixed:
+        raise UserError(
+            f"trainer.accumulate must be 1 for this loss, whose terms weigh elements differently, got "
+            f"{trainer.accumulate}."
+        )
     if trainer.class_weights != "none":
         bound.check_weights(f"trainer.class_weights={trainer.class_weights}")
     if dataset.keywords.get("ignore_index") is not None:

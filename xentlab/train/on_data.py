@@ -1,0 +1,42 @@
+"""What can be said of a trial only with its data at hand, and before anything of it is written."""
+
+from __future__ import annotations
+
+from xentlab.data import Dataset, split
+from xentlab.errors import UserError
+from xentlab.train.batches import num_steps
+from xentlab.train.trial import Trial
+
+
+def check_on_data(trial: Trial, dataset: Dataset) -> None:
+    """Refuse a trial that has no meaning on these data.
+
+    Raises:
+        UserError: a step is longer than an epoch, or the warm-up than the training.
+    """
+    trainer, warmup = trial.trainer, trial.schedule.keywords.get("warmup")
+    if trainer.accumulate == 1 and not isinstance(warmup, str):
+        return
+    size = len(split(dataset, trial.seed, **trial.sampling).train)
+    most = -(-size // trial.batch_size)
+    if trainer.accumulate > most:
+        raise UserError(
+            f"trainer.accumulate must be at most {most}, the batches of an epoch of {size} examples, got "
+            f"{trainer.accumulate}."
+        )
+    steps = num_steps(size, trial.batch_size * trainer.accumulate)
+    if warmup_of(trial, steps).get("warmup", 0) >= 1:
+        raise UserError(
+            f"schedule.warmup must be shorter than the training, {trainer.epochs} epochs of {steps} steps, got "
+            f"'{warmup}'."
+        )
+
+
+def warmup_of(trial: Trial, steps_per_epoch: int) -> dict[str, float]:
+    """The warm-up that is a number of steps or epochs, as a fraction of the training; nothing where there is none."""
+    warmup = trial.schedule.keywords.get("warmup")
+    if not isinstance(warmup, str):
+        return {}
+    count, unit = warmup.split()
+    whole = trial.trainer.epochs * (1 if unit.startswith("epoch") else steps_per_epoch)
+    return {"warmup": int(count) / whole}
