@@ -108,7 +108,6 @@ def test_a_dotted_path_replaces_the_choice_and_keeps_the_sampling(monkeypatch: p
         (("model=resnet50",), "resnet50 is torchvision's: model._target_=torchvision.models.resnet50."),
         (("dataset=iris",), "iris is read from its files: dataset=tabular dataset.path=PATH."),
         (("dataset=imagenet",), "imagenet is read from its files: dataset=image_folder dataset.root=PATH."),
-        (("schedule=plateau",), "There is no plateau here; the nearest schedule is cosine: schedule=cosine."),
         (("label_smoothing=0.1",), "There is no 'label_smoothing': it is loss=label_smoothing here."),
         (("trainer.seed=3",), "There is no 'trainer.seed': it is seed here."),
         (("optimizer.wd=3",), "There is no 'optimizer.wd': it is optimizer.weight_decay here."),

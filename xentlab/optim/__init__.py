@@ -11,15 +11,6 @@ To add one: write the function in `optimizers` (with `@optimizer(names of its bu
 and name it in `configs/optimizer/<name>.yaml` or `configs/schedule/<name>.yaml` with its knobs.
 """
 
-from xentlab.optim.optimizers import (
-    adagrad,
-    adam,
-    adamw,
-    clip_norm,
-    lion,
-    optimizer,
-    optimizer_state,
-    rmsprop,
-    sgd,
-)  # fmt: skip
+from xentlab.optim.contract import optimizer, optimizer_state
+from xentlab.optim.optimizers import adagrad, adam, adamw, clip_norm, lion, rmsprop, sgd
 from xentlab.optim.schedules import constant, cosine, exponential, one_cycle, plateau, step_decay

@@ -7,58 +7,24 @@ Python branches look at Python floats only, so nothing waits for the device.
 
 from __future__ import annotations
 
-import functools
-import inspect
 import math
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
-from xentlab.schema import Range
-
-Number = float | Tensor
-Rate = Annotated[Number, Range(0, None, open_low=True)]
-Decay = Annotated[Number, Range(0, None)]
-Average = Annotated[Number, Range(0, 1, open_high=True)]
-Optimizer = Callable[..., None]
-
-
-def optimizer(*buffers: str, needed_by: str | None = None) -> Callable[[Optimizer], Optimizer]:
-    """Declare the state that an optimizer keeps: one tensor [R, P] of zeros for each name.
-
-    Args:
-        buffers: the names, as the optimizer finds them in `state`.
-        needed_by: a knob that makes all of them needless where it is the Python float 0.
-    """
-
-    def declare(function: Optimizer) -> Optimizer:
-        function.buffers = buffers  # type: ignore[attr-defined]
-        function.needed_by = needed_by  # type: ignore[attr-defined]
-        return function
-
-    return declare
-
-
-def optimizer_state(function: Optimizer, params: Tensor, knobs: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
-    """The state before step 1: a zero tensor like `params` [R, P] for each buffer that the optimizer needs.
-
-    Args:
-        function: an optimizer, or a `functools.partial` of one.
-        params: the stacked parameters [R, P].
-        knobs: the knobs that the steps will pass, over those bound in the partial.
-    """
-    bound: dict[str, Any] = {}
-    while isinstance(function, functools.partial):
-        bound = {**function.keywords, **bound}
-        function = function.func
-    needed_by: str | None = getattr(function, "needed_by", None)
-    if needed_by is not None:
-        default = inspect.signature(function).parameters[needed_by].default
-        if _is_zero({needed_by: default, **bound, **(knobs or {})}[needed_by]):
-            return {}
-    return {name: torch.zeros_like(params) for name in getattr(function, "buffers", ())}
+from xentlab.optim.contract import (
+    Average,
+    Decay,
+    Number,
+    Rate,
+    add_scaled,
+    add_weight_decay,
+    descend,
+    in_precision,
+    is_zero,
+    optimizer,
+    shrink,
+)  # fmt: skip
 
 
 @optimizer("momentum_buffer", needed_by="momentum")
@@ -88,16 +54,16 @@ def sgd(
     Reference: Sutskever, Martens, Dahl, Hinton, On the importance of initialization and momentum in deep learning,
     2013.
     """
-    _add_weight_decay(params, grads, weight_decay)
+    add_weight_decay(params, grads, weight_decay)
     update = grads
-    if not _is_zero(momentum):
+    if not is_zero(momentum):
         buffer = state["momentum_buffer"]
-        _add_scaled(grads, buffer, momentum, out=buffer)
+        add_scaled(grads, buffer, momentum, out=buffer)
         if nesterov:
-            _add_scaled(grads, buffer, momentum, out=grads)
+            add_scaled(grads, buffer, momentum, out=grads)
         else:
             update = buffer
-    _descend(params, update, lr)
+    descend(params, update, lr)
 
 
 @optimizer("mean", "mean_square")
@@ -128,7 +94,7 @@ def adam(
 
     Reference: Kingma, Ba, Adam: a method for stochastic optimization, 2015.
     """
-    _add_weight_decay(params, grads, weight_decay)
+    add_weight_decay(params, grads, weight_decay)
     _adam_update(params, grads, state, step, lr, beta1, beta2, eps)
 
 
@@ -160,7 +126,7 @@ def adamw(
 
     Reference: Loshchilov, Hutter, Decoupled weight decay regularization, 2019.
     """
-    _shrink(params, lr, weight_decay)
+    shrink(params, lr, weight_decay)
     _adam_update(params, grads, state, step, lr, beta1, beta2, eps)
 
 
@@ -190,10 +156,10 @@ def lion(
 
     Reference: Chen et al., Symbolic discovery of optimization algorithms, 2023.
     """
-    _shrink(params, lr, weight_decay)
+    shrink(params, lr, weight_decay)
     mean = state["mean"]
-    _descend(params, torch.lerp(mean, grads, _as(params, 1 - beta1)).sign_(), lr)
-    mean.lerp_(grads, _as(params, 1 - beta2))
+    descend(params, torch.lerp(mean, grads, in_precision(params, 1 - beta1)).sign_(), lr)
+    mean.lerp_(grads, in_precision(params, 1 - beta2))
 
 
 @optimizer("mean_square", "momentum_buffer")
@@ -224,11 +190,11 @@ def rmsprop(
 
     Reference: Tieleman, Hinton, Lecture 6.5: rmsprop, 2012.
     """
-    _add_weight_decay(params, grads, weight_decay)
+    add_weight_decay(params, grads, weight_decay)
     mean_square, update = state["mean_square"], state["momentum_buffer"]
-    mean_square.lerp_(grads * grads, _as(params, 1 - alpha))
-    _add_scaled(grads.div_(mean_square.sqrt().add_(_as(params, eps))), update, momentum, out=update)
-    _descend(params, update, lr)
+    mean_square.lerp_(grads * grads, in_precision(params, 1 - alpha))
+    add_scaled(grads.div_(mean_square.sqrt().add_(in_precision(params, eps))), update, momentum, out=update)
+    descend(params, update, lr)
 
 
 @optimizer("sum_of_squares")
@@ -255,9 +221,9 @@ def adagrad(
 
     Reference: Duchi, Hazan, Singer, Adaptive subgradient methods for online learning and stochastic optimization, 2011.
     """
-    _add_weight_decay(params, grads, weight_decay)
+    add_weight_decay(params, grads, weight_decay)
     total = state["sum_of_squares"].addcmul_(grads, grads)
-    _descend(params, grads.div_(total.sqrt().add_(_as(params, eps))), lr)
+    descend(params, grads.div_(total.sqrt().add_(in_precision(params, eps))), lr)
 
 
 def clip_norm(grads: Tensor, max_norm: Number) -> Tensor:
@@ -272,7 +238,7 @@ def clip_norm(grads: Tensor, max_norm: Number) -> Tensor:
     """
     norms = torch.linalg.vector_norm(grads, dim=1, keepdim=True)
     # 1e-6 as in torch.nn.utils.clip_grad_norm_, so that a row of zeros stays one.
-    grads.mul_(((norms + 1e-6).reciprocal_() * _as(grads, max_norm)).clamp_(max=1.0))
+    grads.mul_(((norms + 1e-6).reciprocal_() * in_precision(grads, max_norm)).clamp_(max=1.0))
     return norms.squeeze(1)
 
 
@@ -287,15 +253,15 @@ def _adam_update(
     eps: Number,
 ) -> None:
     mean, mean_square = state["mean"], state["mean_square"]
-    mean.lerp_(grads, _as(params, 1 - beta1))
-    mean_square.lerp_(grads.mul_(grads), _as(params, 1 - beta2))
+    mean.lerp_(grads, in_precision(params, 1 - beta1))
+    mean_square.lerp_(grads.mul_(grads), in_precision(params, 1 - beta2))
     # Both bias corrections act on numbers [R, 1], not on [R, P]:
     # lr (mean / c1) / (sqrt(mean_square / c2) + eps) = (lr root / c1) mean / (sqrt(mean_square) + eps root).
     left = 1 - _power(beta2, step)
     root = left.sqrt() if isinstance(left, Tensor) else math.sqrt(left)
     rate = lr * root / (1 - _power(beta1, step))
-    denominator = torch.sqrt(mean_square, out=grads).add_(_as(params, eps * root))
-    _descend(params, torch.div(mean, denominator, out=grads), rate)
+    denominator = torch.sqrt(mean_square, out=grads).add_(in_precision(params, eps * root))
+    descend(params, torch.div(mean, denominator, out=grads), rate)
 
 
 def _power(base: Number, exponent: int) -> Number:
@@ -306,38 +272,3 @@ def _power(base: Number, exponent: int) -> Number:
             power = power * base
         base, exponent = base * base, exponent >> 1
     return power
-
-
-def _shrink(params: Tensor, lr: Number, weight_decay: Number) -> None:
-    if not _is_zero(weight_decay):
-        params.mul_(_as(params, 1 - lr * weight_decay))
-
-
-def _add_weight_decay(params: Tensor, grads: Tensor, weight_decay: Number) -> None:
-    if not _is_zero(weight_decay):
-        _add_scaled(grads, params, weight_decay, out=grads)
-
-
-def _add_scaled(base: Tensor, other: Tensor, factor: Number, *, out: Tensor) -> None:
-    # One pass over memory: out = base + factor * other.
-    if isinstance(factor, Tensor):
-        torch.addcmul(base, other, _as(base, factor), out=out)
-    else:
-        torch.add(base, other, alpha=factor, out=out)
-
-
-def _descend(params: Tensor, update: Tensor, lr: Number) -> None:
-    if isinstance(lr, Tensor):
-        params.addcmul_(update, _as(params, lr), value=-1)
-    else:
-        params.add_(update, alpha=-lr)
-
-
-def _is_zero(knob: Number) -> bool:
-    # A tensor may hold zeros in some rows, and looking would wait for the device.
-    return not isinstance(knob, Tensor) and knob == 0
-
-
-def _as(params: Tensor, knob: Number) -> Any:
-    # Knobs may come in float64, so that 1 - beta keeps its digits; the parameters' dtype is the one of the arithmetic.
-    return knob.to(params.dtype) if isinstance(knob, Tensor) else knob

@@ -8,7 +8,8 @@ No host synchronisation anywhere in a step.
 Axes: R trials in a stack, B batch, C classes, P parameters of one trial.
 """
 
-from xentlab.step.lifts import Lift, Looped, Update, Vectorised
+from xentlab.step.lift import Lift, Update
+from xentlab.step.lifts import Looped, Vectorised
 from xentlab.step.objective import Facts, Given, Objective, weighted_mean
 from xentlab.step.state import State, row_norms, state_dict, trained
 from xentlab.step.tape import peak_bytes

@@ -11,9 +11,9 @@ from xentlab.train.plan import lift_of, stacks, structure
 from xentlab.train.rehearsal import in_words, rehearse
 from xentlab.train.rig import Rig, first_gradient_norm
 from xentlab.train.signature import signature
+from xentlab.train.trainer import Trainer
 from xentlab.train.trial import (
     COMPONENTS,
-    Trainer,
     Trial,
     check_teachable,
     component_name,
