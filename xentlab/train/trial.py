@@ -136,20 +136,7 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
     check_model(model, task.name)
     bound = bind_any(build_loss("loss", config["loss"], task), task.name)
     find_device(trainer.device)
-    names = [metric.name for metric in task.metrics]
-    if trainer.monitor is not None and trainer.monitor not in names:
-        raise unknown(f"metric of {task.name}", trainer.monitor, names)
-    if trainer.class_weights != "none" and task.class_weights is None:
-        raise UserError(f"trainer.class_weights must be none for a {task.name} dataset, got {trainer.class_weights}.")
-    if trainer.sampling != "shuffle" and task.strata is None:
-        raise UserError(f"trainer.sampling must be shuffle for a {task.name} dataset, got {trainer.sampling}.")
-    if trainer.accumulate > 1 and bound.mixed:
-        raise UserError(
-            f"trainer.accumulate must be 1 for this loss, whose terms weigh elements differently, got "
-            f"{trainer.accumulate}."
-        )
-    if trainer.class_weights != "none":
-        bound.check_weights(f"trainer.class_weights={trainer.class_weights}")
+    _check_trainer(trainer, task, bound)
     if dataset.keywords.get("ignore_index") is not None:
         bound.check_weights(f"dataset.ignore_index={dataset.keywords['ignore_index']}")
     optimizer = build("optimizer", config["optimizer"])
@@ -176,6 +163,24 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
     if trial.soft_targets is not None:
         check_teachable(trial)
     return trial
+
+
+def _check_trainer(trainer: Trainer, task: Task, bound: BoundLoss) -> None:
+    """Refuse a way to train that has no meaning for the task or the loss."""
+    names = [metric.name for metric in task.metrics]
+    if trainer.monitor is not None and trainer.monitor not in names:
+        raise unknown(f"metric of {task.name}", trainer.monitor, names)
+    if trainer.class_weights != "none" and task.class_weights is None:
+        raise UserError(f"trainer.class_weights must be none for a {task.name} dataset, got {trainer.class_weights}.")
+    if trainer.sampling != "shuffle" and task.strata is None:
+        raise UserError(f"trainer.sampling must be shuffle for a {task.name} dataset, got {trainer.sampling}.")
+    if trainer.accumulate > 1 and bound.mixed:
+        raise UserError(
+            f"trainer.accumulate must be 1 for this loss, whose terms weigh elements differently, got "
+            f"{trainer.accumulate}."
+        )
+    if trainer.class_weights != "none":
+        bound.check_weights(f"trainer.class_weights={trainer.class_weights}")
 
 
 def check_teachable(trial: Trial) -> None:
