@@ -123,6 +123,8 @@ class late_break(Rows):
 def unequal(): return X, Y[:50]
 class dicts(Rows):
     def __getitem__(self, i): return {"a": X[i], "b": int(Y[i])}
+def far(): return X, Y + 1000
+def two_sources(): return Rows(), Rows()
 def few(): return Rows(3)
 def lone(): y = Y.clone(); y[0] = 7; return X, y
 class none(Rows):

@@ -64,7 +64,7 @@ GROUPS = {"bad_loss": "loss", "bad_model": "model", "bad_data": "dataset"}
         ("bad_model.number", (), "model number must give a torch.nn.Module, got an int."),
         ("bad_model.Refuses", (), "model Refuses failed: ValueError: not for me (bad_model.py, line "),
         ("bad_model.Needs", (), "model.depth has no default and must be given."),
-        ("bad_model.Sized", ("+model.widht=3",), "Unknown knob of model 'widht'. Did you mean 'width'? Available: in_"),
+        ("bad_model.Sized", ("model.widht=3",), "Unknown knob of model 'widht'. Did you mean 'width'? Available: in_"),
         ("bad_model.bn", ("trainer.batch_size=1",), "model bn in training on a batch of 1 failed: ValueError: Expecte"),
         ("bad_model.no_params", (), "model no_params must have parameters to train, got none."),
         ("bad_model.frozen", (), "model frozen must have parameters to train, got frozen ones only."),
@@ -94,6 +94,8 @@ GROUPS = {"bad_loss": "loss", "bad_model": "model", "bad_data": "dataset"}
         ("bad_data.Rows", ("+dataset.task=odd",), "dataset.task must be one of multiclass, multilabel, segmentation,"),
         ("bad_data.Rows", ("+dataset.class_names=[a]",), "Targets of dataset 'Rows' must be indices of its"),
         ("bad_data.parts_only_test", (), "dataset parts_only_test must have a part 'train', got test."),
+        ("bad_data.far", (), "dataset far must number its classes from 0 on, got 1000, 1001, so that 1000 of 1002 h"),
+        ("bad_data.two_sources", (), "dataset two_sources must name its 2 parts, as in {'train': ..., 'test': ...}."),
         ("bad_data.frame_missing", (), "frame_missing must "),
     ],
 )  # fmt: skip

@@ -155,7 +155,7 @@ class _Jobs:
         losses = list(dict.fromkeys(row.setting["loss"] for row in rows if "loss" in row.setting))
         if len(losses) > 1:
             tried = list(dict.fromkeys(given[RATE] for given, value in ended if RATE in given and value is not None))
-            fixed = [w for w in self._given if w.partition("=")[0] not in ("loss", "seed", RATE, *keys)]
+            fixed = [w for w in self._given if w.partition("=")[0].lstrip("+") not in ("loss", "seed", RATE, *keys)]
             words = [f"comparison.losses=[{','.join(losses)}]"]
             words += [f"comparison.baseline={losses[0]}"] if "ce" not in losses else []
             words += [f"comparison.tune.optimizer.lr=[{','.join(tried)}]"] if tried else []
@@ -169,8 +169,9 @@ def _pairs(line: str) -> dict[str, str]:
 
 def varied(line: str, given: Sequence[str]) -> str:
     """What a line says beside the words that the command gave to all of its trainings."""
-    same = {word.replace("\\", "") for word in given}  # Hydra writes a colon with a backslash before it
-    return " ".join(word for word in line.split(" ") if word.replace("\\", "") not in same) or line
+    same = {word.replace("\\", "").lstrip("+") for word in given}  # Hydra writes a colon with a backslash before it
+    words = [word.lstrip("+") for word in line.split(" ")]
+    return " ".join(word for word in words if word.replace("\\", "") not in same) or line
 
 
 def on_validation(record: TrialRecord) -> tuple[Metric, float | None]:

@@ -63,7 +63,7 @@ def run_composed(config_name: str, overrides: Sequence[str], job: Callable[[dict
     # Hydra prints its errors and ends the process unless it is told to raise them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     check_flags(config_name, overrides)
-    sys.argv = ["xentlab", *map(_written, overrides)]
+    sys.argv = ["xentlab", *_written(overrides)]
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a user's own loss lives beside where the command is called
     register_launcher()
@@ -91,7 +91,7 @@ def composed(config_name: str, overrides: Sequence[str]) -> Iterator[dict[str, A
 
     register_launcher()
     GlobalHydra.instance().clear()
-    words = [*map(_written, overrides)]
+    words = _written(overrides)
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         try:
             found, chosen = _plain(compose(config_name, words)), _choices(config_name, words)
@@ -124,7 +124,15 @@ def _settled(
     return found
 
 
-def _written(override: str) -> str:
+def _written(overrides: Sequence[str]) -> list[str]:
+    """Overrides as Hydra takes them; those of a component that is chosen by its path may name any key."""
+    chosen = {override.lstrip("+").partition("._target_=")[0] for override in overrides if "._target_=" in override}
+    own = tuple(f"{group}." for group in COMPONENTS if group in chosen)
+    free = [f"++{o.lstrip('+')}" if o.lstrip("+").startswith(own) else o for o in overrides] if own else overrides
+    return [*map(_quoted, free)]
+
+
+def _quoted(override: str) -> str:
     """An override as Hydra takes it: a value that its grammar cannot read, such as a path with `=`, stands in quotes.
 
     A mapping where any key may stand adds its keys.

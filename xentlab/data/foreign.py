@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xentlab.data.columns import few
 from xentlab.data.dataset import Dataset
 from xentlab.data.handed import framed, of_frames, parts_of
 from xentlab.dotted import locate
@@ -205,6 +206,8 @@ def resident(parts: Mapping[str, Any], task: str, own: Mapping[str, Any], *, sai
     if targets.ndim == 2 and targets.shape[1] == 1:
         targets = targets.squeeze(1)
     kept = find(task)
+    if kept.columns == "class" and targets.is_floating_point() and bool((targets == targets.round()).all()):
+        targets = targets.long()
     targets = targets.float() if kept.floats or targets.is_floating_point() else targets.long()
     if kept.columns == "labels":
         targets = targets.to(torch.uint8)
@@ -214,7 +217,10 @@ def resident(parts: Mapping[str, Any], task: str, own: Mapping[str, Any], *, sai
         raise UserError(f"dataset {name} must have two classes at least, got {len(names)}.")
     how = "task as said" if said else "task by its examples"
     sizes = ", ".join(f"{len(index)} {part}" for part, index in splits.items()) if len(splits) > 1 else str(len(pairs))
-    note = f"{sizes} examples {list(inputs.shape[1:])} of {task} ({how}), {len(names)} classes"
+    word = {"numbers": "target", "labels": "label"}.get(str(kept.columns), "classe")
+    many = f"{len(names)} {word}" + ("s" if len(names) > 1 else "")
+    told = _counted(name, targets, names, told="class_names" in own) if kept.columns == "class" else ""
+    note = f"{sizes} examples {list(inputs.shape[1:])} of {task} ({how}), {many}{told}"
     return Dataset(
         name=name,
         task=task,
@@ -226,6 +232,24 @@ def resident(parts: Mapping[str, Any], task: str, own: Mapping[str, Any], *, sai
         source_splits=splits if len(splits) > 1 else {},
         notes=(note,),
     )
+
+
+def _counted(name: str, targets: Tensor, names: Sequence[Any], *, told: bool) -> str:
+    """How many examples each class has; nothing of maps.
+
+    Raises:
+        UserError: most of the classes that are counted from 0 have none.
+    """
+    if targets.ndim > 1 or targets.is_floating_point() or bool((targets < 0).any()) or int(targets.max()) >= len(names):
+        return ""
+    counts = torch.bincount(targets, minlength=len(names))
+    found = counts.nonzero().flatten().tolist()
+    if not told and 2 * len(found) < len(names):
+        raise UserError(
+            f"dataset {name} must number its classes from 0 on, got {few([str(i) for i in found])}, so that "
+            f"{len(names) - len(found)} of {len(names)} have no example: dataset.class_names says that it is so."
+        )
+    return ": " + few([f"{word} {count}" for word, count in zip(names, counts.tolist(), strict=True)])
 
 
 def _class_names(source: Any, targets: Tensor, ignored: int | None) -> Sequence[str]:

@@ -25,7 +25,18 @@ def parts_of(name: str, made: Any) -> dict[str, Any]:
         parts = {_PARTS[word]: made[word] for word in made if word in _PARTS}
         if "train" not in parts:
             raise UserError(f"dataset {name} must have a part 'train', got {', '.join(map(str, made)) or 'none'}.")
+    elif isinstance(made, (list, tuple)) and made and all(map(_is_source, made)):
+        raise UserError(f"dataset {name} must name its {len(made)} parts, as in {{'train': ..., 'test': ...}}.")
     return {part: _examples_of(name, parts[part]) for part in ("train", "val", "test") if part in parts}
+
+
+def _is_source(made: Any) -> bool:
+    """Whether it is a whole dataset, and no example, array or data frame."""
+    return (
+        type(made).__module__.partition(".")[0] != "builtins"
+        and hasattr(made, "__len__")
+        and not hasattr(made, "shape")
+    )
 
 
 def _examples_of(name: str, made: Any) -> Any:
