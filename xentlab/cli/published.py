@@ -87,12 +87,7 @@ def run_all(
     """Estimate and run published experiments, and write one page of all that were ever run under the root at this size.
 
     Args:
-        chosen: names; empty for all.
-        size: `smoke`, `cpu`, `gpu` or `full`; None: gpu where there is one, else cpu.
         minutes: what one experiment may take; longer ones are left out, and the page says so.
-        root: the output directory.
-        dry_run: only estimate.
-        overrides: further ones, as Hydra takes them.
     """
     known = names()
     for name in chosen:

@@ -61,16 +61,7 @@ def send(root: str, uri: str | None, experiment: str | None, follow: str | None,
 
 
 def ui(root: str, uri: str | None, experiment: str | None, port: int, *, comparison: str | None, browse: bool) -> int:
-    """Serve the MLflow UI on 127.0.0.1 until Ctrl-C and print where to look; a server already there gets links only.
-
-    Args:
-        root: the output directory.
-        uri: of the store; None for the database in the root.
-        experiment: the MLflow experiment.
-        port: on 127.0.0.1, in [1, 65535].
-        comparison: the one to link to; None for the newest ones.
-        browse: whether to open its table of losses in a browser, or the overview where there is none.
-    """
+    """Serve the MLflow UI on 127.0.0.1 until Ctrl-C and print where to look; a server already there gets links only."""
     destination = tracking.resolve_destination(uri, experiment, Path(root))
     if comparison is not None:  # by the name that it has here; where the root has none of it, by what the store says
         with contextlib.suppress(UserError):
@@ -110,15 +101,7 @@ def _show_links(
 
 
 def doctor(archives: Sequence[str], root: str, uri: str | None, experiment: str | None, *, repair: bool) -> int:
-    """Print versions, devices, data, database and disk, and what is damaged; returns 1 when something is wrong.
-
-    Args:
-        archives: files of `xentlab export` to look at beside what is in the root.
-        root: the output directory.
-        uri: of the store; None for the database in the root.
-        experiment: the MLflow experiment.
-        repair: rebuild first what can be.
-    """
+    """Print versions, devices, data, database and disk, and what is damaged; returns 1 when something is wrong."""
     from xentlab import doctor as health
     from xentlab import environment
     from xentlab.data.places import search_folders

@@ -44,13 +44,6 @@ def wider(answers: Answers, judged: JudgedMetric, metric: Metric, baseline: str,
 
     They are never narrower than those for new seeds alone, whose level and family they have. A trial that diverged has
     its score on every example.
-
-    Args:
-        answers: of all losses.
-        judged: the metric's rows.
-        metric: which of the answers.
-        baseline: the loss that the others are compared with.
-        alpha: level of the family.
     """
     known = next(each for arm in answers.values() for each in arm if each)
     if metric.name not in known or any(len(arm) < SMALLEST_VERDICT for arm in answers.values()):

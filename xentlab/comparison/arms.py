@@ -62,64 +62,36 @@ class Arms:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def run(
-        self,
-        title: str,
-        arms: Mapping[str, Sequence[Trial]],
-        tags: Mapping[str, str],
-        *,
-        candidates: bool = False,
+        self, title: str, arms: Mapping[str, Sequence[Trial]], tags: Mapping[str, str], *, candidates: bool = False
     ) -> dict[str, list[TrialRecord]]:
         """Bring every trial of every arm to its end, reusing what is recorded; returns their records by arm.
 
-        Args:
-            title: of the progress.
-            arms: label -> trials.
-            tags: what each new trial is tagged with beside the tags of all.
-            candidates: they keep their weights until they are chosen or dropped.
+        `tags` are of each new trial beside the tags of all; candidates keep their weights until they are dropped.
 
         Raises:
             ArmsFailedError: some could not be trained; the others were, and are recorded.
         """
         records: dict[str, list[TrialRecord]] = {}
         errors: dict[str, Exception] = {}
-        for label, outcomes in self._outcomes(title, arms, tags, stop=False, candidates=candidates).items():
-            records[label] = []
-            for outcome in outcomes:
-                if isinstance(outcome, Exception):
-                    errors.setdefault(label, outcome)
-                else:
-                    records[label].append(outcome)
+        for label, outcomes in self.attempt(title, arms, tags, candidates=candidates).items():
+            records[label] = [outcome for outcome in outcomes if not isinstance(outcome, Exception)]
+            errors |= {label: outcome for outcome in reversed(outcomes) if isinstance(outcome, Exception)}
         if errors:
             raise ArmsFailedError(errors)
         return records
 
-    def attempt(self, title: str, arms: Mapping[str, Sequence[Trial]]) -> dict[str, list[TrialRecord | Exception]]:
-        """As `run`, with the exception in the place of a trial that failed; the others go on."""
-        return self._outcomes(title, arms, {}, stop=False, candidates=False)
-
-    def _outcomes(
-        self,
-        title: str,
-        arms: Mapping[str, Sequence[Trial]],
-        tags: Mapping[str, str],
-        *,
-        stop: bool,
-        candidates: bool,
+    def attempt(
+        self, title: str, arms: Mapping[str, Sequence[Trial]], tags: Mapping[str, str], *, candidates: bool = False
     ) -> dict[str, list[TrialRecord | Exception]]:
+        """As `run`, with the exception in the place of a trial that failed; the others go on."""
         trials = [trial for arm in arms.values() for trial in arm]
         groups = {trial: self.groups.get(label, self.group) for label, arm in arms.items() for trial in arm}
-        total = sum(trial.trainer.epochs for trial in self.session.missing(trials))
-        with self.progress(title, total) as on_epoch:
-            ended = self.session.attempt(
-                trials,
-                groups=groups,
-                tags={**self.tags, **tags},
-                on_epoch=on_epoch,
-                stop=stop,
-                candidates=candidates,
+        tags = {**self.tags, **tags}
+        with self.progress(title, sum(trial.trainer.epochs for trial in self.session.missing(trials))) as on_epoch:
+            ended = iter(
+                self.session.attempt(trials, groups=groups, tags=tags, on_epoch=on_epoch, candidates=candidates)
             )
-        rows = iter(ended)
-        return {label: [next(rows) for _ in arm] for label, arm in arms.items()}
+        return {label: [next(ended) for _ in arm] for label, arm in arms.items()}
 
 
 def open_arms(
@@ -132,11 +104,8 @@ def open_arms(
     """Open the groups of arms in the journal, or take up those that a killed session has left with just these facts.
 
     Args:
-        session: whose journal they are opened in.
-        progress: see `Arms`.
         whole: `kind`, `name`, `parent`, `params` and `tags` of the group of them all.
         arms: label -> params of its group, and tags beside those of the whole.
-        trial_tags: see `Arms.tags`.
     """
     below = [
         {"kind": "loss", "name": label, "parent": 0, "params": params, "tags": {**whole["tags"], **tags}}

@@ -90,12 +90,7 @@ def _phases(protocol: Protocol) -> dict[str, list[Trial]]:
 
 
 def what_seeds_detect(protocol: Protocol, root: Path) -> str:
-    """The smallest difference that the final seeds find with 80 % power, by the noise of an earlier record of the name.
-
-    Args:
-        protocol: of one cell.
-        root: where earlier records are looked for.
-    """
+    """The smallest difference that the final seeds find with 80 % power, by the noise of an earlier record."""
     seeds, compared = len(protocol.final_seeds), protocol.compared
     if protocol.undecidable:
         return protocol.undecidable

@@ -51,12 +51,8 @@ def run_study(
     """Run every cell, reusing what is recorded; file each verdict, and write the report of the whole.
 
     Args:
-        plan: what to run.
-        session: where trials are looked up, trained and recorded.
-        command: what runs it again.
         config: that the plan was read from, and `composed` what it names: kept beside the report.
         composed: see `config`.
-        progress: opens the progress of each phase.
         on_verdict: called with each cell's label and record as soon as it is judged.
     """
     command = redacted(command)

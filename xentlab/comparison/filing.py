@@ -16,10 +16,6 @@ def file_comparison(
     """End the group of a comparison, or of one cell, and those of its losses.
 
     Args:
-        journal: that they are written into.
-        record: of the comparison.
-        group: of the comparison.
-        loss_groups: loss -> its group.
         folder: of its report, relative to the root; None for a cell, whose study has one.
         cell: its number among the cells, from 1.
     """

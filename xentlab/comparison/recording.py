@@ -33,14 +33,7 @@ _CURVES = ("nll",)
 
 
 def make_record(result: Result, session: Session, command: str, axes: Axes | None = None) -> Record:
-    """The record of a comparison.
-
-    Args:
-        result: what it brought.
-        session: in which it ran.
-        command: that runs it again.
-        axes: its value on each axis of its study.
-    """
+    """The record of a comparison."""
     protocol, trainer = result.protocol, result.protocol.base["trainer"]
     first = next(iter(result.finals.values()))[0]
     task = find(first.tags["task"])

@@ -78,13 +78,6 @@ def run_comparison(
     """Tune, then have the chosen points of all final seeds meet the test set; reuses whatever is recorded.
 
     With planned looks, it goes on to the next number of seeds only while a verdict is lacking.
-
-    Args:
-        protocol: of one cell.
-        session: where trials are looked up, trained and recorded.
-        progress: opens the progress of each phase.
-        parent: the group of the study that this is a cell of, if any.
-        cell: the cell's label.
     """
     first = first_trial(protocol)
     session.signature(first)  # reads the data, so that a mistake there is found before anything is written

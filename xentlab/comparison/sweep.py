@@ -86,7 +86,7 @@ class Sweep:
             name, tags = f"sweep {self.overrides}", {"overrides": self.overrides}
             whole = {"kind": "sweep", "name": name, "parent": None, "params": {}, "tags": tags}
             self._arms = open_arms(self.session, self.progress, whole, {}, {})
-        outcomes = self._arms.attempt(f"{len(trials)} trials", {"": trials})[""]
+        outcomes = self._arms.attempt(f"{len(trials)} trials", {"": trials}, {})[""]
         for outcome in outcomes:
             if not isinstance(outcome, Exception):
                 self.finished += 1

@@ -103,8 +103,6 @@ def tune(protocol: Protocol, monitor: str, run: RunArms, measure: MeasureNorm) -
     """Tune every replicate of every loss at the protocol's budget and choose its point by the fairness mode.
 
     Args:
-        protocol: the comparison.
-        monitor: the validation metric that selects.
         run: runs trials by loss and returns their records.
         measure: tells a trial's first gradient norm; asked in the mode `matched` only.
     """

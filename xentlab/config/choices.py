@@ -19,8 +19,6 @@ def of_its_task(config: Mapping[str, Any], given: Sequence[str], ready: Collecti
     """The ready comparison for data of another task than the default comparison is of; None where that one will do.
 
     Args:
-        config: resolved, as plain data.
-        given: the overrides of the command line.
         ready: the comparisons that there are; one for a task is called after it.
     """
     keys = given_keys(given)
@@ -42,8 +40,6 @@ def settle(
     """Clear a composed config, in place, of what a preset had set for components that were chosen away.
 
     Args:
-        config: resolved, as plain data.
-        given: the overrides of the command line.
         chosen: group -> the file of it that was chosen in the end.
         preset: those that would be chosen under these overrides alone.
         group_node: composes one file of a group.

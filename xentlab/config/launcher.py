@@ -66,13 +66,8 @@ def launch(
     """Run one job for each list of overrides; a job that fails does not stop the others.
 
     Args:
-        loader: composes the jobs' configs.
-        callbacks: the user's, as Hydra holds them.
         task_function: what a job calls with its config; its attribute `plain`, where it has one, is called with a job
             for which nothing is left to Hydra, see `RememberingLoader.plain_job`.
-        config: the sweep's own.
-        job_overrides: the overrides of each job.
-        initial_job_idx: the number of the first job in the sweep.
 
     Returns:
         One JobReturn per job, in order: COMPLETED with its value, or FAILED with its exception.

@@ -54,9 +54,6 @@ def waiting() -> Iterator[None]:
 def settled(result: Any) -> Any:
     """A job's result: a promise that no launcher is collecting is resolved here and now.
 
-    Args:
-        result: what a job returned, of any type.
-
     Returns:
         `result` itself, or what its `resolve()` gives.
 
@@ -74,9 +71,6 @@ def run_batches(promises: Iterable[Promise]) -> dict[int, Exception]:
     """Run each distinct batch of `promises` once, in the order of its first promise.
 
     A batch that fails does not stop the others.
-
-    Args:
-        promises: those of one launch.
 
     Returns:
         What a batch raised, by the batch's `id`; empty where all went well.

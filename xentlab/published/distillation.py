@@ -31,13 +31,6 @@ def taught(
 ) -> list[Trial]:
     """The trials of an arm as they train: a student's with their teachers' answers, written where they are missing.
 
-    Args:
-        plan: what is run.
-        label: of the arm.
-        session: where teachers were trained.
-        trials: arm -> its trials, of every arm that is trained already.
-        records: the same for their records.
-
     Raises:
         UserError: a teacher diverged, or its weights were not kept.
     """

@@ -65,12 +65,6 @@ def _shape(trial: Trial) -> str:
 def run_experiment(plan: Plan, session: Session, progress: Progress, command: str) -> tuple[Reproduction, Path]:
     """Run the experiment, judge its claims and write its page; what is recorded already is reused.
 
-    Args:
-        plan: what to run.
-        session: where trials are looked up, trained and recorded; untouched by an exact experiment.
-        progress: opens the progress.
-        command: what runs it again.
-
     Returns:
         The record, and where its page is.
     """

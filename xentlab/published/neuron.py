@@ -54,8 +54,6 @@ def steps(name: str, weight: float, bias: float, rate: float) -> Iterator[tuple[
 
     Args:
         name: `quadratic`, (a - y)^2 / 2, or `cross-entropy`.
-        weight: the first weight.
-        bias: the first bias.
         rate: learning rate, > 0.
     """
     loss, target = COSTS[name], torch.zeros(1, 1, dtype=torch.float64)

@@ -137,7 +137,6 @@ def read_plan(config: Mapping[str, Any], group_node: GroupNode, given: Collectio
 
     Args:
         config: with `published`, `size` and `comparison.name`.
-        group_node: composes a component by its name.
         given: the keys that the command line names, dotted; a size leaves them as they are.
 
     Raises:

@@ -37,10 +37,6 @@ def read_teacher(label: str, settings: Iterable[Mapping[str, Any]]) -> Teacher |
 def check_teachers(teachers: Mapping[str, Teacher], arms: Mapping[str, Sequence[Trial]]) -> None:
     """Refuse a teacher that is not there or gives no distributions, and a student that cannot learn from them.
 
-    Args:
-        teachers: of the arms that have one.
-        arms: label -> trials; no data is read.
-
     Raises:
         UserError: which arm, and why.
     """

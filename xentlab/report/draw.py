@@ -50,9 +50,7 @@ def svg(figure: Figure, prefix: str, description: str) -> str:
     """The figure as an inline `<svg>` for the page, its ids prefixed, its colours the page's, its texts escaped.
 
     Args:
-        figure: drawn in `theme` marker colours.
         prefix: distinguishes its ids from those of other pictures on the page.
-        description: what it shows.
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 

@@ -33,8 +33,6 @@ def loss_run(record: Record, loss: str, *, place: str) -> LossRun:
     """What the run of one loss shows.
 
     Args:
-        record: the comparison, or one cell of it.
-        loss: its name in the record.
         place: its place among the cell's losses and cells, by which tables are sorted.
     """
     tags = {"place": place}
@@ -68,11 +66,7 @@ def place_by_loss(record: Record, cell: int) -> dict[str, str]:
 
 
 def dashboard_tag(cells: Sequence[tuple[str, Record]]) -> dict[str, str]:
-    """The tag by which dashboards of a comparison know what to draw.
-
-    Args:
-        cells: label (empty for the only one) and record of every cell.
-    """
+    """The tag by which dashboards of a comparison know what to draw."""
     first = cells[0][1]
     facts = {
         "metric": first.primary.key,

@@ -14,12 +14,7 @@ _FACTORS = (1.0, 1.1, 1.25, 1.5, 2.0)
 
 
 def verdict_table(study: Study, key: str | None = None) -> Table:
-    """Every cell's verdict on every loss: the difference from the baseline with its interval, the best marked.
-
-    Args:
-        study: the cells.
-        key: of the metric; None is each cell's primary one.
-    """
+    """Every cell's verdict on every loss: the difference from the baseline with its interval, the best marked."""
     metrics = [_metric(cell.record, key) for cell in study.cells]
     labels = list(dict.fromkeys(m.label for m in metrics if m is not None))
     differ = len(labels) > 1

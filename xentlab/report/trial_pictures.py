@@ -27,7 +27,6 @@ def training_curves(
     Args:
         history: metric -> one value per epoch, from epoch 1; None, nan and inf leave a gap. Metrics that differ only
             in the part before "/" (`train/error`, `val/error`) share a panel.
-        title: stands above the panels.
         targets: metric -> the value to be reached, drawn as a dotted line where that metric is shown.
 
     Returns:
@@ -104,8 +103,6 @@ def masks(
         images: [n, H, W, 3] or [n, H, W, 1], uint8.
         truth: class indices [n, H, W].
         prediction: class indices [n, H, W].
-        class_names: one for each class, in the order of their indices.
-        path: where the PNG goes.
         ignore_index: the index in `truth` that counts nowhere; shown grey in both masks.
 
     Returns:

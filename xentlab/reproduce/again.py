@@ -65,8 +65,6 @@ def localised(config: Mapping[str, Any], own: Mapping[str, Any], device: str) ->
     """A recorded config with what is this machine's own: output, tracking, executor, device and data folder.
 
     Args:
-        config: resolved, as recorded.
-        own: the local `output`, `tracking` and `executor`.
         device: the kind it was trained on, kept where it is here (`cpu` always is), else `auto`.
     """
     here = {**config, **{key: own[key] for key in _OWN}}
@@ -136,10 +134,7 @@ def differences(
     """What stands in a record's environment, code, data and hardware, and what is here.
 
     Args:
-        session: whose environment is here, and which reads the data.
         records: one or more trials that stand for all; equal rows are shown once.
-        environment: of the recorded session.
-        own: as in `localised`.
     """
     there, here = facts_of(environment), facts_of(session.environment)
     found = [Difference(key, there.get(key, "not recorded"), here.get(key, "none")) for key in here]

@@ -82,9 +82,6 @@ def export_record(
     """Write a comparison, a sweep or a trial as one archive.
 
     Args:
-        records: of the output directory.
-        record: what to write.
-        folder: of a comparison.
         out: the file to write; replaced whole or not at all.
         diff: leave the uncommitted difference in, where it was recorded.
 
@@ -189,10 +186,6 @@ def import_archive(archive: Archive, root: Path) -> Imported:
 
     What is there already stays as it is, so that importing twice adds nothing. Later comparisons reuse the trials and
     say so, unless they are to be their own.
-
-    Args:
-        archive: as `read_archive` gave it.
-        root: the output directory; made where it is missing.
 
     Raises:
         UserError: the comparison is here with other contents, or the directory cannot be written.

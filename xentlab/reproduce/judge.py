@@ -57,8 +57,6 @@ def judge_trial(recorded: TrialRecord, here: TrialRecord, peers: Sequence[TrialR
     """Every number and mark of a trial's summary and every curve, judged; bins follow from what is judged here.
 
     Args:
-        recorded: the trial as it stands in the record.
-        here: the same trial, trained again.
         peers: trials that differ from it in the seed alone; their standard deviation is the seed noise.
     """
     rows = []
@@ -131,13 +129,7 @@ class VerdictAgain:
 
 
 def judge_comparison(recorded: Record, here: Record | None, cell: str = "") -> list[VerdictAgain]:
-    """Every row of every metric of a comparison's record, judged against the same comparison run here.
-
-    Args:
-        recorded: the record.
-        here: that of the reproduction; None where there is none of this cell.
-        cell: what the two are of, where a comparison has several.
-    """
+    """Every row of every metric of a comparison's record, judged against the same comparison run here."""
     new = {(m.key, row.loss): row for m in (here.metrics if here is not None else ()) for row in m.rows}
     found = []
     for metric in recorded.metrics:

@@ -187,10 +187,7 @@ def write_sessions(
     """Add to a journal what it does not have, one closed segment for each session; returns how many trials are new.
 
     Args:
-        sessions: checked by `read_sessions`.
-        records: of the root that is written to, up to date.
         digest: sha256 of where the events came from; a part of the segments' names.
-        source: the name of that file.
         folders: group -> artifact folder relative to the root; other paths in the events are dropped.
     """
     done = {name for name, trial in records.trials.items() if trial.status == "finished"}

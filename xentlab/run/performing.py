@@ -29,9 +29,7 @@ def perform(
     The segment and the data that was read stay for the next order of the same driver.
 
     Args:
-        order: what to train.
         again: how many workers were lost over it before: if any, it goes on from its checkpoint, as a later attempt.
-        on_epoch: called after each epoch.
     """
     if again:
         trials = tuple({**entry, "attempt": entry.get("attempt", 0) + again} for entry in order.trials)

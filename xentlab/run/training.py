@@ -44,17 +44,7 @@ def train_order(
     on_epoch: EpochCallback,
     say: Say = say_aloud,
 ) -> None:
-    """Train one stack; where memory runs out, its halves one after the other; the units of a group in turns.
-
-    Args:
-        order: what was ordered.
-        stack: its trials, prepared.
-        dataset: their data.
-        journal: where everything is written down.
-        environment: of this process, see `environment.describe`.
-        on_epoch: called after each epoch.
-        say: tells the user that a stack was halved.
-    """
+    """Train one stack; where memory runs out, its halves one after the other; the units of a group in turns."""
     parts = units(stack, dataset)
     if len(parts) > 1:
         _in_turns(order, stack, parts, lambda o, s: train_order(o, s, dataset, journal, environment, on_epoch, say))

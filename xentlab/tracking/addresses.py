@@ -41,7 +41,6 @@ def links(
     """Addresses into an experiment; its dashboards are saved in it where its version of MLflow takes them.
 
     Args:
-        destination: the store and the experiment.
         address: of the server that shows a database store, such as `base(host, port)`; a store that is a server itself
             needs none.
         comparison: the name of the one to link to, its newest; None for the newest comparisons and sweeps.

@@ -38,7 +38,6 @@ def sync(
     """Bring MLflow to what the journal says; running it again changes nothing.
 
     Args:
-        destination: the store, the experiment, and the output directory whose journal is sent.
         everything: send also what was filed for another store or experiment, or for none.
         render: called with each finished trial and its artifact folder before the folder is sent, to add pictures.
         records: the journal's records if they were read already; read and marked here if not given.
@@ -80,10 +79,8 @@ def follow(
     earlier sessions left, and give their killed runs their status.
 
     Args:
-        session: the session to follow.
         say: gets {"sent": points, "pending": points, "reachable": bool} about once a second, {"warning": sentence} for
             each trouble, once, and {"done": bool} at the end.
-        render: as in `sync`.
         interval_s: seconds between passes, > 0. It grows with what a pass costs, so that passes take at most a third.
         grace_s: seconds to go on trying after the session's end while the store does not answer, >= 0.
 

@@ -102,11 +102,6 @@ def _pages(search: Any, *args: Any) -> Any:
 def serve(destination: Destination, port: int, *, host: str = "127.0.0.1") -> subprocess.Popen[bytes]:
     """Start MLflow's UI over a database store and wait until it answers.
 
-    Args:
-        destination: a database store that exists.
-        port: TCP port, in [1, 65535].
-        host: the interface to listen on; the default is reachable from this machine alone.
-
     Returns:
         The server's process; end it with `stop`.
 

@@ -99,7 +99,6 @@ def resolve_destination(uri: str | None, experiment: str | None, root: Path) -> 
         uri: any MLflow tracking URI of a database or a server; None for MLFLOW_TRACKING_URI, or where that is not set
             the sqlite store under `root`.
         experiment: name of the experiment, not empty; None for MLFLOW_EXPERIMENT_NAME, or `xentlab`.
-        root: the output directory.
 
     Raises:
         UserError: the scheme is none that MLflow stores runs in, or the URI lacks its path or host.
@@ -152,7 +151,6 @@ def hide_passwords(arguments: Sequence[str], environment: MutableMapping[str, st
 
     Args:
         arguments: of a command line: `tracking.uri=URI`, `--uri=URI` or the URI alone; others are left as they are.
-        environment: gets the variables.
     """
 
     def hide(argument: str) -> str:

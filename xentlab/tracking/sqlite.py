@@ -69,13 +69,7 @@ def database_damage(path: Path | None) -> str | None:
 
 
 def open_tables(path: Path, experiment: str, client: Callable[[], Any]) -> Tables | None:
-    """The experiment's tables, or None where MLflow's client is to be asked: another shape, no such experiment.
-
-    Args:
-        path: an existing sqlite database.
-        experiment: the experiment's name.
-        client: makes MLflow's client of the same store.
-    """
+    """The experiment's tables, or None where MLflow's client is to be asked: another shape, no such experiment."""
     with reported(path), ExitStack() as until_known:
         connection = until_known.enter_context(closing(sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None)))
         if not all(_known(connection, table) for table in COLUMNS):

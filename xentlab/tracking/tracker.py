@@ -37,9 +37,7 @@ class Tracker:
 
         Args:
             journal: the journal to follow; it has written an event.
-            destination: where its records go.
             warn: gets each warning, one sentence, from another thread.
-            command: how to start xentlab's command line.
         """
         assert journal.path.exists(), "a tracker follows a journal that has begun"
         self.destination = destination
@@ -109,7 +107,6 @@ class Tracker:
         in the background, for a while.
 
         Args:
-            wait_s: seconds to wait at most, >= 0.
             progress: called with (points sent, points pending) whenever they change.
 
         Returns:

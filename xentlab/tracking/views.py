@@ -117,10 +117,7 @@ def line(title: str, *metrics: str, against: str | None = None, log: bool = Fals
     """A chart of curves.
 
     Args:
-        title: above it.
-        metrics: what is drawn.
         against: the metric on the x axis; None for the epoch.
-        log: whether the y axis is logarithmic.
     """
     return {
         "type": "LINE",
@@ -146,7 +143,6 @@ def comparison_views(name: str, root: str, dashboard: Mapping[str, Any]) -> list
     """The dashboards of a comparison, each with what it shows.
 
     Args:
-        name: the comparison's, and when it began.
         root: its group in the journal, which its runs have as the tag `xentlab.root`.
         dashboard: what its tag says, see `xentlab.report.runs.dashboard_tag`.
     """
@@ -195,13 +191,7 @@ def overview_view() -> View:
 
 
 def sweep_view(name: str, root: str, curves: Sequence[str]) -> View:
-    """The dashboard of a sweep: curves averaged by loss.
-
-    Args:
-        name: the sweep's.
-        root: its group in the journal.
-        curves: metrics to draw.
-    """
+    """The dashboard of a sweep: curves averaged by loss."""
     search = f"tags.`xentlab.root` = '{root}' and tags.`xentlab.trial` LIKE '%'"
     return View(f"convergence · {name}", search, charts={"Validation": [line(k, k) for k in curves]}, group="loss")
 

@@ -36,9 +36,6 @@ def present_name(target: str) -> str:
 def executor_of(config: Mapping[str, Any]) -> Executor | None:
     """The executor that a composed config names under `executor`; None where the session trains in its own process.
 
-    Args:
-        config: holds `executor`, a mapping with `_target_` and knobs.
-
     Returns:
         An executor that has started nothing yet and is to be closed, or None.
 

@@ -149,12 +149,7 @@ def importable() -> Iterator[None]:
 
 
 def work(message: Mapping[str, Any], progress: Callable[[int], None] = lambda number: None) -> dict[str, Any] | None:  # noqa: ARG005
-    """Train one order here; returns its failure as plain data, or None.
-
-    Args:
-        message: as `task` made it.
-        progress: called with the number of each epoch that has ended.
-    """
+    """Train one order here; returns its failure as plain data, or None."""
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     os.environ["OMP_NUM_THREADS"] = str(message["threads"])
     if os.path.isdir(message["folder"]):  # relative paths of data mean the command's own directory
