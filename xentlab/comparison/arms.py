@@ -75,7 +75,8 @@ class Arms:
         errors: dict[str, Exception] = {}
         for label, outcomes in self.attempt(title, arms, tags, candidates=candidates).items():
             records[label] = [outcome for outcome in outcomes if not isinstance(outcome, Exception)]
-            errors |= {label: outcome for outcome in reversed(outcomes) if isinstance(outcome, Exception)}
+            if failed := [outcome for outcome in outcomes if isinstance(outcome, Exception)]:
+                errors[label] = failed[0]
         if errors:
             raise ArmsFailedError(errors)
         return records

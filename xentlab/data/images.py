@@ -92,15 +92,7 @@ def mnist(*, root: str | None = None, download: bool = True) -> Dataset:
 def fashion_mnist(*, root: str | None = None, download: bool = True) -> Dataset:
     """The 70,000 clothes of Fashion-MNIST: inputs uint8 [70000, 1, 28, 28]; the last 10,000 are its test set.
 
-    Args:
-        root: the folder that holds `FashionMNIST/raw`; None looks in XENTLAB_DATA and in the user's cache.
-        download: whether torchvision may download what is missing.
-
-    Returns:
-        A multiclass dataset of 10 classes with scale 1/255.
-
-    Raises:
-        UserError: the files are missing and cannot be had, or one of them is not what it should be.
+    Arguments, result and refusals are those of `mnist`; its files lie in `FashionMNIST/raw`.
 
     Reference:
         Xiao, Rasul and Vollgraf, Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning, 2017.

@@ -38,12 +38,7 @@ def cifar10(*, root: str | None = None, download: bool = True) -> Dataset:
 def cifar100(*, root: str | None = None, download: bool = True) -> Dataset:
     """The 60,000 photographs of CIFAR-100: as CIFAR-10, with 100 classes.
 
-    Args:
-        root: the folder that holds `cifar-100-python`; None looks in XENTLAB_DATA and in the user's cache.
-        download: whether torchvision may download what is missing.
-
-    Raises:
-        UserError: the files are missing and cannot be had, or one of them is not what it should be.
+    Arguments and refusals are those of `cifar10`; its files lie in `cifar-100-python`.
 
     Reference:
         Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
@@ -55,12 +50,7 @@ def cifar100(*, root: str | None = None, download: bool = True) -> Dataset:
 def svhn(*, root: str | None = None, download: bool = True) -> Dataset:
     """The 99,289 house numbers of SVHN: inputs uint8 [99289, 3, 32, 32], 10 classes; the last 26,032 are its test set.
 
-    Args:
-        root: the folder that holds `train_32x32.mat`; None looks in XENTLAB_DATA and in the user's cache.
-        download: whether torchvision may download what is missing.
-
-    Raises:
-        UserError: the files are missing and cannot be had, or one of them is not what it should be.
+    Arguments and refusals are those of `cifar10`; its files lie in `train_32x32.mat`.
 
     Reference:
         Netzer, Wang, Coates, Bissacco, Wu and Ng, Reading Digits in Natural Images with Unsupervised Feature Learning,
@@ -73,12 +63,7 @@ def svhn(*, root: str | None = None, download: bool = True) -> Dataset:
 def kmnist(*, root: str | None = None, download: bool = True) -> Dataset:
     """The 70,000 cursive characters of KMNIST: inputs uint8 [70000, 1, 28, 28], 10 classes; the last 10,000 are test.
 
-    Args:
-        root: the folder that holds `KMNIST/raw`; None looks in XENTLAB_DATA and in the user's cache.
-        download: whether torchvision may download what is missing.
-
-    Raises:
-        UserError: the files are missing and cannot be had, or one of them is not what it should be.
+    Arguments and refusals are those of `cifar10`; its files lie in `KMNIST/raw`.
 
     Reference:
         Clanuwat, Bober-Irizar, Kitamoto, Lamb, Yamamoto and Ha, Deep Learning for Classical Japanese Literature, 2018.

@@ -142,8 +142,10 @@ def read_plan(config: Mapping[str, Any], group_node: GroupNode, given: Collectio
     Raises:
         UserError: a key is missing, unknown, or of a value that makes no sense; no data is read before.
     """
-    block, size = _block(config["published"]), str(config["size"])
-    check_size(size)
+    block: Experiment = from_json(Experiment, config["published"], "published")
+    size = str(config["size"])
+    if size not in SIZES:
+        raise UserError(f"size must be one of {', '.join(SIZES)}, got '{size}'.")
     if size not in block.sizes:
         raise unknown("size of this experiment", size, block.sizes)
     at = block.sizes[size]
@@ -208,22 +210,6 @@ def _keeps_the_protocol(key: str) -> bool:
     return any(key == known or key.startswith(f"{known}.") for known in _ASIDE)
 
 
-# What is laid over the config, or read elsewhere: any mapping.
-_FREE = ("arms", "over", "neuron", "tune")
-
-
-def _block(node: Mapping[str, Any]) -> Experiment:
-    """The checked keys of `published`."""
-    facts = {key: value for key, value in node.items() if key not in _FREE}
-    for key in ("sizes", "otherwise"):
-        facts[key] = {n: {k: v for k, v in one.items() if k != "set"} for n, one in facts.get(key, {}).items()}
-    block: Experiment = from_json(Experiment, facts, "published")
-    sizes = {n: dataclasses.replace(one, set=node["sizes"][n].get("set")) for n, one in block.sizes.items()}
-    tried = {n: dataclasses.replace(one, set=node["otherwise"][n].get("set")) for n, one in block.otherwise.items()}
-    free = {key: node[key] for key in _FREE if key in node}
-    return dataclasses.replace(block, sizes=sizes, otherwise=tried, **free)
-
-
 def _arms(block: Experiment) -> list[tuple[str, list[Mapping[str, Any]]]]:
     """Label and settings of every arm: each of `arms` once for every combination of `over`."""
     found = []
@@ -236,9 +222,3 @@ def _arms(block: Experiment) -> list[tuple[str, list[Mapping[str, Any]]]]:
                 parts.append({"teacher": " · ".join([teacher.arm, *words[1:]])})
             found.append((" · ".join(words), parts))
     return found
-
-
-def check_size(name: str) -> None:
-    """Refuse a size that no experiment can have."""
-    if name not in SIZES:
-        raise UserError(f"size must be one of {', '.join(SIZES)}, got '{name}'.")
