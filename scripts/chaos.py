@@ -170,7 +170,7 @@ def damages(world: World, folder: Path) -> list[str]:
     else:
         shutil.copytree(world.place / "whole" / "xentlab-runs", folder / "xentlab-runs")
     root = folder / "xentlab-runs"
-    files = {"line": "journal/*.jsonl", "checkpoint": "checkpoints/*.pt", "weights": "artifacts/*/*.pt", "stray": "x"}
+    files = {"line": "journal/*.jsonl", "checkpoint": "checkpoints/*.pt", "weights": "trials/*/*.pt", "stray": "x"}
     for path in sorted(root.glob(files[kind]))[:1]:
         if kind == "line":
             lines = path.read_bytes().splitlines(keepends=True)

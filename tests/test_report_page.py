@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import xml.etree.ElementTree as ET
 
@@ -9,7 +10,7 @@ import pytest
 from report_lab import HOSTILE, LOSSES, Outline, example, hostile
 
 from xentlab import report
-from xentlab.report import charts, numbers, record_tables, theme
+from xentlab.report import charts, numbers, outline, record_tables, theme
 from xentlab.report.record import Record
 
 
@@ -66,7 +67,7 @@ def test_pictures_are_well_formed_and_take_the_pages_colours(record):
 
 def test_the_verdict_comes_first_and_everything_is_there(record, page):
     text = " ".join(Outline(page).text)
-    order = (record.question, report.answer_of(record), "test error (primary)", *report.sentences(record))
+    order = (record.question, report.answer_of(record), "test error (primary)", *report.sentences_by_result(record))
     places = [text.index(part) for part in order]
     assert places == sorted(places)
     parts = ["Convergence", "Learning rate", "Time to target", "Cost", "Every seed", "Protocol", "Environment"]
@@ -78,7 +79,7 @@ def test_every_number_of_a_picture_stands_in_a_table(record, page):
     text = " ".join(Outline(page).text)
     for metric in record.metrics:
         unit = numbers.scale_of(metric)
-        finer = record_tables._finer(unit)
+        finer = unit.with_digits(1)
         for row in metric.rows:
             for value in (row.mean, row.low, row.high):
                 assert unit.value(value) in text
@@ -95,6 +96,20 @@ def test_the_best_are_marked_with_their_ties(record, page):
     table = record_tables.verdicts(record, record.primary)
     assert {row[0].text for row in table.rows if any(cell.best for cell in row)} == set(best)
     assert page.count('class="best"') == sum(r.best for m in record.metrics for r in m.rows) * 2 + len(LOSSES)
+
+
+def test_whatever_lists_losses_lists_them_by_result(record):
+    shown = outline.ranked(dataclasses.replace(record, cost=record.cost[::-1], reliability=record.reliability[::-1]))
+    order = [row.loss for row in numbers.row_order(record.primary)]
+    assert order != [loss.name for loss in record.losses]
+    lists = [shown.losses, shown.cost, shown.reliability, *(m.rows for m in shown.metrics)]
+    lists += [t.rows for t in shown.time_to_target]
+    names = [[getattr(each, "name", None) or each.loss for each in found] for found in lists]
+    for found in (*names, *shown.curves.values()):
+        assert [*found] == [name for name in order if name in found]
+    assert numbers.styled(shown) == [(place, shown.losses[k]) for k, (place, _) in enumerate(numbers.styled(record))]
+    others = [record.labels[name] for name in order if name != record.baseline]
+    assert all(said.startswith(label) for said, label in zip(shown.sentences, others, strict=False))
 
 
 def test_hostile_texts_stay_texts():

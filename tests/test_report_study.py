@@ -107,7 +107,7 @@ def test_the_overview_shows_every_verdict_with_its_difference(read: report.Study
 def test_a_sentence_for_each_loss_says_its_verdicts_over_the_cells(read: report.Study, paths: dict[str, Path]) -> None:
     page, text = paths["html"].read_text(), paths["markdown"].read_text()
     said = conclusions.study_sentences(read)
-    assert list(said) == ["mse", "focal"]
+    assert list(said) == ["focal", "mse"]
     for name, (sentence, agreed) in said.items():
         rows = [next(r for r in c.record.primary.rows if r.loss == name) for c in read.cells]
         assert rows[0].verdict == rows[1].verdict == agreed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from xentlab.journal import GroupEndEvent, Journal
-from xentlab.report import Record, Study, headlines, sentences
+from xentlab.report import Record, Study, headlines, sentences_by_result
 from xentlab.report.headline import answer_of, in_one_word
 from xentlab.report.runs import dashboard_tag, loss_run, place_by_loss
 
@@ -25,13 +25,13 @@ def file_comparison(
         shown = loss_run(record, label, place=place[label])
         curves = {name: [list(point) for point in points] for name, points in shown.curves.items()}
         ends.append(GroupEndEvent(child, "finished", shown.tags, shown.metrics, None, curves))
-    journal.append(*ends, _verdict(group, [("", record)], [answer_of(record), *sentences(record)], folder))
+    journal.append(*ends, _verdict(group, [("", record)], [answer_of(record), *sentences_by_result(record)], folder))
 
 
 def file_study(journal: Journal, study: Study, group: str, folder: str) -> None:
     """End the group of a study of several cells, with the verdicts of all."""
     records = [(cell.label, cell.record) for cell in study.cells]
-    lines = [f"{label}: {sentence}" for label, record in records for sentence in sentences(record)]
+    lines = [f"{label}: {sentence}" for label, record in records for sentence in sentences_by_result(record)]
     journal.append(_verdict(group, records, [*headlines(study), study.question, *lines], folder))
 
 

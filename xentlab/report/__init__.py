@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from xentlab.report import outline, record_tables
 from xentlab.report.blocks import Document
-from xentlab.report.conclusions import sentences, study_sentences
+from xentlab.report.conclusions import sentences, sentences_by_result, study_sentences
 from xentlab.report.headline import answer_of, answer_of_study
 from xentlab.report.record import Record
 from xentlab.report.render import latex as to_latex
@@ -96,7 +96,7 @@ def print_verdict(record: Record | Study, console: Console) -> None:
     else:
         terminal.print_lines([answer_of(record)], console)
         terminal.print_table(record_tables.deciding(record), console)
-        terminal.print_lines(sentences(record), console)
+        terminal.print_lines(sentences_by_result(record), console)
 
 
 def headlines(study: Study) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from xentlab.analysis import Judgement
 from xentlab.report.headline import joined
-from xentlab.report.numbers import p_clause, row_of, scale_of, short
+from xentlab.report.numbers import p_clause, row_of, row_order, scale_of, short
 from xentlab.report.record import JudgedMetric, Record
 from xentlab.report.setup import axis_name, axis_word
 from xentlab.report.study import Study, StudyCell
@@ -20,6 +20,15 @@ def sentences(record: Record) -> list[str]:
     said += [f"{label} failed: {why}" for label, why in record.failed.items()]
     imported = imported_words([record])
     return record.sentences or [*said, *([f"{imported}."] if imported else [])]
+
+
+def sentences_by_result(record: Record) -> list[str]:
+    """The same with those of the losses in the order of their results; what else came with a record stays as it is."""
+    said, others = sentences(record), [loss.name for loss in record.losses if loss.name != record.baseline]
+    if len(said) != len(others) + len(record.failed) + bool(record.imported):
+        return said
+    order = [others.index(row.loss) for row in row_order(record.primary) if row.loss != record.baseline]
+    return [*(said[k] for k in order), *said[len(others) :]]
 
 
 def imported_words(records: Sequence[Record]) -> str:
@@ -61,7 +70,7 @@ def _headline(metric: JudgedMetric, row: Judgement, label: str, base: str) -> st
         return f"{label} is {rest} on {metric.label}: no seed on which both finished ({seeds}{p})"
     low, high = row.diff_low, row.diff_high
     if row.verdict in ("better", "worse"):
-        size = unit.value(abs(row.difference))
+        size = unit.size(row.difference)
         if row.difference < 0 and low is not None and high is not None:
             low, high = -high, -low
         span = unit.interval(low, high)
@@ -81,7 +90,7 @@ def _headline(metric: JudgedMetric, row: Judgement, label: str, base: str) -> st
 
 
 def study_sentences(study: Study) -> dict[str, tuple[str, str]]:
-    """For every loss that any cell compares with its baseline: its verdicts over the cells in one sentence.
+    """For every loss that any cell compares with its baseline a sentence, the most often better first.
 
     Returns:
         Loss -> (the sentence, the verdict where all cells agree, else an empty text).
@@ -90,7 +99,11 @@ def study_sentences(study: Study) -> dict[str, tuple[str, str]]:
     bases = {cell.record.labels[cell.record.baseline] for cell in study.cells}
     where = f"on {study.cells[0].record.primary.label}" if study.one_metric else "on each cell's own metric"
     against = bases.pop() if len(bases) == 1 else "each cell's baseline"
-    for name, label in study.losses.items():
+    wins = dict.fromkeys(study.losses, 0)
+    for cell in study.cells:
+        for row in cell.record.primary.rows:
+            wins[row.loss] += {"better": 1, "worse": -1}.get(row.verdict, 0)
+    for name, label in sorted(study.losses.items(), key=lambda item: -wins[item[0]]):
         cells = [c for c in study.cells if name in c.record.labels and name != c.record.baseline]
         verdicts = {cell.label: row_of(cell.record.primary, name).verdict for cell in cells}
         if not cells:
@@ -139,7 +152,7 @@ def _sizes(cells: Sequence[StudyCell], loss: str) -> str:
         metric = cell.record.primary
         difference, unit = row_of(metric, loss).difference, scale_of(metric)
         if difference is not None:
-            found.append((abs(difference), unit.value(abs(difference)), unit.points))
+            found.append((abs(difference), unit.size(difference), unit.points))
     if not found:
         return ""
     (_, least, points), (_, most, _) = min(found), max(found)

@@ -99,8 +99,9 @@ def _level(metric: JudgedMetric, row: Judgement) -> str:
 
 
 def _move(unit: Scale, before: float, after: float, word: str) -> str:
-    """`3.2 to 2.2 %`: a digit less than the table's, where that still tells them apart."""
-    for scale in (unit.coarser(), unit):
+    """`3.2 to 2.2 %`: a digit less than the table's, or as many as tell them apart."""
+    for more in range(-1, 6):
+        scale = unit.with_digits(more)
         texts = scale.value(before), scale.value(after)
         if texts[0] != texts[1]:
             break

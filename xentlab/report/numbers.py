@@ -11,6 +11,7 @@ from xentlab.analysis import Judgement, TimeToTarget
 from xentlab.report.record import JudgedMetric, Loss, Record, Target
 
 MISSING = "–"
+_NOISE = 1e-9  # what differs by less differs by its arithmetic
 SYMBOLS = {"better": "▲", "worse": "▼", "equivalent": "≈", "inconclusive": "?", "baseline": "·"}
 
 
@@ -66,12 +67,22 @@ class Scale:
         return number(None if value is None else value * self.factor, self.digits)
 
     def change(self, value: float | None) -> str:
-        """One difference with its sign, without its unit."""
-        return number(None if value is None else value * self.factor, self.digits, sign=True)
+        """One difference with its sign, without its unit; never 0 where there is one."""
+        return self._difference(value, sign=True)
 
-    def coarser(self) -> Scale:
-        """With a digit less."""
-        return dataclasses.replace(self, digits=max(0, self.digits - 1))
+    def size(self, value: float) -> str:
+        """The same without its sign."""
+        return self._difference(abs(value), sign=False)
+
+    def _difference(self, value: float | None, *, sign: bool) -> str:
+        shown, digits = None if value is None else value * self.factor, self.digits
+        if shown and abs(shown) > _NOISE and not float(f"{shown:.{digits}f}"):
+            digits = 1 - math.floor(math.log10(abs(shown)))
+        return number(shown, digits, sign=sign)
+
+    def with_digits(self, more: int) -> Scale:
+        """With so many digits more, or less where `more` is negative."""
+        return dataclasses.replace(self, digits=max(0, self.digits + more))
 
     def interval(self, low: float | None, high: float | None) -> str:
         """`[low, high]`, or nothing where there is none."""
@@ -112,6 +123,11 @@ def styled(record: Record) -> list[tuple[int, Loss]]:
     """The losses by their results, each with the place of its colour, line and marker."""
     places = {x.name: k if x.style is None else x.style for k, x in enumerate(record.losses)}
     return [(places[loss.name], loss) for loss in by_result(record)]
+
+
+def place_of(record: Record, name: str) -> int:
+    """The place of one loss's colour."""
+    return next(place for place, loss in styled(record) if loss.name == name)
 
 
 def own_knobs(loss: Loss) -> str:

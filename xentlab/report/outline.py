@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 from xentlab.report import (
     charts,
@@ -43,12 +44,37 @@ _OPEN = 3
 
 def of_record(record: Record) -> Document:
     """The report of one comparison."""
+    record = ranked(record)
     setup = record.setup
     about = " · ".join(filter(None, (setup.dataset, setup.model, record.created[:10])))
     parts = [part for part in _sections(record) if isinstance(part, Part)]
     named = [dataclasses.replace(part, anchor=f"part-{k}") for k, part in enumerate(parts)]
     contents = Links([(part.anchor, part.title) for part in named], contents=True)
     return Document(record.name, record.question, [*_answer(record), contents, *named], about)
+
+
+def ranked(record: Record) -> Record:
+    """The same record with the losses in the order of their results wherever it lists them; each keeps its colour."""
+    losses = [dataclasses.replace(loss, style=place) for place, loss in styled(record)]
+    places = {loss.name: k for k, loss in enumerate(losses)}
+
+    def ordered(found: Any) -> Any:
+        if isinstance(found, dict):
+            return dict(sorted(found.items(), key=lambda item: places[item[0]]))
+        return sorted(found, key=lambda each: places[each.loss])
+
+    lists = ("cost", "reliability", "predicted", "wider", "duels", "rounding", "imported")
+    return dataclasses.replace(
+        record,
+        losses=losses,
+        metrics=[dataclasses.replace(m, rows=ordered(m.rows)) for m in record.metrics],
+        curves={key: ordered(curves) for key, curves in record.curves.items()},
+        time_to_target=[dataclasses.replace(t, rows=ordered(t.rows)) for t in record.time_to_target],
+        examples=record.examples
+        and dataclasses.replace(record.examples, predictions=ordered(record.examples.predictions)),
+        sentences=conclusions.sentences_by_result(record),
+        **{name: ordered(getattr(record, name)) for name in lists},
+    )
 
 
 def _answer(record: Record) -> Iterable[Block]:
@@ -177,7 +203,7 @@ def _study_blocks(study: Study) -> Iterable[Block]:
     yield Part("Cells", [Links([(f"cell-{k}", cell.label) for k, cell in enumerate(study.cells)])])
     for k, cell in enumerate(study.cells):
         losses = [dataclasses.replace(loss, style=places[loss.name]) for loss in cell.record.losses]
-        record = dataclasses.replace(cell.record, losses=losses)
+        record = ranked(dataclasses.replace(cell.record, losses=losses))
         yield Part(
             cell.label,
             [*_answer(record), *_sections(record)],

@@ -109,7 +109,7 @@ def _rule(record: Record, metric: JudgedMetric) -> str:
 def seeds(record: Record, metric: JudgedMetric) -> Table:
     """Every seed's number under every loss, on a page linked to the folder of its trial."""
     names = sorted({s for row in metric.rows for s in row.values})
-    finer = _finer(scale_of(metric))
+    finer = scale_of(metric).with_digits(1)
     shown = {loss.name: row_of(metric, loss.name) for loss in record.losses}
     up = "../" * (2 + record.name.count("/")) if metric.primary else ""  # from the comparison's folder to the root
     rows = []
@@ -234,7 +234,3 @@ def _title(metric: JudgedMetric) -> str:
 
 def _arrow(metric: JudgedMetric) -> str:
     return "↓" if metric.direction == "min" else "↑"
-
-
-def _finer(unit: Scale) -> Scale:
-    return Scale(unit.factor, unit.unit, unit.points, unit.digits + 1)

@@ -69,7 +69,7 @@ def profiles(study: Study) -> Table:
     header = ["loss", *(f"within {100 * (f - 1):.0f} %" if f > 1 else "the best" for f in _FACTORS)]
     rows = [
         cells(study.losses[p.loss], *(f"{100 * p.at(f):.0f} %" for f in _FACTORS), f"{100 * len(p.ratios) / p.n:.0f} %")
-        for p in study.overview.profiles
+        for p in sorted(study.overview.profiles, key=lambda p: -p.at(1.0))
     ]
     n = study.overview.profiles[0].n
     note = (
