@@ -99,7 +99,9 @@ def test_the_best_are_marked_with_their_ties(record, page):
 
 
 def test_whatever_lists_losses_lists_them_by_result(record):
-    shown = outline.ranked(dataclasses.replace(record, cost=record.cost[::-1], reliability=record.reliability[::-1]))
+    shown = outline.in_result_order(
+        dataclasses.replace(record, cost=record.cost[::-1], reliability=record.reliability[::-1])
+    )
     order = [row.loss for row in numbers.row_order(record.primary)]
     assert order != [loss.name for loss in record.losses]
     lists = [shown.losses, shown.cost, shown.reliability, *(m.rows for m in shown.metrics)]

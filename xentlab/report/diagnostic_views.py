@@ -9,7 +9,7 @@ import numpy as np
 from xentlab.report import draw, theme
 from xentlab.report.blocks import Cell, PixelGrid, Table, cells
 from xentlab.report.diagnostics import MaskExamples, Reliability
-from xentlab.report.numbers import MISSING, number, p_value, place_of, row_of, scale_of, short
+from xentlab.report.numbers import MISSING, colour_of, number, p_value, row_of, scale_of, short
 from xentlab.report.record import JudgedMetric, Record
 from xentlab.report.trial_pictures import IGNORED, class_colours, painted
 
@@ -36,7 +36,7 @@ def reliability_picture(record: Record, entry: Reliability, prefix: str) -> str:
     """One loss's reliability diagram: frequency over stated probability, the gap to the diagonal, and shares below."""
     from matplotlib.figure import Figure
 
-    index = place_of(record, entry.loss)
+    index = colour_of(record, entry.loss)
     width, height = SIZE
     with draw.settings():
         figure = Figure(figsize=SIZE, frameon=False)

@@ -125,7 +125,7 @@ def styled(record: Record) -> list[tuple[int, Loss]]:
     return [(places[loss.name], loss) for loss in by_result(record)]
 
 
-def place_of(record: Record, name: str) -> int:
+def colour_of(record: Record, name: str) -> int:
     """The place of one loss's colour."""
     return next(place for place, loss in styled(record) if loss.name == name)
 

@@ -44,7 +44,7 @@ _OPEN = 3
 
 def of_record(record: Record) -> Document:
     """The report of one comparison."""
-    record = ranked(record)
+    record = in_result_order(record)
     setup = record.setup
     about = " · ".join(filter(None, (setup.dataset, setup.model, record.created[:10])))
     parts = [part for part in _sections(record) if isinstance(part, Part)]
@@ -53,7 +53,7 @@ def of_record(record: Record) -> Document:
     return Document(record.name, record.question, [*_answer(record), contents, *named], about)
 
 
-def ranked(record: Record) -> Record:
+def in_result_order(record: Record) -> Record:
     """The same record with the losses in the order of their results wherever it lists them; each keeps its colour."""
     losses = [dataclasses.replace(loss, style=place) for place, loss in styled(record)]
     places = {loss.name: k for k, loss in enumerate(losses)}
@@ -203,7 +203,7 @@ def _study_blocks(study: Study) -> Iterable[Block]:
     yield Part("Cells", [Links([(f"cell-{k}", cell.label) for k, cell in enumerate(study.cells)])])
     for k, cell in enumerate(study.cells):
         losses = [dataclasses.replace(loss, style=places[loss.name]) for loss in cell.record.losses]
-        record = ranked(dataclasses.replace(cell.record, losses=losses))
+        record = in_result_order(dataclasses.replace(cell.record, losses=losses))
         yield Part(
             cell.label,
             [*_answer(record), *_sections(record)],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from xentlab.report import draw, theme
 from xentlab.report.blocks import Picture, Pictures, Table, cells
 from xentlab.report.diagnostics import Predicted, Reliability
-from xentlab.report.numbers import MISSING, place_of, short
+from xentlab.report.numbers import MISSING, colour_of, short
 from xentlab.report.record import Record
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _prediction(
 ) -> str:
     from matplotlib.figure import Figure
 
-    colour = theme.series(place_of(record, each.loss))
+    colour = theme.series(colour_of(record, each.loss))
     with draw.settings():
         figure = Figure(figsize=SIZE, frameon=False)
         upper, lower = _panels(figure)
@@ -93,7 +93,7 @@ def calibration_pictures(record: Record) -> Pictures:
 def _calibration(record: Record, entry: Reliability, most: float, prefix: str) -> str:
     from matplotlib.figure import Figure
 
-    colour = theme.series(place_of(record, entry.loss))
+    colour = theme.series(colour_of(record, entry.loss))
     with draw.settings():
         figure = Figure(figsize=SIZE, frameon=False)
         upper, lower = _panels(figure)
