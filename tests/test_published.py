@@ -197,6 +197,35 @@ def test_a_protocol_changed_on_the_command_line_decides_nothing(run: Run, here: 
     assert "nielsen_neuron (full): 6 agrees" in out
 
 
+def test_an_arm_that_fails_costs_its_own_claims_and_those_of_its_students(run: Run, here: Path) -> None:
+    (here / "late.py").write_text(
+        "from torch.nn.functional import cross_entropy\n"
+        "def boom(z, y):\n"
+        "    if len(z) > 20: raise RuntimeError('batch too large for me')\n"
+        "    return cross_entropy(z, y, reduction='none')\n"
+    )
+    bad = "published.arms={hard teacher:{loss:{_target_:late.boom}}}"
+    code, out, err = run("compare", "comparison=published/distillation", "size=smoke", "tracking=off", bad)
+    assert code == 1, err
+    (why,) = [line for line in out.splitlines() if line.startswith("hard teacher failed: ")]
+    assert "batch too large for me" in why
+    assert "student of the hard teacher failed: its teacher hard teacher failed." in out
+    folder = here / "xentlab-runs" / "published" / "distillation-smoke"
+    found = from_json(Reproduction, json.loads((folder / "published.json").read_text()), "published")
+    assert list(found.failed) == ["hard teacher", "student of the hard teacher"]
+    verdicts = {f.arm: (f.verdict, f.why) for f in found.findings if f.kind == "value"}
+    assert verdicts["hard teacher"] == ("not decidable", why)
+    assert verdicts["smoothed teacher"][0] == verdicts["student of the smoothed teacher"][0] == "not tested here"
+    assert [arm.label for arm in found.arms if not arm.values] == list(found.failed)
+    assert why in unescape((folder / "report.html").read_text())
+    assert "| hard teacher | failed |" in (folder / "report.md").read_text()
+    records = Records(here / "xentlab-runs")
+    records.update()
+    ends = {group.name: group.status for group in records.groups.values() if group.kind == "loss"}
+    assert [label for label, status in ends.items() if status == "failed"] == list(found.failed)
+    assert {t.status for t in records.trials.values()} == {"finished", "failed"}
+
+
 def test_mistakes_are_named(run: Run) -> None:
     code, _, err = run("compare", "comparison=published/nielsen_neuron", "size=huge", "tracking=off")
     assert (code, err) == (2, "xentlab: size must be one of smoke, cpu, gpu, full, got 'huge'.\n")

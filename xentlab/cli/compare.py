@@ -43,7 +43,8 @@ def compare(arguments: Sequence[str]) -> int:
             if "published" in config:
                 from xentlab.cli.published import compare_published
 
-                compare_published(config, given, dry_run=dry_run)
+                found = compare_published(config, given, dry_run=dry_run)
+                failed.extend(found.failed if found else ())
                 return
             refuse_without_meaning(given)
             composed: Composed = {}

@@ -18,7 +18,8 @@ from xentlab.config.choices import given_keys
 from xentlab.config.compose import compose_group, config_dir, run_composed
 from xentlab.config.opening import looking, opened
 from xentlab.errors import UserError, unknown
-from xentlab.report.published import markdown_of, summary, verdict_counts
+from xentlab.plain import visible
+from xentlab.report.published import failed_words, markdown_of, summary, verdict_counts
 from xentlab.report.render.terminal import print_table
 from xentlab.report.reproduction import Reproduction
 from xentlab.run.progress import progress_bar
@@ -50,7 +51,7 @@ def compare_published(config: dict[str, Any], given: Sequence[str], *, dry_run: 
 def print_findings(published: Reproduction) -> None:
     """The claims of one experiment as a table."""
     print_table(summary(published), console())
-    print(verdict_counts(published))
+    print("\n".join([verdict_counts(published), *map(visible, failed_words(published))]))
 
 
 def lay_out(name: str, kind: str, root: Path) -> int:
@@ -115,15 +116,16 @@ def run_all(
             missing.append((name, f"about {seconds / 60:.0f} minutes on this machine at size {size}"))
     if dry_run:
         return 0
+    failed: list[str] = []
     for name in wanted:
-        run_composed("compare", [f"comparison={_GROUP}/{name}", *common], _run)
+        run_composed("compare", [f"comparison={_GROUP}/{name}", *common], _runner(failed))
     recorded = {one.name: one for one in published.saved(Path(root)) if one.size == size}  # by earlier commands too
     shown = [recorded[name] for name in known if name in recorded]
     missing = [(name, reason) for name, reason in missing if name not in recorded]
     path = published.write_pages("Published results, run again", shown, Path(root).absolute() / _GROUP, missing)
     print("\n".join(verdict_counts(one) for one in shown))
     print(f"report: {path}")
-    return 0
+    return 1 if failed else 0
 
 
 def _estimator(told: list[tuple[int, float]]) -> Any:
@@ -134,5 +136,9 @@ def _estimator(told: list[tuple[int, float]]) -> Any:
     return job
 
 
-def _run(config: dict[str, Any], given: list[str]) -> None:
-    compare_published(config, given, dry_run=False)
+def _runner(failed: list[str]) -> Any:
+    def job(config: dict[str, Any], given: list[str]) -> None:
+        found = compare_published(config, given, dry_run=False)
+        failed.extend(found.failed if found else ())
+
+    return job

@@ -16,7 +16,15 @@ from xentlab.published import neuron, verdicts
 from xentlab.published.distillation import foreseen
 from xentlab.published.spec import Plan
 from xentlab.published.trainings import Ran, run_arms, values_of, ways
-from xentlab.report.published import markdown_of, named_arms, our_words, page, published_words, verdict_counts
+from xentlab.report.published import (
+    failed_words,
+    markdown_of,
+    named_arms,
+    our_words,
+    page,
+    published_words,
+    verdict_counts,
+)
 from xentlab.report.reproduction import VERSION, Arm, Lines, Reproduction, Spent
 from xentlab.report.setup import environment_of
 from xentlab.run.session import Session
@@ -95,6 +103,7 @@ def run_experiment(plan: Plan, session: Session, progress: Progress, command: st
         arms=_arms(plan, ran, list(metrics)),
         metrics=metrics,
         cost=_cost(ran, session.trained - before, session),
+        failed=ran.failed,
     )
     path = save(found, session.root)
     _file(session, ran, found)  # last, for it sends the folder to MLflow
@@ -126,7 +135,7 @@ def _arms(plan: Plan, ran: Ran, metrics: Sequence[str]) -> list[Arm]:
         values = {m: {str(i): v for i, v in enumerate(column[label])} for m, column in columns.items()}
         diverged = sum(r.outcome.diverged for r in records)
         found.append(Arm(label, values, len(stuck[label]) if stuck else None, diverged))
-    return found
+    return [*found, *(Arm(label, {}) for label in ran.failed)]
 
 
 def _cost(ran: Ran, trained: int, session: Session) -> Spent:
@@ -145,12 +154,14 @@ def _file(session: Session, ran: Ran, found: Reproduction) -> None:
     for label, group in ran.groups.items():
         of_arm = [f"{f.about}: {f.verdict}" for f in found.findings if named_arms(f) == label]
         tags = {"verdict": "; ".join(of_arm)} if of_arm else {}
-        session.journal.append(GroupEndEvent(group, "finished", tags, {}, None))
+        if label in ran.failed:
+            tags["reason"] = ran.failed[label]
+        session.journal.append(GroupEndEvent(group, "failed" if label in ran.failed else "finished", tags, {}, None))
     lines = [
         f"{f.verdict}: {f.about} ({named_arms(f)}): published {published_words(f)}, ours {our_words(f)}"
         for f in found.findings
     ]
-    note = "\n\n".join([verdict_counts(found), found.question, *lines, f"`{found.command}`"])
+    note = "\n\n".join([verdict_counts(found), *failed_words(found), found.question, *lines, f"`{found.command}`"])
     tags = {"mlflow.note.content": note, "verdict": verdict_counts(found)}
     folder = f"{FOLDER}/{found.name}-{found.size}"
     session.journal.append(GroupEndEvent(ran.group, "finished", tags, {}, folder))

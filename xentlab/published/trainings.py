@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from xentlab import tasks
-from xentlab.comparison.arms import Arms, Progress, open_arms
+from xentlab.comparison.arms import Arms, ArmsFailedError, Progress, open_arms
 from xentlab.comparison.search import Score, best_point
 from xentlab.comparison.tune import final_value
-from xentlab.errors import unknown
+from xentlab.errors import UserError, unknown
 from xentlab.journal import TrialRecord
 from xentlab.published.distillation import final_weights, taught
 from xentlab.published.spec import Plan
@@ -22,17 +22,25 @@ from xentlab.train.temperature import temperature_scaled
 
 @dataclass(frozen=True)
 class Ran:
-    """What the arms brought: arm -> its trials as they trained, their records, and what evaluations told beside."""
+    """What the arms brought: arm -> its trials as they trained, their records, and what evaluations told beside.
+
+    `failed`: arm -> why it could not be trained, or who was to teach it; it has none of these.
+    """
 
     trials: dict[str, list[Trial]]
     records: dict[str, list[TrialRecord]]
     extra: dict[str, list[dict[str, float]]]
     group: str
     groups: dict[str, str]
+    failed: dict[str, str]
 
 
 def run_arms(plan: Plan, session: Session, progress: Progress) -> Ran:
-    """Train every arm at every seed, reusing what is recorded; each round in as few stacks as it fits into."""
+    """Train every arm at every seed, reusing what is recorded; each round in as few stacks as it fits into.
+
+    Raises:
+        ArmsFailedError: no arm could be trained; where some could, the others are in `Ran.failed`.
+    """
     first = next(iter(plan.every.values()))[0]
     session.signature(first)  # reads the data, so that a mistake there is found before anything is written
     names = first.names
@@ -44,22 +52,43 @@ def run_arms(plan: Plan, session: Session, progress: Progress) -> Ran:
     opened = open_arms(session, progress, whole, arms, {"comparison": plan.name})
     trials: dict[str, list[Trial]] = {}
     records: dict[str, list[TrialRecord]] = {}
+    failed: dict[str, str] = {}
     for labels in plan.rounds:
-        tried: list[TrialRecord] = []
-        ready = {label: taught(plan, label, session, trials, records) for label in labels}
-        if plan.candidates:
-            ready, tried = _tuned(plan, labels, opened)
-        records |= opened.run(plan.name, ready, {"phase": "final"} | ({"role": "chosen"} if tried else {}))
-        session.drop_weights(tried)
-        trials |= ready
-    trials = {label: trials[label] for label in plan.every}
-    records = {label: records[label] for label in plan.every}
+        ready: dict[str, list[Trial]] = {}
+        for label in labels:
+            teacher = plan.teachers[label].arm if label in plan.teachers else ""
+            try:
+                if teacher in failed:
+                    raise UserError(f"its teacher {teacher} failed.")
+                ready[label] = taught(plan, label, session, trials, records)
+            except UserError as error:
+                failed[label] = str(error)
+        while ready:
+            tried: list[TrialRecord] = []
+            try:
+                if plan.candidates:
+                    ready, tried = _tuned(plan, list(ready), opened)
+                ended = opened.run(plan.name, ready, {"phase": "final"} | ({"role": "chosen"} if tried else {}))
+            except ArmsFailedError as error:
+                failed |= error.sentences
+                if len(failed) == len(plan.every):
+                    raise
+                ready = {label: arm for label, arm in ready.items() if label not in failed}
+                continue  # what the others have trained is looked up
+            session.drop_weights(tried)
+            records |= ended
+            trials |= ready
+            break
+    trials = {label: trials[label] for label in plan.every if label in trials}
+    records = {label: records[label] for label in trials}
     extra = _temperatures(session, trials, records) if "temperature" in plan.block.evaluate else {}
     if "serving" in plan.block.evaluate:
         extra = {
-            label: [{"speedup": resident_speedup(t, session.dataset(t))} for t in trials[label]] for label in plan.arms
+            label: [{"speedup": resident_speedup(t, session.dataset(t))} for t in trials[label]]
+            for label in plan.arms
+            if label in trials
         }
-    return Ran(trials, records, extra, opened.group, dict(opened.groups))
+    return Ran(trials, records, extra, opened.group, dict(opened.groups), failed)
 
 
 def _tuned(plan: Plan, labels: Sequence[str], arms: Arms) -> tuple[dict[str, list[Trial]], list[TrialRecord]]:

@@ -24,7 +24,14 @@ def findings(plan: Plan, ran: Ran) -> list[Finding]:
     for claim in plan.block.claims:
         column = values_of(ran, claim.metric)
         if claim.kind in ("value", "at_least"):
-            rows += [_of_arm(claim, arm, column[arm], stuck.get(arm, set()), plan) for arm in claim.values]
+            rows += [
+                _of_failed(claim, arm, ran.failed)
+                if arm in ran.failed
+                else _of_arm(claim, arm, column[arm], stuck.get(arm, set()), plan)
+                for arm in claim.values
+            ]
+        elif ran.failed.keys() & {claim.better, claim.worse}:
+            rows.append(_of_failed(claim, claim.better, ran.failed))
         else:
             rows.append(_of_pair(claim, column, plan))
     return rows
@@ -34,6 +41,8 @@ def choices_tried(plan: Plan, ran: Ran) -> list[Tried]:
     """What each open choice, made another way, changes; the paired difference with its interval says if it matters."""
     rows = []
     for label, other in plan.block.otherwise.items():
+        if ran.failed.keys() & {label, other.of}:
+            continue
         column = values_of(ran, other.metric)
         pairs = _paired(column[label], column[other.of])
         judged = claims.against_order([a - b for a, b in pairs])
@@ -100,6 +109,17 @@ def _of_pair(claim: Claim, column: Column, plan: Plan) -> Finding:
         judged = claims.against_order(differences, claim.smallest)
     found = _finding(claim, claim.better, _mean([b for b, _ in pairs]), judged, plan)
     return replace(found, other=claim.worse, theirs=_mean([w for _, w in pairs]))
+
+
+def _of_failed(claim: Claim, arm: str, failed: Mapping[str, str]) -> Finding:
+    """A claim of which an arm could not be trained."""
+    whose = arm if arm in failed else claim.worse
+    none = SeedMean(None, n=0)
+    return Finding(
+        claim.about, claim.kind, arm, metric_words(claim.metric), claim.source, none, None, "not decidable",
+        f"{whose} failed: {failed[whose]}", claim.values.get(arm), claim.sds.get(arm), claim.best_of, claim.published,
+        claim.worse, none if claim.worse else None,
+    )  # fmt: skip
 
 
 def _finding(claim: Claim, arm: str, ours: SeedMean, judged: Judged, plan: Plan) -> Finding:

@@ -48,6 +48,11 @@ def verdict_counts(experiment: Reproduction) -> str:
     return f"{experiment.name} ({experiment.size}): {', '.join(words)}"
 
 
+def failed_words(experiment: Reproduction) -> list[str]:
+    """A sentence for each arm that could not be trained."""
+    return [f"{label} failed: {why}" for label, why in experiment.failed.items()]
+
+
 def named_arms(finding: Finding) -> str:
     """The arm that a claim is about, or both with what is claimed of them."""
     link = "within the margin of" if finding.kind == "within" else "beats"
@@ -128,7 +133,8 @@ def markdown_of(title: str, experiments: Sequence[Reproduction], missing: Sequen
 
 
 def _heads(found: Sequence[Reproduction], missing: Sequence[tuple[str, str]]) -> list[str]:
-    return [*map(verdict_counts, found), *(f"{name}: not run, {reason}" for name, reason in missing)]
+    failed = [words for one in found for words in failed_words(one)]
+    return [*map(verdict_counts, found), *failed, *(f"{name}: not run, {reason}" for name, reason in missing)]
 
 
 _OPEN = "Left open by the source, and chosen here"
@@ -217,6 +223,7 @@ def _seed_tables(one: Reproduction) -> list[Table]:
             known = [v for v in arm.values.get(key, {}).values() if v is not None]
             spread = f" ± {short(statistics.stdev(known))}" if len(known) > 1 else ""
             mean = f"{short(statistics.fmean(known))}{spread}" if known else MISSING
+            mean = "failed" if arm.label in one.failed else mean
             rows.append(
                 cells(arm.label, mean, *values, MISSING if arm.stuck is None else str(arm.stuck), str(arm.diverged))
             )

@@ -115,7 +115,7 @@ class Lines:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """One published experiment at one size."""
+    """One published experiment at one size. `failed`: arms that could not be trained, each with its own sentence."""
 
     name: str
     question: str
@@ -134,6 +134,7 @@ class Reproduction:
     quantities: dict[str, float | None] = field(default_factory=dict)
     cost: Spent | None = None
     environment: Environment = field(default_factory=Environment)
+    failed: dict[str, str] = field(default_factory=dict)
     version: int = VERSION
 
     @property
