@@ -58,10 +58,10 @@ def in_result_order(record: Record) -> Record:
     losses = [dataclasses.replace(loss, style=place) for place, loss in styled(record)]
     places = {loss.name: k for k, loss in enumerate(losses)}
 
-    def ordered(found: Any) -> Any:
-        if isinstance(found, dict):
-            return dict(sorted(found.items(), key=lambda item: places[item[0]]))
-        return sorted(found, key=lambda each: places[each.loss])
+    def ordered(entries: Any) -> Any:
+        if isinstance(entries, dict):
+            return dict(sorted(entries.items(), key=lambda item: places[item[0]]))
+        return sorted(entries, key=lambda each: places[each.loss])
 
     lists = ("cost", "reliability", "predicted", "wider", "duels", "rounding", "imported")
     return dataclasses.replace(
