@@ -160,7 +160,9 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--decode", action="store_true", help="threads against processes, nothing trained")
+    parser.add_argument("--threads", type=int, default=1, help="that train, as in a worker of executor=processes")
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     folder = Path(tempfile.mkdtemp(prefix="photographs-"))
     try:
         write_photographs(folder, options.count)

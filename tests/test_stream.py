@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -165,3 +166,19 @@ def test_a_file_that_is_lost_in_the_middle_of_an_epoch_costs_that_epoch(tmp_path
     close_all()
     assert seen == [3]
     assert recorded(again) == recorded(whole)
+
+
+def test_images_with_masks_are_streamed_and_their_masks_held(tmp_path: Path) -> None:
+    draws = np.random.default_rng(0)
+    for kind, shape in (("images", (12, 10, 3)), ("masks", (12, 10))):
+        (tmp_path / "train" / kind).mkdir(parents=True)
+        for i in range(6):
+            values = draws.integers(0, 3, shape, dtype=np.uint8) * (80 if kind == "images" else 1)
+            Image.fromarray(values).save(tmp_path / "train" / kind / f"{i}.png")
+    for size in ({}, {"height": 6, "width": 8}):
+        knobs: dict[str, Any] = {"root": str(tmp_path), "class_names": ("a", "b", "c"), **size}
+        held = data.segmentation_folder(**knobs, resident=True)
+        streamed = data.segmentation_folder(**knobs, resident=False)
+        assert streamed.stream is not None
+        assert torch.equal(streamed.stream.gather(torch.arange(6)), held.inputs)
+        assert torch.equal(streamed.targets, held.targets)

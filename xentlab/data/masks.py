@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -19,8 +19,9 @@ from xentlab.data.columns import few
 from xentlab.data.dataset import Dataset, of_task
 from xentlab.data.delimited import read_text
 from xentlab.data.folders import consecutive, split_folders
-from xentlab.data.pixels import Remarks, by, contents, images_in, read_all, read_mask, read_pixels, resized
+from xentlab.data.pixels import Remarks, by, contents, images_in, read_all, read_mask, read_pixels, resized, seen_size
 from xentlab.data.places import find_folder
+from xentlab.data.stream import Stream, is_held
 from xentlab.errors import UserError
 from xentlab.schema import Range
 
@@ -46,6 +47,7 @@ def segmentation_folder(
     ignore_index: Annotated[int | None, Range(0, 255)] = None,
     height: Annotated[int | None, Range(1, None)] = None,
     width: Annotated[int | None, Range(1, None)] = None,
+    resident: Literal["auto"] | bool = "auto",
 ) -> Dataset:
     """Images with a mask each from `train|val|test/{images,masks}`: inputs uint8 [N, 3, H, W], targets uint8 [N, H, W].
 
@@ -64,6 +66,7 @@ def segmentation_folder(
         ignore_index: the mask value of pixels that count nowhere, 0 to 255, or None.
         height: H in pixels to which images (bilinear) and masks (nearest) are resized; None keeps the files' size.
         width: W in pixels, given together with `height`.
+        resident: as of `image_folder`; masks are held in any case.
 
     Returns:
         A segmentation dataset with scale 1/255 and the splits that the folder has.
@@ -87,28 +90,40 @@ def segmentation_folder(
         colors = listed_colors
         remarks.notes.append(f"colours of the classes from classes.txt, such as {colors[0]} for {listed_names[0]}")
     size = (height, width) if height is not None and width is not None else None
+    shape = size or seen_size(pairs[0][0])
     raw: list[NDArray[Any]] = [np.empty(0)] * len(pairs)
-    images: list[NDArray[np.uint8]] = [np.empty(0, dtype=np.uint8)] * len(pairs)
+
+    def picture(index: int) -> torch.Tensor:
+        return torch.from_numpy(resized(read_pixels(pairs[index][0], "RGB", remarks), shape, "bilinear")).permute(
+            2, 0, 1
+        )
+
+    stream, inputs = None, torch.empty(0)
+    if is_held(resident, len(pairs), (3, *shape), remarks):
+        inputs = torch.empty(len(pairs), 3, *shape, dtype=torch.uint8)
+    else:
+        stream = Stream(folder, [image for image, _ in pairs], (3, *shape), picture, "RGB")
+        inputs = stream.inputs
 
     def read(index: int) -> None:
         image, mask = pairs[index]
-        pixels, values = read_pixels(image, "RGB", remarks), read_mask(mask, image, remarks)
-        if pixels.shape[:2] != values.shape[:2]:
-            raise UserError(f"{mask} must be as large as its image ({by(pixels)} pixels), found {by(values)} pixels.")
-        if colors:
-            values = _of_colors(mask, values, colors)
-        if size is not None:
-            pixels, values = resized(pixels, size, "bilinear"), resized(values, size, "nearest")
-        images[index], raw[index] = pixels, values
-
-    read_all(read, len(pairs))
-    shape = images[0].shape[:2]
-    for (image, _), pixels in zip(pairs, images, strict=True):
-        if pixels.shape[:2] != shape:
+        seen, values = seen_size(image), read_mask(mask, image, remarks)
+        if seen != values.shape[:2]:
             raise UserError(
-                f"{image} must be as large as the first image ({by(images[0])} pixels), found {by(pixels)} pixels: set "
+                f"{mask} must be as large as its image ({by(seen)} pixels), found {by(values.shape)} pixels."
+            )
+        if size is None and seen != shape:
+            raise UserError(
+                f"{image} must be as large as the first image ({by(shape)} pixels), found {by(seen)} pixels: set "
                 "dataset.height and dataset.width to resize all images."
             )
+        if colors:
+            values = _of_colors(mask, values, colors)
+        raw[index] = resized(values, shape, "nearest")
+        if stream is None:
+            inputs[index] = picture(index)
+
+    read_all(read, len(pairs))
     if colors and names and len(colors) != len(names):
         raise UserError(f"dataset.colors must name a colour for each of {len(names)} classes, got {len(colors)}.")
     masks, names, ignored = _indices(folder, [mask for _, mask in pairs], raw, names, ignore_index, remarks)
@@ -117,13 +132,14 @@ def segmentation_folder(
     return Dataset(
         name=name,
         task="segmentation",
-        inputs=torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(),
+        inputs=inputs,
         targets=torch.from_numpy(masks),
         class_names=names,
         scale=1 / 255,
         ignore_index=ignored,
         source_splits=consecutive({part: len(inside) for part, inside in by_part.items()}),
-        notes=(f"{len(pairs)} images with masks, {by(images[0])} pixels; {few(shares)}", *remarks.clauses()),
+        notes=(f"{len(pairs)} images with masks, {by(shape)} pixels; {few(shares)}", *remarks.clauses()),
+        stream=stream,
     )
 
 

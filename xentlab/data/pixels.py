@@ -6,10 +6,11 @@ What had to be brought into that form is said: a `Remarks` collects it over the 
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -158,8 +159,7 @@ def read_mask(file: Path, image: Path, remarks: Remarks) -> NDArray[Any]:
     turn, stored = _orientation(image)
     if turn == 1 or _orientation(file)[0] != 1:
         return values
-    seen = stored[::-1] if turn in _SWAPPED else stored
-    if values.shape[:2] == stored != seen:
+    if values.shape[:2] == stored != (stored[::-1] if turn in _SWAPPED else stored):
         remarks.count("have a mask drawn before they were turned: turned alike")
         return _turned(values, turn)
     remarks.count("are turned, their masks taken as drawn on what is seen")
@@ -183,30 +183,43 @@ def centred(pixels: NDArray[Any]) -> NDArray[Any]:
     return pixels[top : top + side, left : left + side]
 
 
-def by(pixels: NDArray[Any]) -> str:
-    """`width x height`."""
-    return f"{pixels.shape[1]} x {pixels.shape[0]}"
+def seen_size(file: Path) -> tuple[int, int]:
+    """Height and width of an image as one sees it, turned as its camera says; its pixels are not decoded."""
+    turn, stored = _orientation(file)
+    return stored[::-1] if turn in _SWAPPED else stored
 
 
-def _opened(file: Path, convert: Callable[[Any], NDArray[Any]], remarks: Remarks) -> NDArray[Any]:
-    """What `convert` makes of the opened image, turned as its camera says."""
-    from PIL import Image, ImageOps
+def by(size: Sequence[int]) -> str:
+    """`width x height` of a size (height, width)."""
+    return f"{size[1]} x {size[0]}"
+
+
+@contextlib.contextmanager
+def _opening(file: Path) -> Iterator[Any]:
+    """An image while it is open; one that Pillow cannot read is refused."""
+    from PIL import Image
 
     try:
         with Image.open(file) as image:
-            if image.getexif().get(_ORIENTATION, 1) != 1:
-                remarks.count("are turned as their EXIF orientation says")
-                return convert(ImageOps.exif_transpose(image))
-            return convert(image)
+            yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{file} cannot be read as an image ({str(error).rstrip('.')}).") from error
 
 
+def _opened(file: Path, convert: Callable[[Any], NDArray[Any]], remarks: Remarks) -> NDArray[Any]:
+    """What `convert` makes of the opened image, turned as its camera says."""
+    from PIL import ImageOps
+
+    with _opening(file) as image:
+        if image.getexif().get(_ORIENTATION, 1) != 1:
+            remarks.count("are turned as their EXIF orientation says")
+            return convert(ImageOps.exif_transpose(image))
+        return convert(image)
+
+
 def _orientation(file: Path) -> tuple[int, tuple[int, int]]:
     """The EXIF orientation of an image, 1 where it has none, and its height and width as stored."""
-    from PIL import Image
-
-    with Image.open(file) as image:
+    with _opening(file) as image:
         return int(image.getexif().get(_ORIENTATION, 1)), (image.height, image.width)
 
 

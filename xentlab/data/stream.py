@@ -27,8 +27,8 @@ from xentlab.errors import StoppedError, UserError
 
 # Of batches that are decoded ahead: at most so many, in so many bytes; one at least.
 _AHEAD, _AHEAD_BYTES = 8, 2**26
-# Examples of a chunk where the order is not that of training: readers may cut it differently.
-_CHUNK = 64
+# Of a chunk where the order is not that of training, and readers may cut it differently: examples and bytes at most.
+_CHUNK, _CHUNK_BYTES = 64, 2**23
 
 
 # Of this computer's memory, what decoded images may take at most where `resident` is left to the lab. Not of what is
@@ -66,6 +66,7 @@ class Stream:
     ) -> None:
         self._files, self._read = [str(file) for file in files], read
         self.shape = (len(files), *shape)
+        self._chunk = max(1, min(_CHUNK, _CHUNK_BYTES // int(np.prod(shape))))
         try:
             self._stat = np.array([_stamp(file) for file in self._files], dtype=np.int64)
         except OSError as error:
@@ -86,7 +87,7 @@ class Stream:
 
     def window(self, batch_size: int) -> int:
         """Bytes that decoded images take at most while they are read in batches of this size."""
-        chunk = max(batch_size, _CHUNK) * int(np.prod(self.shape[1:]))
+        chunk = max(batch_size, self._chunk) * int(np.prod(self.shape[1:]))
         return (_ahead(chunk) + 2) * chunk
 
     def gather(self, index: Tensor) -> Tensor:
@@ -105,7 +106,7 @@ class Stream:
             epoch: of which this order is the training; None for one that measures.
         """
         stage = turns.stage(epoch)
-        chunk = size if epoch is not None else _CHUNK
+        chunk = size if epoch is not None else self._chunk
         for start in range(0, order.shape[-1], size):
             batch = slice(start, min(start + size, order.shape[-1]))
             turns.wait((*stage, start))
