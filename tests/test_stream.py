@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from PIL import Image
 from support import compose_train
 
 from xentlab import data
+from xentlab.cli import main
 from xentlab.data import folders
 from xentlab.errors import StoppedError
 from xentlab.journal import TrialRecord
@@ -151,6 +154,9 @@ def test_a_file_that_is_lost_in_the_middle_of_an_epoch_costs_that_epoch(tmp_path
     file = pictures / "b" / "photo_100.jpg"
     content, times = file.read_bytes(), file.stat()
 
+    digest = re.fullmatch(r"contents sha256 [0-9a-f]{64}", contents_of(tmp_path / "whole", whole))
+    assert digest
+
     def spoil(trials: Sequence[Trial], epoch: Epoch) -> None:  # noqa: ARG001
         if epoch.number == 2:
             file.write_bytes(content[: len(content) // 2])
@@ -166,6 +172,44 @@ def test_a_file_that_is_lost_in_the_middle_of_an_epoch_costs_that_epoch(tmp_path
     close_all()
     assert seen == [3]
     assert recorded(again) == recorded(whole)
+    assert contents_of(tmp_path / "lab", again) == digest[0]
+
+
+def contents_of(root: Path, record: TrialRecord) -> str:
+    """What a trial's record says of the files' content."""
+    return str(json.loads((root / str(record.artifacts) / "environment.json").read_text())["contents"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "content", "code", "said"),
+    [
+        (("dataset.resident=maybe",), None, 2, "dataset.resident must be auto or true or false, got 'maybe'."),
+        (("dataset.resident=false",), b"", 1, "cannot be read as an image (cannot identify image file"),
+        (("dataset.resident=false",), b"no image", 1, "cannot be read as an image (cannot identify image file"),
+        (("dataset.resident=false",), 300, 1, "cannot be read as an image (image file is truncated"),
+        (("dataset.resident=true",), 300, 2, "cannot be read as an image (image file is truncated"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    overrides: Sequence[str],
+    content: bytes | int | None,
+    code: int,
+    said: str,
+) -> None:
+    root = photographs(tmp_path / "photographs")
+    file = root / "b" / "photo_100.jpg"
+    if content is not None:
+        file.write_bytes(content if isinstance(content, bytes) else file.read_bytes()[:content])
+    where = ("dataset=image_folder", f"dataset.root={root}", f"dataset.size={SIZE}", f"output.root={tmp_path / 'lab'}")
+    assert main(["train", *where, "model.hidden=[8]", "tracking=off", *overrides]) == code
+    sentence = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said in sentence
+    assert content is None or str(file) in sentence
+    if code == 1:
+        assert sentence.endswith(": trials go on from their last checkpoint once it is what it was, or begin anew.")
+    assert not list((tmp_path / "lab").glob("trials/*"))
 
 
 def test_images_with_masks_are_streamed_and_their_masks_held(tmp_path: Path) -> None:

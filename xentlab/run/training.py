@@ -197,16 +197,21 @@ class _Training:
             "host": str(self.environment["host"]),
             "device": trial.device.type,
             "git_commit": git["commit"] if git else "none",
-            **({"data": "; ".join(self.dataset.notes)} if self.dataset.notes else {}),
+            **({"data": "; ".join(notes)} if (notes := [*self.dataset.notes, *self._contents()]) else {}),
             **({"loss_found": "; ".join(trial.loss.findings)} if trial.loss.findings else {}),
             **({"model_found": found} if (found := model_found(trial, self.dataset)) else {}),
         }
 
+    def _contents(self) -> list[str]:
+        """What is known by now of files that are read while they are trained on."""
+        return [] if self.dataset.stream is None else [self.dataset.stream.contents()]
+
     def _end(self, fit: Fit, order: Order) -> None:
         """Evaluate trained trials on test data where they may, and write down how they ended."""
-        events = []
-        environment = json.dumps(redacted(self.environment), indent=2)
-        for row, (name, outcome) in enumerate(zip(order.ids, fit.finish(), strict=True)):
+        events, outcomes = [], fit.finish()
+        facts = {**self.environment, **({"contents": read[0]} if (read := self._contents()) else {})}
+        environment = json.dumps(redacted(facts), indent=2)
+        for row, (name, outcome) in enumerate(zip(order.ids, outcomes, strict=True)):
             folder = self.root / "trials" / name
             try:
                 write_artifacts(folder, fit, row, environment, self._openings[name], weights=order.weights)
