@@ -186,8 +186,8 @@ def contents_of(root: Path, record: TrialRecord) -> str:
         (("dataset.resident=maybe",), None, 2, "dataset.resident must be auto or true or false, got 'maybe'."),
         (("dataset.resident=false",), b"", 1, "cannot be read as an image (cannot identify image file"),
         (("dataset.resident=false",), b"no image", 1, "cannot be read as an image (cannot identify image file"),
-        (("dataset.resident=false",), 300, 1, "cannot be read as an image (image file is truncated"),
-        (("dataset.resident=true",), 300, 2, "cannot be read as an image (image file is truncated"),
+        (("dataset.resident=false",), -40, 1, "cannot be read as an image (image file is truncated"),
+        (("dataset.resident=true",), -40, 2, "cannot be read as an image (image file is truncated"),
     ],
 )
 def test_mistakes_are_one_sentence(
