@@ -233,3 +233,25 @@ def test_a_list_does_not_look_further_than_it_must(root: Path) -> None:
     assert entries(records, Wanted(), sized=False)[0].bytes == 0
     with pytest.raises(UserError, match="Unknown sweep, comparison or trial"):
         find_entry(records, "nothing")
+
+
+def test_a_comparison_is_extended_by_losses_and_seeds(run: Run, root: Path) -> None:
+    known = {row["id"] for row in listed(run, "--kind", "trial")}
+    own = ("output.root=runs", "tracking=off")
+    add = "comparison.losses+=[{soft:{loss:custom_ce,smoothing:0.1}}]"
+    code, out, _ = run("compare", "--extend", "quickstart-1", add, "comparison.final_seeds=3", *own)
+    assert code == 0
+    assert "extends quickstart-1: 6 of 12 trials are recorded and reused, 6 are to be trained" in out
+    row = listed(run)[0]
+    assert (row["name"], row["losses"], row["trials"]) == ("quickstart-3", ["ce", "mse", "soft"], 12)
+    assert len({row["id"] for row in listed(run, "--kind", "trial")} - known) == 6
+    assert (
+        "seeds were added after a look at 2, unplanned"
+        in run("report", "quickstart-3", "--format", "md", "--root", "runs")[1]
+    )
+    found = xentlab.load("quickstart-3", root).record
+    assert found.command.startswith("xentlab compare --extend quickstart-1 ")
+    for wrong in (["optimizer.lr=1"], [], ["comparison.losses=[focal]"]):
+        code, _, err = run("compare", "--extend", "quickstart-1", *wrong, *own)
+        assert code == 2
+        assert "--extend takes comparison.losses+=[NAME, ...]" in err

@@ -38,6 +38,8 @@ COMMANDS = (
         (
             "xentlab compare comparison=quickstart",
             "xentlab compare comparison=quickstart comparison.final_seeds=20 --dry-run",
+            "xentlab compare --extend quickstart-1 'comparison.losses+=[focal,{gce:{q:0.7}}]'",
+            "xentlab compare --extend quickstart-1 comparison.final_seeds=20",
         ),
         "compare.compare",
         None,

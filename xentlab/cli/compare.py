@@ -17,6 +17,7 @@ from xentlab.cli.console import console
 from xentlab.comparison import StudyPlan, read_study
 from xentlab.comparison.estimate import estimate_study, what_seeds_detect
 from xentlab.comparison.execute import Executed, run_study
+from xentlab.comparison.extending import ADDED, Extension, read_extension, what_is_reused
 from xentlab.comparison.folder import Composed, remember
 from xentlab.comparison.search import trial_epochs
 from xentlab.config.choices import given_keys
@@ -35,7 +36,9 @@ def compare(arguments: Sequence[str]) -> int:
     """Run the comparison that the overrides describe; returns the exit code."""
     dry_run = "--dry-run" in arguments
     flags = {"--fresh": "output.fresh=true", "--own": "output.own=true"}
-    overrides = [flags.get(a, a) for a in arguments if a != "--dry-run"]
+    words, extended = _extended([a for a in arguments if a != "--dry-run"])
+    added = any(word.startswith(f"{ADDED}=") for word in words)
+    overrides = [flags.get(a, a).replace(f"{ADDED}=", "comparison.losses=") for a in words]
     failed: list[str] = []
     with contextlib.ExitStack() as stack:
 
@@ -48,17 +51,40 @@ def compare(arguments: Sequence[str]) -> int:
                 return
             refuse_without_meaning(given)
             composed: Composed = {}
-            study = read_study(config, remember(compose_group, composed))
+            wider: Extension | None = None
+            if extended is not None:
+                wider = read_extension(extended, config, given_keys(given), compose_group, added=added)
+                study, config, composed = wider.study, wider.config, wider.composed
+                given = ["--extend", wider.name, *words]
+            else:
+                study = read_study(config, remember(compose_group, composed))
             if dry_run:
+                if wider is not None:
+                    print(what_is_reused(wider, looking(config)))
                 print_estimate(study, config)
                 return
             command = shlex.join(["xentlab", "compare", *given])
             session = stack.enter_context(opened(config, command))
+            if wider is not None:
+                print(what_is_reused(wider, session))
+                extends = {"extends": wider.name}
+                session.journal.tags = lambda event: extends if getattr(event, "kind", "") == "comparison" else {}
             done = run_and_print(study, session, command, config, composed)
             failed.extend([*done.failed, *(cell.label for cell in done.study.cells if cell.record.failed)])
 
         run_composed("compare", overrides, job)
     return 1 if failed else 0
+
+
+def _extended(arguments: Sequence[str]) -> tuple[list[str], str | None]:
+    """The words without `--extend NAME`, and that name."""
+    words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--extend=") else [word])]
+    if "--extend" not in words:
+        return words, None
+    place = words.index("--extend")
+    if place + 1 == len(words) or "--extend" in words[place + 1 :]:
+        raise UserError("--extend takes the name of one recorded comparison: xentlab runs ls --kind comparison.")
+    return [*words[:place], *words[place + 2 :]], words[place + 1]
 
 
 def refuse_without_meaning(given: Sequence[str]) -> None:

@@ -191,6 +191,11 @@ def print_hydra_help(command: Command) -> None:
     print("\nkeys (configs/train.yaml):")
     body = (config_dir() / "train.yaml").read_text().partition("\nseed:")[2].partition("\nhydra:")[0]
     print("\n".join(f"  {line}" if line else "" for line in f"seed:{body}".splitlines()))
+    if command.name == "compare":
+        print("\noptions:")
+        print("  --extend NAME       a recorded comparison with losses or seeds more; what it has trained is reused")
+        print("  --dry-run           say what would run and how long it would take")
+        print("  --fresh             train again what is recorded; --own: what was imported")
     print("\noptions of Hydra:")
     print("  -m, --multirun      one training for each combination of comma-separated values")
     print("  --cfg job           print the composed config and stop")

@@ -53,7 +53,7 @@ def estimate_study(plan: StudyPlan, session: Session) -> list[PhaseEstimate]:
     """Every phase of every cell; times a few steps of each kind of stack, writes nothing."""
     found, seen = [], set[str]()
     for label, setting in plan.cells.items():
-        for phase, trials in _phases(setting.protocol).items():
+        for phase, trials in trials_by_phase(setting.protocol).items():
             keys = [session.signature(t) for t in trials]
             missing = [t for t, k in zip(trials, keys, strict=True) if k not in seen and session.recorded(t) is None]
             seen |= set(keys)  # a fairness mode reuses the tuning of another
@@ -64,7 +64,7 @@ def estimate_study(plan: StudyPlan, session: Session) -> list[PhaseEstimate]:
     return found
 
 
-def _phases(protocol: Protocol) -> dict[str, list[Trial]]:
+def trials_by_phase(protocol: Protocol) -> dict[str, list[Trial]]:
     """The trials of each phase, as far as they are known before tuning: later rungs and the final ones at any point.
 
     Where each final seed tunes for itself, the final trials are among those of tuning.
