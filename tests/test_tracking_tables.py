@@ -12,7 +12,7 @@ import pytest
 from tracking_lab import Lab, a_small_lab, assert_mirrors, history, runs
 
 from xentlab import tracking
-from xentlab.journal import MemberEvent, Records
+from xentlab.journal import MarkEvent, MemberEvent, Records
 from xentlab.tracking import sqlite, store
 from xentlab.tracking.backend import Change
 from xentlab.tracking.client import Client
@@ -26,7 +26,7 @@ pytest_plugins = ("tracking_fixtures",)
 # what two stores call differently: the runs, datasets and edges by their names in the journal, the places of artifacts
 QUESTIONS = {
     "runs": """SELECT t.name, r.name, r.source_type, r.source_name, r.entry_point_name, r.user_id, r.status,
-               r.start_time, r.end_time, r.source_version, r.lifecycle_stage, r.deleted_time,
+               r.start_time, r.end_time, r.source_version, r.lifecycle_stage, r.deleted_time IS NULL,
                replace(r.artifact_uri, r.run_uuid, '') FROM runs r JOIN names t USING (run_uuid)""",
     "tags": """SELECT t.name, g.key, coalesce((SELECT p.name FROM names p WHERE p.run_uuid = g.value), g.value)
                FROM tags g JOIN names t USING (run_uuid)""",
@@ -65,6 +65,7 @@ def changed_later(root: Path) -> None:
     group = second.group(kind="loss", name="ce")
     second.journal.append(MemberEvent(group, other))
     second.group_end(group)
+    second.journal.append(MarkEvent(group, {"name": "renamed", "note": "a note"}), MarkEvent(other, {"place": "trash"}))
     second.journal.close()
 
 
@@ -90,6 +91,30 @@ def test_both_ways_write_the_same_rows(destination: tracking.Destination, passes
     if passes == 2:  # what a run was before it was taken up again stays in its tags until it is overwritten
         by_tables["tags"] = [row for row in by_tables["tags"] if row in by_client["tags"] or row[1] != "reason"]
     assert by_tables == by_client
+
+
+@pytest.mark.parametrize("way", ["tables", "client"])
+def test_both_ways_take_a_run_away_and_bring_it_back(
+    destination: tracking.Destination, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_small_lab(destination.root)
+    tracking.sync(destination)
+    if way == "client":
+        monkeypatch.setattr(store, "open_tables", lambda *_: None)
+    before = content_of(destination.database or Path())
+    records = Records(destination.root)
+    records.update()
+    group = next(iter(records.groups))
+    for attempt, (place, stage) in enumerate([("trash", "deleted"), ("trash", "deleted"), ("", "active")]):
+        lab = Lab(destination.root)
+        lab.journal.append(MarkEvent(group, {"place": place}, attempt))
+        lab.journal.close()
+        assert tracking.sync(destination).warnings == []
+        found = content_of(destination.database or Path())
+        assert any(row[10] == stage for row in found["runs"])
+        assert ("true" if place else "false") in {row[2] for row in found["tags"] if row[1] == "xentlab.away"}
+    # what its trial had of its own in the meantime is away again
+    assert [row for row in found["runs"] if row[10] == "active"] == before["runs"]
 
 
 def test_a_second_way_finds_what_the_first_has_written(destination: tracking.Destination) -> None:

@@ -19,7 +19,7 @@ def mark(records: Records, marks: Mapping[str, Mapping[Mark, str]]) -> None:
     """Write down what is said of each trial and group, all at once, and read it again."""
     events = [MarkEvent(about, dict(said), records.next_mark(about)) for about, said in marks.items()]
     if events:
-        journal = Journal(records.root, {}, shlex.join(["xentlab", *sys.argv[1:]]))
+        journal = Journal(records.root, {"git": {}}, shlex.join(["xentlab", *sys.argv[1:]]))
         journal.append(*events)
         journal.close()
         records.update()

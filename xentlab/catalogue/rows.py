@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import os
 import re
@@ -118,6 +119,12 @@ def entries(records: Records, wanted: Wanted, *, sized: bool = True) -> list[Ent
         if wanted.takes(entry):
             found.append(entry)
     return sorted(found, key=lambda e: (COLUMNS[wanted.sort](e), -e.began, e.id))
+
+
+def with_sizes(records: Records, shown: Sequence[Entry]) -> list[Entry]:
+    """The lines with what they take on disk."""
+    sizes, known = Sizes(records), {record.id: record for record in records.everything()}
+    return [dataclasses.replace(entry, bytes=sizes.of(known[entry.id])) for entry in shown]
 
 
 def _moment(since: str | None) -> float:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from xentlab import __version__
+from xentlab.catalogue.trash import move
 from xentlab.comparison.folder import groups_below, load_protocol, read_record
 from xentlab.comparison.protocol import Name
 from xentlab.disk import not_written, written_whole
@@ -65,6 +66,11 @@ class Archive:
     def folder(self) -> str:
         """The name of its folder, which holds no path of its own."""
         return f"{re.sub(r'[^A-Za-z0-9_.+-]+', '_', self.name).strip('.') or '_'}-{self.group}"
+
+    @property
+    def ids(self) -> list[str]:
+        """Every trial and group that it opens."""
+        return [e[e["event"]] for s in self.sessions for e in s.events if e["event"] in ("trial", "group")]
 
 
 @dataclass(frozen=True)
@@ -203,6 +209,10 @@ def import_archive(archive: Archive, root: Path) -> Imported:
     try:
         folders = {archive.group: str(folder)} if archive.files else {}
         added = segments.write_sessions(archive.sessions, records, archive.digest, archive.source, folders)
+        removed = {record.id for record in records.everything() if record.removed}
+        back = [name for name in dict.fromkeys(archive.ids) if name in removed]
+        move(records, back, "")
+        added += sum(name in records.trials for name in back)
         written = 0
         for name, body in archive.files.items():
             path = root / folder / name
