@@ -148,12 +148,15 @@ def test_what_is_needed_stays_and_who_needs_it_is_said(run: Run, root: Path) -> 
     assert (code, "is needed by quickstart-" in err) == (2, True)
     assert "Say --yes" in run("runs", "rm", "quickstart-1", "--root", "runs")[2]
     assert files(root) == before
+    assert "11 trials" in run("runs", "rm", "quickstart-2", "sweep-1", "quickstart-1", "--root", "runs", "--yes")[1]
+    assert run("runs", "restore", "quickstart-1", "quickstart-2", "sweep-1", "--root", "runs")[0] == 0
+    assert files(root) == before
     out = run("runs", "rm", "quickstart-1", "--root", "runs", "--yes")[1]
     assert "0 trials" in out
     assert "6 trials stay: quickstart-2 needs them" in out
     assert "is in the trash: `xentlab runs restore quickstart-1`" in run("report", "quickstart-1", "--root", "runs")[2]
     out = run("runs", "rm", "quickstart-2", "sweep-1", "--root", "runs", "--yes")[1]
-    assert "9 trials" in out  # those of the first too, which nobody needs any more
+    assert "11 trials" in out  # those of the first too, which nobody needs any more
     assert [row["kind"] for row in listed(run)] == ["trial"]
     assert len(xentlab.runs(root)) == 1
     assert run("runs", "restore", "quickstart-1", "quickstart-2", "sweep-1", "--root", "runs")[0] == 0
@@ -165,7 +168,7 @@ def test_a_removal_that_was_killed_goes_on(run: Run, root: Path, monkeypatch: py
     with monkeypatch.context() as patched:
         patched.setattr(trash, "follow_journal", lambda records: None)  # noqa: ARG005
         records = read(root)
-        trash.move(records, trash.put_away(records, find_entry(records, "sweep-1")).ids, "trash")
+        trash.move(records, trash.put_away(records, [find_entry(records, "sweep-1")]).ids, "trash")
     assert files(root) == before
     assert "sweep-1" not in [row["name"] for row in listed(run)]
     assert run("runs", "prune", "--root", "runs")[0] == 0

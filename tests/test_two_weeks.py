@@ -92,12 +92,13 @@ def test_two_weeks(run: Run, here: Path, migrated: Path) -> None:
     out = done("runs", "diff", "first", "quickstart-3", "--root", "runs")
     assert "comparison.losses" in out
     assert "of 4 verdicts moved" in out
-    done("runs", "rm", "sweep-3", "--yes", "--root", "runs")
-    assert "sweep-3" not in kept()
+    out = done("runs", "rm", "sweep-3", "other-1", "--yes", "--root", "runs")
+    assert "1 trials stay: sweep-1 needs them" in out
+    assert kept().keys().isdisjoint({"sweep-3", "other-1"})
     freed = here / "runs" / "trash" / "trials"
     assert any(freed.iterdir())
     done("runs", "prune", "--forever", "--caches", "--yes", "--root", "runs")
     assert not (here / "runs" / "trash").exists()
-    assert "sweep-3" in Side(here / "runs").tops(deleted=True)
+    assert Side(here / "runs").tops(deleted=True).keys() == {"sweep-3", "other-1"}
     assert not any((here / "runs" / "cross").iterdir())
-    assert len(kept()) == 6
+    assert len(kept()) == 5

@@ -6,18 +6,16 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
-from typing import Literal
 
 from xentlab.errors import UserError
 from xentlab.journal import GroupRecord, Journal, MarkEvent, Records, TrialRecord, alone, names_of
 
-Mark = Literal["name", "note", "place"]
 _NAME = re.compile(r"\w[\w.+-]{0,63}")
 
 
-def mark(records: Records, marks: Mapping[str, Mapping[Mark, str]]) -> None:
-    """Write down what is said of each trial and group, all at once, and read it again."""
-    events = [MarkEvent(about, dict(said), records.next_mark(about)) for about, said in marks.items()]
+def mark(records: Records, marks: Mapping[str, dict[str, str]]) -> None:
+    """Write down what is said of each trial and group, see `MarkEvent`, all at once, and read it again."""
+    events = [MarkEvent(about, said, records.next_mark(about)) for about, said in marks.items()]
     if events:
         journal = Journal(records.root, {"git": {}}, shlex.join(["xentlab", *sys.argv[1:]]))
         journal.append(*events)

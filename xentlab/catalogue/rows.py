@@ -121,10 +121,10 @@ def entries(records: Records, wanted: Wanted, *, sized: bool = True) -> list[Ent
     return sorted(found, key=lambda e: (COLUMNS[wanted.sort](e), -e.began, e.id))
 
 
-def with_sizes(records: Records, shown: Sequence[Entry]) -> list[Entry]:
+def with_sizes(records: Records, lines: Sequence[Entry]) -> list[Entry]:
     """The lines with what they take on disk."""
     sizes, known = Sizes(records), {record.id: record for record in records.everything()}
-    return [dataclasses.replace(entry, bytes=sizes.of(known[entry.id])) for entry in shown]
+    return [dataclasses.replace(entry, bytes=sizes.of(known[entry.id])) for entry in lines]
 
 
 def _moment(since: str | None) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,45 +45,41 @@ class Bin:
     stays: dict[str, int] = field(default_factory=dict)
 
 
-def put_away(records: Records, record: TrialRecord | GroupRecord) -> Bin:
-    """What would go with a record; nothing is moved yet.
+def put_away(records: Records, chosen: Sequence[TrialRecord | GroupRecord]) -> Bin:
+    """What would go with records; nothing is moved yet.
 
     Raises:
-        UserError: it is running, or a comparison or a sweep needs it.
+        UserError: one is running, or a comparison needs it.
     """
     sizes, names = Sizes(records), names_of(records.groups)
-    groups = set(sizes.below(record.id)) if isinstance(record, GroupRecord) else set()
+    groups = {name for one in chosen if isinstance(one, GroupRecord) for name in sizes.below(one.id)}
     own = [records.groups[group] for group in sorted(groups)]
-    trials = [records.trials[t] for group in own for t in group.members]
-    trials += [record] if isinstance(record, TrialRecord) else []
-    if "running" in {*(group.status for group in own), *(trial.status for trial in trials)}:
-        raise UserError(f"'{record.id}' must have ended to be removed, but it is running.")
-    needed: dict[str, list[str]] = {}
+    single = {one.id for one in chosen if isinstance(one, TrialRecord)}
+    trials = [records.trials[name] for name in dict.fromkeys([*single, *(t for g in own for t in g.members)])]
+    going: list[TrialRecord | GroupRecord] = [*own]
+    for part in [*going, *trials]:
+        if part.status == "running":
+            raise UserError(f"{part.id} must have ended to be removed, but it is running.")
+    owners: dict[str, dict[str, None]] = {}
     for group in records.groups.values():
         if group.id not in groups and not group.removed:
             for member in group.members:
-                needed.setdefault(member, []).append(names[outermost(records, group.id)][0])
-    if isinstance(record, TrialRecord) and (
-        owners := [o for o in needed.get(record.id, ()) if not _sweep(o, records, names)]
-    ):
-        raise UserError(f"Trial {record.id} is needed by {owners[0]}: remove that first.")
-    stays: dict[str, int] = {}
-    going: dict[str, TrialRecord] = {}
+                owners.setdefault(member, {})[outermost(records, group.id)] = None
+    stays = Counter[str]()
     for trial in trials:
-        owners = list(dict.fromkeys(needed.get(trial.id, ()))) if groups else []
-        if not owners and groups and _by_itself(records, trial):
-            owners = ["itself"]
-        for owner in owners:
-            stays[owner] = stays.get(owner, 0) + 1
-        if not owners and not trial.removed:
-            going[trial.id] = trial
-    parts: list[TrialRecord | GroupRecord] = [*own, *going.values()]
-    size = sum(sizes.size(records.root / file) for part in parts for file in _own_files(records, part))
-    return Bin([*(group.id for group in own), *going], len(going), size, stays)
-
-
-def _sweep(name: str, records: Records, names: dict[str, list[str]]) -> bool:
-    return any(name in own and records.groups[group].kind == "sweep" for group, own in names.items())
+        needed = [
+            top for top in owners.get(trial.id, ()) if records.groups[top].kind != "sweep" or trial.id not in single
+        ]
+        if needed and trial.id in single:
+            raise UserError(f"Trial {trial.id} is needed by {names[needed[0]][0]}: remove that first.")
+        if trial.id not in single and not needed and _by_itself(records, trial):
+            stays["a command of their own"] += 1
+        elif needed:
+            stays.update(names[top][0] for top in needed)
+        elif not trial.removed:
+            going.append(trial)
+    size = sum(sizes.size(records.root / file) for part in going for file in _own_files(records, part))
+    return Bin([part.id for part in going], len(going) - len(own), size, dict(stays))
 
 
 def _by_itself(records: Records, trial: TrialRecord) -> bool:

@@ -41,14 +41,13 @@ def rm(names: Sequence[str], root: str, uri: str | None, experiment: str | None,
     records = catalogue.read(Path(root))
     with private():
         trash.follow_journal(records)  # what a kill has left half-way
-        found = {name: trash.put_away(records, catalogue.find_entry(records, name)) for name in names}
-        for name, bin_ in found.items():
-            print(visible(f"{name}: {bin_.trials} trials, {megabytes(bin_.bytes)} to the trash"))
-            for owner, count in bin_.stays.items():
-                print(visible(f"  {count} trials stay: {owner} needs them"))
+        found = trash.put_away(records, [catalogue.find_entry(records, name) for name in names])
+        print(visible(f"{', '.join(names)}: {found.trials} trials, {megabytes(found.bytes)} to the trash"))
+        for owner, count in found.stays.items():
+            print(visible(f"  {count} trials stay: {owner} needs them"))
         if not _agreed("Remove?", yes=yes):
             return 1
-        trash.move(records, [part for bin_ in found.values() for part in bin_.ids], "trash")
+        trash.move(records, found.ids, "trash")
     _send(root, uri, experiment)
     print(visible(f"back: xentlab runs restore {' '.join(names)}"))
     return 0

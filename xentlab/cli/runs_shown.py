@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from xentlab.cli.runs_list import megabytes, plain_table
 from xentlab.journal import GroupRecord, Records, TrialRecord, names_of
 from xentlab.plain import one_line
 from xentlab.report.numbers import scale_of, short
+from xentlab.tracking.content import outermost
+from xentlab.tracking.keys import drivers
 
 
 def show_record(name: str, root: str) -> int:
@@ -26,81 +30,56 @@ def show_record(name: str, root: str) -> int:
     record = find_entry(records, name)
     names, sizes = names_of(records.groups), Sizes(records)
     entry = catalogue.entry_of(record, records, names, sizes)
-    also = names.get(record.id, [])[1:]
+    parts = [records.groups[part] for part in sizes.below(record.id)] if isinstance(record, GroupRecord) else []
+    members = {name for part in parts for name in part.members} or {record.id}
+    said = f": {record.reason}" if isinstance(record, TrialRecord) and record.reason else ""
+    session = records.sessions.get(record.session)
+    driver = records.sessions.get(session.driver or "", session) if session is not None else None
     facts = {
-        entry.kind: " · ".join([entry.name, *also, *([] if entry.name == entry.id else [entry.id])]),
+        entry.kind: " · ".join(dict.fromkeys([entry.name, *names.get(record.id, []), entry.id])),
         "note": entry.note,
-        "state": f"{entry.state}, begun {entry.when}"
-        + (f": {record.reason}" if isinstance(record, TrialRecord) and record.reason else ""),
+        "state": f"{entry.state}, begun {entry.when}{said}",
         "answer": entry.answer,
         "data, model": f"{', '.join(entry.dataset)} · {', '.join(entry.model)}",
         "losses": ", ".join(entry.losses),
+        **(_of_trial(record) if isinstance(record, TrialRecord) else _of_group(record, parts, members, records, names)),
+        "shared with": _shared(record, members, records, names),
+        "imported": (session.source or session.imported or "") if session is not None else "",
+        "disk": _disk(entry.bytes, members, records, sizes),
+        "command": driver.command if driver is not None else "",
     }
-    if isinstance(record, TrialRecord):
-        facts |= _of_trial(record, records, names)
-    else:
-        facts |= _of_group(record, records, names, sizes)
-    facts["disk"] = ", ".join(_disk(record, records, sizes))
-    session = records.sessions.get(record.session)
-    driver = records.sessions.get(session.driver or "", session) if session is not None else None
-    facts["command"] = driver.command if driver is not None else ""
-    width = max(map(len, facts))
     for head, text in facts.items():
         if text:
-            page.print(f"{head:<{width}}  {one_line(text)}", highlight=False, soft_wrap=True)
+            page.print(f"{head:<11}  {one_line(text)}", highlight=False, soft_wrap=True)
     if isinstance(record, GroupRecord):
         _print_result(record, records, page)
     return 0
 
 
-def _of_trial(trial: TrialRecord, records: Records, names: dict[str, list[str]]) -> dict[str, str]:
-    end = trial.ended
-    config = dict(
-        flat(
-            {
-                key: trial.config[key]
-                for key in ("loss", "model", "optimizer", "schedule", "trainer", "seed")
-                if key in trial.config
-            }
-        )
-    )
-    said = [
-        f"{key} {value}"
-        for key, value in config.items()
-        if value is not None and not key.rpartition(".")[2].startswith("_")
-    ]
-    inside = [g for g in records.groups.values() if trial.id in g.members and not g.removed]
-    owners = dict.fromkeys(names[_top(records, group)][0] for group in inside)
-    facts = {"what": trial.label, "config": ", ".join(said), "lies in": ", ".join(owners)}
-    if end is not None:
+def _of_trial(trial: TrialRecord) -> dict[str, str]:
+    own = {
+        key: value for key, value in trial.config.items() if key not in ("output", "tracking", "executor", "dataset")
+    }
+    knobs = [(key, value) for key, value in flat(own) if value is not None and "._" not in key]
+    facts = {"what": trial.label, "config": ", ".join(f"{key} {value}" for key, value in knobs)}
+    if (end := trial.ended) is not None:
         facts["ended"] = f"{end.epochs} epochs in {end.seconds:.1f} s, the best one {end.best_epoch}"
         facts["test"] = ", ".join(f"{metric} {short(value)}" for metric, value in end.test.items())
     return facts | {"signature": trial.signature, "again": f"xentlab reproduce {trial.id}"}
 
 
-def _top(records: Records, group: GroupRecord) -> str:
-    from xentlab.tracking.content import outermost
-
-    return outermost(records, group.id)
-
-
-def _of_group(group: GroupRecord, records: Records, names: dict[str, list[str]], sizes: Sizes) -> dict[str, str]:
-    below = [records.groups[name] for name in sizes.below(group.id)]
-    trials = [records.trials[name] for part in below for name in part.members]
-    sessions = {part.session for part in below}
-    states = {state: sum(t.status == state for t in trials) for state in dict.fromkeys(t.status for t in trials)}
-    own = sum(trial.session in sessions for trial in trials)
+def _of_group(
+    group: GroupRecord,
+    parts: Sequence[GroupRecord],
+    members: Collection[str],
+    records: Records,
+    names: Mapping[str, list[str]],
+) -> dict[str, str]:
+    trials, sessions = [records.trials[name] for name in members], {part.session for part in parts}
+    states = Counter(trial.status for trial in trials)
+    before = sum(sessions.isdisjoint(drivers(records, trial.session)) for trial in trials)
     told = ", ".join(f"{count} {state}" for state, count in states.items())
-    owners: dict[str, int] = {}
-    for other in records.groups.values():
-        if not other.removed and (top := _top(records, other)) != group.id:
-            shared = len({trial.id for trial in trials} & {*other.members})
-            owners |= {names[top][0]: owners.get(names[top][0], 0) + shared} if shared else {}
-    facts = {
-        "trials": f"{len(trials)}: {told}"
-        + (f"; {len(trials) - own} were recorded before" if own < len(trials) else "")
-    }
-    facts["shared"] = ", ".join(f"{count} with {owner}" for owner, count in owners.items())
+    facts = {"trials": f"{len(trials)}: {told}" + (f"; {before} were recorded before" if before else "")}
     if group.artifacts:
         facts["report"] = str(records.root / group.artifacts / "report.html")
     if kind_of(group) == "comparison":
@@ -108,12 +87,21 @@ def _of_group(group: GroupRecord, records: Records, names: dict[str, list[str]],
     return facts
 
 
-def _disk(record: TrialRecord | GroupRecord, records: Records, sizes: Sizes) -> list[str]:
-    groups = sizes.below(record.id) if isinstance(record, GroupRecord) else []
-    trials = {t for g in groups for t in records.groups[g].members} or {record.id}
-    weights = [f for t in trials for f in (records.root / "trials" / t).glob("*.pt")]
-    whole = sizes.of(record)
-    return [megabytes(whole), *([f"of it weights {megabytes(sum(map(sizes.size, weights)))}"] if weights else [])]
+def _shared(
+    record: TrialRecord | GroupRecord, members: Collection[str], records: Records, names: Mapping[str, list[str]]
+) -> str:
+    """The others that have some of these trials, and how many."""
+    counts = Counter[str]()
+    for group in records.groups.values():
+        top = outermost(records, group.id)
+        if top != record.id and not group.removed and top in names:
+            counts[names[top][0]] += len({*members} & {*group.members})
+    return ", ".join(f"{owner} ({count})" for owner, count in counts.items() if count)
+
+
+def _disk(whole: int, members: Collection[str], records: Records, sizes: Sizes) -> str:
+    weights = [file for name in members for file in (records.root / "trials" / name).glob("*.pt")]
+    return megabytes(whole) + (f", of it weights {megabytes(sum(map(sizes.size, weights)))}" if weights else "")
 
 
 def _print_result(group: GroupRecord, records: Records, page: Console) -> None:

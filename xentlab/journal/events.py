@@ -137,7 +137,7 @@ class MarkEvent:
     """
 
     about: Id
-    marks: dict[Literal["name", "note", "place"], str]
+    marks: dict[str, str]
     attempt: Count = 0
 
 
