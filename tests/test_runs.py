@@ -153,7 +153,7 @@ def test_what_is_needed_stays_and_who_needs_it_is_said(run: Run, root: Path) -> 
     assert files(root) == before
     out = run("runs", "rm", "quickstart-1", "--root", "runs", "--yes")[1]
     assert "0 trials" in out
-    assert "6 trials stay: quickstart-2 needs them" in out
+    assert "kept for quickstart-2: 6 trials" in out
     assert "is in the trash: `xentlab runs restore quickstart-1`" in run("report", "quickstart-1", "--root", "runs")[2]
     out = run("runs", "rm", "quickstart-2", "sweep-1", "--root", "runs", "--yes")[1]
     assert "11 trials" in out  # those of the first too, which nobody needs any more

@@ -71,7 +71,7 @@ def test_two_weeks(run: Run, here: Path, migrated: Path) -> None:
     assert kept()["first"]["note"] == "the plain one"
     files = {path for path in (here / "runs").rglob("*") if path.is_file() and path.parent.name != "journal"}
     out = done("runs", "rm", "quickstart-2", "sweep-1", "--yes", "--root", "runs")
-    assert "6 trials stay: quickstart-3 needs them" in out
+    assert "kept for quickstart-3: 6 trials" in out
     assert Side(here / "runs").tops(deleted=True).keys() == {"quickstart-2", "sweep-1"}
     assert kept("--state", "trash").keys() == {"quickstart-2", "sweep-1"}
     done("sync", "--root", "runs")
@@ -93,7 +93,7 @@ def test_two_weeks(run: Run, here: Path, migrated: Path) -> None:
     assert "comparison.losses" in out
     assert "of 4 verdicts moved" in out
     out = done("runs", "rm", "sweep-3", "other-1", "--yes", "--root", "runs")
-    assert "1 trials stay: sweep-1 needs them" in out
+    assert "kept for sweep-1: 1 trial" in out
     assert kept().keys().isdisjoint({"sweep-3", "other-1"})
     freed = here / "runs" / "trash" / "trials"
     assert any(freed.iterdir())

@@ -73,7 +73,7 @@ def put_away(records: Records, chosen: Sequence[TrialRecord | GroupRecord]) -> B
         if needed and trial.id in single:
             raise UserError(f"Trial {trial.id} is needed by {names[needed[0]][0]}: remove that first.")
         if trial.id not in single and not needed and _by_itself(records, trial):
-            stays["a command of their own"] += 1
+            stays["themselves, trained alone"] += 1
         elif needed:
             stays.update(names[top][0] for top in needed)
         elif not trial.removed:

@@ -42,9 +42,9 @@ def rm(names: Sequence[str], root: str, uri: str | None, experiment: str | None,
     with private():
         trash.follow_journal(records)  # what a kill has left half-way
         found = trash.put_away(records, [catalogue.find_entry(records, name) for name in names])
-        print(visible(f"{', '.join(names)}: {found.trials} trials, {megabytes(found.bytes)} to the trash"))
+        print(visible(f"{', '.join(names)}: {_trials(found.trials)}, {megabytes(found.bytes)} to the trash"))
         for owner, count in found.stays.items():
-            print(visible(f"  {count} trials stay: {owner} needs them"))
+            print(visible(f"  kept for {owner}: {_trials(count)}"))
         if not _agreed("Remove?", yes=yes):
             return 1
         trash.move(records, found.ids, "trash")
@@ -64,7 +64,7 @@ def restore(names: Sequence[str], root: str, uri: str | None, experiment: str | 
             back = trash.ids_back(records, catalogue.find_entry(records, name))
             trash.move(records, back, "")
             trials = sum(part in records.trials for part in back)
-            print(visible(f"{name}: {trials} trials are back" if back else f"{name} is not in the trash"))
+            print(visible(f"{name}: back with {_trials(trials)}" if back else f"{name} is not in the trash"))
     _send(root, uri, experiment)
     return 0
 
@@ -93,6 +93,10 @@ def prune(root: str, uri: str | None, experiment: str | None, *, forever: bool, 
     if forever:
         _send(root, uri, experiment)
     return 0
+
+
+def _trials(count: int) -> str:
+    return f"{count} trial{'' if count == 1 else 's'}"
 
 
 def _agreed(question: str, *, yes: bool) -> bool:
