@@ -1,7 +1,9 @@
 """Models of text: bigram, mlp_lm, gru, transformer. Logits [B, C, T] of the next token of indices [B, T].
 
 A place's logits hang on its own token and on those before it, never on a later one. Written in batched matrix products,
-so that they stack: PyTorch's own GRU and fused attention have no rule for `torch.vmap` on a CPU.
+so that they stack: PyTorch's own GRU and fused attention have no rule for `torch.vmap` on a CPU. All take
+`input_shape`, (T,) of a sequence, and `num_outputs`, the size of the vocabulary, and give a module from indices [B, T]
+to logits [B, C, T].
 """
 
 from __future__ import annotations
@@ -28,15 +30,7 @@ def _sequence(name: str, input_shape: tuple[int, ...]) -> int:
 
 @outputs("sequence")
 def bigram(input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
-    """Logits [B, C, T] from a table of C rows: each token has its own scores for the next.
-
-    Args:
-        input_shape: (T,), the length of a sequence.
-        num_outputs: C, the size of the vocabulary.
-
-    Returns:
-        A module from indices [B, T] to logits [B, C, T].
-    """
+    """Logits [B, C, T] from a table of C rows: each token has its own scores for the next."""
     _sequence("bigram", input_shape)
     return _Bigram(num_outputs)
 
@@ -63,14 +57,9 @@ def mlp_lm(
     """Logits [B, C, T] from one hidden layer over the embeddings of the last few tokens; zeros before the first.
 
     Args:
-        input_shape: (T,), the length of a sequence.
-        num_outputs: C, the size of the vocabulary.
         last: how many tokens it looks at, >= 1.
         embedding: numbers that stand for a token, >= 1.
         hidden: units of the hidden layer, >= 1.
-
-    Returns:
-        A module from indices [B, T] to logits [B, C, T].
 
     Reference: Bengio, Ducharme, Vincent & Jauvin, A neural probabilistic language model, 2003.
     """
@@ -105,14 +94,9 @@ def gru(
     """Logits [B, C, T] from gated recurrent units that read from left to right.
 
     Args:
-        input_shape: (T,), the length of a sequence.
-        num_outputs: C, the size of the vocabulary.
         embedding: numbers that stand for a token, >= 1.
         hidden: units, >= 1.
         dropout: share of the units' outputs that is dropped before the scores, in [0, 1).
-
-    Returns:
-        A module from indices [B, T] to logits [B, C, T].
 
     Reference: Cho et al., Learning phrase representations using RNN encoder-decoder, 2014.
     """
@@ -155,8 +139,6 @@ def transformer(
     """Logits [B, C, T] from a causal transformer: learned places, pre-norm blocks of attention and a wide MLP.
 
     Args:
-        input_shape: (T,), the length of a sequence.
-        num_outputs: C, the size of the vocabulary.
         layers: blocks, >= 1.
         heads: of attention, >= 1; they share the width evenly.
         width: channels, >= 1, a multiple of `heads`.

@@ -3,6 +3,9 @@
 Each equals its namesake in `torch.optim`, Lion the paper, row by row. A knob is a Python float, equal for all rows, or
 a float64 tensor [R, 1]; both give a row the same bits.
 Python branches look at Python floats only, so nothing waits for the device.
+
+All take the parameters [R, P] and their gradients [R, P], which are overwritten, the state that `optimizer_state` made,
+which is updated, and the number of the step, from 1.
 """
 
 from __future__ import annotations
@@ -42,10 +45,6 @@ def sgd(
     """Stochastic gradient descent on `params` [R, P] in place, with momentum: b = momentum b + g, params -= lr b.
 
     Args:
-        params: the parameters [R, P].
-        grads: their gradients [R, P]; overwritten.
-        state: from `optimizer_state`; updated.
-        step: counts from 1; without influence here.
         lr: learning rate, > 0, times the schedule's factor.
         momentum: part of the last update that is kept, in [0, 1).
         nesterov: step along g + momentum b instead of b.
@@ -82,10 +81,6 @@ def adam(
     """Adam on `params` [R, P] in place, with the weight decay in the gradient (L2).
 
     Args:
-        params: the parameters [R, P].
-        grads: their gradients [R, P]; overwritten.
-        state: from `optimizer_state`; updated.
-        step: counts from 1.
         lr: learning rate, > 0, times the schedule's factor.
         beta1: part of the running mean of gradients that is kept, in [0, 1).
         beta2: part of the running mean of squared gradients that is kept, in [0, 1).
@@ -114,14 +109,8 @@ def adamw(
     """Adam on `params` [R, P] in place, with the weight decay apart from the gradient: params *= 1 - lr weight_decay.
 
     Args:
-        params: the parameters [R, P].
-        grads: their gradients [R, P]; overwritten.
-        state: from `optimizer_state`; updated.
-        step: counts from 1.
         lr: learning rate, > 0, times the schedule's factor.
-        beta1: part of the running mean of gradients that is kept, in [0, 1).
-        beta2: part of the running mean of squared gradients that is kept, in [0, 1).
-        eps: added to the root of the mean square, > 0.
+        beta1, beta2, eps: as in `adam`.
         weight_decay: per unit of learning rate, >= 0.
 
     Reference: Loshchilov, Hutter, Decoupled weight decay regularization, 2019.
@@ -145,10 +134,6 @@ def lion(
     """Lion on `params` [R, P] in place: a step of one size, along the sign of a running mean; decay as in `adamw`.
 
     Args:
-        params: the parameters [R, P].
-        grads: their gradients [R, P]; overwritten.
-        state: from `optimizer_state`; updated.
-        step: counts from 1; without influence here.
         lr: learning rate, > 0, times the schedule's factor.
         beta1: part of the mean in what the sign is taken of, in [0, 1).
         beta2: part of the running mean of gradients that is kept, in [0, 1).
@@ -178,10 +163,6 @@ def rmsprop(
     """RMSprop on `params` [R, P] in place: the gradient over the root of its running mean square.
 
     Args:
-        params: the parameters [R, P].
-        grads: their gradients [R, P]; overwritten.
-        state: from `optimizer_state`; updated.
-        step: counts from 1; without influence here.
         lr: learning rate, > 0, times the schedule's factor.
         alpha: part of the running mean of squared gradients that is kept, in [0, 1).
         momentum: part of the last update that is kept, in [0, 1).
@@ -211,10 +192,6 @@ def adagrad(
     """Adagrad on `params` [R, P] in place: the gradient over the root of the sum of all its squares so far.
 
     Args:
-        params: the parameters [R, P].
-        grads: their gradients [R, P]; overwritten.
-        state: from `optimizer_state`; updated.
-        step: counts from 1; without influence here.
         lr: learning rate, > 0, times the schedule's factor.
         eps: added to the root, > 0.
         weight_decay: adds weight_decay * params to the gradient, >= 0.

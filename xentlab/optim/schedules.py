@@ -2,7 +2,8 @@
 
 `warmup` is a fraction of the training, or so many steps or epochs, which who trains turns into one. Over its W steps
 the factor rises in equal parts, (step + 1) / (W + 1), so that no step has rate 0; then the schedule itself takes the
-rest of the training, from its beginning.
+rest of the training, from its beginning. All take `step`, 0 .. total - 1, and `total`, the steps of the training, and
+give the factors [total].
 """
 
 from __future__ import annotations
@@ -26,12 +27,7 @@ def constant(step: Steps, total: int, *, warmup: Warmup = 0.0) -> Factors:
     """The factor 1 at every `step` [total] after the warm-up.
 
     Args:
-        step: 0 .. total - 1.
-        total: steps in the training.
         warmup: the part of the training with a rising rate: a fraction in [0, 1), or such as '2 epochs'.
-
-    Returns:
-        Factors [total].
     """
     ramp, _, _ = _warm(step, total, warmup)
     return ramp
@@ -41,13 +37,8 @@ def cosine(step: Steps, total: int, *, floor: Annotated[float, Range(0, 1)] = 0.
     """Half a cosine from 1 towards `floor`, which the step after the last would reach.
 
     Args:
-        step: 0 .. total - 1.
-        total: steps in the training.
         floor: the factor at the end, in [0, 1].
         warmup: the part of the training with a rising rate: a fraction in [0, 1), or such as '2 epochs'.
-
-    Returns:
-        Factors [total].
 
     Reference: Loshchilov, Hutter, SGDR: stochastic gradient descent with warm restarts, 2017.
     """
@@ -66,14 +57,9 @@ def step_decay(
     """The rate times `factor` at each milestone.
 
     Args:
-        step: 0 .. total - 1.
-        total: steps in the training.
         milestones: fractions of the whole training, warm-up included, each in [0, 1], in any order.
         factor: in (0, 1].
         warmup: the part of the training with a rising rate: a fraction in [0, 1), or such as '2 epochs'.
-
-    Returns:
-        Factors [total].
     """
     ramp, _, _ = _warm(step, total, warmup)
     passed = sum((step >= round(milestone * total) for milestone in milestones), start=np.zeros(step.shape))
@@ -86,13 +72,8 @@ def exponential(
     """A constant ratio from step to step, from 1 towards `end`, which the step after the last would reach.
 
     Args:
-        step: 0 .. total - 1.
-        total: steps in the training.
         end: the factor at the end, in (0, 1].
         warmup: the part of the training with a rising rate: a fraction in [0, 1), or such as '2 epochs'.
-
-    Returns:
-        Factors [total].
     """
     ramp, done, left = _warm(step, total, warmup)
     return ramp * end ** (done / left)
@@ -109,8 +90,6 @@ def one_cycle(
     """Half a cosine up from `start` to 1 over the warm-up, then half a cosine down to `end` at the last step.
 
     Args:
-        step: 0 .. total - 1.
-        total: steps in the training.
         warmup: the part of the training with a rising rate: a fraction in [0, 1), or such as '2 epochs'.
         start: the first factor, in (0, 1].
         end: the last factor, in [0, 1].
@@ -140,15 +119,10 @@ def plateau(
     """The factor 1 after the warm-up; who trains multiplies it by `factor` whenever validation gets no better.
 
     Args:
-        step: 0 .. total - 1.
-        total: steps in the training.
         factor: in (0, 1).
         patience: epochs without a better value of `trainer.monitor` that are borne, >= 0; then the rate falls, and the
             count begins anew, as in torch's ReduceLROnPlateau with a threshold and a cooldown of 0.
         warmup: the part of the training with a rising rate: a fraction in [0, 1), or such as '2 epochs'.
-
-    Returns:
-        Factors [total].
     """
     return constant(step, total, warmup=warmup)
 

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from xentlab.analysis import Friedman
 from xentlab.report import draw, theme
-from xentlab.report.charts import clip
+from xentlab.report.charts import WIDTH, clip
 from xentlab.report.numbers import row_of
 from xentlab.report.setup import axis_name
 from xentlab.report.study import Study
-
-if TYPE_CHECKING:
-    pass
-
-_WIDTH = 4.4
 
 
 def across_cells(study: Study, prefix: str) -> str:
@@ -29,7 +22,7 @@ def across_cells(study: Study, prefix: str) -> str:
     height = 2.9 if ticks is not None else 0.9 + max(0.3, 0.13 * len(study.losses)) * len(names)
     with draw.settings():
         left = 0.8 if ticks is not None else 0.2 + 0.085 * max(map(len, names))
-        figure, axes = draw.page_axes(_WIDTH, height, left=left)
+        figure, axes = draw.page_axes(WIDTH, height, left=left)
         for index, loss in enumerate(study.losses):
             shift = step * (index - (len(study.losses) - 1) / 2)
             spots, middles = [], []
@@ -78,8 +71,8 @@ def mean_ranks(study: Study, ranks: Friedman, prefix: str) -> str:
     left, top, step = 0.35 + 0.085 * max(len(clip(labels[x])) for x in order), 0.85, 0.3
     height = top + step * len(order) + 0.2 * groups + 0.2
     with draw.settings():
-        figure = Figure(figsize=(_WIDTH, height), frameon=False)
-        box = (left / _WIDTH, 0.1 / height, 1 - (left + 0.25) / _WIDTH, 1 - (0.1 + top) / height)
+        figure = Figure(figsize=(WIDTH, height), frameon=False)
+        box = (left / WIDTH, 0.1 / height, 1 - (left + 0.25) / WIDTH, 1 - (0.1 + top) / height)
         axes = figure.add_axes(box, facecolor="none")
         draw.dress(axes, theme.INK, theme.GRID)
         for place, loss in enumerate(order):
@@ -111,7 +104,7 @@ def performance_profile(study: Study, prefix: str) -> str:
     profiles = study.overview.profiles
     reach = min(10.0, max([1.1, *(ratio for profile in profiles for ratio in profile.ratios)]))
     with draw.settings():
-        figure, axes = draw.page_axes(_WIDTH, 2.9, left=0.8)
+        figure, axes = draw.page_axes(WIDTH, 2.9, left=0.8)
         for profile in profiles:
             index = places.index(profile.loss)
             steps = [1.0, *(ratio for ratio in profile.ratios if ratio <= reach), reach]

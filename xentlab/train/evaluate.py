@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -32,78 +33,69 @@ class Evaluated(NamedTuple):
     answers: dict[str, Tensor]
 
 
-def evaluate(
-    lifts: Sequence[Lift],
-    batches: Batches,
-    dataset: Dataset,
-    link: Link,
-    facts: Facts,
-    part: str,
-    batch_size: int,
-    limit: int | None = None,
-) -> Evaluated:
-    """Every metric of the task on one part of the data, and what else the test set has to say.
+@dataclass(frozen=True)
+class Evaluation:
+    """R trials and their data, ready to be evaluated.
 
-    Where the dataset knows the truth behind its targets, test metrics are also taken against that. What the task fits
-    on predictions it fits on validation, on this part's own examples only while that is the training set.
-
-    Args:
+    Attributes:
         lifts: which hold all rows of the stack, in order.
         batches: the data under each row's split.
         dataset: what the batches are of.
         link: of the loss.
         facts: of each row's training set [R, ...].
-        part: `train` (with the labels trained on), `val` or `test`.
         batch_size: examples at most; less where a batch of all rows would be large.
-        limit: only that many examples.
     """
-    task = find(dataset.task)
-    rows: list[dict[str, Tensor]] = []
-    bins: list[dict[str, Tensor]] = []
-    answers: list[dict[str, Tensor]] = []
-    for lift in lifts:
-        fit_on = "train" if part == "train" else "val"
-        known = known_of(lift, batches, dataset, link, facts, fit_on, batch_size, limit)
-        parts, given = [], []
-        for outputs, target in predictions(lift, batches, part, batch_size, limit):
-            prediction = task.predict(outputs, link, known)
-            parts.append(task.statistics(prediction, target, dataset.ignore_index))
-            if part == "test" and task.answers is not None and dataset.ignore_index is None:
-                given.append(task.answers(prediction, target))
-        if given:
-            answers.append({name: torch.cat([chunk[name] for chunk in given], 1).cpu() for name in given[0]})
-        stats = task.combine(parts)
-        rows.append(task.finish(stats))
-        if part == "test":
-            if task.reliability is not None:
-                bins.append(task.reliability(stats))
-            if task.against_truth is not None and dataset.posterior is not None:
-                truth = dataset.posterior[batches.examples(lift.rows, part).cpu()]
-                rows[-1] |= task.against_truth(stats, truth.to(batches.device))
-    names = list(rows[0])
-    table = torch.cat([torch.stack([row[name] for name in names]) for row in rows], dim=1).cpu()
-    return Evaluated(dict(zip(names, table, strict=True)), _rows(bins), _rows(answers))
 
+    lifts: Sequence[Lift]
+    batches: Batches
+    dataset: Dataset
+    link: Link
+    facts: Facts
+    batch_size: int
 
-def known_of(
-    lift: Lift,
-    batches: Batches,
-    dataset: Dataset,
-    link: Link,
-    facts: Facts,
-    part: str,
-    batch_size: int,
-    limit: int | None = None,
-) -> Facts:
-    """All that `Task.predict` is told of a lift's rows: their facts, and what the task fits on a part of the data."""
-    task = find(dataset.task)
-    known = {name: value[lift.rows] for name, value in facts.items()}
-    if task.fitted is None:
-        return known
-    chunks = list(predictions(lift, batches, part, batch_size, limit))
-    outputs, targets = torch.cat([o for o, _ in chunks], 1), [t for _, t in chunks]
-    places = 0 if targets[0].ndim == dataset.targets.ndim else 1
-    return {**known, **task.fitted(outputs, torch.cat(targets, places), link, known)}
+    def of(self, part: str, limit: int | None = None) -> Evaluated:
+        """Every metric of the task on `train` (with the labels trained on), `val` or `test`, and what else test says.
+
+        Where the dataset knows the truth behind its targets, test metrics are also taken against that. What the task
+        fits on predictions it fits on validation, on this part's own examples only while that is the training set.
+        With a `limit` only that many examples count.
+        """
+        task, dataset, batches = find(self.dataset.task), self.dataset, self.batches
+        rows: list[dict[str, Tensor]] = []
+        bins: list[dict[str, Tensor]] = []
+        answers: list[dict[str, Tensor]] = []
+        for lift in self.lifts:
+            known = self.known(lift, "train" if part == "train" else "val", limit)
+            parts, given = [], []
+            for outputs, target in predictions(lift, batches, part, self.batch_size, limit):
+                prediction = task.predict(outputs, self.link, known)
+                parts.append(task.statistics(prediction, target, dataset.ignore_index))
+                if part == "test" and task.answers is not None and dataset.ignore_index is None:
+                    given.append(task.answers(prediction, target))
+            if given:
+                answers.append({name: torch.cat([chunk[name] for chunk in given], 1).cpu() for name in given[0]})
+            stats = task.combine(parts)
+            rows.append(task.finish(stats))
+            if part == "test":
+                if task.reliability is not None:
+                    bins.append(task.reliability(stats))
+                if task.against_truth is not None and dataset.posterior is not None:
+                    truth = dataset.posterior[batches.examples(lift.rows, part).cpu()]
+                    rows[-1] |= task.against_truth(stats, truth.to(batches.device))
+        names = list(rows[0])
+        table = torch.cat([torch.stack([row[name] for name in names]) for row in rows], dim=1).cpu()
+        return Evaluated(dict(zip(names, table, strict=True)), _rows(bins), _rows(answers))
+
+    def known(self, lift: Lift, part: str, limit: int | None = None) -> Facts:
+        """All that `Task.predict` is told of a lift's rows: their facts, and what the task fits on a part."""
+        task = find(self.dataset.task)
+        known = {name: value[lift.rows] for name, value in self.facts.items()}
+        if task.fitted is None:
+            return known
+        chunks = list(predictions(lift, self.batches, part, self.batch_size, limit))
+        outputs, targets = torch.cat([o for o, _ in chunks], 1), [t for _, t in chunks]
+        places = 0 if targets[0].ndim == self.dataset.targets.ndim else 1
+        return {**known, **task.fitted(outputs, torch.cat(targets, places), self.link, known)}
 
 
 def _rows(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

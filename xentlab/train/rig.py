@@ -32,7 +32,7 @@ from xentlab.step import (
     trained,
 )
 from xentlab.train.batches import Batches
-from xentlab.train.evaluate import Evaluated, evaluate, known_of
+from xentlab.train.evaluate import Evaluated, Evaluation
 from xentlab.train.on_data import warmup_of
 from xentlab.train.plan import lift_of
 from xentlab.train.trial import Trial
@@ -120,20 +120,21 @@ class Rig:
         yield
         self.state.params.copy_(trained)
 
+    @property
+    def evaluation(self) -> Evaluation:
+        """The trials as they are evaluated, under the weights that they have now."""
+        facts = {**self.facts, **_knobs_of(self.trials, self.batches)}
+        link, size = self.trials[0].loss.link, self.trainer.eval_batch_size
+        return Evaluation(self.lifts, self.batches, self.dataset, link, facts, size)
+
     def evaluate(self, part: str, limit: int | None = None) -> Evaluated:
-        """What one part of the data says of the trials, see `evaluate.evaluate`."""
-        size, link = self.trainer.eval_batch_size, self.trials[0].loss.link
-        return evaluate(self.lifts, self.batches, self.dataset, link, self._facts_and_knobs(), part, size, limit)
+        """What one part of the data says of the trials, see `Evaluation.of`."""
+        return self.evaluation.of(part, limit)
 
     def known(self) -> Facts:
         """All that `Task.predict` is told of the only trial [1, ...], under the weights that it has now."""
-        (lift,), link = self.lifts, self.trials[0].loss.link
-        return known_of(
-            lift, self.batches, self.dataset, link, self._facts_and_knobs(), "val", self.trainer.eval_batch_size
-        )
-
-    def _facts_and_knobs(self) -> Facts:
-        return {**self.facts, **_knobs_of(self.trials, self.batches)}
+        (lift,) = self.lifts
+        return self.evaluation.known(lift, "val")
 
     def weights(self, row: int, state: State | None = None) -> dict[str, Tensor]:
         """One trial's weights in `state` (None: those that it has now), as `load_state_dict` takes them."""
