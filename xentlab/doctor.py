@@ -1,8 +1,8 @@
 """What of an output directory is not as it was written, and what of that can be made again.
 
 `examine` reads and writes nothing. `repair` rebuilds what another part of the directory still says: the journal's
-segments from their whole lines, the line that opened a trial from the trial's folder, MLflow from the journal. It
-removes nothing: what it replaces stays beside it as `NAME.damaged`.
+segments from their whole lines, the line that opened a trial from the trial's folder, that of a group from the root's
+`opening.jsonl`, MLflow from the journal. It removes nothing: what it replaces stays beside it as `NAME.damaged`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from xentlab.journal import Records, SessionEvent, new_id, now_ms, writer_lives
 from xentlab.journal.events import line_from_event
 from xentlab.journal.lines import seal, whole_lines
 from xentlab.reproduce.archive import read_archive
-from xentlab.run.artifacts import read_opening
+from xentlab.run.artifacts import read_opening, read_openings
 from xentlab.run.checkpoint import check_tensors
 
 
@@ -92,18 +92,20 @@ def _repair_segments(root: Path) -> Iterator[str]:
 
 
 def _repair_openings(root: Path) -> Iterator[str]:
-    """Write the lines that opened trials again, in a segment of their own, where the trials' folders have them."""
+    """Write the lines that opened trials and groups again, in a segment of their own, where they are kept elsewhere."""
     records = Records(root)
     records.update()
-    lost = sorted(records.lost)
-    openings = {name: line for name in lost if (line := read_opening(root / "trials" / name)) is not None}
+    groups = read_openings(root)
+    lost = sorted(records.lost | (records.unknown_groups & groups.keys()))
+    found = {name: groups.get(name) or read_opening(root / "trials" / name) for name in lost}
+    openings = {name: line for name, line in found.items() if line is not None}
     if openings:
         session = new_id()
         event = SessionEvent(session, os.uname().nodename, os.getpid(), "xentlab doctor --repair", {})
         path = root / "journal" / f"{session}.jsonl"
         with written_whole(path) as scratch:
             scratch.write_bytes(seal(line_from_event(event, now_ms())) + b"".join(openings.values()))
-        yield f"{path} holds the lines that opened {', '.join(openings)}, from their folders."
+        yield f"{path} holds the lines that opened {', '.join(openings)}, from where they are kept."
     for name in lost:
         if name not in openings:
             yield f"The line that opened {name} cannot be made again: no folder of it has one."

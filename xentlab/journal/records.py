@@ -59,6 +59,11 @@ class Records:
         """Trials and groups of which lines speak while the line that opened them is gone."""
         return {name for name, waiting in self._waiting.items() if waiting}
 
+    @property
+    def unknown_groups(self) -> set[str]:
+        """Groups under which trials are filed while nothing opened them."""
+        return {group for group, _ in self._orphans if group not in self.groups}
+
     def loss(self) -> str | None:
         """One sentence on what is damaged and what that costs; None where nothing is."""
         if not self.damage:

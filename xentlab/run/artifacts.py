@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +12,8 @@ import torch
 import yaml
 from torch import Tensor
 
-from xentlab.disk import written_whole
-from xentlab.journal.lines import DamagedError, unseal
+from xentlab.disk import cannot_go_on, written_whole
+from xentlab.journal.lines import DamagedError, unseal, whole_lines
 from xentlab.run.checkpoint import check_tensors
 from xentlab.secrets import redacted
 from xentlab.train import Fit, Rig, examples
@@ -79,6 +80,25 @@ def read_opening(folder: Path) -> bytes | None:
     except (OSError, DamagedError):
         return None
     return lines
+
+
+def keep_openings(root: Path, lines: bytes) -> None:
+    """Keep the journal's lines that opened groups a second time, at its root: a group has no folder of its own."""
+    try:
+        with open(root / _OPENING, "ab") as file:
+            file.write(lines)
+    except OSError as error:
+        raise cannot_go_on(root, error) from error
+
+
+def read_openings(root: Path) -> dict[str, bytes]:
+    """Group -> the line that opened it last, of those that are whole."""
+    found: dict[str, bytes] = {}
+    if (root / _OPENING).is_file():
+        for line in whole_lines(root / _OPENING):
+            with contextlib.suppress(DamagedError):
+                found[unseal(line)["group"]] = line
+    return found
 
 
 def read_weights(folder: Path) -> dict[str, dict[str, Tensor]] | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xentlab.journal import GroupEvent, GroupRecord, Journal, Records, alone, fresh_name, new_id
+from xentlab.run.artifacts import keep_openings
 
 
 def open_groups(groups: Sequence[Mapping[str, Any]], journal: Journal, records: Records, *, fresh: bool) -> list[str]:
@@ -24,6 +25,7 @@ def open_groups(groups: Sequence[Mapping[str, Any]], journal: Journal, records: 
             ids.append(left.id if left else new_id())
             events.append(GroupEvent(**{**facts, **new, "group": ids[-1]}))
         journal.append(*events)
+        keep_openings(journal.path.parent.parent, journal.lines(events))
     return ids
 
 
