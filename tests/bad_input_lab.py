@@ -52,7 +52,7 @@ def every_key() -> Iterator[Key]:
     for part, schema in (("trainer", Trainer), ("output", OutputKnobs), ("tracking", TrackingKnobs)):
         yield from (Key("train", (), f"{part}.{name}", knob) for name, knob in knobs(schema).items())
     yield from (Key("compare", (), f"comparison.{name}", knob) for name, knob in knobs(Settings).items())
-    for group in ("dataset", "model", "loss", "regularizer", "optimizer", "schedule", "executor"):
+    for group in ("dataset", "model", "loss", "regularizer", "optimizer", "schedule", "augment", "executor"):
         for file in sorted((config_dir() / group).glob("*.yaml")):
             function = locate(group, yaml.safe_load(file.read_text())["_target_"])
             needed = [f"{group}.{knob.name}=x" for knob in knobs(function).values() if knob.required]

@@ -20,7 +20,7 @@ CONFIGS = config_dir()
 
 COMPONENTS = sorted(
     f
-    for g in ("dataset", "model", "loss", "regularizer", "optimizer", "schedule")
+    for g in ("dataset", "model", "loss", "regularizer", "optimizer", "schedule", "augment")
     for f in (CONFIGS / g).glob("*.yaml")
 )
 

@@ -62,7 +62,7 @@ def test_a_job_is_composed_as_by_hydras_own_loader(here: Path) -> None:  # noqa:
         config.seed, config.optimizer.lr, config.hydra.job.num = 99, 99.0, 99  # a job's own to change
 
 
-GROUPS = ("dataset", "model", "regularizer", "optimizer", "schedule", "executor", "tracking")
+GROUPS = ("augment", "dataset", "model", "regularizer", "optimizer", "schedule", "executor", "tracking")
 CHOICES = [[f"{g}={file.stem}"] for g in GROUPS for file in sorted((config_dir() / g).glob("*.yaml"))]
 CHOICES += [["loss=custom_ce"], ["loss=ce", "+own=1"], ["~schedule"], ["model.hidden=[3,4]"], ["loss={_target_: a.b}"]]
 VALUES = (["seed=1", "optimizer.lr=0.1"], ["seed=null", "optimizer.lr='1e-2'"])

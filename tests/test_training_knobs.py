@@ -10,6 +10,7 @@ import pytest
 import torch
 from support import compose_train, small_digits
 
+from xentlab.errors import UserError
 from xentlab.journal import TrialRecord
 from xentlab.run.session import Session
 from xentlab.train import Fit, Trial, prepare
@@ -43,6 +44,8 @@ KNOBS = [
     ("schedule=plateau", "schedule.patience=0", "schedule.warmup=2 steps", "trainer.epochs=6"),
     ("optimizer=lion", "optimizer.weight_decay=0.1", "trainer.epochs=3"),
     ("optimizer=rmsprop", "trainer.epochs=3"),
+    ("augment=crop_flip", "augment.pad=1", "trainer.epochs=2"),
+    ("augment=mixup", "trainer.epochs=2"),
     ("optimizer=adagrad", "trainer.epochs=3"),
 ]
 
@@ -166,3 +169,49 @@ def test_a_warmup_of_steps_or_epochs_is_that_long(warmup: str, steps: int) -> No
     (lift,) = Fit([prepare(config)], small_digits()).rig.lifts
     rates = [lift.rate(number)[0] for number in range(100)]
     assert rates == pytest.approx([min(1.0, (i + 1) / (steps + 1)) for i in range(100)], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("target", "own"),
+    [("torch.optim.AdamW", ("optimizer=adamw",)), ("torch.optim.RMSprop", ("optimizer=rmsprop",))],
+)
+def test_an_optimizer_of_torch_by_its_path_is_the_labs_own_of_that_name(target: str, own: tuple[str, ...]) -> None:
+    knobs = ("trainer.precision=float64", "trainer.epochs=2", "trainer.decay=weights")
+    config = compose_train("model.hidden=[8]", "trainer.lift=looped", *knobs, *own, "optimizer.lr=0.01")
+    config["optimizer"]["weight_decay"] = 0.1
+    node = {"_target_": target, "lr": 0.01, "weight_decay": 0.1}
+    fits = [Fit([prepare({**config, "optimizer": part})], small_digits()) for part in (config["optimizer"], node)]
+    for fit in fits:
+        list(fit.epochs())
+    torch.testing.assert_close(fits[1].rig.state.params, fits[0].rig.state.params, rtol=1e-12, atol=1e-12)
+
+
+def test_an_optimizer_of_torch_goes_on_from_a_checkpoint_and_leaves_a_stack(tmp_path: Path) -> None:
+    config = compose_train("model.hidden=[8]", "trainer.epochs=4", "trainer.lift=vectorised")
+    config["optimizer"] = {"_target_": "torch.optim.NAdam"}
+    both = [prepare({**config, "seed": seed}) for seed in (0, 1)]
+    whole, first, second = Fit(both, small_digits()), Fit(both, small_digits()), Fit(both, small_digits())
+    assert whole.rig.lift == "looped"
+    epochs = first.epochs()
+    next(epochs), next(epochs)
+    torch.save(first.snapshot(), tmp_path / "checkpoint.pt")
+    second.restore(torch.load(tmp_path / "checkpoint.pt", weights_only=True))
+    alone = second.take([1])
+    for fit in (whole, second, alone):
+        list(fit.epochs())
+    assert torch.equal(second.rig.state.params, whole.rig.state.params)
+    assert torch.equal(alone.rig.state.params[0], whole.rig.state.params[1])
+
+
+@pytest.mark.parametrize(
+    ("node", "sentence"),
+    [
+        ({"_target_": "torch.optim.LBFGS"}, "optimizer LBFGS failed: TypeError: .*closure"),
+        ({"_target_": "torch.optim.NAdam", "lr": -1}, r"optimizer\.lr must be > 0, got -1\."),
+        ({"_target_": "torch.optim.NAdam", "beta": 1}, "Unknown knob of optimizer 'beta'. Did you mean 'betas'?"),
+        ({"_target_": "torch.optim.NAdm"}, "Unknown name in torch.optim 'NAdm'. Did you mean 'NAdam'?"),
+    ],
+)
+def test_an_optimizer_that_cannot_train_here_is_refused(node: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        prepare({**compose_train(), "optimizer": node})

@@ -11,7 +11,7 @@ import argparse
 from xentlab.cli.contract import ROOT, STORE, Argument, Command
 from xentlab.cli.runs_commands import RUNS
 
-_KINDS = "losses, datasets, models, optimizers, schedules, regularizers, executors"
+_KINDS = "losses, datasets, models, optimizers, schedules, regularizers, augmentations, executors"
 _COMPARISON = "a comparison's own name, such as quickstart-2, the newest of a name, an id or a folder"
 _WEIGHTS = (
     Argument(

@@ -27,6 +27,7 @@ KINDS = {
     "optimizers": "optimizer",
     "schedules": "schedule",
     "regularizers": "regularizer",
+    "augmentations": "augment",
     "executors": "executor",
     "comparisons": "comparison",
 }
@@ -181,7 +182,7 @@ def print_hydra_help(command: Command) -> None:
     print(f"usage: xentlab {command.name} [-m] [GROUP=NAME ...] [KEY=VALUE ...]\n")
     print(f"{command.summary[0].upper()}{command.summary[1:]}.")
     print("GROUP=NAME chooses a file of configs/GROUP, KEY=VALUE sets a value; as in Hydra.\n")
-    groups = ["dataset", "model", "loss", "regularizer", "optimizer", "schedule", "executor", "tracking"]
+    groups = ["dataset", "model", "loss", "augment", "regularizer", "optimizer", "schedule", "executor", "tracking"]
     if command.name == "compare":
         groups = ["comparison", *groups]
     print("groups:")

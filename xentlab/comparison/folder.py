@@ -23,7 +23,7 @@ from xentlab.errors import UserError, unknown
 from xentlab.journal import Records, names_of
 from xentlab.report import Record, Study
 from xentlab.secrets import redacted
-from xentlab.train import COMPONENTS
+from xentlab.train import ALWAYS_NAMED
 from xentlab.typed import from_json
 
 Composed = dict[str, dict[str, dict[str, Any]]]
@@ -92,7 +92,7 @@ def load_protocol(text: str) -> dict[str, Any]:
         whole = from_json(Any, yaml.safe_load(text), "protocol.yaml")
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise UserError(f"protocol.yaml must be YAML: {' '.join(str(error).split())}.") from error
-    for key in ("comparison", "composed", "trainer", *COMPONENTS):
+    for key in ("comparison", "composed", "trainer", *ALWAYS_NAMED):
         if not isinstance(whole, dict) or not isinstance(whole.get(key), dict):
             raise UserError(f"protocol.yaml must be a mapping in which {key} is one too.")
     return dict(whole)

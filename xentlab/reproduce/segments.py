@@ -22,7 +22,7 @@ from xentlab.journal import MarkEvent, Records, SessionEvent, TrialEvent, fresh_
 from xentlab.journal.events import EPOCHS, ID, load_event
 from xentlab.journal.lines import seal
 from xentlab.reproduce.contents import refuse_constant
-from xentlab.train import COMPONENTS
+from xentlab.train import ALWAYS_NAMED
 from xentlab.typed import from_json
 
 RawEvent = dict[str, Any]
@@ -136,7 +136,7 @@ def _check_use(event: journal.Event, where: str) -> None:
     if isinstance(event, TrialEvent):
         config = event.config
         from_json(dict[str, Any], config, f"{where}: config")
-        if "seed" not in config or not all(isinstance(config.get(key), dict) for key in (*COMPONENTS, "trainer")):
+        if "seed" not in config or not all(isinstance(config.get(key), dict) for key in (*ALWAYS_NAMED, "trainer")):
             raise UserError(f"{where} must be a trial with a sound config, got {config!r:.80}.")
         from_json(Annotated[int, EPOCHS], config["trainer"].get("epochs"), f"{where}: config.trainer.epochs")
         missing = [tag for tag in _TAGS if tag not in event.tags]

@@ -16,7 +16,7 @@ from xentlab.disk import cannot_go_on, written_whole
 from xentlab.journal.lines import DamagedError, unseal, whole_lines
 from xentlab.run.checkpoint import check_tensors
 from xentlab.secrets import redacted
-from xentlab.train import Fit, Rig, examples
+from xentlab.train import Fit, Rig, augmented, examples
 
 # The same text as the emitter in Python, twenty times as fast.
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -48,6 +48,9 @@ def write_examples(folder: Path, rig: Rig, row: int, answers: Mapping[str, Tenso
     pictured = examples(rig, row)
     if pictured:
         np.savez_compressed(folder / "examples.npz", allow_pickle=False, **pictured)
+    sheet = augmented(rig, row)
+    if sheet is not None:
+        (folder / "augmented.png").write_bytes(sheet)
     if answers:
         _write_answers(folder, rig, row, answers)
 

@@ -41,6 +41,8 @@ class Datasets:
             check_on_data(trial, data)
             self._signatures[trial] = signature(trial, data.fingerprint, lift_of(trial, data))
             alone = [] if model_stacks(trial, data) else [f"model {trial.names['model']}: {_ALONE}"]
+            if hasattr(trial.optimizer.func, "make"):
+                alone.append(f"optimizer {trial.names['optimizer']} is not of this lab: its trials train one by one")
             for finding in (*trial.loss.findings, model_found(trial, data), *alone):
                 if finding and finding not in self._told:
                     self._told.add(finding)

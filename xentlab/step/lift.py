@@ -56,7 +56,7 @@ class Lift(ABC):
         self._optimizer, self._clip = update.optimizer, update.clip
         self._knobs = {k: self._row_value(v) for k, v in update.knobs.items()}
         self._chunk, self._average = update.chunk, update.average
-        if update.decay == "weights" and any(update.knobs["weight_decay"]):
+        if update.decay == "weights" and not hasattr(update.optimizer, "make") and any(update.knobs["weight_decay"]):
             sizes = [p.new_full((p.numel(),), p.ndim >= 2, dtype=torch.float64) for p in trained(module).values()]
             self._knobs["weight_decay"] = self._knobs["weight_decay"] * torch.cat(sizes).to(self.params.device)[None]
         self._clip_norm = self._row_value(update.clip_norm) if update.clip_norm is not None else None
@@ -74,6 +74,18 @@ class Lift(ABC):
         if all(v == mine[0] for v in mine):
             return mine[0]
         return torch.tensor(mine, dtype=torch.float64, device=self.params.device).unsqueeze(1)
+
+    def _move(self, number: int) -> None:
+        """Step `number` of the optimizer, along `grads`."""
+        self._optimizer(self.params, self.grads, self.slots, number + 1, lr=self._rate(number), **self._knobs)
+
+    def memory(self) -> dict[str, Any] | None:
+        """What an optimizer from outside remembers beside `slots`; None of one of the lab."""
+        return None
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Give it back what it remembered."""
+        raise NotImplementedError
 
     def scale(self, factors: list[float]) -> None:
         """Multiply the learning rates of the steps to come by one factor for each of all R trials."""
@@ -144,7 +156,7 @@ class Lift(ABC):
             norms = self._clip(self.grads, self._clip_norm)
         elif measure:
             norms = row_norms(self.grads)
-        self._optimizer(self.params, self.grads, self.slots, number + 1, lr=self._rate(number), **self._knobs)
+        self._move(number)
         if self._average is not None:
             # Young means forget faster, or they would hold to the first weights.
             kept = min(self._average, (1 + number) / (10 + number))

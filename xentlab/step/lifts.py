@@ -39,6 +39,9 @@ class Looped(Lift):
         self._frozen = frozen(module)
         self._weights = [p for p in self._leaves if p.ndim >= 2]
         self._given = given.of(row)
+        make = getattr(update.optimizer, "make", None)
+        first_rate = self.rate(0)[0]
+        self._own = None if make is None else make(self._leaves, update.decay, lr=first_rate, **self._knobs)
 
     def enter(self) -> None:
         views = self.params[0].split([p.numel() for p in self._leaves])
@@ -50,6 +53,24 @@ class Looped(Lift):
                 self._frozen[name].data = value[0]
             else:
                 self.module.get_submodule(owner)._buffers[leaf_name] = value[0]
+
+    def _move(self, number: int) -> None:
+        if self._own is None:
+            super()._move(number)
+            return
+        for leaf, part in zip(self._leaves, self.grads[0].split([p.numel() for p in self._leaves]), strict=True):
+            leaf.grad = part.view(leaf.shape)
+        for group in self._own.param_groups:
+            group["lr"] = self.rate(number)[0]
+        self._own.step()
+        self._own.zero_grad()
+
+    def memory(self) -> dict[str, Any] | None:
+        return None if self._own is None else dict(self._own.state_dict())
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        assert self._own is not None
+        self._own.load_state_dict(memory)
 
     def gradients(self, inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
         data, penalty = self.objective(self._forward, self._weights, self._given, inputs, target)

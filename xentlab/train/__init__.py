@@ -5,7 +5,7 @@ import sys
 import types
 from typing import Any
 
-from xentlab.train.ends import Met, examples, meet_test, on_test
+from xentlab.train.ends import Met, augmented, examples, meet_test, on_test
 from xentlab.train.fit import Epoch, Fit
 from xentlab.train.plan import lift_of, stacks, structure
 from xentlab.train.rehearsal import in_words, rehearse
@@ -13,6 +13,7 @@ from xentlab.train.rig import Rig, first_gradient_norm
 from xentlab.train.signature import signature
 from xentlab.train.trainer import Trainer
 from xentlab.train.trial import (
+    ALWAYS_NAMED,
     COMPONENTS,
     Trial,
     check_teachable,

@@ -6,13 +6,17 @@ there. Batch order comes from each trial's seed, on the CPU, so losses see the s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from xentlab.data import Dataset, Split, generator
+from xentlab.data.augment import none
+from xentlab.data.augmentation import declared
 from xentlab.data.scaling import fit_scaling
 from xentlab.errors import UserError
 from xentlab.tasks import find
@@ -27,6 +31,7 @@ class Batches:
         seeds: one for each trial; equal seeds mean equal splits, and one seed throughout means shared batches.
         device: where the step runs.
         dtype: of the inputs that the step sees.
+        augment: what is done to each batch of training, see `xentlab.data.augment`.
         balanced: whether an epoch draws its examples, every class equally often; else it has each once.
     """
 
@@ -39,6 +44,7 @@ class Batches:
         dtype: torch.dtype,
         *,
         balanced: bool = False,
+        augment: Callable[..., tuple[Tensor, Tensor]] = none,
     ) -> None:
         self.device, self.dtype = device, dtype
         self.seeds = list(seeds)
@@ -55,6 +61,10 @@ class Batches:
             part: torch.stack([getattr(s, part) for s in rows]).to(home) for part in ("train", "val", "test")
         }
         self._train_targets = torch.stack([_resident(s.train_targets) for s in rows]).to(home)
+        function = augment.func if isinstance(augment, partial) else augment
+        found = declared(function)
+        self._augment = None if function is none else augment
+        self._one_hot = dataset.num_classes if found is not None and found.mixes else None
         self._chances: dict[int, Tensor] = {}
         if balanced:
             self._chances = {s: _chances(part, dataset) for s, part in zip(self.seeds, splits, strict=True)}
@@ -90,13 +100,28 @@ class Batches:
         order = self._for_rows(self._orders(epoch), rows)
         chosen = self._for_rows(self._index["train"], rows).gather(-1, order)
         places = order + self._row_starts(rows)
+        draws = {s: generator(s, f"augmentation of epoch {epoch}") for s in set(self.seeds)}
         used = self.num_steps(batch_size) * batch_size
         for batch, inputs in self._read(chosen[..., :used], batch_size, epoch):
             if self._soft_targets is None:
                 target = _gather(self._train_targets.flatten(0, 1), places[..., batch])
             else:
                 target = _gather(self._soft_targets, chosen[..., batch])
-            yield self._prepared(inputs, rows), self._target(target)
+            yield self._augmented(self._prepared(inputs, rows), self._target(target), rows, draws)
+
+    def _augmented(
+        self, inputs: Tensor, target: Tensor, rows: slice, draws: dict[int, torch.Generator]
+    ) -> tuple[Tensor, Tensor]:
+        """The batch as the augmentation of each row's seed makes it, once for all rows of a seed."""
+        if self._augment is None:
+            return inputs, target
+        if self._one_hot is not None and not target.is_floating_point():
+            target = functional.one_hot(target.long(), self._one_hot).to(self.dtype)
+        seeds = self.seeds[:1] if self.shared else self.seeds[rows]
+        if len(seeds) == 1:
+            return self._augment(inputs, target, draws[seeds[0]])
+        made = {s: self._augment(inputs[i], target[i], draws[s]) for s, i in {s: seeds.index(s) for s in seeds}.items()}
+        return torch.stack([made[s][0] for s in seeds]), torch.stack([made[s][1] for s in seeds])
 
     def evaluation(
         self, rows: slice, part: str, batch_size: int, limit: int | None = None

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from xentlab import tasks
 from xentlab.data import Dataset
+from xentlab.data.augment import none
+from xentlab.data.augmentation import sheet
 from xentlab.outcome import OnTest, Outcome, ReliabilityBins
 from xentlab.step import State
 from xentlab.train.evaluate import is_stuck
@@ -119,6 +121,15 @@ def constant_value(rig: Rig, row: int) -> float:
 def _stuck(history: History, row: int, constant: float) -> bool:
     last = history.last[row] if history.patience is None else history.best[row]
     return history.best[row] is None or (last is not None and is_stuck(tasks.metric(history.monitor), last, constant))
+
+
+def augmented(rig: Rig, row: int, count: int = 16) -> bytes | None:
+    """A picture of the first examples that one trial was trained on, as PNG; None without augmentation of images."""
+    trial = rig.trials[row]
+    if trial.augment.func is none or len(rig.dataset.input_shape) != 3:
+        return None
+    inputs, _ = next(rig.batches.training(slice(row, row + 1), 1, rig.batch_size))
+    return sheet(inputs[:count])
 
 
 def examples(rig: Rig, row: int, count: int = 4) -> dict[str, np.ndarray]:

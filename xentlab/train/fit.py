@@ -6,6 +6,7 @@ device and come to the host once an epoch.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -126,13 +127,19 @@ class Fit:
         """All that `restore` needs to go on after the last epoch; safe to load with `weights_only=True`."""
         states = {"state": self.rig.state, "best": self.best}
         copies = {key: {k: v.cpu().clone() for k, v in state.tensors().items()} for key, state in states.items()}
-        return {"history": self.history.snapshot(), **copies}
+        return {"history": self.history.snapshot(), "optimizers": [lift.memory() for lift in self.rig.lifts], **copies}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Go back to where `snapshot` was taken."""
         self.history = History.restored(snapshot["history"])
         self.rig.state.load(snapshot["state"])
         self.best.load(snapshot["best"])
+        self._recall(snapshot["optimizers"])
+
+    def _recall(self, memories: Sequence[dict[str, Any] | None]) -> None:
+        for lift, memory in zip(self.rig.lifts, memories, strict=True):
+            if memory is not None:
+                lift.recall(copy.deepcopy(memory))
 
     def take(self, rows: Sequence[int]) -> Fit:
         """The training of these trials alone, from where they are now."""
@@ -140,6 +147,8 @@ class Fit:
         part.history = self.history.take(chosen)
         for own, whole in ((part.rig.state, self.rig.state), (part.best, self.best)):
             own.load({name: tensor[chosen] for name, tensor in whole.tensors().items()})
+        if self.rig.lift == "looped":
+            part._recall([self.rig.lifts[row].memory() for row in chosen])
         return part
 
     def settle(self) -> None:

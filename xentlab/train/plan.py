@@ -65,7 +65,7 @@ def lift_of(trial: Trial, dataset: Dataset) -> Literal["looped", "vectorised"]:
     dropout, convolution, bag, stacks, _ = _layers(trial, dataset)
     # Dropout draws random numbers inside the step. Stacked convolutions become grouped ones, which a CPU does not run
     # faster; matrix models gain everywhere (32 digits-size MLPs five-fold on two cores).
-    if dropout or not stacks or not trial.loss.stacks:
+    if dropout or not stacks or hasattr(trial.optimizer.func, "make") or not trial.loss.stacks:
         return "looped"
     if trial.trainer.lift != "auto":
         return trial.trainer.lift

@@ -68,7 +68,9 @@ class Rig:
         if not first.test:
             splits = {s: part.without_test() for s, part in splits.items()}
         balanced = self.trainer.sampling == "balanced"
-        self.batches = Batches(dataset, [splits[s] for s in seeds], seeds, self.device, dtype, balanced=balanced)
+        self.batches = Batches(
+            dataset, [splits[s] for s in seeds], seeds, self.device, dtype, balanced=balanced, augment=first.augment
+        )
         self.steps_per_epoch = self.batches.num_steps(self.batch_size)
         modules = {s: self._initial(s) for s in splits}
         self.state = State.of([modules[s] for s in seeds], self.device, dtype)

@@ -49,7 +49,7 @@ def signature(trial: Trial, fingerprint: str, lift: str) -> str:
     config = {k: {**v, "_target_": ""} if isinstance(v, dict) and "_source_" in v else v for k, v in config.items()}
     config["trainer"] = {k: v for k, v in trial.config["trainer"].items() if k not in _EXECUTION}
     config["trainer"] |= {"device": trial.device.type, "lift": lift}
-    partials = (trial.model, *trial.loss.functions, trial.regularizer, trial.optimizer, trial.schedule)
+    partials = (trial.model, *trial.loss.functions, trial.regularizer, trial.optimizer, trial.schedule, trial.augment)
     functions = [p.func if isinstance(p, functools.partial) else p for p in partials]
     facts = {
         "config": config,

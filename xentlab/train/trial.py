@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from xentlab.data import Dataset, soften, split
+from xentlab.data.augmentation import declared
 from xentlab.data.foreign import build_dataset
 from xentlab.errors import UserError, unknown
 from xentlab.losses.adapters import BoundLoss
@@ -21,17 +22,21 @@ from xentlab.metrics import Metric
 from xentlab.models import Start, check_model, initial
 from xentlab.models.foreign import build_model
 from xentlab.models.start import file_digest, put_in, tensors_in, weights_file
+from xentlab.optim.foreign import build_optimizer
 from xentlab.schema import Knob, Range, build, check_knob, check_knobs, check_mapping, knobs
 from xentlab.tasks import TASKS, Task, find
 from xentlab.train.trainer import Trainer
 
 _KEYS = (
-    "dataset", "executor", "loss", "model", "optimizer", "output", "regularizer", "schedule", "seed", "tracking",
-    "trainer",
+    "augment", "dataset", "executor", "loss", "model", "optimizer", "output", "regularizer", "schedule", "seed",
+    "tracking", "trainer",
 )  # fmt: skip
 
 _SEED = Knob("seed", int, 0, Range(0, None))
-COMPONENTS = ("dataset", "model", "loss", "regularizer", "optimizer", "schedule")
+# Those that every record names; one from before there was augmentation has none.
+ALWAYS_NAMED = ("dataset", "model", "loss", "regularizer", "optimizer", "schedule")
+COMPONENTS = (*ALWAYS_NAMED, "augment")
+_UNCHANGED = {"_target_": "xentlab.data.augment.none", "_partial_": True}
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +66,7 @@ class Trial:
     regularizer: functools.partial[Any]
     optimizer: functools.partial[Any]
     schedule: functools.partial[Any]
+    augment: functools.partial[Any]
     trainer: Trainer
     name: str
     label: str
@@ -120,6 +126,7 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
     Raises:
         UserError: a target, a knob, a range or a combination that has no meaning.
     """
+    config = {"augment": _UNCHANGED, **config}
     for key in config:
         if key not in _KEYS:
             raise unknown("config key", key, _KEYS)
@@ -139,7 +146,9 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
     _check_trainer(trainer, task, bound)
     if dataset.keywords.get("ignore_index") is not None:
         bound.check_weights(f"dataset.ignore_index={dataset.keywords['ignore_index']}")
-    optimizer = build("optimizer", config["optimizer"])
+    optimizer = build_optimizer("optimizer", config["optimizer"])
+    if trainer.decay != "all" and "weight_decay" not in optimizer.keywords:
+        raise UserError(f"trainer.decay must be all for {optimizer.func.__name__}, which has no weight_decay.")
     name = name or component_name(config["loss"])
     label = f"{name} · lr {optimizer.keywords['lr']:g} · seed {seed}"
     trial = Trial(
@@ -154,6 +163,7 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
         regularizer=build("regularizer", config["regularizer"]),
         optimizer=optimizer,
         schedule=build("schedule", config["schedule"]),
+        augment=build("augment", config["augment"]),
         trainer=trainer,
         name=name,
         label=label,
@@ -162,7 +172,22 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
     )
     if trial.soft_targets is not None:
         check_teachable(trial)
+    _check_augment(trial)
     return trial
+
+
+def _check_augment(trial: Trial) -> None:
+    """Refuse an augmentation that has no meaning for the task or the loss; reads no data."""
+    name, found, task = trial.names["augment"], declared(trial.augment.func), trial.task
+    if found is None or not found.images:
+        return
+    if task.output not in ("vector", "map") or (task.axes == 2 and not found.masks):
+        kinds = "masks stay where they are" if task.axes == 2 else "it is for images"
+        raise UserError(f"augment={name} has no meaning on a {task.name} dataset: {kinds}.")
+    if found.mixes:
+        if not task.soft_targets:
+            raise UserError(f"augment={name} has no meaning on a {task.name} dataset: it blends two true classes.")
+        _check_soft(trial, f"augment={name}")
 
 
 def _check_trainer(trainer: Trainer, task: Task, bound: BoundLoss) -> None:
@@ -198,11 +223,15 @@ def check_teachable(trial: Trial) -> None:
             f"dataset.label_noise must be 0 where dataset.soft_targets takes the labels' place, got "
             f"{trial.sampling['label_noise']:g}."
         )
+    _check_soft(trial, "dataset.soft_targets")
+
+
+def _check_soft(trial: Trial, what: str) -> None:
     for function in trial.loss.functions:
         if not spec_of(function).float_targets:
             raise UserError(
-                f"loss {function.func.__name__} has no meaning on dataset.soft_targets: it takes class indices, not "
-                f"distributions, as ce and kl do."
+                f"loss {function.func.__name__} has no meaning on {what}: it takes class indices, not distributions, "
+                f"as ce and kl do."
             )
 
 

@@ -1,0 +1,72 @@
+"""An optimizer class of torch, or of the user, by its dotted path: as an optimizer of this lab that trains alone.
+
+It moves the parameters of one module, so its trials train one after another; the schedule sets its learning rate.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from xentlab.dotted import locate
+from xentlab.errors import UserError, own_error
+from xentlab.optim.contract import Rate
+from xentlab.schema import build, check_knobs
+
+
+def build_optimizer(path: str, node: Mapping[str, Any]) -> functools.partial[Any]:
+    """The optimizer that a config node names, with every knob checked and bound: of the lab, or adopted.
+
+    Raises:
+        UserError: there is none, a knob is wrong, or it cannot take a step by itself.
+    """
+    found = locate(path, str(node["_target_"])) if "_target_" in node else None
+    if not (isinstance(found, type) and issubclass(found, torch.optim.Optimizer)):
+        return build(path, node)
+    opened: Any = adopt(found)  # type: ignore[arg-type]
+    values = {name: value for name, value in node.items() if not name.startswith("_")}
+    bound = functools.partial(opened, **check_knobs(path, opened, values))
+    blank = [nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2))]
+    try:
+        for parameter in blank:
+            parameter.grad = torch.ones_like(parameter)
+        opened.make(blank, "all", **bound.keywords).step()
+    except Exception as error:
+        raise own_error(f"optimizer {found.__name__}", error) from error
+    return bound
+
+
+@functools.cache
+def adopt(found: Any) -> Callable[..., None]:
+    """A function with the class's arguments as its knobs, and `make(parameters, decay, **knobs)`: an object of it."""
+    own = list(inspect.signature(found).parameters.values())[1:]
+    named = [p for p in own if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if "lr" not in {p.name for p in named}:
+        raise UserError(f"optimizer {found.__name__} must take a learning rate by the name lr.")
+
+    def make(parameters: Sequence[nn.Parameter], decay: str, **knobs: Any) -> torch.optim.Optimizer:
+        if decay == "all":
+            return found(parameters, **knobs)
+        groups: list[dict[str, Any]] = [{"params": [p for p in parameters if p.ndim >= 2]}]
+        groups.append({"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0})
+        return found([group for group in groups if group["params"]], **knobs)
+
+    def opened(**knobs: Any) -> None:  # noqa: ARG001
+        raise AssertionError("an adopted optimizer moves parameters by the object that `make` makes")
+
+    facts = {
+        "__name__": found.__name__,
+        "__qualname__": found.__qualname__,
+        "__module__": found.__module__,
+        "__signature__": inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in named]),
+        "__annotations__": {p.name: Rate if p.name == "lr" else Any for p in named},
+        "make": make,
+    }
+    for attribute, value in facts.items():
+        setattr(opened, attribute, value)
+    return opened
