@@ -98,7 +98,7 @@ def test_a_dotted_path_replaces_the_choice_and_keeps_the_sampling(monkeypatch: p
         (("loss=FocalLoss",), "FocalLoss is focal here: loss=focal."),
         (("loss=my_loss.Mine",), "'my_loss.Mine' is a dotted path: loss._target_=my_loss.Mine chooses it."),
         (("optimizer=Adam",), "Adam is adam here: optimizer=adam."),
-        (("optimizer=RAdam",), "There is no RAdam here; the nearest optimizer is adam: optimizer=adam."),
+        (("optimizer=RAdam",), "RAdam is torch's: optimizer._target_=torch.optim.RAdam, whose trials"),
         (("optimizer=RMSprop",), "RMSprop is rmsprop here: optimizer=rmsprop."),
         (("model=cnn",), "cnn is convnet here: model=convnet."),
         (("dataset=CIFAR-10",), "CIFAR-10 is cifar10 here: dataset=cifar10."),

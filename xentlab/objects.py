@@ -20,7 +20,7 @@ def as_overrides(given: dict[str, Any]) -> list[str]:
     for name, value in given.items():
         if isinstance(value, (str, int, float, bool)) or value is None:
             found.append(f"{name}={'null' if value is None else value}")
-        elif name in ("dataset", "model", "loss"):
+        elif name in ("dataset", "model", "loss", "augment"):
             found.append(f"{name}._target_={held.path_of(_callable(name, value))}")
         else:
             raise UserError(f"{name} must be a word or a number, got {a_kind(value)}.")

@@ -26,10 +26,14 @@ from xentlab.metrics import Metric
 from xentlab.report.record import RULE, Cost, JudgedMetric, Loss, MeanCurve, Record, Target, TuningPoint
 from xentlab.report.setup import Axes, Setup, environment_of
 from xentlab.run.session import Session
+from xentlab.schema import knobs
 from xentlab.tasks import find
+from xentlab.train import Trainer
 
 # What convergence is drawn of, beside the monitored metric.
 _CURVES = ("nll",)
+# The trainer's knobs that a reader is told where they are not at their defaults.
+_TOLD = ("accumulate", "sampling", "decay", "ema", "clip_norm", "class_weights")
 
 
 def make_record(result: Result, session: Session, command: str, axes: Axes | None = None) -> Record:
@@ -230,6 +234,7 @@ def _setup(result: Result, session: Session, first: TrialRecord, axes: Axes) -> 
     trial = first_trial(protocol)
     data = session.dataset(trial)
     module, _ = trial.module(data, 0)
+    own = {name: knob.default for name, knob in knobs(Trainer).items()}
     parts = split(data, trial.seed, **trial.sampling)
     return Setup(
         dataset=first.tags["dataset"],
@@ -249,7 +254,12 @@ def _setup(result: Result, session: Session, first: TrialRecord, axes: Axes) -> 
         added_after=list(result.looked),
         sizes={"train": len(parts.train), "val": len(parts.val), "test": len(parts.test)},
         own_test="test" in data.source_splits,
-        schedule=_schedule(protocol.base["schedule"]),
+        schedule=_described("schedule", protocol.base["schedule"]),
+        augment=_described("augment", trial.config["augment"]) if trial.names["augment"] != "none" else "",
+        patience=trial.trainer.patience,
+        training={
+            name.replace("_", " "): str(found) for name in _TOLD if (found := trainer.get(name, own[name])) != own[name]
+        },
         decay=protocol.base["optimizer"].get("weight_decay"),
         parameters=sum(p.numel() for p in module.parameters() if p.requires_grad),
         own_tests=len(data.test_sets),
@@ -261,9 +271,9 @@ def _defaults(group: str, node: Mapping[str, Any]) -> dict[str, Any]:
     return {p.name: p.default for p in inspect.signature(locate(group, node["_target_"])).parameters.values()}
 
 
-def _schedule(node: Mapping[str, Any]) -> str:
+def _described(group: str, node: Mapping[str, Any]) -> str:
     """Its name, with what is not its default."""
-    words = [f"{name} {node[name]}" for name, own in _defaults("schedule", node).items() if node.get(name, own) != own]
+    words = [f"{name} {node[name]}" for name, own in _defaults(group, node).items() if node.get(name, own) != own]
     return ", ".join([_last(node["_target_"]).replace("_", " "), *words])
 
 

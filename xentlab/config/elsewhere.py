@@ -28,8 +28,7 @@ _NAMES = {
         "rootmeansquared": "mse", "rmse": "mse", "gaussian": "gaussian_nll", "mape": "smape", "bcedice": "dice_ce",
     },
     "optimizer": {
-        "nadam": "adam", "radam": "adam", "adamax": "adam", "amsgrad": "adam", "lamb": "adamw", "momentum": "sgd",
-        "nesterov": "sgd", "asgd": "sgd", "gd": "sgd", "sgdmomentum": "sgd", "lbfgs": "sgd",
+        "amsgrad": "adam", "lamb": "adamw", "momentum": "sgd", "nesterov": "sgd", "gd": "sgd", "sgdmomentum": "sgd",
     },
     "model": {
         "lenet5": "lenet", "cnn": "convnet", "resnet": "resnet18", "multilayerperceptron": "mlp", "dense": "mlp",
@@ -56,13 +55,14 @@ _NAMES = {
     "regularizer": {"weightdecay": "l2", "ridge": "l2", "lasso": "l1", "elasticnet": "elastic", "l1l2": "elastic"},
 }  # fmt: skip
 # Those that are only near to what the name means.
-_NEAR = {
-    "nadam", "radam", "adamax", "amsgrad", "lamb", "asgd", "lbfgs", "lstm", "rnn", "rmse", "mape", "perplexity",
-}  # fmt: skip
+_NEAR = {"amsgrad", "lamb", "lstm", "rnn", "rmse", "mape", "perplexity"}
 _FILES = {"tabular": "path", "text_file": "path", "image_folder": "root", "segmentation_folder": "root"}
 _CLASSIFIERS = re.compile(
     r"(resnet|resnext|wideresnet|vit|swin|efficientnet|densenet|mobilenet|vgg|alexnet|squeezenet|convnext|regnet)\w*"
 )
+
+# Optimizers that are torch's own.
+_TORCH = {name.lower(): name for name in ("NAdam", "RAdam", "Adamax", "ASGD", "Rprop", "Adadelta", "Adafactor")}
 
 _TORCHVISION = {
     "qmnist": "QMNIST", "stl10": "STL10", "usps": "USPS", "food101": "Food101", "eurosat": "EuroSAT",
@@ -99,6 +99,10 @@ def of_a_choice(group: str, name: str, available: Collection[str]) -> str | None
         return f"{name} is {found} here: {group}={found}."
     if group == "model" and _CLASSIFIERS.fullmatch(word):
         return f"{name} is torchvision's: model._target_=torchvision.models.{name.lower()}."
+    if group == "optimizer" and word in _TORCH:
+        return (
+            f"{name} is torch's: optimizer._target_=torch.optim.{_TORCH[word]}, whose trials train one after another."
+        )
     if group == "dataset" and word in _TORCHVISION:
         path = f"torchvision.datasets.{_TORCHVISION[word]}"
         return f"{name} is torchvision's: dataset._target_={path} +dataset.root=FOLDER (+dataset.download=true)."

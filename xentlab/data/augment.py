@@ -53,13 +53,13 @@ def crop_flip(
     pad: Annotated[int, Range(0, 1000)] = 4,
     chance: Share = 0.5,
 ) -> Augmented:
-    """Move by up to `pad` pixels in both directions, with the image reflected at its edges, and mirror left and right.
+    """Move by up to `pad` pixels in both directions, with the pixels of its edges repeated, and mirror left and right.
 
     Args:
         inputs: images [B, C, H, W].
         target: moved where it is masks.
         generator: draws.
-        pad: pixels, >= 0; at most the image less one.
+        pad: pixels, >= 0.
         chance: of each image to be mirrored, in [0, 1].
 
     Reference: He, Zhang, Ren, Sun, Deep residual learning for image recognition, 2016.
@@ -67,7 +67,7 @@ def crop_flip(
     count, (height, width) = len(inputs), inputs.shape[-2:]
     moves = torch.randint(-pad, pad + 1, (2, count, 1), generator=generator)
     mirrored = torch.rand(count, 1, generator=generator) < chance
-    rows, columns = (_reflected(torch.arange(n) + by, n) for n, by in zip((height, width), moves, strict=True))
+    rows, columns = ((torch.arange(n) + by).clamp(0, n - 1) for n, by in zip((height, width), moves, strict=True))
     columns = torch.where(mirrored, columns.flip(1), columns)
     every = torch.arange(count).view(-1, 1, 1)
     places = [part.to(inputs.device) for part in (every, rows.unsqueeze(2), columns.unsqueeze(1))]
@@ -94,7 +94,7 @@ def cifar(
         inputs: images [B, C, H, W].
         target: moved where it is masks.
         generator: draws.
-        pad: pixels, >= 0; at most the image less one.
+        pad: pixels, >= 0.
         chance: of each image to be mirrored, in [0, 1].
         cutout: side of the square in pixels, whose centre may lie anywhere; 0 for none. The paper has 16.
 
@@ -208,12 +208,6 @@ def segmentation(
 
 def _is_mask(target: Tensor) -> bool:
     return target.ndim == 3
-
-
-def _reflected(places: Tensor, size: int) -> Tensor:
-    """Places outside of 0 .. size - 1 as those that they mirror, within it."""
-    around = max(2 * (size - 1), 1)
-    return (size - 1) - ((places % around) - (size - 1)).abs()
 
 
 def _beta(alpha: float, generator: torch.Generator) -> float:

@@ -25,20 +25,23 @@ def protocol(record: Record) -> dict[str, str]:
     setup = record.setup
     found = {"dataset": setup.dataset, "model": setup.model}
     found |= {"parameters": f"{setup.parameters:,}"} if setup.parameters is not None else {}
-    found |= {"optimizer": setup.optimizer, "schedule": setup.schedule}
+    found |= {"optimizer": setup.optimizer, "schedule": setup.schedule, "augmentation": setup.augment}
     found |= {"weight decay": short(setup.decay)} if setup.decay is not None else {}
     if setup.epochs is not None:
         found |= {"epochs": str(setup.epochs), "batch size": str(setup.batch_size or "by task")}
+    if setup.patience is not None:
+        found["early stopping"] = f"{setup.patience} epochs without a better value; the best epoch's weights are judged"
+    found |= setup.training
     if setup.mode is not None:
         found["fairness"] = _FAIRNESS[setup.mode]
     if setup.search is not None:
-        margin = record.primary.margin
+        margin, epoch = record.primary.margin, "final" if setup.patience is None else "best"
         found |= {
             "search": _search(record),
             "tuning": _spaces(record.losses),
             "tuning trials": _counts(record.losses, "tuning_trials"),
             "tuning trial-epochs": _counts(record.losses, "tuning_epochs"),
-            "selected by": f"{record.selection}, final epoch; the test set is read by final trials only",
+            "selected by": f"{record.selection}, {epoch} epoch; the test set is read by final trials only",
             "replicate": _REPLICATES[setup.replicate] if setup.replicate is not None else "",
             "tuning seeds": ", ".join(map(str, setup.tuning_seeds)),
             "final seeds": ", ".join(map(str, setup.final_seeds)),

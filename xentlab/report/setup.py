@@ -54,6 +54,9 @@ class Setup:
         sizes: part (`train`, `val`, `test`) -> how many examples it holds.
         own_test: whether the source says which examples are the test set; None in older records.
         schedule: of the learning rate.
+        augment: what is done to batches of training, with its knobs; empty for nothing.
+        patience: epochs without a better value after which a trial stops with its best weights, or None.
+        training: other knobs of the trainer that are not at their defaults.
         decay: the optimizer's weight decay, if it has one.
         parameters: how many numbers of the model are trained.
         own_tests: of how many published test sets the seeds meet one each in turn; 0 where there is one for all.
@@ -78,6 +81,9 @@ class Setup:
     sizes: dict[str, int] = field(default_factory=dict)
     own_test: bool | None = None
     schedule: str = ""
+    augment: str = ""
+    patience: int | None = None
+    training: dict[str, str] = field(default_factory=dict)
     decay: float | None = None
     parameters: int | None = None
     own_tests: int = 0

@@ -40,7 +40,8 @@ def signature(trial: Trial, fingerprint: str, lift: str) -> str:
         fingerprint: of its data.
         lift: that trains it, see `plan.lift_of`.
     """
-    config = {k: trial.config[k] for k in (*COMPONENTS, "seed")}
+    # A record from before there was a component says nothing of it.
+    config = {k: trial.config[k] for k in (*COMPONENTS, "seed") if k in trial.config}
     # Where a file of soft targets lies decides nothing, nor whether images are held: the fingerprint tells.
     left_out = {*knobs(soften), "resident"}
     config["dataset"] = {k: v for k, v in trial.config["dataset"].items() if k not in left_out}
