@@ -255,7 +255,7 @@ def _setup(result: Result, session: Session, first: TrialRecord, axes: Axes) -> 
         sizes={"train": len(parts.train), "val": len(parts.val), "test": len(parts.test)},
         own_test="test" in data.source_splits,
         schedule=_described("schedule", protocol.base["schedule"]),
-        augment=_described("augment", trial.config["augment"]) if trial.names["augment"] != "none" else "",
+        augment=_described("augment", trial.config["augment"]) if trial.names["augment"] != "unchanged" else "",
         patience=trial.trainer.patience,
         training={
             name.replace("_", " "): str(found) for name in _TOLD if (found := trainer.get(name, own[name])) != own[name]

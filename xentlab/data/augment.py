@@ -22,17 +22,17 @@ from torch.nn import functional
 from xentlab.data.augmentation import Augmented, augmentation
 from xentlab.schema import Range
 
-Share = Annotated[float, Range(0, 1)]
+Chance = Annotated[float, Range(0, 1)]
 
 
 @augmentation(images=False)
-def none(inputs: Tensor, target: Tensor, generator: torch.Generator) -> Augmented:  # noqa: ARG001
+def unchanged(inputs: Tensor, target: Tensor, generator: torch.Generator) -> Augmented:  # noqa: ARG001
     """The batch as it is."""
     return inputs, target
 
 
 @augmentation()
-def flip(inputs: Tensor, target: Tensor, generator: torch.Generator, *, chance: Share = 0.5) -> Augmented:
+def flip(inputs: Tensor, target: Tensor, generator: torch.Generator, *, chance: Chance = 0.5) -> Augmented:
     """Mirror left and right.
 
     Args:
@@ -51,7 +51,7 @@ def crop_flip(
     generator: torch.Generator,
     *,
     pad: Annotated[int, Range(0, 1000)] = 4,
-    chance: Share = 0.5,
+    chance: Chance = 0.5,
 ) -> Augmented:
     """Move by up to `pad` pixels in both directions, with the pixels of its edges repeated, and mirror left and right.
 
@@ -85,7 +85,7 @@ def cifar(
     generator: torch.Generator,
     *,
     pad: Annotated[int, Range(0, 1000)] = 4,
-    chance: Share = 0.5,
+    chance: Chance = 0.5,
     cutout: Annotated[int, Range(0, 1000)] = 8,
 ) -> Augmented:
     """As `crop_flip`, then a square of each image becomes its mean colour.
@@ -172,7 +172,7 @@ def segmentation(
     *,
     smallest: Annotated[float, Range(0, 1, open_low=True)] = 0.5,
     side: Annotated[int, Range(8, None)] | None = None,
-    chance: Share = 0.5,
+    chance: Chance = 0.5,
     brightness: Annotated[float, Range(0, 1, open_high=True)] = 0.2,
 ) -> Augmented:
     """A random part of each image, enlarged, mirrored and made brighter or darker, with its mask.

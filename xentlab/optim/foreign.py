@@ -25,10 +25,10 @@ def build_optimizer(path: str, node: Mapping[str, Any]) -> functools.partial[Any
     Raises:
         UserError: there is none, a knob is wrong, or it cannot take a step by itself.
     """
-    found = locate(path, str(node["_target_"])) if "_target_" in node else None
-    if not (isinstance(found, type) and issubclass(found, torch.optim.Optimizer)):
+    chosen = locate(path, str(node["_target_"])) if "_target_" in node else None
+    if not (isinstance(chosen, type) and issubclass(chosen, torch.optim.Optimizer)):
         return build(path, node)
-    opened: Any = adopt(found)  # type: ignore[arg-type]
+    opened: Any = adopt(chosen)  # type: ignore[arg-type]
     values = {name: value for name, value in node.items() if not name.startswith("_")}
     bound = functools.partial(opened, **check_knobs(path, opened, values))
     blank = [nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2))]
@@ -37,32 +37,32 @@ def build_optimizer(path: str, node: Mapping[str, Any]) -> functools.partial[Any
             parameter.grad = torch.ones_like(parameter)
         opened.make(blank, "all", **bound.keywords).step()
     except Exception as error:
-        raise own_error(f"optimizer {found.__name__}", error) from error
+        raise own_error(f"optimizer {chosen.__name__}", error) from error
     return bound
 
 
 @functools.cache
-def adopt(found: Any) -> Callable[..., None]:
+def adopt(chosen: Any) -> Callable[..., None]:
     """A function with the class's arguments as its knobs, and `make(parameters, decay, **knobs)`: an object of it."""
-    own = list(inspect.signature(found).parameters.values())[1:]
+    own = list(inspect.signature(chosen).parameters.values())[1:]
     named = [p for p in own if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if "lr" not in {p.name for p in named}:
-        raise UserError(f"optimizer {found.__name__} must take a learning rate by the name lr.")
+        raise UserError(f"optimizer {chosen.__name__} must take a learning rate by the name lr.")
 
     def make(parameters: Sequence[nn.Parameter], decay: str, **knobs: Any) -> torch.optim.Optimizer:
         if decay == "all":
-            return found(parameters, **knobs)
+            return chosen(parameters, **knobs)
         groups: list[dict[str, Any]] = [{"params": [p for p in parameters if p.ndim >= 2]}]
         groups.append({"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0})
-        return found([group for group in groups if group["params"]], **knobs)
+        return chosen([group for group in groups if group["params"]], **knobs)
 
     def opened(**knobs: Any) -> None:  # noqa: ARG001
         raise AssertionError("an adopted optimizer moves parameters by the object that `make` makes")
 
     facts = {
-        "__name__": found.__name__,
-        "__qualname__": found.__qualname__,
-        "__module__": found.__module__,
+        "__name__": chosen.__name__,
+        "__qualname__": chosen.__qualname__,
+        "__module__": chosen.__module__,
         "__signature__": inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in named]),
         "__annotations__": {p.name: Rate if p.name == "lr" else Any for p in named},
         "make": make,

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from xentlab.data import Dataset, Split, generator
-from xentlab.data.augment import none
+from xentlab.data.augment import unchanged
 from xentlab.data.augmentation import declared
 from xentlab.data.scaling import fit_scaling
 from xentlab.errors import UserError
@@ -44,7 +44,7 @@ class Batches:
         dtype: torch.dtype,
         *,
         balanced: bool = False,
-        augment: Callable[..., tuple[Tensor, Tensor]] = none,
+        augment: Callable[..., tuple[Tensor, Tensor]] = unchanged,
     ) -> None:
         self.device, self.dtype = device, dtype
         self.seeds = list(seeds)
@@ -63,7 +63,7 @@ class Batches:
         self._train_targets = torch.stack([_resident(s.train_targets) for s in rows]).to(home)
         function = augment.func if isinstance(augment, partial) else augment
         found = declared(function)
-        self._augment = None if function is none else augment
+        self._augment = None if function is unchanged else augment
         self._one_hot = dataset.num_classes if found is not None and found.mixes else None
         self._chances: dict[int, Tensor] = {}
         if balanced:

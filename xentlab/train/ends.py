@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xentlab import tasks
 from xentlab.data import Dataset
-from xentlab.data.augment import none
+from xentlab.data.augment import unchanged
 from xentlab.data.augmentation import sheet
 from xentlab.outcome import OnTest, Outcome, ReliabilityBins
 from xentlab.step import State
@@ -126,7 +126,7 @@ def _stuck(history: History, row: int, constant: float) -> bool:
 def augmented(rig: Rig, row: int, count: int = 16) -> bytes | None:
     """A picture of the first examples that one trial was trained on, as PNG; None without augmentation of images."""
     trial = rig.trials[row]
-    if trial.augment.func is none or len(rig.dataset.input_shape) != 3:
+    if trial.augment.func is unchanged or len(rig.dataset.input_shape) != 3:
         return None
     inputs, _ = next(rig.batches.training(slice(row, row + 1), 1, rig.batch_size))
     return sheet(inputs[:count])

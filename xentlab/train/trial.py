@@ -36,7 +36,7 @@ _SEED = Knob("seed", int, 0, Range(0, None))
 # Those that every record names; one from before there was augmentation has none.
 ALWAYS_NAMED = ("dataset", "model", "loss", "regularizer", "optimizer", "schedule")
 COMPONENTS = (*ALWAYS_NAMED, "augment")
-_UNCHANGED = {"_target_": "xentlab.data.augment.none", "_partial_": True}
+_UNCHANGED = {"_target_": "xentlab.data.augment.unchanged", "_partial_": True}
 
 
 @dataclass(frozen=True, eq=False)
