@@ -15,8 +15,10 @@ from support import compose_train, small_digits
 
 from xentlab import models
 from xentlab.errors import UserError
-from xentlab.models.start import tensors_in
-from xentlab.train import Rig, prepare
+from xentlab.models import has_dropout
+from xentlab.models.start import fix, tensors_in
+from xentlab.train import Fit, Rig, prepare
+from xentlab.train.modules import first_module
 from xentlab.train.signature import signature
 
 Run = Callable[..., tuple[int, str, str]]
@@ -44,7 +46,7 @@ def test_a_trial_begins_with_what_its_file_holds(weights: Path) -> None:
     rig = Rig([one], small_digits())
     given = mlp_tensors()
     assert all(torch.equal(value, given[name]) for name, value in rig.weights(0).items())
-    assert one.module(small_digits(), 0)[1] == "model.weights=mine.pt: 4 of 4 tensors are the file's"
+    assert first_module(one, small_digits(), 0)[1] == "model.weights=mine.pt: 4 of 4 tensors are the file's"
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -55,7 +57,7 @@ def test_a_wrapped_file_fits_all_but_a_last_layer_for_other_classes(tmp_path: Pa
         pytest.importorskip("safetensors.torch").save_file(named, file)
     else:
         torch.save({"epoch": torch.tensor(3), "state_dict": named}, file)
-    module, said = trial(f"model.weights={file}").module(small_digits(), 5)
+    module, said = first_module(trial(f"model.weights={file}"), small_digits(), 5)
     drawn, own = models.initial(trial().model, (1, 8, 8), 10, 5).state_dict(), module.state_dict()
     first, *_, last = own
     assert torch.equal(own[first], named[f"module.{first}"])
@@ -89,7 +91,7 @@ def test_torchvisions_own_names_are_files_of_its_cache(tmp_path: Path, monkeypat
 
     torch.save(mobilenet_v3_small(num_classes=1000).state_dict(), file)
     named = prepare(compose_train(*net, "model.weights=MobileNet_V3_Small_Weights.DEFAULT"))
-    _, said = named.module(small_digits(), 0)
+    _, said = first_module(named, small_digits(), 0)
     assert "242 of 244 tensors are the file's; at their first values classifier.3.weight, classifier.3.bias" in said
 
 
@@ -172,3 +174,50 @@ def test_a_file_that_will_not_do_is_a_sentence_and_nothing_is_written(
 
 def test_a_file_is_read_once_as_long_as_it_stays(weights: Path) -> None:
     assert tensors_in(weights) is tensors_in(weights)
+
+
+@pytest.mark.parametrize(
+    ("freeze", "sentence"),
+    [
+        ("layer9.*", "model.freeze=layer9.* must match some of the parameters, which are 1.weight, 1.bias, "),
+        ("*", "model.freeze=* must leave something to train, but matches all 4 parameters."),
+        ("", "model.freeze must be a text that is not empty"),
+        ("[a,b]", "model.freeze must be a text that is not empty"),
+    ],
+)
+def test_a_pattern_that_will_not_do_is_a_sentence(freeze: str, sentence: str, run: Run, here: Path) -> None:
+    code, _, err = run("train", *MLP, f"model.freeze={freeze}", "trainer.epochs=1", "tracking=off")
+    assert code == 2
+    assert sentence in err
+    assert not (here / "xentlab-runs").exists()
+
+
+@pytest.mark.parametrize("lift", ["looped", "vectorised"])
+def test_what_is_frozen_stays_batch_norm_and_dropout_included(lift: str) -> None:
+    net = ("model=unet", "model.width=2", "model.depth=1", "dataset=scenes_small", f"trainer.lift={lift}")
+    made = [prepare(compose_train(*net, "trainer.epochs=1", f"model.freeze={f}")) for f in ("backbone", "none")]
+    data = made[0].dataset()
+    changed = []
+    for one in made:
+        fit = Fit([one], data)
+        before = fit.rig.weights(0)
+        fit.train(1)
+        changed.append([name for name, value in fit.rig.weights(0).items() if not torch.equal(value, before[name])])
+    frozen, free = changed
+    assert set(frozen) < set(free)
+    assert len(frozen) == 2
+    assert len(free) > 10
+
+
+def test_a_frozen_dropout_draws_nothing() -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Dropout(0.5), torch.nn.Linear(3, 2))
+    fix(module, "backbone", torch.zeros(2, 3))
+    module.train()
+    assert not has_dropout(module)
+    assert [p.requires_grad for p in module.parameters()] == [False, False, True, True]
+    fix(
+        kept := torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Dropout(0.5), torch.nn.Linear(3, 2)),
+        "0.*",
+        torch.zeros(2, 3),
+    )
+    assert has_dropout(kept.train())

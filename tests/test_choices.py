@@ -73,7 +73,13 @@ def test_a_dotted_path_replaces_the_choice_and_keeps_the_sampling(monkeypatch: p
     )
     monkeypatch.syspath_prepend(Path.cwd())
     _, config = study("model._target_=chosen_by_path.net", "+model.width=5", "dataset.label_noise=0.2")
-    assert config["model"] == {"_target_": "chosen_by_path.net", "_partial_": True, "width": 5}
+    assert config["model"] == {
+        "_target_": "chosen_by_path.net",
+        "_partial_": True,
+        "width": 5,
+        "weights": None,
+        "freeze": "none",
+    }
     assert config["dataset"]["label_noise"] == 0.2
 
 

@@ -55,6 +55,11 @@ def written_whole(path: Path) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
+def why_refused(error: OSError) -> str:
+    """Why a write failed, in words."""
+    return _WHY.get(error.errno or 0, str(error).partition("\n")[0].rstrip("."))
+
+
 def disk_refuses(error: OSError) -> bool:
     """Whether it is the disk that refuses, not the path that is wrong."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
@@ -72,10 +77,9 @@ def sync_folder(folder: Path) -> None:
 
 def cannot_go_on(root: Path, error: OSError) -> StoppedError:
     """One sentence of a write that failed: why, what is safe, and how to go on."""
-    why = _WHY.get(error.errno or 0, str(error).partition("\n")[0].rstrip("."))
     return StoppedError(
-        f"{root} cannot be written any more: {why}; all that the journal holds is safe, and the same command goes on "
-        f"from there once it can be written."
+        f"{root} cannot be written any more: {why_refused(error)}; all that the journal holds is safe, and the same "
+        f"command goes on from there once it can be written."
     )
 
 

@@ -253,6 +253,7 @@ COMMANDS = (
             Argument("archives", nargs="*", metavar="ARCHIVE", help="an archive of `xentlab export` to look at"),
             *STORE,
             Argument("--repair", action="store_true", help="rebuild what other files still say; removes nothing"),
+            Argument("--free", action="store_true", help="remove the kept features of frozen models (user's cache)"),
         ),
     ),
 )  # fmt: skip

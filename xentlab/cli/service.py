@@ -100,11 +100,14 @@ def _show_links(
         webbrowser.open(next((link for link in links.links if link.verdicts), links.links[0]).url)
 
 
-def doctor(archives: Sequence[str], root: str, uri: str | None, experiment: str | None, *, repair: bool) -> int:
+def doctor(
+    archives: Sequence[str], root: str, uri: str | None, experiment: str | None, *, repair: bool, free: bool
+) -> int:
     """Print versions, devices, data, database and disk, and what is damaged; returns 1 when something is wrong."""
     from xentlab import doctor as health
     from xentlab import environment
     from xentlab.data.places import search_folders
+    from xentlab.run.encoding import features_folder, features_kept
 
     facts = environment.describe()
     table = Table(title="xentlab doctor", title_justify="left", show_header=False)
@@ -117,6 +120,9 @@ def doctor(archives: Sequence[str], root: str, uri: str | None, experiment: str 
     for place in search_folders(None):
         names = [n for n in ("MNIST", "FashionMNIST", "camvid") if (place / n).is_dir()]
         table.add_row(f"data in {place}", ", ".join(names) or ("nothing yet" if place.is_dir() else "no such folder"))
+    kept, size = features_kept(free=free)
+    words = f"{kept} {'removed' if free else 'files'}, {size / 2**20:,.1f} MB"
+    table.add_row(f"features in {features_folder()}", words + (" (--free removes them)" if kept and not free else ""))
     table.add_row("XENTLAB_DATA", os.environ.get("XENTLAB_DATA", "not set"))
     destination = tracking.resolve_destination(uri, experiment, Path(root))
     store = tracking.status(destination)
@@ -125,12 +131,12 @@ def doctor(archives: Sequence[str], root: str, uri: str | None, experiment: str 
         words += f", {store['runs']} runs in {store['experiments']} experiments"
     table.add_row("tracking", words)
     existing = next(p for p in (destination.root, *destination.root.parents) if p.exists())
-    free = shutil.disk_usage(existing).free / 2**30
-    table.add_row("disk", f"{free:.1f} GiB free in {existing}")
+    room = shutil.disk_usage(existing).free / 2**30
+    table.add_row("disk", f"{room:.1f} GiB free in {existing}")
     if not os.access(existing, os.W_OK):
         problems.append(f"{existing} cannot be written: choose another output.root")
-    if free < 1:
-        problems.append(f"only {free:.1f} GiB are free in {existing}")
+    if room < 1:
+        problems.append(f"only {room:.1f} GiB are free in {existing}")
     page = console()
     page.print(table)
     if repair:

@@ -29,6 +29,7 @@ from xentlab.run.session import Session
 from xentlab.schema import knobs
 from xentlab.tasks import find
 from xentlab.train import Trainer
+from xentlab.train.modules import first_module
 
 # What convergence is drawn of, beside the monitored metric.
 _CURVES = ("nll",)
@@ -233,7 +234,7 @@ def _setup(result: Result, session: Session, first: TrialRecord, axes: Axes) -> 
     protocol, trainer = result.protocol, result.protocol.base["trainer"]
     trial = first_trial(protocol)
     data = session.dataset(trial)
-    module, _ = trial.module(data, 0)
+    module, _ = first_module(trial, data, 0)
     own = {name: knob.default for name, knob in knobs(Trainer).items()}
     parts = split(data, trial.seed, **trial.sampling)
     return Setup(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -40,6 +40,25 @@ class Feature:
     shift: float = 0.0
 
 
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """What the frozen part of a model gives for every input, in the inputs' place where only the rest trains.
+
+    Attributes:
+        head: the name of the part of the model that trains on it.
+        shape: of one, without the axis of examples.
+        make: computes it, or finds it: floats [N, *shape].
+    """
+
+    head: str
+    shape: tuple[int, ...]
+    make: Callable[[], Tensor]
+
+    @cached_property
+    def inputs(self) -> Tensor:
+        return self.make()
+
+
 @dataclass(frozen=True)
 class Dataset:
     """All examples of one source as CPU tensors, in the source's order, before any split.
@@ -69,6 +88,7 @@ class Dataset:
         references: what predictors that are not trained here score on the test set, by their names, in the task's
             primary metric.
         features: of a table: what each of the F inputs is.
+        encoded: what a model's frozen part gives for the inputs, where only what follows it trains.
         notes: what the builder read and recognised, and what it passed over, one clause each.
         stream: decodes the inputs where they are not held; `inputs` are then on the meta device.
     """
@@ -90,6 +110,7 @@ class Dataset:
     impute: Literal["median", "mean", "most_frequent"] | None = None
     references: Mapping[str, float] = field(default_factory=dict)
     features: tuple[Feature, ...] = ()
+    encoded: Encoded | None = field(default=None, compare=False)
     notes: tuple[str, ...] = ()
     stream: Stream | None = None
 
@@ -104,6 +125,18 @@ class Dataset:
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one input, without the batch axis."""
         return tuple(self.inputs.shape[1:])
+
+    @property
+    def streams(self) -> bool:
+        """Whether its inputs are decoded as training asks for them."""
+        return self.stream is not None and self.encoded is None
+
+    @cached_property
+    def seen(self) -> Dataset:
+        """These data as what trains meets them: where they are encoded, with that in the inputs' place."""
+        if self.encoded is None:
+            return self
+        return replace(self, inputs=self.encoded.inputs, stream=None, scale=1.0, offset=0.0, encoded=None)
 
     def blank(self, count: int) -> Tensor:
         """Inputs of zeros as a model takes them: floats, or indices where the inputs are indices."""

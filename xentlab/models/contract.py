@@ -125,10 +125,11 @@ def has_dropout(module: nn.Module) -> bool:
 
     Such a module cannot be stacked. Functional dropout inside a user's own `forward` is not seen here.
     """
-    return any(_dropout_probability(m) > 0 for m in module.modules())
+    return any(dropout_probability(m) > 0 for m in module.modules())
 
 
-def _dropout_probability(module: nn.Module) -> float:
+def dropout_probability(module: nn.Module) -> float:
+    """With which probability a layer drops something in training; 0 for one that is no dropout."""
     # StochasticDepth is torchvision's, known by its name because torchvision is slow to import.
     if isinstance(module, nn.modules.dropout._DropoutNd) or type(module).__name__ == "StochasticDepth":
         return float(module.p)  # type: ignore[arg-type]

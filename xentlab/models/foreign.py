@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from xentlab.dotted import locate
 from xentlab.errors import UserError, a_kind, own_error
 from xentlab.models.contract import Builder, check_output, function_of, is_foreign, is_torchvision, kind
+from xentlab.models.start import Start, file_digest, tensors_in, weights_file
 from xentlab.schema import check_knobs, knobs
 
 _WHOLE = ("input_shape", "in_shape", "shape")
@@ -30,6 +31,22 @@ _OUTPUTS = (
 # What builders of a library take by **kwargs.
 _THROUGH = {"timm": ("in_chans", "num_classes")}
 _LOGITS = ("logits", "out", "output", "outputs", "pred", "preds", "prediction")
+
+
+def model_of(node: Mapping[str, Any]) -> tuple[functools.partial[Any], Start, dict[str, Any]]:
+    """What `model` in a config says: the builder, where it starts, and the node with the digest of its weights.
+
+    Raises:
+        UserError: a target or a knob is wrong, or its file of weights is not here, or another than was recorded.
+    """
+    begin = {k: v for k, v in node.items() if k in knobs(Start)}
+    builder = build_model("model", {k: v for k, v in node.items() if k not in begin})
+    start = Start(**check_knobs("model", Start, begin))
+    if start.weights is None:
+        return builder, start, {k: v for k, v in node.items() if k != "_sha256_"}
+    file = weights_file(start.weights, builder, node.get("_sha256_"))
+    tensors_in(file)
+    return builder, start, {**node, "_sha256_": file_digest(file)}
 
 
 def build_model(path: str, node: Mapping[str, Any]) -> functools.partial[nn.Module]:
@@ -171,7 +188,7 @@ def check_foreign(
             f"{name} must have parameters to train, got {'none' if not parameters else 'frozen ones only'}."
         )
     _check_training(name, module, blank[:examples])
-    return _stacks(module, blank)
+    return runs_stacked(module, blank)
 
 
 def _check_training(name: str, module: nn.Module, inputs: Tensor) -> None:
@@ -188,7 +205,7 @@ def _check_training(name: str, module: nn.Module, inputs: Tensor) -> None:
     module.zero_grad()
 
 
-def _stacks(module: nn.Module, inputs: Tensor) -> bool:
+def runs_stacked(module: nn.Module, inputs: Tensor) -> bool:
     """Whether it works under `torch.vmap` in training, and draws nothing there."""
     params = {name: torch.stack([p.detach()] * 2) for name, p in module.named_parameters()}
     buffers = {name: torch.stack([b] * 2) for name, b in module.named_buffers()}

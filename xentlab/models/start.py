@@ -7,8 +7,10 @@ names where the file is in torch's cache: nothing is downloaded.
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import hashlib
+import itertools
 import pickle
 import warnings
 import zipfile
@@ -22,7 +24,7 @@ from torch import Tensor, nn
 
 from xentlab.data.places import path_list, search_folders
 from xentlab.errors import UserError
-from xentlab.models.contract import Builder, is_torchvision
+from xentlab.models.contract import Builder, dropout_probability, is_torchvision
 
 _INNER = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.", "net.")
@@ -36,9 +38,12 @@ class Start:
 
     Attributes:
         weights: file that the first weights are read from, or the name of torchvision's own; None: drawn by the seed.
+        freeze: what never moves: `none`, `backbone` (all but the last layer), or a pattern of parameters' names. It
+            works as in evaluation, BatchNorm by its running statistics and without dropout.
     """
 
     weights: str | None = None
+    freeze: str = "none"
 
 
 def weights_file(named: str, builder: Builder, sha256: str | None = None) -> Path:
@@ -211,6 +216,74 @@ def put_in(module: nn.Module, file: Path, blank: Tensor) -> str:
         why = f" (the last layer, {sizes[0]} in the file, {sizes[1]} here)" if wrong else ""
         said += f"; at their first values {_few(left)}{why}"
     return said + (f"; without a place here {_few(alien)}" if alien else "")
+
+
+def fix(module: nn.Module, freeze: str, blank: Tensor) -> None:
+    """Freeze what `freeze` names, in place, and hold it in evaluation.
+
+    Raises:
+        UserError: it names nothing, or leaves nothing to train.
+    """
+    if freeze == "none":
+        return
+    named = dict(zip(_bare(dict(module.named_parameters())), module.named_parameters(), strict=True))
+    head = last_layer(module, blank) if freeze == "backbone" else None
+    for bare, (name, parameter) in named.items():
+        if (name.rpartition(".")[0] != head) if head is not None else fnmatch.fnmatchcase(bare, freeze):
+            parameter.requires_grad_(False)
+    moves = [parameter.requires_grad for _, parameter in named.values()]
+    if all(moves):
+        rule = "have something before the last layer" if head is not None else "match some of the parameters"
+        raise UserError(f"model.freeze={freeze} must {rule}, which are {_few(list(named), 8)}.")
+    if not any(moves):
+        raise UserError(
+            f"model.freeze={freeze} must leave something to train, but matches all {len(moves)} parameters."
+        )
+    for part in module.modules():
+        inside = [parameter.requires_grad for parameter in part.parameters()]
+        if head is not None or (inside and not any(inside)):
+            for held in part.modules():
+                held.train(False)
+                held.train = functools.partial(_stay, held)  # type: ignore[method-assign]
+                if dropout_probability(held) > 0:  # it would pass for one that draws
+                    setattr(held, "dropout" if isinstance(held, nn.MultiheadAttention) else "p", 0.0)
+
+
+def _stay(module: nn.Module, mode: bool = True) -> nn.Module:  # noqa: ARG001
+    return module
+
+
+def seen_by(module: nn.Module, part: str, inputs: Tensor) -> list[tuple[Any, ...]]:
+    """What a part of a module is given as inputs go through, a tuple for each time that it runs; and what comes out."""
+    calls: list[tuple[Any, ...]] = []
+    hook = module.get_submodule(part).register_forward_hook(lambda _, given, out: calls.append((*given, out)))
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            calls.append((module(inputs),))
+    finally:
+        hook.remove()
+    return calls
+
+
+def trained_part(module: nn.Module, blank: Tensor) -> str | None:
+    """The part that holds all that moves, where the net is that part on what the rest always gives alike; else None.
+
+    Runs the module in training mode, on random numbers in the place of `blank` where those are floats.
+    """
+    owners = [name.split(".")[:-1] for name, p in module.named_parameters() if p.requires_grad]
+    shared = itertools.takewhile(lambda parts: len(set(parts)) == 1, zip(*owners, strict=False))
+    name = ".".join(parts[0] for parts in shared)
+    if not name:
+        return None
+    if blank.is_floating_point():
+        blank = torch.rand(blank.shape, generator=torch.Generator().manual_seed(0))
+    trained, settled = seen_by(module.train(), name, blank), seen_by(module.eval(), name, blank)
+    module.train()
+    one = all(len(calls) == 2 and len(calls[0]) == 2 for calls in (trained, settled))
+    if not one or not all(isinstance(value, Tensor) for value in (trained[0][0], *settled[0])):
+        return None
+    (given, out), (whole,) = settled
+    return name if torch.equal(trained[0][0], given) and torch.equal(out, whole) else None
 
 
 def _few(names: Sequence[str], most: int = 4) -> str:

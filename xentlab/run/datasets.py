@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from xentlab.data import Dataset, soften
+from xentlab.run.encoding import encoded
 from xentlab.train import Trial, lift_of, signature
 from xentlab.train.on_data import check_on_data
 from xentlab.train.plan import model_found, model_stacks
@@ -23,7 +24,7 @@ class Datasets:
         self._told: set[str] = set()
 
     def of(self, trial: Trial) -> Dataset:
-        """The trial's data; with soft targets it shares all else with the data without."""
+        """The trial's data; with soft targets it shares all else with the data without, and so where it is encoded."""
         key = json.dumps([repr(trial.dataset.func), trial.dataset.keywords], sort_keys=True, default=str)
         if key not in self._read:
             self._read[key] = read = trial.dataset()
@@ -32,7 +33,19 @@ class Datasets:
         softened = f"{key} {trial.soft_targets}"
         if softened not in self._read:
             self._read[softened] = soften(self._read[key], soft_targets=trial.soft_targets)
-        return self._read[softened]
+        if trial.start.freeze == "none":
+            return self._read[softened]
+        where = (trial.config["model"], trial.trainer.precision, str(trial.device), trial.loss.outputs)
+        frozen = f"{softened} {json.dumps(where, sort_keys=True, default=str)}"
+        if frozen not in self._read:
+            self._read[frozen] = encoded(trial, self._read[softened], self._say)
+        return self._read[frozen]
+
+    def encode(self, trials: Sequence[Trial]) -> None:
+        """Compute what frozen parts of models give, where it is not at hand: before anything trains, in this thread."""
+        for trial in trials:
+            if (known := self.of(trial).encoded) is not None:
+                _ = known.inputs
 
     def signature(self, trial: Trial) -> str:
         """The trial's signature over its data."""

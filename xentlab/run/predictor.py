@@ -6,6 +6,7 @@ validation data) is read off its data again, whose fingerprint must be that of t
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -165,7 +166,7 @@ def predictor(root: Path, trials: Sequence[TrialRecord], which: Which = "best") 
             )
         config = {**record.config, "trainer": {**record.config["trainer"], "device": "cpu"}}
         trial = prepare(config)
-        dataset = datasets.of(trial)
+        dataset = dataclasses.replace(datasets.of(trial), encoded=None)
         if dataset.fingerprint != record.tags.get("fingerprint"):
             raise UserError(
                 f"The data of trial {record.id} must be what it was trained on: '{dataset.name}' has changed."

@@ -241,6 +241,7 @@ class Session:
 
     def plan(self, trials: Sequence[Trial]) -> list[Sequence[Trial]]:
         """The stacks in which these trials train: by structure, and as large as memory allows; groups over a stream."""
+        self._datasets.encode(trials)
         planned = stacks(trials, fits=lambda group: most_at_once(group, self.dataset(group[0]), self.say))
         return groups(planned, self.dataset, self.say)
 

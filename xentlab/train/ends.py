@@ -138,7 +138,7 @@ def examples(rig: Rig, row: int, count: int = 4) -> dict[str, np.ndarray]:
     Neighbours in a part may be neighbours in a film.
     """
     draw = rig.trials[row].task.example
-    if draw is None:
+    if draw is None or rig.dataset.encoded is not None:  # there, inputs are no pictures
         return {}
     part = "test" if rig.trials[row].test else "val"
     lift = rig.lifts[row] if len(rig.lifts) > 1 else rig.lifts[0]

@@ -54,7 +54,8 @@ def footprint(trial: Trial, dataset: Dataset, *, looped: bool) -> Footprint:
     buffers = 3 * sum(t.nbytes for t in rig.state.buffers.values())
     state = _COPIES * rig.state.params.nbytes + slots + buffers + rig.batches.index_bytes()
     soft = 0 if dataset.soft_targets is None else dataset.soft_targets.nbytes
-    images = dataset.inputs.nbytes if dataset.stream is None else dataset.stream.window(trial.batch_size)
+    seen = dataset.seen
+    images = seen.inputs.nbytes if seen.stream is None else seen.stream.window(trial.batch_size)
     shared = images + dataset.targets.nbytes + soft
     return Footprint(shared + step, state) if looped else Footprint(shared, state + step)
 

@@ -6,14 +6,18 @@ only in them form a stack. Everything else is structure.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import torch
+
 from xentlab.data import Dataset
 from xentlab.models import has_bag, has_convolution, has_dropout
-from xentlab.models.foreign import check_foreign
+from xentlab.models.foreign import check_foreign, runs_stacked
 from xentlab.schema import knobs
+from xentlab.train.modules import first_module
 from xentlab.train.trial import COMPONENTS, Trial
 
 _DATA_COMPONENTS = ("regularizer", "optimizer", "schedule")
@@ -93,10 +97,14 @@ def model_found(trial: Trial, dataset: Dataset) -> str:
 def _layers(trial: Trial, dataset: Dataset) -> tuple[bool, bool, bool, bool, str]:
     shape, num_outputs = dataset.input_shape, trial.num_outputs(dataset)
     examples = min(2, trial.batch_size)
-    key = json.dumps([trial.config["model"], shape, num_outputs, examples], sort_keys=True, default=str)
+    head = dataset.encoded and dataset.encoded.head
+    key = json.dumps([trial.config["model"], shape, num_outputs, examples, head], sort_keys=True, default=str)
     if key not in _LAYERS:
-        module, found = trial.module(dataset, 0)
+        module, found = first_module(trial, dataclasses.replace(dataset, encoded=None), 0)
         stacks = check_foreign(trial.model, module, dataset.blank(2), num_outputs, trial.task.output, examples)
+        if dataset.encoded is not None:
+            module = module.get_submodule(dataset.encoded.head)
+            stacks = runs_stacked(module, torch.zeros(2, *dataset.encoded.shape))
         stacks = stacks or has_bag(module)  # of which the lift's own rule speaks
         _LAYERS[key] = (has_dropout(module), has_convolution(module), has_bag(module), stacks, found)
     return _LAYERS[key]
@@ -117,7 +125,7 @@ def cut(planned: Sequence[Sequence[Trial]], dataset: ReadDataset) -> list[Sequen
     pieces: list[Sequence[Trial]] = []
     for stack in planned:
         data = dataset(stack[0])
-        if len(stack) > 1 and data.stream is None and lift_of(stack[0], data) == "looped":
+        if len(stack) > 1 and not data.streams and lift_of(stack[0], data) == "looped":
             pieces += [[trial] for trial in stack]
         else:
             pieces.append(stack)

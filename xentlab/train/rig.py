@@ -33,6 +33,7 @@ from xentlab.step import (
 )
 from xentlab.train.batches import Batches
 from xentlab.train.evaluate import Evaluated, Evaluation
+from xentlab.train.modules import first_module
 from xentlab.train.on_data import warmup_of
 from xentlab.train.plan import lift_of
 from xentlab.train.trial import Trial
@@ -69,10 +70,11 @@ class Rig:
             splits = {s: part.without_test() for s, part in splits.items()}
         balanced = self.trainer.sampling == "balanced"
         self.batches = Batches(
-            dataset, [splits[s] for s in seeds], seeds, self.device, dtype, balanced=balanced, augment=first.augment
+            dataset.seen, [splits[s] for s in seeds], seeds, self.device, dtype, balanced=balanced, augment=first.augment
         )
         self.steps_per_epoch = self.batches.num_steps(self.batch_size)
         modules = {s: self._initial(s) for s in splits}
+        self._prefix = "" if dataset.encoded is None else f"{dataset.encoded.head}."
         self.state = State.of([modules[s] for s in seeds], self.device, dtype)
         self.module: nn.Module = modules[seeds[0]].to(self.device, dtype)
         self.plateau: int | None = first.schedule.keywords["patience"] if first.schedule.func is plateau else None
@@ -80,7 +82,7 @@ class Rig:
         self.lifts = self._lifts()
 
     def _initial(self, seed: int) -> nn.Module:
-        return self.trials[0].module(self.dataset, generator(seed, "weights").initial_seed())[0]
+        return first_module(self.trials[0], self.dataset, generator(seed, "weights").initial_seed())[0]
 
     def _lifts(self) -> list[Lift]:
         """The lifts over one state; fills its optimizer slots."""
@@ -141,15 +143,17 @@ class Rig:
     def weights(self, row: int, state: State | None = None) -> dict[str, Tensor]:
         """One trial's weights in `state` (None: those that it has now), as `load_state_dict` takes them."""
         kept = state or self.state
-        return state_dict(self.module, kept.params[row], {k: v[row] for k, v in kept.buffers.items()})
+        found = state_dict(self.module, kept.params[row], {k: v[row] for k, v in kept.buffers.items()})
+        return {f"{self._prefix}{name}": value for name, value in found.items()}
 
     def put_weights(self, weights: Sequence[Mapping[str, Tensor]]) -> None:
         """Give each trial the weights that `weights` told of it."""
-        names = list(trained(self.module))
+        names = [f"{self._prefix}{name}" for name in trained(self.module)]
         for row, kept in enumerate(weights):
             self.state.params[row].copy_(torch.cat([kept[name].reshape(-1) for name in names]))
             for name, buffer in self.state.buffers.items():
-                buffer[row].copy_(kept[name])
+                if f"{self._prefix}{name}" in kept:  # a head's weights are kept without what is frozen before it
+                    buffer[row].copy_(kept[f"{self._prefix}{name}"])
 
 
 def class_facts_of(trials: Sequence[Trial], dataset: Dataset, batches: Batches) -> Facts:

@@ -63,6 +63,11 @@ def signature(trial: Trial, fingerprint: str, lift: str) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
+def code_digest(builder: functools.partial[Any]) -> str:
+    """sha256 of the code of a component's function, with all that it imports."""
+    return _digest((builder.func.__module__,)) + _typed(builder.func)
+
+
 def closure(*names: str) -> list[str]:
     """The modules of these names and all that they import, installed packages left out, in alphabetical order."""
     found: set[str] = set()

@@ -17,7 +17,7 @@ from xentlab.train.trial import Trial
 
 def units(group: Sequence[Trial], dataset: Dataset) -> list[list[int]]:
     """The places of the trials that train as one stack; all of them where the data is held."""
-    if dataset.stream is None:
+    if not dataset.streams:
         return [list(range(len(group)))]
     found: dict[str, list[int]] = {}
     for place, trial in enumerate(group):
@@ -40,7 +40,7 @@ def groups(
     together: dict[str, list[list[Trial]]] = {}
     for stack in planned:
         data = dataset(stack[0])
-        if data.stream is None:
+        if not data.streams:
             found.append(stack)
             continue
         for places in units(stack, data):

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from xentlab.data import Dataset, soften, split
 from xentlab.data.augmentation import declared
@@ -19,9 +18,8 @@ from xentlab.losses.compound import bind_any
 from xentlab.losses.contract import spec_of
 from xentlab.losses.foreign import build_loss
 from xentlab.metrics import Metric
-from xentlab.models import Start, check_model, initial
-from xentlab.models.foreign import build_model
-from xentlab.models.start import file_digest, put_in, tensors_in, weights_file
+from xentlab.models import Start, check_model
+from xentlab.models.foreign import model_of
 from xentlab.optim.foreign import build_optimizer
 from xentlab.schema import Knob, Range, build, check_knob, check_knobs, check_mapping, knobs
 from xentlab.tasks import TASKS, Task, find
@@ -48,7 +46,7 @@ class Trial:
     Attributes:
         config: the resolved config as plain data.
         dataset: the builder of its data; `sampling` are the knobs of `split`.
-        start: where the model's first weights are from.
+        start: where the model's first weights are from, and what of them never moves.
         soft_targets: the file that holds what it trains on in the labels' place, see `xentlab.data.soften`.
         name: what its loss is called here.
         label: what a person calls it, such as `ce · lr 0.1 · seed 3`.
@@ -101,14 +99,6 @@ class Trial:
     def num_outputs(self, dataset: Dataset) -> int:
         """How many numbers its model gives for each place."""
         return self.task.num_outputs(dataset) * self.loss.outputs
-
-    def module(self, dataset: Dataset, seed: int) -> tuple[nn.Module, str]:
-        """Its model at its first weights, drawn from a seed and read from its file; and what the file gave."""
-        module = initial(self.model, dataset.input_shape, self.num_outputs(dataset), seed)
-        if self.start.weights is None:
-            return module, ""
-        file = weights_file(self.start.weights, self.model, self.config["model"]["_sha256_"])
-        return module, put_in(module, file, dataset.blank(2))
 
     @property
     def device(self) -> torch.device:
@@ -245,22 +235,6 @@ def dataset_of(node: Mapping[str, Any]) -> tuple[functools.partial[Dataset], dic
     soft = {k: v for k, v in node.items() if k in knobs(soften)}
     builder = build_dataset("dataset", {k: v for k, v in node.items() if k not in {**sampling, **soft}})
     return builder, check_knobs("dataset", split, sampling), check_knobs("dataset", soften, soft)
-
-
-def model_of(node: Mapping[str, Any]) -> tuple[functools.partial[Any], Start, dict[str, Any]]:
-    """What `model` in a config says: the builder, where it starts, and the node with the digest of its weights.
-
-    Raises:
-        UserError: a target or a knob is wrong, or its file of weights is not here, or another than was recorded.
-    """
-    begin = {k: v for k, v in node.items() if k in knobs(Start)}
-    builder = build_model("model", {k: v for k, v in node.items() if k not in begin})
-    start = Start(**check_knobs("model", Start, begin))
-    if start.weights is None:
-        return builder, start, {k: v for k, v in node.items() if k != "_sha256_"}
-    file = weights_file(start.weights, builder, node.get("_sha256_"))
-    tensors_in(file)
-    return builder, start, {**node, "_sha256_": file_digest(file)}
 
 
 def task_of(dataset: functools.partial[Any]) -> Task:

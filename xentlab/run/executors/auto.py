@@ -13,6 +13,7 @@ from torch import nn
 from xentlab.data import Dataset, split
 from xentlab.run.executors.processes import Processes, cores
 from xentlab.train import Trial, lift_of, stacks
+from xentlab.train.modules import first_module
 from xentlab.train.plan import cut
 from xentlab.train.together import groups
 
@@ -56,8 +57,9 @@ def seconds(stack: Sequence[Trial], dataset: Dataset) -> float:
     first = stack[0]
     examples = len(split(dataset, first.seed, **first.sampling).train)
     steps = math.ceil(examples / first.batch_size)
-    module, _ = first.module(dataset, 0)
-    work = len(stack) * 3 * first.batch_size * forward_flops(module, dataset.blank(1)) / FLOPS
+    module, _ = first_module(first, dataset, 0)
+    seen = dataset.blank(1) if dataset.encoded is None else torch.zeros(1, *dataset.encoded.shape)
+    work = len(stack) * 3 * first.batch_size * forward_flops(module, seen) / FLOPS
     calls = len(stack) if lift_of(first, dataset) == "looped" else 1
     return first.trainer.epochs * steps * (calls * STEP_S + work)
 

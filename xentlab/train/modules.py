@@ -1,0 +1,38 @@
+"""A trial's model at its first weights: drawn from a seed, read from its file, with what never moves held fixed."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+
+from torch import nn
+
+from xentlab.data import Dataset
+from xentlab.models import initial
+from xentlab.models.start import fix, put_in, weights_file
+from xentlab.train.trial import Trial
+
+# The parts of models that train on what is encoded, at their first weights by model, sizes and seed.
+_HEADS: dict[str, tuple[nn.Module, str]] = {}
+
+
+def first_module(trial: Trial, dataset: Dataset, seed: int) -> tuple[nn.Module, str]:
+    """The model for these data, or where they are encoded the part that trains on that; and what its file gave.
+
+    Raises:
+        UserError: it cannot take such inputs, or its file is of another net.
+    """
+    shape, num_outputs = dataset.input_shape, trial.num_outputs(dataset)
+    if dataset.encoded is not None:
+        key = json.dumps([trial.config["model"], shape, num_outputs, seed], default=str)
+        if key not in _HEADS:
+            whole, found = first_module(trial, dataclasses.replace(dataset, encoded=None), seed)
+            _HEADS[key] = whole.get_submodule(dataset.encoded.head), found
+        return copy.deepcopy(_HEADS[key])
+    module, found = initial(trial.model, shape, num_outputs, seed), ""
+    if trial.start.weights is not None:
+        file = weights_file(trial.start.weights, trial.model, trial.config["model"]["_sha256_"])
+        found = put_in(module, file, dataset.blank(2))
+    fix(module, trial.start.freeze, dataset.blank(2))
+    return module, found
