@@ -238,5 +238,8 @@ def test_a_really_trained_backbone_is_compared_frozen_and_fine_tuned(run: Run, h
     assert err.count("What is frozen goes over the 60 examples") == 1
     assert "freeze backbone" in out
     assert "freeze none" in out
+    page = next((here / "xentlab-runs" / "comparisons").glob("*/report.md")).read_text()
+    assert page.count("294 of 296 tensors are the file's") == 2
+    assert "; model.freeze=backbone |" in page.replace("\\", "")
     code, out, _ = run("compare", "comparison=finetune", *small, *few, "comparison.final_seeds=2")
     assert "0 of them trained now" in out

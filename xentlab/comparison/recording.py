@@ -263,8 +263,16 @@ def _setup(result: Result, session: Session, first: TrialRecord, axes: Axes) -> 
         },
         decay=protocol.base["optimizer"].get("weight_decay"),
         parameters=sum(p.numel() for p in module.parameters() if p.requires_grad),
+        start=_start(first),
         own_tests=len(data.test_sets),
     )
+
+
+def _start(first: TrialRecord) -> str:
+    node = first.config["model"]
+    words = [first.tags.get("model_found", ""), f"sha256 {node['_sha256_']}" if "_sha256_" in node else ""]
+    words.append(f"model.freeze={node['freeze']}" if node.get("freeze", "none") != "none" else "")
+    return "; ".join(filter(None, words))
 
 
 def _defaults(group: str, node: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ def protocol(record: Record) -> dict[str, str]:
     setup = record.setup
     found = {"dataset": setup.dataset, "model": setup.model}
     found |= {"parameters": f"{setup.parameters:,}"} if setup.parameters is not None else {}
+    found |= {"starts from": setup.start} if setup.start else {}
     found |= {"optimizer": setup.optimizer, "schedule": setup.schedule, "augmentation": setup.augment}
     found |= {"weight decay": short(setup.decay)} if setup.decay is not None else {}
     if setup.epochs is not None:

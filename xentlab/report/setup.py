@@ -59,6 +59,7 @@ class Setup:
         training: other knobs of the trainer that are not at their defaults.
         decay: the optimizer's weight decay, if it has one.
         parameters: how many numbers of the model are trained.
+        start: what the model's file of weights gave, and what of it never moves; empty without.
         own_tests: of how many published test sets the seeds meet one each in turn; 0 where there is one for all.
         more: label -> text, of an older record, that has no field.
     """
@@ -86,6 +87,7 @@ class Setup:
     training: dict[str, str] = field(default_factory=dict)
     decay: float | None = None
     parameters: int | None = None
+    start: str = ""
     own_tests: int = 0
     more: dict[str, str] = field(default_factory=dict)
 
