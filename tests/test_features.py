@@ -134,6 +134,7 @@ def test_half_written_features_are_never_used_and_gone_on_with(weights: Path, mo
     ("overrides", "weighted", "sentence"),
     [
         ((), False, "model.freeze=backbone: each seed draws what is frozen, "),
+        (("augment=flip",), True, "augment=flip comes before what model.freeze=backbone names, "),
         (("model.freeze='[01].*'",), True, "model.freeze=[01].*: what moves is no part that comes last, "),
     ],
 )

@@ -35,7 +35,13 @@ class Datasets:
             self._read[softened] = soften(self._read[key], soft_targets=trial.soft_targets)
         if trial.start.freeze == "none":
             return self._read[softened]
-        where = (trial.config["model"], trial.trainer.precision, str(trial.device), trial.loss.outputs)
+        where = (
+            trial.config["model"],
+            trial.names["augment"],
+            trial.trainer.precision,
+            str(trial.device),
+            trial.loss.outputs,
+        )
         frozen = f"{softened} {json.dumps(where, sort_keys=True, default=str)}"
         if frozen not in self._read:
             self._read[frozen] = encoded(trial, self._read[softened], self._say)

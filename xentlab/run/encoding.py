@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from xentlab.data import Dataset
+from xentlab.data.augment import unchanged
 from xentlab.data.dataset import Encoded
 from xentlab.data.places import cache
 from xentlab.disk import sync_folder, why_refused
@@ -65,6 +66,9 @@ def encoded(trial: Trial, dataset: Dataset, say: Say) -> Dataset:
     through = "so its trials go through the frozen part in every step"
     if head is None:
         say(f"model.freeze={trial.start.freeze}: what moves is no part that comes last, {through}.")
+        return dataset
+    if trial.augment.func is not unchanged:
+        say(f"augment={trial.names['augment']} comes before what model.freeze={trial.start.freeze} names, {through}.")
         return dataset
     if dataset.standardize or dataset.impute is not None:
         say(f"model.freeze={trial.start.freeze}: each seed scales the inputs of {dataset.name} by itself, {through}.")

@@ -70,7 +70,13 @@ class Rig:
             splits = {s: part.without_test() for s, part in splits.items()}
         balanced = self.trainer.sampling == "balanced"
         self.batches = Batches(
-            dataset.seen, [splits[s] for s in seeds], seeds, self.device, dtype, balanced=balanced, augment=first.augment
+            dataset.seen,
+            [splits[s] for s in seeds],
+            seeds,
+            self.device,
+            dtype,
+            balanced=balanced,
+            augment=first.augment,
         )
         self.steps_per_epoch = self.batches.num_steps(self.batch_size)
         modules = {s: self._initial(s) for s in splits}
