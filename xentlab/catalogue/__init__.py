@@ -8,4 +8,4 @@ Imports no torch before it must: a list of ten thousand trials is to be there at
 """
 
 from xentlab.catalogue.marks import annotate, give_name
-from xentlab.catalogue.rows import COLUMNS, Entry, Wanted, entries, entry_of, find_entry, read, size_of, with_sizes
+from xentlab.catalogue.rows import Entry, Wanted, entries, entry_of, find_entry, read, size_of, with_sizes

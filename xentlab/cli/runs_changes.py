@@ -76,8 +76,13 @@ def prune(root: str, uri: str | None, experiment: str | None, *, forever: bool, 
     with private():
         trash.follow_journal(records)
         for flag in chosen if chosen or forever else trash.FREED:
-            found = trash.freeable(records, flag)
-            print(f"--{flag}: {len(found)} files, {megabytes(sum(map(catalogue.size_of, found)))}")
+            try:
+                found = trash.freeable(records, flag)
+                print(f"--{flag}: {len(found)} files, {megabytes(sum(map(catalogue.size_of, found)))}")
+            except UserError as error:  # of a damaged journal
+                if flag in chosen:
+                    raise
+                print(visible(f"--{flag}: {error}"))
         held = trash.in_trash(records)
         print(f"--forever: {len(held)} records in the trash, {megabytes(trash.freed_size(records))}")
         if not chosen and not forever:

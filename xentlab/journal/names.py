@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from xentlab.journal.entries import GroupRecord
@@ -51,10 +51,13 @@ def _numbered(kind: str, name: str, taken: Mapping[str, str]) -> str:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock, alone among all processes that ask for it."""
+    """Hold a folder's lock, alone among all processes that ask for it, where the disk has such locks."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        with suppress(
+            OSError
+        ):  # some network file systems lock no folders: two of one name are told apart all the same
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
         os.close(handle)
