@@ -13,6 +13,7 @@ from xentlab import __version__
 from xentlab.cli.commands import COMMANDS
 from xentlab.cli.contract import Command
 from xentlab.cli.output import Output
+from xentlab.config.words import check_words
 from xentlab.disk import cannot_go_on, disk_refuses
 from xentlab.errors import StoppedError, UserError, unknown
 from xentlab.plain import visible
@@ -125,6 +126,7 @@ def _with_overrides(command: Command, overrides: list[str]) -> int:
 
         print_hydra_help(command)
         return 0
+    check_words(command.name, overrides)
     try:
         return command.function()(overrides)
     except SystemExit as error:

@@ -245,6 +245,13 @@ COMMANDS = (
         ),
     ),
     Command(
+        "completion",
+        "print what makes a shell complete commands, groups, losses and knobs",
+        ('eval "$(xentlab completion bash)"', "xentlab completion fish > ~/.config/fish/completions/xentlab.fish"),
+        "completion.completion",
+        (Argument("shell", choices=("bash", "zsh", "fish")), Argument("--line", help=argparse.SUPPRESS)),
+    ),
+    Command(
         "doctor",
         "check versions, devices, data, disk, and what is damaged; with --repair rebuild what can be",
         ("xentlab doctor", "xentlab doctor --root my-runs --repair", "xentlab doctor shared.zip"),

@@ -11,14 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from xentlab.config.mistakes import check_flags, check_override, hydra_mistake
+from xentlab.config.words import config_dir as config_dir
 from xentlab.train import COMPONENTS
-
-
-def config_dir() -> Path:
-    """The directory of the configs: inside the package when installed, beside it in a checkout."""
-    package = Path(__file__).resolve().parent.parent
-    inside = package / "configs"
-    return inside if inside.is_dir() else package.parent / "configs"
 
 
 def run_composed(config_name: str, overrides: Sequence[str], job: Callable[[dict[str, Any], list[str]], Any]) -> None:

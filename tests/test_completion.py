@@ -1,0 +1,75 @@
+"""A mistyped word is answered from the config files alone, and a shell completes from them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from xentlab.cli.completion import offers
+from xentlab.config.words import check_words, groups
+from xentlab.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["loss=foo", "dataset=bar"], "Unknown loss 'foo'. Did you mean 'focal'? Nearest of "),
+        (["dataset=bar"], "Unknown dataset 'bar'."),
+        (["loss=ce,foo"], "Unknown loss 'foo'."),
+        (["loss=CrossEntropyLoss"], "CrossEntropyLoss is ce here: loss=ce."),
+        (["epochs=3"], "There is no 'epochs': it is trainer.epochs here."),
+        (["sead=3"], "Unknown config key 'sead'. Did you mean 'seed'?"),
+    ],
+)
+def test_a_mistyped_word_is_answered_without_torch(words: list[str], sentence: str) -> None:
+    with pytest.raises(UserError) as refused:
+        check_words("train", words)
+    assert str(refused.value).startswith(sentence)
+    code = "import sys; from xentlab.cli import main; print(main(sys.argv[1:]), {'torch', 'hydra'} & {*sys.modules})"
+    ran = subprocess.run([sys.executable, "-c", code, "train", *words], capture_output=True, text=True, check=True)
+    assert (ran.stdout, ran.stderr.startswith(f"xentlab: {sentence}")) == ("2 set()\n", True)
+
+
+def test_what_only_composing_knows_is_left_to_it() -> None:
+    check_words("train", ["loss={a:1}", "+x=3", "~loss", "loss=null", "seed=1,2", "optimizer.lr=3", "comparison=mnist"])
+    check_words("train", ["loss=foo", "hydra.searchpath=[file:///own]"])
+    check_words("compare", ["comparison.search=sobol", "comparison=published/nielsen_mnist"])
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("xentlab comp", ["compare", "completion"]),
+        ("xentlab train loss=custom", ["loss=custom_ce"]),
+        ("xentlab train model=lenet model.p", ["model.pooling="]),
+        ("xentlab train optimizer=adam optimizer.be", ["optimizer.beta1=", "optimizer.beta2="]),
+        ("xentlab train dataset.label", ["dataset.label_noise="]),
+        ("xentlab train trainer.epo", ["trainer.epochs="]),
+        ("xentlab compare comparison.fi", ["comparison.final_seeds="]),
+        ("xentlab runs sh", ["show"]),
+        ("xentlab runs ls --ki", ["--kind"]),
+        ("xentlab list los", ["losses"]),
+        ("xentlab check-loss hing", ["hinge"]),
+        ("xentlab report --for", ["--format"]),
+    ],
+)
+def test_what_is_offered(line: str, offered: list[str]) -> None:
+    assert [word for word in offers(line) if "squared" not in word] == offered
+    assert len(groups()["loss"]) > 50
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+def test_bash_completes(tmp_path: Path) -> None:
+    called = tmp_path / "xentlab"
+    called.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m xentlab "$@"\n')
+    called.chmod(0o755)
+    script = 'eval "$(xentlab completion bash)"; complete -p xentlab; COMP_LINE="xentlab train loss=cus"\n'
+    script += 'COMP_POINT=${#COMP_LINE}; _xentlab 2>/dev/null; echo "${COMPREPLY[@]}"'
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env={**os.environ, "PATH": path})
+    assert ran.stdout.splitlines() == ["complete -F _xentlab xentlab", "custom_ce"]
