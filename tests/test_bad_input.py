@@ -50,7 +50,7 @@ TYPED = {
     ),
     ("report",): "The following arguments are required: NAME|ID; `xentlab report --help` says what there is.",
     ("ui", "--port", "x"): "Argument --port: invalid int value: 'x'",
-    ("nonsense",): "invalid choice: 'nonsense'",
+    ("nonsense",): "Unknown command 'nonsense'",
 }  # fmt: skip
 
 
