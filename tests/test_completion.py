@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from xentlab.cli.completion import offers
-from xentlab.config.words import check_words, groups
+from xentlab.config.words import check_words, choices_by_group
 from xentlab.errors import UserError
 
 
@@ -60,7 +60,7 @@ def test_what_only_composing_knows_is_left_to_it() -> None:
 )
 def test_what_is_offered(line: str, offered: list[str]) -> None:
     assert [word for word in offers(line) if "squared" not in word] == offered
-    assert len(groups()["loss"]) > 50
+    assert len(choices_by_group()["loss"]) > 50
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from xentlab.cli.commands import COMMANDS
 from xentlab.cli.contract import Command
-from xentlab.config.words import groups, keys_of
+from xentlab.config.words import choices_by_group, keys_of
 
 _SCRIPTS = {
     "bash": """_xentlab() {
@@ -56,7 +56,7 @@ def _all(before: Sequence[str], last: str) -> list[str]:
 
 
 def _of_command(name: str, arguments: Sequence[object] | None, before: Sequence[str], last: str) -> list[str]:
-    known = groups()
+    known = choices_by_group()
     if arguments is None:
         key, equals, _ = last.partition("=")
         if equals:

@@ -24,7 +24,7 @@ def config_dir() -> Path:
     return inside if inside.is_dir() else package.parent / "configs"
 
 
-def groups() -> dict[str, list[str]]:
+def choices_by_group() -> dict[str, list[str]]:
     """What can be chosen: the names of each group."""
     folders = [folder for folder in config_dir().iterdir() if folder.is_dir() and folder.name != "sampling"]
     return {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in sorted(folders)}
@@ -38,7 +38,7 @@ def check_words(command: str, overrides: Sequence[str]) -> None:
     """
     if any(override.startswith(_ELSEWHERE) for override in overrides):
         return
-    known = groups()
+    known = choices_by_group()
     tops = {*known, "hydra", *_keys(config_dir() / "train.yaml")} - {"start"}
     tops -= set() if command == "compare" else {"comparison"}
     for override in overrides:
@@ -61,7 +61,7 @@ def keys_of(command: str, chosen: Sequence[str]) -> list[str]:
              if isinstance(node, dict) and top != "hydra" for key in node} | {"seed"}  # fmt: skip
     defaults = {k: v for entry in _read(config_dir() / "train.yaml")["defaults"] if isinstance(entry, dict)
                 for k, v in entry.items() if not k.startswith("override")}  # fmt: skip
-    defaults |= {k: v for k, _, v in (word.partition("=") for word in chosen) if k in groups()}
+    defaults |= {k: v for k, _, v in (word.partition("=") for word in chosen) if k in choices_by_group()}
     for group, name in defaults.items():
         found |= {group, *(f"{group}.{key}" for key in _keys(config_dir() / group / f"{name}.yaml") if key[0] != "_")}
     return sorted(found | ({"comparison"} if command == "compare" else set()))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import os
 import shutil
 import urllib.parse
 import urllib.request
@@ -31,5 +33,14 @@ def local_folder(uri: str) -> Path | None:
 
 
 def copy_into(folder: Path, source: Path) -> None:
-    """Copy a tree of files into a folder, over what is there already."""
-    shutil.copytree(source, folder, copy_function=shutil.copyfile, dirs_exist_ok=True)
+    """Copy a tree of files into a folder, over what is there already; weights take no second place on the same disk."""
+    shutil.copytree(source, folder, copy_function=_copied, dirs_exist_ok=True)
+
+
+def _copied(source: str, target: str) -> None:
+    if source.endswith(".pt"):  # replaced whole where it changes, so that both names never differ in part
+        with contextlib.suppress(OSError):
+            Path(target).unlink(missing_ok=True)
+            os.link(source, target)
+            return
+    shutil.copyfile(source, target)
