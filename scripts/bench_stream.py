@@ -10,8 +10,8 @@ JPEGs of different sizes are written first: an MNIST digit on a piece of a CamVi
 - `separate`: the six on streams of their own, one after another.
 
 Times are seconds, medians over the repeats; ratios are medians of the paired ratios. What the shared ones end with is
-compared with what the held ones end with, bit for bit. The peak is that of the process after the first shared run and
-before any image is held, less what it had before. `--decode` measures threads against processes that decode instead.
+compared with what the held ones end with, bit for bit. Peaks are of processes of their own, less what one has that has
+trained nothing. `--decode` measures threads against processes that decode instead.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import argparse
 import functools
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -115,15 +116,26 @@ def decoders(folder: Path, size: int, repeats: int) -> dict[str, list[float]]:
         return harness.take_turns([timed("threads", threads), timed("processes", processes)], repeats)
 
 
+def peak_of(name: str, folder: Path) -> float:
+    """The peak of a process that does this alone, in MiB."""
+    line = [sys.executable, *sys.argv, "--only", name, "--folder", str(folder)]
+    return float(subprocess.run(line, capture_output=True, text=True, check=True).stdout)
+
+
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Every figure."""
     knobs = {"root": str(folder), "size": options.size}
     common = {"epochs": options.epochs, "device": "cpu", "batch_size": 64}
     trials = [prepare(harness.config("image_folder", options.model, loss, **common)) for loss in LOSSES]
-    before = harness.peak_mib()
     streamed = image_folder(**knobs, resident=False)
+    if options.only:
+        if options.only == "shared":
+            together(trials, streamed)
+        elif options.only == "alone":
+            trained(trials[0], image_folder(**knobs, resident=True))
+        return {"seconds": {}, "peak": harness.peak_mib()}
+    peaks = {name: peak_of(name, folder) for name in ("nothing", "shared", "alone")}
     shared = together(trials, streamed)
-    peak = harness.peak_mib() - before
     held = image_folder(**knobs, resident=True)
     alone = [trained(trial, held) for trial in trials]
     equal = all(
@@ -144,7 +156,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "seconds": {name: median(times) for name, times in taken.items()},
         "shared / (decoding + alone)": harness.ratio(taken["shared"], parts),
         "separate / (decoding + alone)": harness.ratio(taken["separate"], parts),
-        "peak MiB, shared": peak,
+        "peak MiB, six shared": peaks["shared"] - peaks["nothing"],
+        "peak MiB, one alone": peaks["alone"] - peaks["nothing"],
         "held MiB": held.inputs.nbytes / harness.MIB,
         "equal": equal,
         "turns": taken,
@@ -161,8 +174,13 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--decode", action="store_true", help="threads against processes, nothing trained")
     parser.add_argument("--threads", type=int, default=1, help="that train, as in a worker of executor=processes")
+    parser.add_argument("--only", choices=("nothing", "shared", "alone"), help="print the peak of this alone, in MiB")
+    parser.add_argument("--folder", type=Path, help="of JPEGs that are there")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if options.only:
+        print(measure(options, options.folder)["peak"])
+        return 0
     folder = Path(tempfile.mkdtemp(prefix="photographs-"))
     try:
         write_photographs(folder, options.count)

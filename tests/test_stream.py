@@ -7,6 +7,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from support import compose_train
 from xentlab import data
 from xentlab.cli import main
 from xentlab.data import folders
-from xentlab.errors import StoppedError
+from xentlab.errors import StoppedError, UserError
 from xentlab.journal import TrialRecord
+from xentlab.run.order import Failure, PartsError, TrainingError
 from xentlab.train import Epoch, Fit, Trial, prepare, stacks
 from xentlab.train.plan import cut
 from xentlab.train.together import groups, units
@@ -54,10 +56,10 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def trial(folder: Path, *overrides: str, dropout: bool = False) -> Trial:
+def trial(folder: Path, *overrides: str, model: str | None = None) -> Trial:
     sizes = ("model=mlp", "model.hidden=[8]", "trainer.epochs=2", "trainer.batch_size=16", "dataset=image_folder")
     config = compose_train(*sizes, f"dataset.root={folder}", f"dataset.size={SIZE}", *overrides)
-    return prepare({**config, "model": {"_target_": "test_stream.dropping"}} if dropout else config)
+    return prepare({**config, "model": {"_target_": f"test_stream.{model}"}} if model else config)
 
 
 def numbers(fit: Fit) -> list[dict[str, list[float | None]]]:
@@ -100,11 +102,27 @@ def dropping(input_shape: tuple[int, ...], num_outputs: int) -> torch.nn.Module:
 
 
 # The members of a group: a stack of two rates, single trials of other losses, one with dropout that draws as it goes.
+class Tiring(torch.nn.Linear):
+    """Fails at the seventh batch that it is trained on."""
+
+    batches = 0
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.batches += self.training
+        if self.batches > 6:
+            raise RuntimeError("tired")
+        return super().forward(inputs.flatten(1))
+
+
+def tiring(input_shape: tuple[int, ...], num_outputs: int) -> torch.nn.Module:
+    return Tiring(math.prod(input_shape), num_outputs)
+
+
 def members(folder: Path, *overrides: str) -> list[Trial]:
     stacked = [trial(folder, "loss=ce", f"optimizer.lr={lr}", "trainer.lift=vectorised", *overrides) for lr in (0.1, 1)]
     stacked.append(trial(folder, "loss=mse", "trainer.lift=vectorised", *overrides))
     how = ("trainer.lift=vectorised", *overrides)
-    return stacked + [trial(folder, f"loss={loss}", *how, dropout=True) for loss in ("ce", "mse")]
+    return stacked + [trial(folder, f"loss={loss}", *how, model="dropping") for loss in ("ce", "mse")]
 
 
 @pytest.fixture(scope="module")
@@ -127,9 +145,40 @@ def test_trials_of_a_seed_are_one_group_of_stacks_and_single_trials(folder: Path
     assert cut(planned, lambda t: data_of["of"]) == planned  # noqa: ARG005
 
 
+def test_trials_that_exceed_memory_take_another_pass_and_it_is_said(folder: Path) -> None:
+    trials = members(folder, "dataset.resident=false", "trainer.memory=0.05")
+    read, told = trials[0].dataset(), list[str]()
+    planned = groups(stacks(trials), lambda t: read, told.append)  # noqa: ARG005
+    assert [len(group) for group in planned] == [2, 1, 1, 1]
+    (sentence,) = told
+    assert sentence.startswith("5 trials of seed 0 train in 4 passes over image_folder: together they would take 0.")
+    assert sentence.endswith(" MB, and 0.0 MB are allowed.")
+
+
+@pytest.mark.slow
 def test_a_group_ends_as_its_trials_over_held_data(trained: dict[str, list[TrialRecord]]) -> None:
     for streamed, held in zip(trained["false"], trained["true"], strict=True):
         assert recorded(streamed) == recorded(held)
+
+
+def test_one_of_a_group_that_fails_costs_itself_alone(folder: Path, tmp_path: Path) -> None:
+    how = ("dataset.resident=false", "trainer.lift=looped")
+    trials = [trial(folder, *how, model=model) for model in (None, "tiring", "dropping")]
+    fine, failed, other = opened(tmp_path).attempt(trials)
+    close_all()
+    assert isinstance(failed, UserError)
+    assert str(failed).startswith("model tiring in training failed: RuntimeError: tired (test_stream.py, line ")
+    for record in (fine, other):
+        assert isinstance(record, TrialRecord)
+        assert record.status == "finished"
+    again = Failure(
+        **json.loads(json.dumps(asdict(Failure.of(PartsError({"a": failed, "b": RuntimeError("b")})))))
+    ).error()
+    assert isinstance(again, PartsError)
+    assert {key: (type(part), str(part)) for key, part in again.parts.items()} == {
+        "a": (UserError, str(failed)),
+        "b": (TrainingError, "RuntimeError: b"),
+    }
 
 
 def test_a_group_decodes_every_image_once_for_all(
