@@ -34,6 +34,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from xentlab import environment
 from xentlab.data import Dataset, image_folder, mnist
 from xentlab.data.pixels import Remarks, centred, read_pixels, resized
 from xentlab.data.turns import Turns
@@ -178,6 +179,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="of JPEGs that are there")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    environment.keep_freed_memory()
     if options.only:
         print(measure(options, options.folder)["peak"])
         return 0
