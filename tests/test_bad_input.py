@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import os
 import subprocess
 import sys
@@ -10,8 +12,11 @@ from pathlib import Path
 
 import pytest
 from bad_input_lab import bad_values, drawn, every_key
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 
+from xentlab.config import compose
 from xentlab.errors import UserError
 from xentlab.schema import check_knob
 
@@ -76,12 +81,23 @@ def test_every_key_has_a_rule_that_refuses_what_it_does_not_say() -> None:
             assert str(caught.value).startswith(f"{key.name} must be ")
 
 
+@pytest.fixture
+def files_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hydra reads each file of the configs once for all commands, and composes each command once; nothing else."""
+    read = functools.cache(FileConfigSource.load_config)
+    monkeypatch.setattr(
+        FileConfigSource, "load_config", lambda self, config_path: copy.deepcopy(read(self, config_path))
+    )
+    monkeypatch.setattr(FileConfigSource, "__hash__", lambda self: hash(self.path), raising=False)
+    monkeypatch.setattr(FileConfigSource, "__eq__", lambda self, other: self.path == other.path, raising=False)
+    monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: None)  # composes all of it to see whether it is a sweep
+    monkeypatch.setattr(compose, "compose_group", functools.cache(compose.compose_group))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("of_three", [0])  # 1 and 2 are the other thirds of the keys: minutes more
-def test_a_bad_value_for_a_third_of_the_keys_is_one_sentence_and_leaves_nothing(
-    run: Run, here: Path, of_three: int
-) -> None:
-    for words in list(drawn(0))[of_three::3]:
+@pytest.mark.usefixtures("files_read_once")
+def test_a_bad_value_for_every_key_is_one_sentence_and_leaves_nothing(run: Run, here: Path) -> None:
+    for words in drawn(0):
         code, out, err = run(*words)
         GlobalHydra.instance().clear()
         key = words[-1].partition("=")[0]

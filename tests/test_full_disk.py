@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import resource
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,3 +82,57 @@ def test_what_is_read_only_is_looked_at_and_not_written(small: Path) -> None:
         assert len(done.stderr.strip().splitlines()) == 1
     for words in (("report", "quickstart", "--format", "md"), ("compare", "--dry-run", *COMPARE[1:])):
         assert command(small, *words).returncode == 0
+
+
+@pytest.fixture
+def rationed(tmp_path: Path) -> Iterator[Path]:
+    """A folder of a btrfs that may hold 3 MiB."""
+    place, image = tmp_path / "mounted", tmp_path / "image"
+    place.mkdir()
+    with open(image, "wb") as file:
+        file.truncate(128 * 2**20)
+    if shutil.which("mkfs.btrfs") is None or subprocess.run(["mkfs.btrfs", "-q", image], check=False).returncode:
+        pytest.skip("a file system with quotas needs btrfs-progs")
+    if not mount("-o", "loop", str(image), str(place)):
+        pytest.skip("mounting a file system needs root")
+    try:
+        for words in (("quota", "enable", place), ("subvolume", "create", place / "x"), ("qgroup", "limit", "3M")):
+            last = [place / "x"] if words[0] == "qgroup" else []
+            subprocess.run(["btrfs", *words, *last], check=True, capture_output=True)
+        yield place / "x"
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def use_up(filler: Path) -> None:
+    for _ in range(64):
+        with open(filler, "ab") as file:
+            file.write(bytes(2**16))
+            os.fsync(file.fileno())
+
+
+@pytest.mark.slow
+def test_a_quota_that_is_used_up_is_one_sentence_and_the_same_command_goes_on(rationed: Path) -> None:
+    filler = rationed / "filler"
+    with pytest.raises(OSError, match="quota"):
+        use_up(filler)
+    done = command(rationed, "train", *SMALL)
+    assert done.returncode == 1, done.stderr
+    assert f" cannot be written any more: the quota is used up{SAFE}" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    filler.unlink()
+    assert command(rationed, "train", *SMALL).returncode == 0
+
+
+@pytest.mark.slow
+def test_a_file_that_may_not_grow_is_one_sentence(here: Path) -> None:
+    words = [sys.executable, "-m", "xentlab", "train", *SMALL, "model.hidden=[400]"]
+    limit = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (40_000, 40_000))
+    done = subprocess.run(words, preexec_fn=limit, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert f" cannot be written any more: a file may not grow so large{SAFE}" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert subprocess.run(words, capture_output=True, check=False).returncode == 0
+    records = Records(here / "xentlab-runs")
+    records.update()
+    assert [t.status for t in records.trials.values()] == ["finished"]
