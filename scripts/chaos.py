@@ -88,11 +88,10 @@ def sound(done: Done, *codes: int) -> list[str]:
     return wrong + (["not one sentence: " + done.err[-200:]] if done.code == 2 and len(told) != 1 else [])
 
 
-def in_mlflow(folder: Path) -> list[str]:
-    """What is wrong with the store after `sync`."""
-    database = folder / "xentlab-runs" / "mlflow.db"
+def in_mlflow(folder: Path, database: Path | None = None) -> list[str]:
+    """What is wrong with the store after `sync`; None is the folder's own."""
     finished, _ = numbers(folder)
-    with closing(sqlite3.connect(database)) as store:
+    with closing(sqlite3.connect(database or folder / "xentlab-runs" / "mlflow.db")) as store:
         ended = [row[0] for row in store.execute("SELECT status FROM runs")]
         points = list(store.execute("SELECT COUNT(*), COUNT(DISTINCT step) FROM metrics GROUP BY run_uuid, key"))
     wrong = ["RUNNING: in MLflow"] if "RUNNING" in ended else []

@@ -119,6 +119,13 @@ def same_loss_at_points(pool: Pool, metric: str, n: int, comparisons: int, seed:
     return wrong
 
 
+def skewness(ours: Pool, theirs: Pool, metric: str) -> float:
+    """Of the paired differences of two losses over the pool: what sign flips promise nothing for."""
+    differences = ours.procedure(metric) - theirs.procedure(metric)
+    centred = differences - differences.mean()
+    return float((centred**3).mean() / (centred**2).mean() ** 1.5)
+
+
 def recentred(ours: Pool, theirs: Pool, metric: str, n: int, comparisons: int, seed: int) -> int:
     """False claims of two different losses whose paired differences were given mean 0."""
     generator = np.random.default_rng(seed)
@@ -162,4 +169,5 @@ def print_trainings(pools: Mapping[str, Pool], comparisons: int, seed: int, shar
         print(f"\n{title}\n{'':8s}" + "".join(f"{f'n = {n}':>24s}" for n in SEEDS))
         for metric in METRICS:
             found = (share(count(metric, n, comparisons, seed), comparisons) for n in SEEDS)
-            print(f"{metric:8s}" + "".join(f"{cell:>24s}" for cell in found), flush=True)
+            skewed = f"   skew {skewness(*count.args, metric):+.1f}" if count.func is recentred else ""
+            print(f"{metric:8s}" + "".join(f"{cell:>24s}" for cell in found) + skewed, flush=True)
