@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import test_data_small_images
 import torch
 from support import compose_train, small_digits
 from torch import Tensor
@@ -99,6 +100,18 @@ def test_every_loss_of_a_seed_sees_the_same_augmented_batches() -> None:
     assert all(torch.equal(a, b) for a, b in zip(ce, mse, strict=True))
     assert not any(torch.equal(a, b) for a, b in zip(ce, plain, strict=True))
     assert not any(torch.equal(a, b) for a, b in zip(ce, batches("seed=1"), strict=True))
+
+
+def test_files_of_cifars_format_train_under_their_augmentation(
+    run: Run, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(test_data_small_images, "TRAIN", 100)
+    test_data_small_images.cifar10(here, monkeypatch)
+    words = ("dataset=cifar10", f"dataset.root={here}", "model=convnet", "trainer.batch_size=8", "trainer.epochs=2")
+    code, page, errors = run("train", *words, "augment=cifar", "trainer.accumulate=2", "tracking=off")
+    assert code == 0, errors
+    assert "2 epochs in" in page
+    assert list(here.glob("xentlab-runs/trials/*/augmented.png"))
 
 
 OWN = """

@@ -27,7 +27,7 @@ class Trainer:
         clip_norm: bound on the norm of each trial's gradient, > 0; None for none.
         decay: what `optimizer.weight_decay` shrinks: `all`, or `weights` alone, neither biases nor scales of norms.
         ema: part of the running mean of the weights that a step keeps, in (0, 1), less in the first steps: the mean is
-            what is evaluated, kept and tested. None: the weights themselves.
+            what is evaluated, kept and tested, with the model's own statistics of norms. None: the weights themselves.
         class_weights: of each example's loss by its class, from the training labels.
         monitor: metric that chooses the best epoch on validation; None: the task's primary one.
         patience: epochs without a better value of it after which a trial stops; its final weights, which are kept and
