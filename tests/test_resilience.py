@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from xentlab.journal import Records, TrialRecord
 
 # mlflow's own queries use what its SQLAlchemy deprecates; a warning that xentlab causes names another module
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow", "ignore::DeprecationWarning:sqlalchemy")
+
+Run = Callable[..., tuple[int, str, str]]
 
 TRAINING = (
     "train", "trainer.epochs=40", "trainer.checkpoint_every=3", "trainer.batch_size=16", "trainer.train_sample=64",
@@ -251,3 +254,29 @@ def assert_mirrors(here: Path) -> None:
             history = sorted((p.step, p.timestamp, p.value) for p in store.get_metric_history(run.info.run_id, metric))
             assert history == [(e, t, v) for e, t, v in points if v is not None], json.dumps([name, metric])
     assert seen == set(found.trials)
+
+
+@pytest.mark.parametrize(("hold", "on"), [(float("inf"), "begins again"), (-1.0, "goes on with epoch 2")])
+def test_an_interrupted_training_says_with_which_epoch_it_goes_on(
+    run: Run, here: Path, monkeypatch: pytest.MonkeyPatch, hold: float, on: str
+) -> None:
+    from xentlab.run import training
+
+    calls: list[int] = []
+
+    def append(self: Any, *events: Any, of: Any = training.Journal.append) -> None:
+        of(self, *events)
+        calls.extend(event.epoch for event in events if isinstance(event, training.EpochEvent))
+        if calls[-1:] == [2]:
+            calls.append(0)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "_HOLD_S", hold)
+    with monkeypatch.context() as patched:
+        patched.setattr(training.Journal, "append", append)
+        code, _, err = run("train", "trainer.epochs=4", "executor=inline", "tracking=off")
+    assert (code, err) == (130, f"xentlab: interrupted in epoch 3 of 4; the same command {on}.\n")
+    assert len(list((here / "xentlab-runs" / "checkpoints").glob("*.pt"))) == (hold < 0)
+    code, out, err = run("train", "trainer.epochs=4", "executor=inline", "tracking=off")
+    assert (code, err) == (0, "")
+    assert "4 epochs" in out

@@ -92,8 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         place = Path(os.fsdecode(error.filename)) if error.filename is not None else Path.cwd()
         print(visible(f"xentlab: {cannot_go_on(place, error)}"), file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("xentlab: interrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        said = str(error) or "interrupted; the same command goes on from the last checkpoint."
+        print(visible(f"xentlab: {said}"), file=sys.stderr)
         return 130
 
 

@@ -7,6 +7,7 @@ import functools
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,7 @@ EpochCallback = Callable[[Sequence[Trial], Epoch], None]
 Say = Callable[[str], None]
 """Tells the user, in a sentence, what was decided without being asked."""
 
+_HOLD_S = 1.0  # an interruption costs no more than about this, between checkpoints
 say_aloud: Say = logging.getLogger("xentlab").warning
 
 
@@ -111,6 +113,7 @@ class _Training:
         ids, snapshot = self.checkpoint.load(say) if order.resumable else ([], None)
         if snapshot is not None and ids == order.ids:
             self.fit.restore(snapshot)
+        self._kept, self._held, self._looked = self.fit.history.done, dict[str, Any](), time.perf_counter()
 
     def train(self, on_epoch: EpochCallback) -> None:
         try:
@@ -132,9 +135,13 @@ class _Training:
                         break
                     self._end_rows(gone)
                 self._end(self.fit, self.order)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
+            if self._held:
+                self.checkpoint.save(self.order.ids, self._held)
             self._close("interrupted", "interrupted by the user")
-            raise
+            on = f"goes on with epoch {self._kept + 1}" if self._kept else "begins again"
+            at = min(self.fit.history.done + 1, trainer.epochs)
+            raise KeyboardInterrupt(f"interrupted in epoch {at} of {trainer.epochs}; the same command {on}.") from error
         except Exception as error:
             said = in_words(self.fit.rig.trials[0], error)
             self._close("failed", f"{type(said).__name__}: {said}")
@@ -154,6 +161,9 @@ class _Training:
             every = trainer.checkpoint_every
             if every and epoch.number % every == 0 and epoch.number < trainer.epochs:
                 self.checkpoint.save(self.order.ids, self.fit.snapshot())
+                self._kept, self._held = epoch.number, {}
+            elif every and time.perf_counter() - self._looked > _HOLD_S:
+                self._kept, self._held, self._looked = epoch.number, self.fit.snapshot(), time.perf_counter()
 
     def _end_rows(self, gone: Sequence[int]) -> None:
         """End the rows of a stack that are over, and go on with the others alone.
@@ -167,6 +177,7 @@ class _Training:
         self._end(self.fit.take(gone), _rows(self.order, gone))
         self.checkpoint.remove()
         self.fit, self.order, self.checkpoint = rest, order, checkpoint
+        self._kept, self._held = self.fit.history.done, {}
 
     def _open(self) -> None:
         """Write down that the trials begin, or go on."""
