@@ -78,8 +78,6 @@ def read_column(table: FileTable, column: int, *, decimal: Decimal, spelt: bool 
     """What a column of the table holds; what was recognised by a rule is added to the table's notes.
 
     Args:
-        table: as a reader gave it.
-        column: its place.
         decimal: what stands before the decimals; `auto` recognises a decimal comma by its cells.
         spelt: whether the column is to be taken as words whatever it holds.
 

@@ -36,7 +36,6 @@ def read_delimited(file: Path, *, header: bool | None, delimiter: str | None) ->
     """The cells of a text table, as spelled.
 
     Args:
-        file: a text file, or one packed with gzip (`.gz`).
         header: whether the first row holds names; None: it does unless one of its cells is a number, or most of them
             come again below.
         delimiter: what separates cells, one character (a blank: any run of blanks and tabs); None recognises it.

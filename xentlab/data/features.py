@@ -22,7 +22,6 @@ def read_features(
 
     Args:
         file: of any kind that `tabular` reads, with every column that a feature is of.
-        features: of the table.
         node: the dataset's knobs, of which it takes how to read a text.
         missing: whether numbers may be missing (NaN), since the model fills them.
 

@@ -54,7 +54,6 @@ def adopt(source: Any, values: Mapping[str, Any], path: str = "dataset") -> func
     Args:
         source: a class or function that gives a map-style dataset (or a `Dataset`), or such an object.
         values: its knobs, and the keys `task`, `class_names`, `name`, `val`, `test`, `ignore_index` of this lab.
-        path: where the config names it.
     """
     key = (source, repr(sorted(values.items())))
     if key not in _ADOPTED:

@@ -127,10 +127,6 @@ def _idx_dataset(name: str, folder: str, class_names: tuple[str, ...], root: str
 def read_idx(file: Path, out: Tensor) -> None:
     """Fill the contiguous uint8 tensor `out` from an idx file of exactly its shape, or from `<file>.gz` beside it.
 
-    Args:
-        file: the path of the uncompressed file.
-        out: uint8, of the shape that the file must declare.
-
     Raises:
         UserError: the magic number, a declared length or the number of bytes is not what it should be.
     """

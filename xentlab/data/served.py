@@ -13,10 +13,6 @@ from xentlab.errors import UserError
 def as_torchvision(dataset: Dataset, examples: Tensor) -> Any:
     """Grey images as `torchvision.datasets.MNIST` with `ToTensor` gives them, each by way of PIL, for a DataLoader.
 
-    Args:
-        dataset: a class for each example, inputs uint8 [N, 1, H, W].
-        examples: which of them, [n].
-
     Raises:
         UserError: it holds no such images.
     """

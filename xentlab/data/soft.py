@@ -75,7 +75,6 @@ def write_soft_targets(file: Path, dataset: Dataset, examples: Tensor, targets: 
     """Write a file for `soften`, whole or not at all.
 
     Args:
-        file: ends in .npz; its folder is made.
         dataset: what the targets belong to; soft targets that it has itself do not count.
         examples: which of its examples, [n].
         targets: their distributions [n, C].

@@ -101,8 +101,6 @@ class Stream:
 
         Args:
             order: indices of examples.
-            size: of a batch.
-            device: where to.
             epoch: of which this order is the training; None for one that measures.
         """
         stage = turns.stage(epoch)

@@ -82,11 +82,8 @@ def check_output(
     The module's mode, buffers and the random generators are left as they were.
 
     Args:
-        module: any module on the CPU.
         input_shape: the shape of one input, without the batch axis.
         num_outputs: C, the number of classes.
-        what: the shape that is wanted.
-        name: what the user calls the model.
         blank: two inputs, where they are no floats.
 
     Raises:

@@ -28,11 +28,6 @@ def ends(rig: Rig, history: History, weights_at_best: State) -> tuple[list[Outco
 
     `stuck` is a trial whose final validation value is hardly better than a constant answer's, whether it never left it
     or fell back.
-
-    Args:
-        rig: with the final weights in its state.
-        history: how its trials have fared.
-        weights_at_best: of each trial's best epoch.
     """
     at_end = history.patience is not None or all(epoch == history.done for epoch in history.best_epoch)
     tests, answers = [OnTest()] * len(rig.trials), dict[str, Tensor]()
@@ -72,7 +67,6 @@ def on_test(rig: Rig, weights_at_best: State | None) -> Met:
     """What the test set says of each trial. It is read here and nowhere else.
 
     Args:
-        rig: with the final weights in its state.
         weights_at_best: of each trial's best epoch; None where those are the final ones.
     """
     final, bins, answers = rig.evaluate("test")
@@ -90,7 +84,6 @@ def meet_test(trials: Sequence[Trial], dataset: Dataset, weights: Sequence[Mappi
 
     Args:
         trials: R trials of one structure that may see test data.
-        dataset: what they were trained on.
         weights: for each its `final` and `best` weights, as `Rig.weights` gave them.
     """
     rig = Rig(trials, dataset)

@@ -41,7 +41,6 @@ def footprint(trial: Trial, dataset: Dataset, *, looped: bool) -> Footprint:
     """What a stack of trials like this one takes; runs one step of one trial and counts its tensors.
 
     Args:
-        trial: one of the stack.
         dataset: what it trains on; its tensors count once.
         looped: whether its trials train one after another; then their steps' tensors never live at the same time.
     """

@@ -49,7 +49,6 @@ def stacks(
     """Group trials into stacks by structure, in order of first appearance, none larger than `trainer.max_stack`.
 
     Args:
-        trials: what is to be trained.
         fits: how many trials of a group of one structure memory has room for; asked for groups of more than one.
     """
     groups: dict[str, list[Trial]] = {}

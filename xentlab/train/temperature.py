@@ -58,7 +58,6 @@ def temperature_scaled(
     Args:
         trials: R trials of one structure that may see test data.
         dataset: what they were trained on; of a task that has soft targets.
-        weights: each trial's trained weights, as `Rig.weights` gave them.
 
     Returns:
         R mappings: `temperature`, and every metric of the task.
@@ -92,8 +91,6 @@ def soft_answers(
 
     Args:
         trial: multiclass, with a loss of softmax logits.
-        dataset: what it was trained on.
-        weights: its trained weights, as `Rig.weights` gave them.
         temperature: divides the logits, > 0.
 
     Returns:

@@ -28,8 +28,6 @@ def under_losses(
 
     Args:
         trials: R trials of one structure that may see test data.
-        dataset: what they were trained on.
-        weights: each trial's trained weights, as `Rig.weights` gave them.
         yardsticks: name -> R trials with the same seeds as `trials` in turn, of which only the loss is asked.
 
     Returns:
