@@ -39,8 +39,7 @@ class Agreement:
 
     Attributes:
         difference: ours - theirs.
-        low: lower end of its 95 % Welch interval.
-        high: upper end.
+        low, high: its 95 % Welch interval.
         p_within: the larger p of the two one-sided Welch t-tests against the margin; nan without a margin.
         p_differs: two-sided Welch t-test of no difference.
     """

@@ -41,8 +41,7 @@ class Summary:
         mean: arithmetic mean, or nan for an empty sample.
         sd: sample standard deviation (n - 1), or nan below two values.
         n: the number of values.
-        low: lower end of the interval, or nan where there is none.
-        high: upper end of the interval, or nan where there is none.
+        low, high: ends of the interval, or nan where there is none.
         method: `bca` (expanded BCa bootstrap), `t` (fewer than six values), `constant` (all values equal: the
             interval has no width, and no spread can be learned from it), `none` (fewer than two values).
     """
@@ -61,8 +60,7 @@ class Band:
 
     Attributes:
         mean: mean over the curves that have a finite value there, or nan where none has.
-        low: lower end of the interval, or nan where fewer than two curves are finite.
-        high: upper end of the interval.
+        low, high: ends of the interval, or nan where fewer than two curves are finite.
         count: how many curves are finite there; where it drops, the band is that of the survivors.
     """
 

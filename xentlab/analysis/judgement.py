@@ -41,15 +41,13 @@ class Judgement:
         values: seed -> value, None where the trial failed.
         mean: mean over the seeds, failed ones at `failure_score`; sd and its own 95 % interval as in `Summary`.
         sd: standard deviation over the seeds.
-        low: lower end of the mean's interval.
-        high: upper end.
+        low, high: the mean's interval.
         n: how many seeds finished.
         failed: how many did not.
         pairs: how many seeds both this loss and the baseline ran; the fields below rest on these.
         difference: mean of loss - baseline, in the metric's unit.
-        diff_low: lower end of its interval, which holds together with those of the whole family and agrees with the
+        diff_low, diff_high: its interval, which holds together with those of the whole family and agrees with the
             verdict; None where the seeds allow none.
-        diff_high: upper end.
         p: sign-flip test of no difference, before any adjustment.
         p_holm: Holm-adjusted over the family: the one that decides.
         p_equivalence: Holm-adjusted p of the equivalence test, at alpha / 2 a side; None without a margin.

@@ -37,8 +37,7 @@ class Paired:
         n: the number of pairs.
         difference: mean of `values - baseline`, in the metric's unit.
         sd: standard deviation of the differences; nan below two pairs.
-        low: lower end of the inverted sign-flip test's interval; nan where n is too small for its level.
-        high: upper end.
+        low, high: the inverted sign-flip test's interval; nan where n is too small for its level.
         p: two-sided sign-flip permutation test of no difference, in (0, 1]; nan without pairs.
         effect: mean difference / standard deviation of the differences; inf where they are constant and not 0.
         improvement: share of the seeds on which `values` is on the better side, ties counted half, in [0, 1].

@@ -22,12 +22,10 @@ class TimeToTarget:
         n: how many trials ran, diverged ones included.
         reached: how many got there within the horizon.
         fraction: reached / n.
-        low: lower end of the fraction's exact 95 % interval (Clopper-Pearson).
-        high: upper end.
+        low, high: the fraction's exact 95 % interval (Clopper-Pearson).
         median: Kaplan-Meier median, in epochs; None where fewer than half got there, which reads "> horizon".
         mean: restricted mean, in epochs: the mean of min(time, horizon), a lower bound of the mean time.
-        mean_low: lower end of its 95 % interval.
-        mean_high: upper end.
+        mean_low, mean_high: its 95 % interval.
     """
 
     loss: str

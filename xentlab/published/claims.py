@@ -45,11 +45,9 @@ class Claim:
         rounding: value: half a unit of the last published digit.
         margin: value, within: the largest difference that is still agreement.
         smallest: order: the smallest effect that counts.
-        better: order, within: the arm that is claimed to be better.
-        worse: order, within: the other one.
+        better, worse: order, within: the arm that is claimed to be better, and the other one.
         published: order, within, range: what the source says, in its own numbers.
-        low: range: the smallest value that agrees.
-        high: range: the largest one.
+        low, high: range: the smallest value that agrees, and the largest.
     """
 
     about: str
