@@ -24,6 +24,7 @@ from pathlib import Path
 from chaos import compared, in_mlflow, numbers, sound
 from children import call
 
+from xentlab.tracking.server import _answers as answers
 from xentlab.tracking.settings import mlflow_environment, mlflow_module
 
 RATES = "optimizer.lr=0.01,0.02,0.03,0.05,0.07,0.1,0.15,0.2,0.3,0.5"
@@ -40,9 +41,8 @@ def server(folder: Path, port: int) -> Iterator[None]:
             env=mlflow_environment(os.environ), start_new_session=True,
         )  # fmt: skip
     try:
-        while process.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
+        while not answers(f"http://127.0.0.1:{port}/health"):
+            assert process.poll() is None, (folder / "log").read_text()[-2000:]
             time.sleep(0.2)
         yield
     finally:
@@ -63,7 +63,8 @@ def soak(place: Path, trials: int, draws: random.Random) -> list[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    sent = (*sweep, f"tracking.uri=http://127.0.0.1:{port}")
+    address = f"http://127.0.0.1:{port}"
+    sent = (*sweep, f"tracking.uri={address}")
     for kills in ((1, 2), (1,)):  # the server is killed between them, and once more is started below
         with server(store, port):
             for _ in kills:
@@ -72,7 +73,7 @@ def soak(place: Path, trials: int, draws: random.Random) -> list[str]:
                 print(f"killed after {after:.0f} s: {len(numbers(disturbed)[0])} trials are there", flush=True)
     with server(store, port):
         wrong += sound(call(disturbed, *sent, kill_after=36_000), 0)
-        wrong += sound(call(disturbed, "sync", "--all", kill_after=36_000), 0)
+        wrong += sound(call(disturbed, "sync", "--all", "--uri", address, kill_after=36_000), 0)
     return wrong + compared(disturbed, numbers(whole)[0]) + in_mlflow(disturbed, store / "mlflow.db")
 
 
@@ -83,7 +84,7 @@ def main() -> int:
     chosen = options.parse_args()
     mlflow_module()  # imported once, for all children
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="xentlab-soak-") as place:
+    with tempfile.TemporaryDirectory(prefix="xentlab-soak-", ignore_cleanup_errors=True) as place:
         wrong = soak(Path(place), chosen.trials, random.Random(chosen.seed))
     print("\n".join([*wrong[:20], f"{len(wrong)} findings in {(time.monotonic() - began) / 60:.1f} minutes"]))
     return 1 if wrong else 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -83,6 +86,21 @@ def test_a_disturbed_job_goes_on_and_nothing_differs(
     assert_same(disturbed(tmp_path, DISTURBED[how]), wanted)
     assert len(records(tmp_path / "there").trials) == 2
     assert "sacct" not in capfd.readouterr().err
+
+
+def test_jobs_that_hang_until_slurm_ends_them_at_their_time_limit_go_on(tmp_path: Path) -> None:
+    wanted = opened(tmp_path / "here").run(trials())
+
+    def hang(_: str) -> None:
+        for job in queue():
+            scontrol("update", f"jobid={job}", "timelimit=1")  # submitit has its signal for the last 90 s at once
+        for pid in worker_pids(tmp_path / "there"):
+            os.kill(pid, signal.SIGSTOP)
+
+    began = time.monotonic()
+    assert_same(disturbed(tmp_path, hang), wanted)
+    assert time.monotonic() - began > 45
+    assert len(records(tmp_path / "there").trials) == 2
 
 
 def test_a_node_that_is_drained_and_comes_back_holds_jobs_up(tmp_path: Path, node: Path) -> None:

@@ -219,6 +219,8 @@ def job(message: Mapping[str, Any], touched: str, silence: float) -> dict[str, A
     # submitit ignores SIGTERM, which is how Slurm announces its end
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # So submitit is told that the time is nearly over, and would end the process: training goes on until Slurm ends it.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     own = os.environ.get("SLURM_JOB_ID", "local")
     if "SLURM_ARRAY_JOB_ID" in os.environ:
         own = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
