@@ -18,13 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 from chaos import compared, in_mlflow, numbers, sound
 from children import call
 
-from xentlab.tracking.server import _answers as answers
 from xentlab.tracking.settings import mlflow_environment, mlflow_module
 
 RATES = "optimizer.lr=0.01,0.02,0.03,0.05,0.07,0.1,0.15,0.2,0.3,0.5"
@@ -41,7 +41,9 @@ def server(folder: Path, port: int) -> Iterator[None]:
             env=mlflow_environment(os.environ), start_new_session=True,
         )  # fmt: skip
     try:
-        while not answers(f"http://127.0.0.1:{port}/health"):
+        while True:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                break
             assert process.poll() is None, (folder / "log").read_text()[-2000:]
             time.sleep(0.2)
         yield
