@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import zipfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from xentlab import doctor
 from xentlab.journal import Records, TrialRecord
-from xentlab.run.checkpoint import Checkpoint
+from xentlab.run.checkpoint import Checkpoint, check_tensors
 from xentlab.tracking import SendReport, database_damage, resolve_destination
 
 Run = Callable[..., tuple[int, str, str]]
@@ -113,6 +115,19 @@ def test_what_cannot_be_made_again_is_said_and_set_aside(run: Run, here: Path) -
     assert "problem: shared.zip must be an archive" in out
     kept = list(files(root).values())
     assert all(body in kept for body in bodies)  # nothing is gone
+
+
+def test_whatever_byte_of_a_tensor_file_is_changed_it_is_damaged_or_whole(tmp_path: Path) -> None:
+    file = tmp_path / "final.pt"
+    torch.save({"weight": torch.zeros(3)}, file)
+    body, told = file.read_bytes(), 0
+    for at in range(0, len(body), 3):
+        file.write_bytes(body[:at] + bytes([body[at] ^ 0x9C]) + body[at + 1 :])
+        try:
+            check_tensors(file)
+        except (OSError, zipfile.BadZipFile):  # both of which callers expect
+            told += 1
+    assert told > 50
 
 
 @pytest.mark.slow

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,11 @@ def check_tensors(path: Path) -> None:
     Raises:
         zipfile.BadZipFile: it is not as it was written.
     """
-    with zipfile.ZipFile(path) as members:
-        bad = members.testzip()
+    try:
+        with zipfile.ZipFile(path) as members:
+            bad = members.testzip()
+    except (zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error) as error:
+        raise zipfile.BadZipFile(f"it is no whole archive: {error}") from error
     if bad is not None:
         raise zipfile.BadZipFile(f"the checksum of {bad} differs")
 
