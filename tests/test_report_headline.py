@@ -82,6 +82,18 @@ def test_how_a_comparison_may_end(verdicts: dict[str, tuple[str, float]], said: 
     assert answer_of(ended(**verdicts)).startswith(said)
 
 
+def test_what_takes_weight_off_every_verdict_is_part_of_the_answer() -> None:
+    record = ended(mine=("better", -0.97), other=("worse", 0.5))
+    first, second, third = record.losses
+    ends = {seed: str(seed) for seed in range(10)}
+    doubtful = [dataclasses.replace(first, stuck=6, trials=ends), dataclasses.replace(second, on_edge=True), third]
+    assert answer_of(dataclasses.replace(record, losses=doubtful)).endswith(
+        "; mine did best on the edge of what was tried: tune wider; most trials of ce are stuck at a constant answer."
+    )
+    doubtful[0] = dataclasses.replace(first, stuck=5, trials=ends)
+    assert "stuck" not in answer_of(dataclasses.replace(record, losses=doubtful))
+
+
 def test_too_few_seeds_are_said_to_decide_nothing() -> None:
     record = ended(a=("inconclusive", 0.1), b=("inconclusive", 0.1))
     rows = [dataclasses.replace(row, pairs=3, family=2) for row in record.primary.rows]

@@ -18,7 +18,7 @@ def answer_of(record: Record) -> str:
     """The answer of one comparison."""
     rows = [row for row in row_order(record.primary) if row.loss != record.baseline]
     by = {v: [row for row in rows if row.verdict == v] for v in ("better", "worse", "equivalent", "inconclusive")}
-    failed = f"; {joined(list(record.failed))} failed" if record.failed else ""
+    failed = (f"; {joined(list(record.failed))} failed" if record.failed else "") + _doubts(record)
     if by["better"]:
         return f"{_won(record, by['better'])}{_price(record, by['better'][0].loss)}{failed}."
     base, metric = record.labels[record.baseline], record.primary
@@ -66,6 +66,19 @@ def _price(record: Record, loss: str) -> str:
         more = f" and {len(metrics) - _NAMED} more" if not meaning and len(metrics) > _NAMED else ""
         said.append(f"{meaning or 'it is worse'}: {', '.join(sizes)}{more}")
     return f"; but {', and '.join(said)}" if said else ""
+
+
+def _doubts(record: Record) -> str:
+    """What takes weight off every verdict: losses that were not tuned to their best, or mostly have learnt nothing."""
+    edge = [entry.label for entry in record.losses if entry.on_edge]
+    stuck = [entry.label for entry in record.losses if 2 * entry.stuck > len(entry.trials)]
+    said = [f"{_few(edge)} did best on the edge of what was tried: tune wider"] if edge else []
+    said += [f"most trials of {_few(stuck)} are stuck at a constant answer"] if stuck else []
+    return "".join(f"; {text}" for text in said)
+
+
+def _few(names: Sequence[str]) -> str:
+    return joined(names) if len(names) <= _NAMED else f"{len(names)} losses"
 
 
 def _moved(record: Record, metric: JudgedMetric, loss: str) -> str:
