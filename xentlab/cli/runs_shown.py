@@ -166,11 +166,17 @@ def _print_ranking(ranking: Ranking, limit: int, page: Console) -> None:
         table.add_column(head, justify="right" if right else "left", no_wrap=whole, overflow="fold")
     for point in ranking.points[:limit]:
         seeds = f"{point.n}" + (f", {point.diverged} diverged" if point.diverged else "")
-        own = ", ".join(f"{key.rpartition('.')[2]} {_value(value)}" for key, value in point.setting.items())
+        own = ", ".join(_spoken(key, value) for key, value in point.setting.items())
         table.add_row(point.loss, own, short(point.mean), short(point.sd), seeds, point.trial)
     page.print(table)
     if len(ranking.points) > limit:
         page.print(f"... and {len(ranking.points) - limit} more points", highlight=False)
+
+
+def _spoken(key: str, value: Any) -> str:
+    """`lr 0.1`, and of a choice `model lenet`."""
+    path, _, name = key.rpartition(".")
+    return f"{path} {str(value).rpartition('.')[2]}" if name == "_target_" else f"{name} {_value(value)}"
 
 
 def _value(value: Any) -> str:
