@@ -63,6 +63,7 @@ REFUSED = {
     "empty": ("", "must hold rows after a line @data"),
     "hexadecimal": (HEAD + "0x1F,2,yes\n" + body(), "row 1 holds '0x1F'"),
     "currency": (HEAD + "$1,2,yes\n" + body(), "a currency sign"),
+    "one name twice": (HEAD.replace("@attribute b", "@attribute a") + body(), "different names, found a"),
     "semicolons": (HEAD + body(";"), "must hold 3 values, found 1"),
 }  # fmt: skip
 

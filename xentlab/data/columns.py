@@ -6,6 +6,7 @@ either right by a rule and said in the table's notes, or refused with the cell t
 
 from __future__ import annotations
 
+import collections
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -52,6 +53,11 @@ class FileTable:
     labels: tuple[str, ...] = ()
     comma_separates: bool = True
     notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        twice = [name for name, times in collections.Counter(self.names).items() if times > 1]
+        if twice:
+            raise UserError(f"{self.file} must have columns of different names, found {few(twice)} more than once.")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from xentlab.data.columns import MISSING, FileTable, few, parsed, spelled
+from xentlab.data.columns import MISSING, FileTable, parsed, spelled
 from xentlab.errors import UserError
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".data", ".dat")
@@ -214,7 +214,7 @@ def _is_header(rows: Any, notes: list[str]) -> bool:
 
 
 def _table(file: Path, names: list[str], columns: list[Any], notes: list[str], *, comma_separates: bool) -> FileTable:
-    """A table without empty columns, its names all different."""
+    """A table without empty columns."""
     empty = [j for j, c in enumerate(columns) if not names[j] and c.dtype.kind in "US" and np.isin(c, MISSING).all()]
     kept = [j for j in range(len(names)) if j not in empty]
     if empty:
@@ -224,9 +224,6 @@ def _table(file: Path, names: list[str], columns: list[Any], notes: list[str], *
         notes.append("the first column has no name and counts the rows: left out")
         names, columns = names[1:], columns[1:]
     names = [name or f"column_{j}" for j, name in enumerate(names)]
-    twice = [name for name, times in collections.Counter(names).items() if times > 1]
-    if twice:
-        raise UserError(f"{file} must have columns of different names, found {few(twice)} more than once.")
     return FileTable(file, names, columns, [None] * len(names), (), comma_separates, notes)
 
 
