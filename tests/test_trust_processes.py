@@ -97,8 +97,9 @@ def fall(logits, target):
 def test_a_loss_that_leaves_is_a_failure_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(LOSSES)
     done = call(tmp_path, "train", *SMALL, "tracking=off", "loss._target_=mine.leave")
-    assert done.returncode == 1, (done.returncode, done.stderr)
-    assert "asked to end the process with code 0" in done.stderr
+    assert done.returncode == 2, (done.returncode, done.stderr)
+    assert "loss leave asked to end the process with code 0, on the first batch of digits." in done.stderr
+    assert not (tmp_path / "xentlab-runs").exists()
 
 
 def test_one_bad_loss_costs_one_arm(tmp_path: Path) -> None:

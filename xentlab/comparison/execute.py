@@ -14,12 +14,11 @@ from xentlab.comparison.filing import file_comparison, file_study
 from xentlab.comparison.folder import Composed, list_trials, write_folder
 from xentlab.comparison.overview import make_overview
 from xentlab.comparison.recording import make_record
-from xentlab.comparison.runner import first_trial, run_comparison
+from xentlab.comparison.runner import first_trial, rehearse_losses, run_comparison
 from xentlab.journal import GroupEndEvent
 from xentlab.report import Record, Study, StudyCell, write_report
 from xentlab.run.session import Session
 from xentlab.secrets import redacted
-from xentlab.train import rehearse
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def _find_sound(plan: StudyPlan, session: Session) -> None:
         try:
             protocol = setting.protocol
             session.signature(first_trial(protocol))
-            rehearse((first_trial(protocol, label) for label in protocol.losses), session.dataset)
+            rehearse_losses(protocol, session)
             return
         except Exception as error:
             errors.append(error)

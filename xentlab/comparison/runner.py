@@ -15,6 +15,7 @@ from xentlab.comparison.folder import phase
 from xentlab.comparison.protocol import Protocol
 from xentlab.comparison.tune import Tuning, tune
 from xentlab.data import split
+from xentlab.errors import UserError
 from xentlab.journal import Records, TrialRecord
 from xentlab.metrics import Metric
 from xentlab.run.session import Session
@@ -81,7 +82,7 @@ def run_comparison(
     """
     first = first_trial(protocol)
     session.signature(first)  # reads the data, so that a mistake there is found before anything is written
-    rehearse((first_trial(protocol, label) for label in protocol.losses), session.dataset)
+    rehearse_losses(protocol, session)
     arms = _open(protocol, session, progress, first, parent, cell)
     looks = protocol.looks.seeds if protocol.looks is not None else (len(protocol.final_seeds),)
     failed: dict[str, str] = {}
@@ -99,6 +100,22 @@ def run_comparison(
         if protocol.looks is None or judged_at_looks(result).done:
             break
     return dataclasses.replace(result, looked=looked_before(result, session.records))
+
+
+def rehearse_losses(protocol: Protocol, session: Session) -> None:
+    """Try own code on a first batch; a loss that fails where others are left to compare will cost its arm alone.
+
+    Raises:
+        UserError: the baseline fails, or every loss beside it does.
+    """
+    errors: dict[str, UserError] = {}
+    for label in protocol.losses:
+        try:
+            rehearse([first_trial(protocol, label)], session.dataset)
+        except UserError as error:
+            errors[label] = error
+    if protocol.baseline in errors or 0 < len(errors) >= len(protocol.losses) - 1:
+        raise errors.get(protocol.baseline) or next(iter(errors.values()))
 
 
 def looked_before(result: Result, records: Records) -> tuple[int, ...]:

@@ -41,8 +41,10 @@ def check_words(command: str, overrides: Sequence[str]) -> None:
     known = choices_by_group()
     tops = {*known, "hydra", *_keys(config_dir() / "train.yaml")} - {"start"}
     tops -= set() if command == "compare" else {"comparison"}
-    for override in overrides:
-        key, equals, value = override.partition("=")
+    given = [override.partition("=") for override in overrides]
+    for _, _, name in (one for one in given if one[0] == "comparison"):  # a published experiment has keys of its own
+        tops |= _keys(config_dir() / "comparison" / f"{name}.yaml")
+    for key, equals, value in given:
         if not equals or not re.fullmatch(r"\w+(\.\w+)*", key):
             continue
         if key in known and re.fullmatch(r"[A-Za-z][\w.-]*(,[A-Za-z][\w.-]*)*", value):

@@ -36,6 +36,9 @@ def _rehearse(trial: Trial, dataset: Dataset) -> None:
             lift.gradients(inputs, target)
             rig.evaluate("val", rig.batch_size)
             outputs = lift.predict(inputs)
+    except SystemExit as error:
+        said = f"{' or '.join(_own(trial))} asked to end the process with code {error.code}"
+        raise UserError(f"{said}, on the first batch of {dataset.name}.") from error
     except Exception as error:
         raise in_words(trial, error) from error
     if is_foreign(trial.model) and not bool(outputs.isfinite().all()):
