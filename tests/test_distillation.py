@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -298,5 +297,4 @@ def test_an_experiment_that_was_interrupted_among_its_students_goes_on(here: Pat
 
 def test_a_teacher_that_diverged_teaches_nobody(here: Path) -> None:
     ran, _, _ = perform(here / "runs", lr=1e12)
-    why = ran.failed["student of the hard teacher"]
-    assert re.search(r"hard teacher .* seed 0 diverged, so there is nothing that 'student of the", why)
+    assert "diverged, so there is nothing that 'student of the" in ran.failed["student of the hard teacher"]
