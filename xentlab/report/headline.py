@@ -70,8 +70,10 @@ def _price(record: Record, loss: str) -> str:
 
 def _doubts(record: Record) -> str:
     """What takes weight off every verdict: losses that were not tuned to their best, or mostly have learnt nothing."""
-    edge = [entry.label for entry in record.losses if entry.on_edge]
-    stuck = [entry.label for entry in record.losses if 2 * entry.stuck > len(entry.trials)]
+    entries = {entry.name: entry for entry in record.losses}
+    ordered = [entries[row.loss] for row in row_order(record.primary) if row.loss in entries]
+    edge = [entry.label for entry in ordered if entry.on_edge]
+    stuck = [entry.label for entry in ordered if 2 * entry.stuck > len(entry.trials)]
     said = [f"{_few(edge)} did best on the edge of what was tried: tune wider"] if edge else []
     said += [f"most trials of {_few(stuck)} are stuck at a constant answer"] if stuck else []
     return "".join(f"; {text}" for text in said)
