@@ -70,6 +70,7 @@ def test_looks_stop_where_all_is_decided_and_wait_where_seeds_are_missing():
         looked(drawn(np.random.default_rng(2), 2, 9))
 
 
+@pytest.mark.slow
 def test_stopping_at_the_first_claim_keeps_the_level_where_adding_seeds_without_a_plan_does_not():
     generator, tables, planned, greedy = np.random.default_rng(7), 400, 0, 0
     for _ in range(tables):

@@ -89,6 +89,7 @@ def test_a_reader_that_leaves_costs_nothing(here: Path) -> None:
     assert list((here / "xentlab-runs" / "comparisons").glob("*/report.html"))
 
 
+@pytest.mark.slow
 def test_mlflows_own_variables_are_followed_or_overruled_and_said(here: Path) -> None:
     variables = {"MLFLOW_TRACKING_URI": f"sqlite:///{here}/else.db", "MLFLOW_EXPERIMENT_NAME": "mine"}
     done = call(here, "train", "trainer.epochs=1", **variables)
@@ -101,6 +102,7 @@ def test_mlflows_own_variables_are_followed_or_overruled_and_said(here: Path) ->
     assert (here / "third.db").is_file()
 
 
+@pytest.mark.slow
 def test_a_directory_with_a_percent_sign_keeps_its_runs(here: Path) -> None:
     place = here / "b%20b & (1)"
     place.mkdir()
@@ -112,6 +114,7 @@ def test_a_directory_with_a_percent_sign_keeps_its_runs(here: Path) -> None:
     assert [path.name for path in here.iterdir()] == [place.name]
 
 
+@pytest.mark.slow
 def test_a_training_is_sent_nowhere_but_where_it_was_filed_for(here: Path) -> None:
     assert call(here, "train", *QUICK).returncode == 0
     done = call(here, "train", "trainer.epochs=1", "seed=1", "tracking.experiment=mine", "tracking.wait=120")

@@ -181,12 +181,14 @@ def test_segmentation_runs_on_camvid_by_naming_it(run: Run, here: Path) -> None:
     assert record.examples.truth.shape[1:] == [24, 32]
 
 
+@pytest.mark.slow
 def test_label_noise_is_an_axis_of_four_cells(run: Run, here: Path) -> None:
     ran = compare(run, here, "label_noise", "dataset.train_fraction=0.2", "model.hidden=[16]")
     assert_axis(ran, "label_noise", {f"label noise {rate}": rate for rate in (0.0, 0.2, 0.4, 0.6)})
     assert all(losses(record) == ["ce", "mae", "gce", "sce", "nce_rce"] for record in ran.cells.values())
 
 
+@pytest.mark.slow
 def test_imbalance_is_an_axis_of_three_cells(run: Run, here: Path) -> None:
     ran = compare(run, here, "imbalance", "dataset.train_fraction=0.5", "model.hidden=[16]")
     assert_axis(ran, "imbalance", {f"imbalance {ratio}": ratio for ratio in (1.0, 10.0, 50.0)})

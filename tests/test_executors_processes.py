@@ -122,6 +122,7 @@ def test_what_libraries_print_reaches_no_answer_and_what_raises_stops_no_other(
     assert [t.status for t in records(tmp_path).trials.values()].count("finished") == 3
 
 
+@pytest.mark.slow
 def test_a_unit_that_hangs_is_ended_and_the_others_are_not(started: Processes, tmp_path: Path) -> None:
     started.timeout, started.retries = 10.0, 0
     session = opened(tmp_path, started)
@@ -146,6 +147,7 @@ def long_trials() -> list[Trial]:
     return [trial(f"loss={loss}", *common) for loss in ("ce", "mse")]
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_nothing_but_time(executor: Processes, tmp_path: Path) -> None:
     wanted = opened(tmp_path / "here").run(long_trials())
     session = opened(tmp_path / "there", executor)

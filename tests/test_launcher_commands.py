@@ -73,6 +73,7 @@ LEFT_TO_HYDRA = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_plain_job_is_what_hydra_composes(here: Path) -> None:  # noqa: ARG001
     hydra = Hydra.create_main_hydra_file_or_module(None, None, str(config_dir()), "train")
     master = hydra.compose_config(

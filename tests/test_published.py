@@ -146,6 +146,7 @@ def test_every_experiment_runs_at_its_smoke_size(run: Run, here: Path, name: str
     assert "0 trials trained now" in out
 
 
+@pytest.mark.slow
 def test_all_are_estimated_then_run_and_laid_out_on_one_page(run: Run, here: Path) -> None:
     chosen = ("nielsen_neuron", "mnist_fast", "calibration")
     common = ("--size", "smoke", "--set", "tracking=off")

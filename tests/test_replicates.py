@@ -260,6 +260,7 @@ def test_how_often_each_point_was_chosen_and_every_rates_mean_over_all_seeds() -
     assert score.value == pytest.approx(0.2 / 3)
 
 
+@pytest.mark.slow
 def test_seeds_that_are_added_after_a_look_are_allowed_and_the_sentence_says_what_that_costs(
     run: Run, here: Path
 ) -> None:

@@ -182,6 +182,7 @@ def test_export_import_reproduce_in_an_empty_directory(run: Run, made: Path, her
     assert f"comparisons/{original.name}" in run("report", "quickstart")[1]
 
 
+@pytest.mark.slow
 def test_a_study_of_several_cells(run: Run, here: Path) -> None:
     small = [a for a in SMALL if "losses" not in a and "final_seeds" not in a]
     cells = (

@@ -70,6 +70,7 @@ def numbers(trial: TrialRecord) -> dict[str, Any]:
     return {"curves": curves, "summary": {k: v for k, v in trial.outcome.to_json().items() if k != "seconds"}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [3, 0], ids=["from its checkpoint", "from the start"])
 def test_a_training_killed_twice_resumes_and_ends_as_if_never_interrupted(tmp_path: Path, every: int) -> None:
     training = (*TRAINING, f"trainer.checkpoint_every={every}", "tracking=off")

@@ -76,6 +76,7 @@ def test_a_claim_ends_with_the_command_that_is_killed(tmp_path: Path) -> None:
     assert [e for e, _, _ in trial.curves["val/error"]] == list(range(1, 401))
 
 
+@pytest.mark.slow
 @needs_proc
 def test_a_command_that_hangs_loses_its_claim_by_the_watchers_own_clock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -84,6 +84,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.slow
 def test_an_edit_of_what_trains_counts_and_a_comment_or_another_loss_does_not(tmp_path: Path) -> None:
     package = tmp_path / "xentlab"
     shutil.copytree(Path(xentlab.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -111,6 +112,7 @@ def train(folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_helper_two_imports_away_trains_again_and_a_docstring_does_not(tmp_path: Path) -> None:
     helper, package = tmp_path / "own_helper.py", tmp_path / "own_losses"
     package.mkdir()

@@ -33,6 +33,7 @@ def call(here: Path, *arguments: str, most: int | None = None) -> subprocess.Com
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_python_m_is_called_where_files_bear_a_librarys_name(tmp_path: Path) -> None:
     for name in ("random", "enum", "re", "json", "typing", "secrets", "numpy", "hydra"):
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('imported from the working directory')\n")
@@ -61,6 +62,7 @@ def test_the_working_directory_is_no_library(tmp_path: Path, executor: str) -> N
         assert store.execute("SELECT status FROM runs").fetchall() == [("FINISHED",)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [2_000, 12_000])
 def test_a_disk_that_takes_no_more_is_one_sentence_and_the_same_command_goes_on(tmp_path: Path, most: int) -> None:
     command = ("train", *SMALL, "trainer.epochs=40", "trainer.checkpoint_every=1", "tracking=off")
@@ -124,6 +126,7 @@ def test_one_bad_loss_costs_one_arm(tmp_path: Path) -> None:
     assert ends == {"ce": "finished", "mse": "finished", "leaving": "failed", "falling": "failed"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("datasets", ["digits,{tabular: {path: torn.npz}}", "{tabular: {path: torn.npz}},digits"])
 def test_one_bad_dataset_costs_one_cell(tmp_path: Path, datasets: str) -> None:
     (tmp_path / "torn.npz").write_bytes(b"no archive")
