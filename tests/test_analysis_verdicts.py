@@ -50,6 +50,23 @@ def test_fewer_than_six_seeds_decide_nothing():
         assert row.diff_low is None
 
 
+def test_nothing_is_decided_of_a_loss_tuned_to_the_edge_nor_of_any_beside_such_a_baseline():
+    losses = {"a": BASE, "b": shifted(0.02), "c": shifted(-0.02)}
+    values = {loss: dict(enumerate(row)) for loss, row in losses.items()}
+
+    def verdicts(*edge):
+        question = analysis.Question(values, "min", 0.001, edge=frozenset(edge))
+        return analysis.judge_family({"": question}, baseline="a")[""]
+
+    free, lost, base = ([row.verdict for row in verdicts(*edge)] for edge in ((), ("c",), ("a",)))
+    assert free == ["baseline", "worse", "better"]
+    assert lost == ["baseline", "worse", "inconclusive"]
+    assert base == ["baseline", "inconclusive", "inconclusive"]
+    (row,) = (row for row in verdicts("a", "c") if row.loss == "c")
+    assert row.note == "a and c chose the outermost value tried in more than 20 % of replicates"
+    assert (row.p_holm, row.diff_low, row.seeds_needed) == (verdicts()[2].p_holm, verdicts()[2].diff_low, None)
+
+
 def test_the_smallest_table_that_can_decide_is_named():
     rows = analysis.judge(table(*[[v + k for v in BASE[:6]] for k in range(4)]), baseline="a", direction="min")
     note = "6 differing seeds cannot reach p < 0.05 in a family of 3 comparisons; at least 7 are needed"

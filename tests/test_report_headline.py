@@ -90,6 +90,9 @@ def test_what_takes_weight_off_every_verdict_is_part_of_the_answer() -> None:
     assert answer_of(dataclasses.replace(record, losses=doubtful)).endswith(
         "; mine did best on the edge of what was tried: tune wider; most trials of ce are stuck at a constant answer."
     )
+    open_ended = ended(mine=("inconclusive", -0.97), other=("inconclusive", 0.5))
+    said = answer_of(dataclasses.replace(open_ended, losses=[first, dataclasses.replace(second, on_edge=True), third]))
+    assert said.startswith("Nothing is decided against ce on test error (3.20 %); the largest")
     doubtful[0] = dataclasses.replace(first, stuck=5, trials=ends)
     assert "stuck" not in answer_of(dataclasses.replace(record, losses=doubtful))
 

@@ -23,6 +23,8 @@ class Question:
         margin: the largest difference that would not matter, > 0, in the metric's unit; None tests no equivalence.
         trivial: what the task's trivial predictor scores, and with it a failed trial; None for the worst of the table.
         lost: losses that were asked about and could not be trained at all: each counts in Holm as p = 1.
+        edge: losses that too often chose the outermost value tried: nothing is decided of them, or beside them where
+            the baseline is one.
     """
 
     table: ValueTable
@@ -30,6 +32,7 @@ class Question:
     margin: float | None = None
     trivial: float | None = None
     lost: int = 0
+    edge: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ makes anyone stop early. Seeds that are added without such a plan have no error 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -81,7 +82,7 @@ def judge_looks(question: Question, looks: Looks, *, baseline: str, alpha: float
         if n > have or (taken and _decided(rows, baseline)):
             break
         taken += 1
-        so_far = Question(_first(question.table, n), question.direction, question.margin, question.trivial)
+        so_far = dataclasses.replace(question, table=_first(question.table, n))
         for row in judge_family({"": so_far}, baseline=baseline, alpha=level, seed=seed)[""]:
             if row.loss not in rows or rows[row.loss].verdict in ("inconclusive", "baseline"):
                 rows[row.loss], seeds[row.loss] = row, n

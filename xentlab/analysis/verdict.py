@@ -14,7 +14,8 @@ judged against it, by rules that are fixed before any number is seen:
    loss that differs, and one inside the margin to a loss that is equivalent; where only Holm's further steps say so,
    the end concerned is 0, or the margin.
 
-What is none of these is inconclusive, and the note says what would be needed. Fewer than six pairs decide nothing.
+What is none of these is inconclusive, and the note says what would be needed. Fewer than six pairs decide nothing, nor
+does a loss, this one or the baseline, that too often chose the outermost value tried.
 
 One metric is primary: its losses are one family (`judge`). All the others are a second family together
 (`judge_family`), corrected over losses x metrics, and secondary in every sentence.
@@ -171,13 +172,14 @@ class _Compared:
         margin, enough = self.question.margin, pair.n >= SMALLEST_VERDICT
         differs, within = enough and p_holm < alpha, enough and p_same < alpha
         decided: Verdict = "inconclusive"
-        if within:
+        edge = self.question.edge & {row.loss, self.baseline}
+        if within and not edge:
             decided = "equivalent"
-        elif differs:
+        elif differs and not edge:
             decided = "better" if (pair.difference < 0) == (self.direction == "min") else "worse"
         low, high = _agreeing(pair, differs, margin if within else None)
         needed = None
-        if decided == "inconclusive" and margin is not None:
+        if decided == "inconclusive" and margin is not None and not edge:
             needed = seeds_needed(standardised(margin, pair.sd), alpha=alpha / row.family)
         return dataclasses.replace(
             row,
@@ -201,6 +203,8 @@ class _Compared:
         if row.failed or theirs:
             score = "" if self.score is None else f": each scores {self.score:.4g}, {self._whose_score()}"
             parts.append(f"{row.failed} failed, {theirs} of the baseline{score}")
+        if edge := sorted(self.question.edge & {row.loss, self.baseline}):
+            parts.append(f"{' and '.join(edge)} chose the outermost value tried in more than 20 % of replicates")
         if pair.n and not pair.distinct:
             parts.append("the same on every seed")
         elif decided == "equivalent" and differs:

@@ -179,10 +179,18 @@ def _judge(
 
 def judged_today(record: Record) -> Record:
     """The record with its values judged by today's rule, so that it compares with one that was made today."""
-    if record.rule == RULE:
+    if record.rule == RULE or record.setup.looks:
         return record
+    edge = frozenset(loss.name for loss in record.losses if loss.on_edge)
     questions = {
-        m.key: analysis.Question({row.loss: row.values for row in m.rows}, m.direction, m.margin)
+        m.key: analysis.Question(
+            {row.loss: row.values for row in m.rows},
+            m.direction,
+            m.margin,
+            m.rows[0].failure_score,
+            len(record.failed),
+            edge,
+        )
         for m in record.metrics
     }
     rows = _judge(questions, record.primary.key, record.baseline)

@@ -70,7 +70,8 @@ class Result:
     def question(self, metric: Metric, margin: float | None) -> Question:
         """One metric's values, with what a diverged trial scores."""
         trivial = self.trivial.get(metric.name)
-        return Question(self.values(metric.name), metric.direction, margin, trivial, lost=len(self.failed))
+        edge = frozenset(label for label, tuning in self.tunings.items() if tuning.on_edge)
+        return Question(self.values(metric.name), metric.direction, margin, trivial, len(self.failed), edge)
 
 
 def run_comparison(

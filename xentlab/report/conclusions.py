@@ -47,7 +47,8 @@ def _sentence(record: Record, loss: str) -> str:
         if named:
             clauses.append(f"{secondary}{verdict} on {joined(named)}")
             secondary = ""
-    entry = next(item for item in record.losses if item.name == loss)
+    entries = {item.name: item for item in record.losses}
+    entry = entries[loss]
     if record.setup.replicate == "point":
         clauses.append("at the rates chosen once")
     if record.setup.added_after:
@@ -57,6 +58,8 @@ def _sentence(record: Record, loss: str) -> str:
         clauses.append(f"{entry.stuck} of its {row.n + row.failed} trials stuck at a constant answer")
     if entry.on_edge:
         clauses.append("its tuned value lies on the edge of the search space")
+    if entries[record.baseline].on_edge:
+        clauses.append(f"{base}'s tuned value lies on the edge of the search space")
     return "; ".join(clauses) + "."
 
 

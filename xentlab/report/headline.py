@@ -97,6 +97,8 @@ def _undecided(record: Record, rows: Sequence[Judgement], base: str, at: str, co
             f"need{'s' if len(rows) == 1 else ''} at least {least} ({metric.label} {at})"
         )
     said = f"Nothing is decided: no loss differs from {base} on {metric.label} ({at}) by more than chance may"
+    if any(entry.on_edge for entry in record.losses):
+        said = f"Nothing is decided against {base} on {metric.label} ({at})"
     known = [row for row in rows if row.difference is not None]
     if known:
         far = max(known, key=lambda row: abs(row.difference or 0.0))
