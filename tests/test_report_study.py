@@ -14,7 +14,7 @@ from report_lab import HOSTILE, Outline, example
 from xentlab import report
 from xentlab.comparison import make_overview
 from xentlab.errors import UserError
-from xentlab.report import conclusions, numbers, study, study_charts, study_tables
+from xentlab.report import charts, conclusions, numbers, study, study_charts, study_tables
 from xentlab.report.record import Record
 from xentlab.report.setup import Axes
 from xentlab.report.study import StudyCell
@@ -129,6 +129,17 @@ def with_verdicts(*verdicts: str, on_edge: bool = False) -> report.Study:
         loss |= {"on_edge": on_edge and k == 0, "stuck": 3 if on_edge and k == 1 else 0}
         cells.append(StudyCell(f"noise {k}", Record.from_json(data)))
     return report.Study("noise", "Does it pay?", "xentlab compare", cells)
+
+
+def test_what_was_not_trained_here_stands_beside_the_means_and_as_lines_among_the_seeds() -> None:
+    ends = [v for row in TWO[0].record.primary.rows for v in row.values.values() if v is not None]
+    values = {"far": 1.0, "next": max(ends) + 0.01, "below": min(ends) - 0.01, "lost": 0.0}
+    known = StudyCell("known", dataclasses.replace(TWO[0].record, references=values))
+    table = study_tables.means(a_study(known, TWO[1]))
+    assert table.header == ["", *LOSSES, *values]
+    assert [[c.text for c in row[4:]][::3] for row in table.rows] == [["100.00", "0.00"], ["–"] * 2]
+    drawn = charts.seed_chart(known.record, known.record.primary, "c")
+    assert [name for name in values if f">{name}<" in drawn] == ["next", "below"]
 
 
 def test_cells_that_disagree_are_named_with_what_they_share_said_once() -> None:

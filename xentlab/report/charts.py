@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from xentlab.report import draw, theme
@@ -103,10 +103,24 @@ def seed_chart(record: Record, metric: JudgedMetric, prefix: str) -> str:
             _interval(axes, place + 0.24, [row.low, row.mean, row.high], unit.factor, theme.INK)
         _name_rows(axes, names)
         every = [_at(v, unit.factor) for row in rows for v in row.values.values()]
-        draw.fit(axes.set_xlim, every)
+        known = {name: value * unit.factor for name, value in record.references.items() if metric.primary}
+        beside = _nearest(known, every)
+        for name, value in beside.items():
+            axes.axvline(value, color=theme.INK, linewidth=1, linestyle=":", zorder=0)
+            axes.annotate(name, (value, 1.02), xycoords=axes.get_xaxis_transform(), ha="center", fontsize="small")
+        draw.fit(axes.set_xlim, [*every, *beside.values()])
         axes.set_xlabel(f"{metric.label}{' (%)' if metric.percent else ''}")
 
     return _picture(body, _tall(len(rows)), prefix, f"{metric.label} of every seed under each loss", names=names)
+
+
+def _nearest(references: Mapping[str, float], values: Sequence[float]) -> dict[str, float]:
+    """Those references that lie among the values, and the next one on either side."""
+    known = [value for value in values if math.isfinite(value)]
+    ordered = sorted(references.items(), key=lambda item: item[1]) if known else []
+    below = [item for item in ordered if item[1] < min(known)]
+    above = [item for item in ordered if item[1] > max(known)]
+    return dict([*below[-1:], *ordered[len(below) : len(ordered) - len(above)], *above[:1]])
 
 
 def difference_chart(record: Record, metric: JudgedMetric, prefix: str) -> str:

@@ -28,6 +28,8 @@ from xentlab.report.numbers import (
 )
 from xentlab.report.record import JudgedMetric, Loss, Record, Target
 
+OF_REFERENCES = "A reference is not trained here: it has read all outside this test set, as the data say."
+
 
 def overview(record: Record) -> Table:
     """Mean of every metric under every loss, the best marked, with the verdict's symbol."""
@@ -78,7 +80,7 @@ def verdicts(record: Record, metric: JudgedMetric) -> Table:
             rows.append(cells(name, "reference", unit.value(value), *[MISSING] * (len(header) - 3)))
     notes = _notes(record, metric)
     if metric.primary and record.references:
-        notes.append("A reference is not trained here: it has read all outside this test set, as the data say.")
+        notes.append(OF_REFERENCES)
     return Table(_title(metric), header, rows, _rule(record, metric), notes, "stacked")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from xentlab.report.blocks import Cell, Table, cells
 from xentlab.report.numbers import MISSING, SYMBOLS, number, p_clause, row_of, scale_of
 from xentlab.report.record import JudgedMetric, Record
+from xentlab.report.record_tables import OF_REFERENCES
 from xentlab.report.study import Study
 
 # Factors of the best at which the profile's table reads the curves.
@@ -28,11 +29,20 @@ def verdict_table(study: Study, key: str | None = None) -> Table:
 
 
 def means(study: Study) -> Table:
-    """Every cell's mean of its primary metric under every loss with its 95 % interval, the best marked."""
-    rows = [cells(cell.label, *(_mean(cell.record, name) for name in study.losses)) for cell in study.cells]
+    """Every cell's mean of its primary metric under every loss with its 95 % interval, the best marked; references."""
+    beside = dict.fromkeys(name for cell in study.cells for name in cell.record.references)
+    rows = [
+        cells(
+            cell.label,
+            *(_mean(cell.record, name) for name in study.losses),
+            *(scale_of(cell.record.primary).value(cell.record.references.get(name)) for name in beside),
+        )
+        for cell in study.cells
+    ]
     metric = study.cells[0].record.primary
     title = f"Mean {metric.label}{scale_of(metric).unit}" if study.one_metric else "Mean of each cell's own metric"
-    return Table(title, ["", *study.losses.values()], rows, layout="stacked")
+    note = OF_REFERENCES if beside else ""
+    return Table(title, ["", *study.losses.values(), *beside], rows, note, layout="stacked")
 
 
 def _mean(record: Record, loss: str) -> Cell:
