@@ -275,3 +275,47 @@ def test_images_with_masks_are_streamed_and_their_masks_held(tmp_path: Path) -> 
         assert streamed.stream is not None
         assert torch.equal(streamed.stream.gather(torch.arange(6)), held.inputs)
         assert torch.equal(streamed.targets, held.targets)
+
+
+class Noisy(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    """Draws an example once, or anew every time that it is asked for it."""
+
+    classes = ("a", "b", "c")
+
+    def __init__(self, fickle: bool = False, floats: bool = True) -> None:
+        self.fickle, self.floats, self.asked = fickle, floats, 0
+
+    def __len__(self) -> int:
+        return 90
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        self.asked += 1
+        draws = torch.Generator().manual_seed(index + self.fickle * self.asked)
+        image = torch.rand(3, SIZE, SIZE, generator=draws) + torch.eye(3)[index % 3].view(3, 1, 1)
+        return image if self.floats else (image * 100).to(torch.uint8), index % 3
+
+
+@pytest.mark.parametrize("floats", [True, False])
+def test_an_own_dataset_streams_as_it_is_held(floats: bool) -> None:
+    fits = []
+    for how in (True, False):
+        node = {"_target_": "test_stream.Noisy", "floats": floats, "resident": how}
+        config = compose_train("model.hidden=[8]", "trainer.epochs=2", "trainer.batch_size=16")
+        sampling = {k: v for k, v in config["dataset"].items() if k in ("val_fraction", "test_fraction", "label_noise")}
+        one = prepare({**config, "dataset": {**sampling, **node}})
+        fits.append(Fit([one], one.dataset()))
+    held, streamed = fits
+    assert [fit.rig.dataset.streams for fit in fits] == [False, True]
+    assert streamed.rig.dataset.inputs.dtype == held.rig.dataset.inputs.dtype
+    assert numbers(streamed) == numbers(held)
+    assert torch.equal(streamed.rig.state.params, held.rig.state.params)
+
+
+def test_an_own_dataset_that_draws_anew_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = ("dataset._target_=test_stream.Noisy", "+dataset.fickle=true", f"output.root={tmp_path / 'lab'}")
+    assert main(["train", *own, "+dataset.resident=false", "model.hidden=[8]", "tracking=off"]) == 1
+    sentence = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "dataset Noisy must give the same for an example every time, but example " in sentence
+    assert sentence.endswith(" is another now: what draws at random belongs into augment.")
+    assert main(["train", *own, "+dataset.resident=maybe", "model.hidden=[8]", "tracking=off"]) == 2
+    assert "dataset.resident must be auto or true or false, got 'maybe'." in capsys.readouterr().err

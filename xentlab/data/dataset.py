@@ -156,7 +156,7 @@ class Dataset:
         soft = () if self.soft_targets is None else (self.soft_targets,)
         splits = (self.source_splits[k] for k in sorted(self.source_splits))
         held = (self.inputs,) if self.stream is None else ()
-        digest.update(b"" if self.stream is None else self.stream.fingerprint.encode())
+        digest.update(b"" if self.stream is None else self.stream.source.fingerprint.encode())
         for tensor in (*held, self.targets, *splits, *self.test_sets, *soft):
             digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
             digest.update(tensor.contiguous().view(torch.uint8).numpy().data)

@@ -18,6 +18,7 @@ from xentlab.data.columns import few
 from xentlab.data.dataset import Dataset, of_task
 from xentlab.data.pixels import Remarks, centred, contents, images_in, is_hidden, read_all, read_pixels, resized
 from xentlab.data.places import find_folder
+from xentlab.data.sources import Files
 from xentlab.data.stream import Stream, is_held
 from xentlab.errors import UserError
 from xentlab.schema import Range
@@ -103,7 +104,7 @@ def image_folder(
         inputs = torch.empty(len(every), *shape, dtype=torch.uint8)
         read_all(lambda index: inputs.__setitem__(index, read(index)), len(every))
     else:
-        stream = Stream(folder, paths, shape, read, f"{fit} {grayscale}")
+        stream = Stream(Files(folder, paths, read, f"{fit} {grayscale} {shape}"), (len(paths), *shape))
         inputs = stream.inputs
     place = {label: number for number, label in enumerate(known)}
     targets = torch.tensor([place[label] for _, label in every])

@@ -1,8 +1,10 @@
-"""Data from outside, or what returns them, made resident as a `Dataset`: any map-style `torch.utils.data.Dataset`, a
-tuple of two arrays, a data frame (or a tuple of it and the name of its target), a mapping of parts, as Hugging Face's.
+"""Data from outside, or what returns them, as a `Dataset`: any map-style `torch.utils.data.Dataset`, a tuple of two
+arrays, a data frame (or a tuple of it and the name of its target), a mapping of parts, as Hugging Face's.
 
 Task, classes and sizes are those of its examples, and said; `+dataset.task=` and `+dataset.class_names=[...]` say
-otherwise. `+dataset.test.KNOB=VALUE` (and `val`) names the same source with other knobs, or by `_target_` another one.
+otherwise. All examples are met once; where they are too many to be held, or under `+dataset.resident=false`, training
+asks for them again. `+dataset.test.KNOB=VALUE` (and `val`) names the same source with other knobs, or by `_target_`
+another one.
 """
 
 from __future__ import annotations
@@ -19,7 +21,10 @@ from torch import Tensor
 
 from xentlab.data.columns import few
 from xentlab.data.dataset import Dataset
-from xentlab.data.handed import framed, of_frames, parts_of
+from xentlab.data.handed import class_names_of, framed, of_frames, parts_of
+from xentlab.data.pixels import Remarks
+from xentlab.data.sources import Examples, digest_of
+from xentlab.data.stream import Stream, is_held
 from xentlab.dotted import locate
 from xentlab.errors import UserError, a_kind, own_error
 from xentlab.schema import build, check_knobs, knobs
@@ -27,7 +32,7 @@ from xentlab.tasks import TASKS, find
 
 _INPUTS = ("image", "inputs", "input", "pixel_values", "x", "features", "data")
 _TARGETS = ("label", "labels", "target", "targets", "y", "mask", "class")
-_OWN = ("task", "class_names", "name", "val", "test", "ignore_index")
+_OWN = ("task", "class_names", "name", "val", "test", "ignore_index", "resident")
 
 
 def build_dataset(path: str, node: Mapping[str, Any]) -> functools.partial[Dataset]:
@@ -53,7 +58,8 @@ def adopt(source: Any, values: Mapping[str, Any], path: str = "dataset") -> func
 
     Args:
         source: a class or function that gives a map-style dataset (or a `Dataset`), or such an object.
-        values: its knobs, and the keys `task`, `class_names`, `name`, `val`, `test`, `ignore_index` of this lab.
+        values: its knobs, and the keys of this lab: `task`, `class_names`, `name`, `val`, `test`, `ignore_index` and
+            `resident`.
     """
     key = (source, repr(sorted(values.items())))
     if key not in _ADOPTED:
@@ -77,6 +83,8 @@ def _adopt(found: Any, values: Mapping[str, Any], path: str) -> functools.partia
     ready = parts["train"]
     if (frames := {part: framed(source) for part, source in parts.items()})["train"] is not None:
         ready = of_frames(name, frames, own)
+    if own.get("resident", "auto") not in ("auto", True, False):
+        raise UserError(f"{path}.resident must be auto or true or false, got '{own['resident']}'.")
     task = ready.task if isinstance(ready, Dataset) else str(own.get("task") or _task_of(name, ready))
     if task not in TASKS:
         raise UserError(f"{path}.task must be one of {', '.join(TASKS)}, got '{task}'.")
@@ -84,7 +92,7 @@ def _adopt(found: Any, values: Mapping[str, Any], path: str) -> functools.partia
     def read(*, task: str) -> Dataset:
         if isinstance(ready, Dataset):
             return ready
-        return resident(parts, task, {"name": name, **own}, said="task" in own)
+        return _met(parts, task, {"name": name, **own}, said="task" in own)
 
     for attribute in ("__module__", "__qualname__"):
         setattr(read, attribute, str(getattr(found, attribute, name)))
@@ -177,31 +185,41 @@ def _task_of(name: str, source: Any) -> str:
     return "regression" if targets[0].is_floating_point() else "multiclass"
 
 
-def resident(parts: Mapping[str, Any], task: str, own: Mapping[str, Any], *, said: bool) -> Dataset:
-    """All examples of the parts of a source, as tensors.
+def _met(parts: Mapping[str, Any], task: str, own: Mapping[str, Any], *, said: bool) -> Dataset:
+    """All examples of the parts of a source, their inputs held or streamed.
 
     Raises:
         UserError: examples of different shapes, or targets that are none of the task.
     """
     name = str(own["name"])
-    pairs, splits, start = [], {}, 0
+    places, splits = list[tuple[Any, int]](), {}
     for part, source in parts.items():
         if not len(source):
             raise UserError(f"dataset {name} must have {part} examples, got none.")
-        pairs += [_example(name, source, i) for i in _watched(range(len(source)), f"reading {name}")]
-        splits[part] = torch.arange(start, len(pairs))
-        start = len(pairs)
-    inputs = _stacked(name, "inputs", [_tensor(name, "inputs", x) for x, _ in pairs])
-    if inputs.is_floating_point() and not bool(inputs.isfinite().all()):
-        first = int((~inputs.flatten(1).isfinite()).any(1).int().argmax())
-        raise UserError(f"dataset {name} must give finite inputs, got nan or inf in example {first}.")
-    raw = [y for _, y in pairs]
+        splits[part] = torch.arange(len(places), len(places) + len(source))
+        places += [(source, i) for i in range(len(source))]
+
+    def read(number: int) -> Tensor:
+        return _input(_tensor(name, "inputs", _example(name, *places[number])[0]))
+
+    first, remarks = read(0), Remarks()
+    held = is_held(own.get("resident", "auto"), len(places), first.shape, remarks, first.itemsize)
+    rows, digests, raw = list[Tensor](), list[bytes](), list[Any]()
+    for number in _watched(range(len(places)), f"reading {name}"):
+        given, target = _example(name, *places[number])
+        value = _input(_tensor(name, "inputs", given))
+        _check_like(name, "inputs", first, value, number)
+        if not bool(value.isfinite().all()):
+            raise UserError(f"dataset {name} must give finite inputs, got nan or inf in example {number}.")
+        raw.append(target)
+        if held:
+            rows.append(value)
+        else:
+            digests.append(digest_of(value))
+    stream = None if held else Stream(Examples(name, read, digests), (len(places), *first.shape), first.dtype)
+    inputs = torch.stack(rows) if stream is None else stream.inputs
     words = sorted({str(y) for y in raw}) if isinstance(raw[0], str) else []
     targets = _stacked(name, "targets", [_tensor(name, "targets", words.index(y) if words else y) for y in raw])
-    if inputs.ndim == 3:
-        inputs = inputs.unsqueeze(1)
-    if inputs.dtype != torch.uint8:
-        inputs = inputs.float()
     if targets.ndim == 2 and targets.shape[1] == 1:
         targets = targets.squeeze(1)
     kept = find(task)
@@ -211,11 +229,11 @@ def resident(parts: Mapping[str, Any], task: str, own: Mapping[str, Any], *, sai
     if kept.columns == "labels":
         targets = targets.to(torch.uint8)
     ignored = own.get("ignore_index")
-    names = own.get("class_names") or words or _class_names(parts["train"], targets, ignored)
+    names = own.get("class_names") or words or class_names_of(parts["train"], targets, ignored)
     if kept.columns == "class" and not own.get("class_names") and len(names) < 2:
         raise UserError(f"dataset {name} must have two classes at least, got {len(names)}.")
     how = "task as said" if said else "task by its examples"
-    sizes = ", ".join(f"{len(index)} {part}" for part, index in splits.items()) if len(splits) > 1 else str(len(pairs))
+    sizes = ", ".join(f"{len(index)} {part}" for part, index in splits.items()) if len(splits) > 1 else str(len(places))
     word = {"numbers": "target", "labels": "label"}.get(str(kept.columns), "classe")
     many = f"{len(names)} {word}" + ("s" if len(names) > 1 else "")
     told = _counted(name, targets, names, told="class_names" in own) if kept.columns == "class" else ""
@@ -229,8 +247,15 @@ def resident(parts: Mapping[str, Any], task: str, own: Mapping[str, Any], *, sai
         scale=1 / 255 if inputs.dtype == torch.uint8 and inputs.ndim == 4 else 1.0,
         ignore_index=ignored,
         source_splits=splits if len(splits) > 1 else {},
-        notes=(note,),
+        notes=(note, *remarks.notes),
+        stream=stream,
     )
+
+
+def _input(value: Tensor) -> Tensor:
+    """An input as a dataset has it: a map as an image of one channel, numbers as floats."""
+    value = value.unsqueeze(0) if value.ndim == 2 else value
+    return value if value.dtype == torch.uint8 else value.float()
 
 
 def _counted(name: str, targets: Tensor, names: Sequence[Any], *, told: bool) -> str:
@@ -251,29 +276,18 @@ def _counted(name: str, targets: Tensor, names: Sequence[Any], *, told: bool) ->
     return ": " + few([f"{word} {count}" for word, count in zip(names, counts.tolist(), strict=True)])
 
 
-def _class_names(source: Any, targets: Tensor, ignored: int | None) -> Sequence[str]:
-    """What the source calls its classes, else their numbers."""
-    if targets.is_floating_point() or targets.dtype == torch.uint8:
-        count = targets.shape[1] if targets.ndim == 2 else 1
-    else:
-        valid = targets if ignored is None else targets[targets != ignored]
-        count = int(valid.max()) + 1
-    known = getattr(source, "classes", None) or getattr(source, "class_names", None)
-    if isinstance(features := getattr(source, "features", None), Mapping):  # of Hugging Face
-        known = next((feature.names for feature in features.values() if hasattr(feature, "names")), known)
-    if isinstance(known, (list, tuple)) and len(known) >= count:
-        return [str(word) for word in known]
-    return [str(i) for i in range(count)]
-
-
 def _stacked(name: str, what: str, rows: list[Tensor]) -> Tensor:
-    for i, row in enumerate(rows):
-        if row.shape != rows[0].shape:
-            raise UserError(
-                f"dataset {name} must give {what} of one shape, got {list(rows[0].shape)} for example 0 and "
-                f"{list(row.shape)} for example {i}."
-            )
+    for number, row in enumerate(rows):
+        _check_like(name, what, rows[0], row, number)
     return torch.stack(rows)
+
+
+def _check_like(name: str, what: str, first: Tensor, row: Tensor, number: int) -> None:
+    if row.shape != first.shape:
+        raise UserError(
+            f"dataset {name} must give {what} of one shape, got {list(first.shape)} for example 0 and "
+            f"{list(row.shape)} for example {number}."
+        )
 
 
 def _watched(numbers: Iterable[int], what: str) -> Iterable[int]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from xentlab.data.dataset import Dataset
 from xentlab.data.delimited import frame_table
@@ -76,3 +77,18 @@ def of_frames(name: str, frames: Mapping[str, Any], own: Mapping[str, Any]) -> D
         return data
     ends = np.cumsum([0, *(len(held[0]) for held in frames.values())])
     return replace(data, source_splits={part: torch.arange(ends[i], ends[i + 1]) for i, part in enumerate(frames)})
+
+
+def class_names_of(source: Any, targets: Tensor, ignored: int | None) -> Sequence[str]:
+    """What the source calls its classes, else their numbers."""
+    if targets.is_floating_point() or targets.dtype == torch.uint8:
+        count = targets.shape[1] if targets.ndim == 2 else 1
+    else:
+        valid = targets if ignored is None else targets[targets != ignored]
+        count = int(valid.max()) + 1
+    known = getattr(source, "classes", None) or getattr(source, "class_names", None)
+    if isinstance(features := getattr(source, "features", None), Mapping):  # of Hugging Face
+        known = next((feature.names for feature in features.values() if hasattr(feature, "names")), known)
+    if isinstance(known, (list, tuple)) and len(known) >= count:
+        return [str(word) for word in known]
+    return [str(i) for i in range(count)]

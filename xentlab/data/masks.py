@@ -21,6 +21,7 @@ from xentlab.data.delimited import read_text
 from xentlab.data.folders import consecutive, split_folders
 from xentlab.data.pixels import Remarks, by, contents, images_in, read_all, read_mask, read_pixels, resized, seen_size
 from xentlab.data.places import find_folder
+from xentlab.data.sources import Files
 from xentlab.data.stream import Stream, is_held
 from xentlab.errors import UserError
 from xentlab.schema import Range
@@ -102,7 +103,8 @@ def segmentation_folder(
     if is_held(resident, len(pairs), (3, *shape), remarks):
         inputs = torch.empty(len(pairs), 3, *shape, dtype=torch.uint8)
     else:
-        stream = Stream(folder, [image for image, _ in pairs], (3, *shape), picture, "RGB")
+        files = Files(folder, [image for image, _ in pairs], picture, f"RGB {shape}")
+        stream = Stream(files, (len(pairs), 3, *shape))
         inputs = stream.inputs
 
     def read(index: int) -> None:

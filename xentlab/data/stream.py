@@ -1,4 +1,4 @@
-"""Images that stay in their files and are decoded as batches ask for them: a folder of any size, read as it trains.
+"""Inputs that stay where they are and are decoded as batches ask for them: a folder of any size, read as it trains.
 
 A dataset with a `Stream` has inputs that only say their shape (on the meta device); whoever wants values asks the
 stream. A few threads decode, a few batches ahead of those who take them. Readers who train side by side take turns
@@ -7,13 +7,10 @@ stream. A few threads decode, a few batches ahead of those who take them. Reader
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,9 +18,7 @@ from torch import Tensor
 
 from xentlab.data import turns
 from xentlab.data.pixels import Remarks
-from xentlab.data.places import cache
-from xentlab.disk import written_whole
-from xentlab.errors import StoppedError, UserError
+from xentlab.data.sources import Source
 
 # Of batches that are decoded ahead: at most so many, in so many bytes; one at least.
 _AHEAD, _AHEAD_BYTES = 8, 2**26
@@ -36,9 +31,9 @@ _CHUNK, _CHUNK_BYTES = 64, 2**23
 _SHARE = 0.25
 
 
-def is_held(resident: str | bool, count: int, shape: Sequence[int], remarks: Remarks) -> bool:
-    """Whether so many images uint8 [C, H, W] are decoded once and held; says so where they are not."""
-    needed = count * int(np.prod(shape))
+def is_held(resident: str | bool, count: int, shape: Sequence[int], remarks: Remarks, itemsize: int = 1) -> bool:
+    """Whether so many inputs, of `itemsize` bytes a number, are decoded once and held; says so where they are not."""
+    needed = count * int(np.prod(shape)) * itemsize
     limit = _SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if resident is True or (resident == "auto" and needed <= limit):
         return True
@@ -48,56 +43,41 @@ def is_held(resident: str | bool, count: int, shape: Sequence[int], remarks: Rem
 
 
 class Stream:
-    """The inputs uint8 [N, C, H, W] of N files, decoded when they are asked for.
+    """The inputs [N, ...] of a source, decoded when they are asked for.
 
     Args:
-        root: the folder that all files lie in.
-        files: in the order of the examples.
-        shape: of one decoded example [C, H, W].
-        read: decodes one into [C, H, W], by its index; called from several threads.
-        facts: what beside the files decides what is decoded.
+        source: of N examples.
+        shape: [N, ...].
+        dtype: of the inputs.
 
     Attributes:
-        fingerprint: sha256 over the files' names, sizes and times and `facts`; their content is read in training.
+        row_bytes: of one.
     """
 
-    def __init__(
-        self, root: Path, files: Sequence[Path], shape: Sequence[int], read: Callable[[int], Tensor], facts: str
-    ) -> None:
-        self._files, self._read = [str(file) for file in files], read
-        self.shape = (len(files), *shape)
-        self._chunk = max(1, min(_CHUNK, _CHUNK_BYTES // int(np.prod(shape))))
-        try:
-            self._stat = np.array([_stamp(file) for file in self._files], dtype=np.int64)
-        except OSError as error:
-            raise UserError(f"{error.filename} cannot be read ({error.strerror}).") from error
-        digest = hashlib.sha256(repr((facts, self.shape)).encode())
-        digest.update("\0".join(os.path.relpath(file, root) for file in self._files).encode())
-        digest.update(self._stat.tobytes())
-        self.fingerprint = digest.hexdigest()
+    def __init__(self, source: Source, shape: Sequence[int], dtype: torch.dtype = torch.uint8) -> None:
+        self.source, self.shape, self.dtype = source, tuple(shape), dtype
+        self.row_bytes = int(np.prod(self.shape[1:])) * dtype.itemsize
+        self._chunk = max(1, min(_CHUNK, _CHUNK_BYTES // self.row_bytes))
         self._current: _Reading | None = None
-        self._index = cache("index") / f"{self.fingerprint[:32]}.npy"
-        self._digests = self._known_digests()
-        self._unsaved = False
 
     @property
     def inputs(self) -> Tensor:
-        """What stands for the images [N, C, H, W] in a dataset: their shape and type without a value."""
-        return torch.empty(self.shape, dtype=torch.uint8, device="meta")
+        """What stands for the inputs in a dataset: their shape and type without a value."""
+        return torch.empty(self.shape, dtype=self.dtype, device="meta")
 
     def window(self, batch_size: int) -> int:
-        """Bytes that decoded images take at most while they are read in batches of this size."""
-        chunk = max(batch_size, self._chunk) * int(np.prod(self.shape[1:]))
+        """Bytes that decoded inputs take at most while they are read in batches of this size."""
+        chunk = max(batch_size, self._chunk) * self.row_bytes
         return (_ahead(chunk) + 2) * chunk
 
     def gather(self, index: Tensor) -> Tensor:
-        """The images of an index [n], decoded now."""
-        return torch.stack([self._one(i) for i in index.tolist()])
+        """The inputs of an index [n], decoded now."""
+        return torch.stack([self.source.read(i) for i in index.tolist()])
 
     def batches(
         self, order: Tensor, size: int, device: torch.device, *, epoch: int | None = None
     ) -> Iterator[tuple[slice, Tensor]]:
-        """Images in an order [n] or [rows, n], `size` of each row at a time: where they stand in it, and they.
+        """Inputs in an order [n] or [rows, n], `size` of each row at a time: where they stand in it, and they.
 
         Args:
             order: indices of examples.
@@ -109,14 +89,7 @@ class Stream:
             batch = slice(start, min(start + size, order.shape[-1]))
             turns.wait((*stage, start))
             yield batch, self._reading(order, chunk, device).take(batch)
-        self._save()
-
-    def contents(self) -> str:
-        """What is known of the files' content by now, in a clause."""
-        known = int(self._digests.any(1).sum())
-        if known < len(self._files):
-            return f"contents of {known} of {len(self._files)} files known"
-        return f"contents sha256 {hashlib.sha256(self._digests.tobytes()).hexdigest()}"
+        self.source.save()
 
     def close(self) -> None:
         """Decode nothing more ahead."""
@@ -129,55 +102,17 @@ class Stream:
         now = self._current
         if now is None or (now.size, now.device) != (size, device) or not torch.equal(now.order, order):
             self.close()
-            self._current = now = _Reading(self._one, order.cpu(), size, self.shape[1:], device)
+            self._current = now = _Reading(self, order.cpu(), size, device)
         return now
-
-    def _one(self, index: int) -> Tensor:
-        file = self._files[index]
-        try:
-            if _stamp(file) != self._stat[index].tolist():
-                raise StoppedError(f"{file} has changed since its folder was listed: the same command reads it anew.")
-            if not self._digests[index].any():
-                self._digests[index] = np.frombuffer(hashlib.sha256(Path(file).read_bytes()).digest(), dtype=np.uint8)
-                self._unsaved = True
-            return self._read(index)
-        except OSError as error:
-            reason = f"{file} cannot be read ({error.strerror})"
-        except UserError as error:
-            reason = str(error).rstrip(".")
-        raise StoppedError(f"{reason}: trials go on from their last checkpoint once it is what it was, or begin anew.")
-
-    def _known_digests(self) -> np.ndarray:
-        """The sha256 of each file [N, 32] as far as they are known, else zeros."""
-        with contextlib.suppress(OSError, ValueError):
-            found = np.load(self._index, allow_pickle=False)
-            if found.shape == (len(self._files), 32) and found.dtype == np.uint8:
-                return np.asarray(found)
-        return np.zeros((len(self._files), 32), dtype=np.uint8)
-
-    def _save(self) -> None:
-        """Keep what is known of the files' content; what cannot be kept is found again."""
-        if self._unsaved:
-            self._unsaved = False
-            with contextlib.suppress(OSError), written_whole(self._index) as scratch, open(scratch, "wb") as opened:
-                np.save(opened, self._digests)
 
 
 class _Reading:
-    """Images in one order, decoded in chunks of `size`, some chunks ahead of who takes them."""
+    """Inputs in one order, decoded in chunks of `size`, some chunks ahead of who takes them."""
 
-    def __init__(
-        self,
-        read: Callable[[int], Tensor],
-        order: Tensor,
-        size: int,
-        shape: Sequence[int],
-        device: torch.device,
-    ) -> None:
-        self.order, self.size, self.device = order, size, device
-        self._read, self._shape = read, shape
+    def __init__(self, stream: Stream, order: Tensor, size: int, device: torch.device) -> None:
+        self.order, self.size, self.device, self._stream = order, size, device, stream
         self._columns = order.split(size, dim=-1)
-        self._ahead = _ahead(self._columns[0].numel() * int(np.prod(shape)))
+        self._ahead = _ahead(self._columns[0].numel() * stream.row_bytes)
         self._waiting: dict[int, tuple[Tensor, list[Future[None]]]] = {}
         self._ready: dict[int, Tensor] = {}
 
@@ -203,10 +138,10 @@ class _Reading:
         if number in self._ready or number in self._waiting:
             return
         index = self._columns[number].reshape(-1).tolist()
-        images = torch.empty(len(index), *self._shape, dtype=torch.uint8)
+        images = torch.empty(len(index), *self._stream.shape[1:], dtype=self._stream.dtype)
 
         def decode(place: int) -> None:
-            images[place] = self._read(index[place])
+            images[place] = self._stream.source.read(index[place])
 
         self._waiting[number] = images, [_pool().submit(decode, place) for place in range(len(index))]
 
@@ -228,9 +163,3 @@ def _pool() -> ThreadPoolExecutor:
 
 def _ahead(chunk: int) -> int:
     return max(1, min(_AHEAD, _AHEAD_BYTES // chunk))
-
-
-def _stamp(file: str) -> list[int]:
-    """A file's size in bytes and when it was last written, in nanoseconds."""
-    found = os.stat(file)
-    return [found.st_size, found.st_mtime_ns]

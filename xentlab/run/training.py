@@ -215,7 +215,7 @@ class _Training:
 
     def _contents(self) -> list[str]:
         """What is known by now of files that are read while they are trained on."""
-        return [] if self.dataset.stream is None else [self.dataset.stream.contents()]
+        return [] if self.dataset.stream is None else [self.dataset.stream.source.contents()]
 
     def _end(self, fit: Fit, order: Order) -> None:
         """Evaluate trained trials on test data where they may, and write down how they ended."""
