@@ -221,3 +221,27 @@ def test_a_frozen_dropout_draws_nothing() -> None:
         torch.zeros(2, 3),
     )
     assert has_dropout(kept.train())
+
+
+class Normed(torch.nn.Sequential):
+    """A net whose batch norms are as slow as those of one that was trained for weeks."""
+
+    def __init__(self, momentum: float = 0.01) -> None:
+        norm = torch.nn.BatchNorm1d(8, momentum=momentum)
+        super().__init__(torch.nn.Flatten(), torch.nn.Linear(64, 8), norm, torch.nn.Linear(8, 10))
+
+
+def test_slow_batch_norms_follow_what_is_fine_tuned(tmp_path: Path) -> None:
+    torch.save(Normed().state_dict(), tmp_path / "normed.pt")
+    node = {"_target_": "test_backbone.Normed", "momentum": 0.01, "weights": str(tmp_path / "normed.pt")}
+    for more, momentum, said in (
+        ({}, 0.1, "; the statistics of its batch norms follow by 0.1 a step, not 0.01"),
+        ({"momentum": 0.2}, 0.2, ""),
+        ({"freeze": "backbone"}, 0.01, ""),
+        ({"weights": None}, 0.01, ""),
+    ):
+        one = prepare({**compose_train(), "model": {**node, **more}})
+        module, found = first_module(one, small_digits(), 0)
+        assert [part.momentum for part in module.modules() if isinstance(part, torch.nn.BatchNorm1d)] == [momentum]
+        assert found.endswith(said)
+        assert ("batch norms" in found) == bool(said)

@@ -124,10 +124,16 @@ def test_half_written_features_are_never_used_and_gone_on_with(weights: Path, mo
     assert torch.equal(ours.encoded.inputs, expected)
     assert sum(gone_on) == 440 - 4 * 50
     (kept,) = features_folder().glob("*.npy")
-    kept.write_bytes(kept.read_bytes()[:-100])
-    again, _ = through(one, data)
-    assert again.encoded is not None
-    assert torch.equal(again.encoded.inputs, expected)
+    whole_file = kept.read_bytes()
+    turned = bytearray(whole_file)
+    turned[len(turned) // 2] ^= 1
+    for damaged in (whole_file[:-100], bytes(turned), b""):
+        kept.write_bytes(damaged)
+        again, told = through(one, data)
+        assert again.encoded is not None
+        assert torch.equal(again.encoded.inputs, expected)
+        assert told[0] == f"{kept} is damaged: what is frozen goes over the data once more."
+        assert kept.read_bytes() == whole_file
 
 
 @pytest.mark.parametrize(

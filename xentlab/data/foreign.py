@@ -23,7 +23,7 @@ from xentlab.data.columns import few
 from xentlab.data.dataset import Dataset
 from xentlab.data.handed import class_names_of, framed, of_frames, parts_of
 from xentlab.data.pixels import Remarks
-from xentlab.data.sources import Examples, digest_of
+from xentlab.data.sources import Remembered, digest_of
 from xentlab.data.stream import Stream, is_held
 from xentlab.dotted import locate
 from xentlab.errors import UserError, a_kind, own_error
@@ -216,7 +216,7 @@ def _met(parts: Mapping[str, Any], task: str, own: Mapping[str, Any], *, said: b
             rows.append(value)
         else:
             digests.append(digest_of(value))
-    stream = None if held else Stream(Examples(name, read, digests), (len(places), *first.shape), first.dtype)
+    stream = None if held else Stream(Remembered(name, read, digests), (len(places), *first.shape), first.dtype)
     inputs = torch.stack(rows) if stream is None else stream.inputs
     words = sorted({str(y) for y in raw}) if isinstance(raw[0], str) else []
     targets = _stacked(name, "targets", [_tensor(name, "targets", words.index(y) if words else y) for y in raw])

@@ -110,7 +110,7 @@ class Files:
                 np.save(opened, self._digests)
 
 
-class Examples:
+class Remembered:
     """What an object from outside gives for an index, in one thread at a time: it need not be safe for several.
 
     Args:

@@ -2,6 +2,7 @@
 
 A file is what decides it: data, frozen weights, structure, code, precision and kind of device. It is written in pieces
 to a file of another name, which is gone on with where it was left, and takes its own name when it is whole and on disk.
+It ends with a checksum: a file that has changed since is computed again.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import math
 import os
 import shutil
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +39,8 @@ from xentlab.train.signature import code_digest
 
 # Bytes of inputs that go through at once, and seconds between two words about how far it is.
 _PIECE, _QUIET_S = 2**24, 10.0
+# The CRC-32 of whatever its own CRC-32 follows.
+_WHOLE = 0x2144DF1C
 
 
 def features_folder() -> Path:
@@ -133,15 +137,24 @@ class _Work:
         try:
             with _alone(self.file.parent):
                 for _ in range(2):
-                    with contextlib.suppress(FileNotFoundError, ValueError, EOFError):  # damaged: computed again
-                        found = np.load(self.file, mmap_mode="c")
-                        if found.shape == (self.count, *self.shape):
-                            return torch.from_numpy(found)
+                    if (found := self._kept()) is not None:
+                        return found
                     self._compute()
         except OSError as error:
             self._part().unlink(missing_ok=True)
             raise self._no_room(why_refused(error)) from error
         raise UserError(f"{self.file} must hold what was just written there: the disk does not keep it.")
+
+    def _kept(self) -> Tensor | None:
+        """What the file holds; None where there is none, or it is damaged, which is said."""
+        if not self.file.exists():
+            return None
+        with contextlib.suppress(ValueError, EOFError):
+            found = np.load(self.file, mmap_mode="c")
+            if found.shape == (self.count, *self.shape) and _checksum(self.file) == _WHOLE:
+                return torch.from_numpy(found)
+        self.say(f"{self.file} is damaged: what is frozen goes over the data once more.")
+        return None
 
     def _compute(self) -> None:
         count, piece = self.count, max(1, min(256, _PIECE // (4 * math.prod(self.dataset.input_shape))))
@@ -173,6 +186,9 @@ class _Work:
                     said = time.monotonic()
                     left = (said - began) / (done - first) * (count - done)
                     self.say(f"{done:,} of {count:,} examples in {said - began:.0f} s, about {left:.0f} s to go.")
+            out.write(_checksum(self._part()).to_bytes(4, "little"))
+            out.flush()
+            os.fsync(out.fileno())
         self._part().replace(self.file)
         sync_folder(self.file.parent)
 
@@ -205,3 +221,8 @@ def _alone(folder: Path) -> Iterator[None]:
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _checksum(file: Path) -> int:
+    """The CRC-32 of a file's bytes."""
+    return zlib.crc32(np.memmap(file, np.uint8, "r").data)
