@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from PIL import Image
 from torchvision import datasets
 
 from xentlab import data
@@ -156,3 +157,52 @@ def test_what_is_nowhere_or_damaged_is_one_sentence(tmp_path: Path, monkeypatch:
     file.write_bytes(file.read_bytes()[:500])
     with pytest.raises(UserError, match=r"The files of emnist in .* cannot be read \(.*\): get them anew\."):
         data.emnist(root=str(tmp_path))
+
+
+def pets(root: Path) -> None:
+    """Photographs of three sizes, each with a square pet (1) on its background (2), a border (3) between them."""
+    folder = root / "oxford-iiit-pet"
+    for sub in ("images", "annotations/trimaps"):
+        (folder / sub).mkdir(parents=True)
+    for part, count in (("trainval", 12), ("test", 4)):
+        names = [f"Abyssinian_{part}_{k}" for k in range(count)]
+        lines = "".join(f"{name} 1 1 1\n" for name in names)
+        (folder / "annotations" / f"{part}.txt").write_text(lines)
+        for k, name in enumerate(names):
+            trimap = np.full((20 + k % 3, 24), 2, dtype=np.uint8)
+            trimap[4:16, 4:16], trimap[6:14, 6:14] = 3, 1
+            image = np.where(trimap[..., None] == 1, [220, 160, 60], [40, 60, 90]) + DRAWS.integers(0, 30, (3,))
+            Image.fromarray(image.astype(np.uint8)).save(folder / "images" / f"{name}.jpg")
+            Image.fromarray(trimap).save(folder / "annotations" / "trimaps" / f"{name}.png")
+
+
+def test_pets_train_on_crops_of_photographs_of_many_sizes(
+    tmp_path: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    pets(tmp_path)
+    held, streamed = (data.oxford_pets(root=str(tmp_path), size=24, resident=how) for how in (True, False))
+    assert held.inputs.shape == (16, 3, 24, 24)
+    assert held.class_names == ("pet", "background")
+    assert held.ignore_index == 3
+    assert held.targets.unique().tolist() == [0, 1, 3]
+    assert held.source_splits["test"].tolist() == [12, 13, 14, 15]
+    assert streamed.stream is not None
+    assert torch.equal(streamed.stream.gather(torch.arange(16)), held.inputs)
+    crops = (
+        "model=unet",
+        "model.width=2",
+        "model.depth=1",
+        "augment=segmentation",
+        "augment.side=16",
+        "trainer.epochs=2",
+        "trainer.batch_size=4",
+        "tracking=off",
+    )
+    code, out, err = run("train", "dataset=oxford_pets", f"dataset.root={tmp_path}", "dataset.size=24", *crops)
+    assert code == 0, err
+    assert "2 epochs in" in out
+    (tmp_path / "oxford-iiit-pet" / "annotations" / "test.txt").unlink()
+    with pytest.raises(
+        UserError, match=r"^The files of oxford_pets in .* cannot be read \(.*test\.txt.*: get them anew"
+    ):
+        data.oxford_pets(root=str(tmp_path))

@@ -41,7 +41,7 @@ _NAMES = {
         "imagefolder": "image_folder", "optdigits": "digits", "loaddigits": "digits", "voc": "segmentation_folder",
         "cifar": "cifar10", "imagenet": "image_folder", "imagenette": "image_folder",
         "cityscapes": "segmentation_folder", "pascalvoc": "segmentation_folder", "ade20k": "segmentation_folder",
-        "shakespeare": "text_file",
+        "oxfordiiitpet": "oxford_pets", "pets": "oxford_pets", "shakespeare": "text_file",
         "tinyshakespeare": "text_file", "shakespearechar": "text_file", "wikitext2": "text_file", "enwik8": "text_file",
         **dict.fromkeys(("iris", "wine", "breastcancer", "boston", "bostonhousing", "californiahousing", "titanic",
                          "adult", "covertype", "covtype", "higgs", "abalone"), "tabular"),

@@ -13,6 +13,7 @@ from xentlab.data.dataset import Dataset, Split, of_task
 from xentlab.data.folders import image_folder
 from xentlab.data.images import digits, fashion_mnist, mnist
 from xentlab.data.masks import segmentation_folder
+from xentlab.data.pets import oxford_pets
 from xentlab.data.quantities import diabetes, regression_synthetic, rotated_digits, sinusoid, uci
 from xentlab.data.served import as_torchvision
 from xentlab.data.small_images import cifar10, cifar100, emnist, kmnist, svhn

@@ -7,7 +7,7 @@ stands in the dataset's notes; what no rule tells is refused with the way on.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -84,13 +84,32 @@ def segmentation_folder(
     if "train" not in parts:
         raise UserError(f"{folder} must hold a folder train with images and masks, found {contents(folder)}.")
     by_part = {part: _pairs(base, remarks) for part, base in parts.items()}
-    pairs = [pair for part in by_part.values() for pair in part]
     listed_names, listed_colors = _names_in(folder)
-    names = class_names or listed_names
     if listed_colors and not colors:
         colors = listed_colors
         remarks.notes.append(f"colours of the classes from classes.txt, such as {colors[0]} for {listed_names[0]}")
     size = (height, width) if height is not None and width is not None else None
+    names = class_names or listed_names
+    return of_pairs(name, folder, by_part, names, colors, ignore_index, size, resident, remarks)
+
+
+def of_pairs(
+    name: str,
+    folder: Path,
+    by_part: Mapping[str, Sequence[tuple[Path, Path]]],
+    names: tuple[str, ...],
+    colors: Sequence[str],
+    ignore_index: int | None,
+    size: tuple[int, int] | None,
+    resident: str | bool,
+    remarks: Remarks,
+) -> Dataset:
+    """The dataset of images with their masks, by parts; the rest is as of `segmentation_folder`, `size` [H, W].
+
+    Raises:
+        UserError: an image or mask is unreadable, of another size, or holds a value beyond the classes.
+    """
+    pairs = [pair for part in by_part.values() for pair in part]
     shape = size or seen_size(pairs[0][0])
     raw: list[NDArray[Any]] = [np.empty(0)] * len(pairs)
 

@@ -6,6 +6,7 @@ torchvision reads the files, and checks those that it has a checksum of. To add 
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,9 @@ from torch import Tensor
 from xentlab.data.dataset import Dataset, of_task
 from xentlab.data.places import path_list, search_folders, writable
 from xentlab.errors import UserError
+
+Way = Mapping[str, Any]
+_TRAIN_TEST = ({"train": True}, {"train": False})
 
 
 @of_task("multiclass")
@@ -95,11 +99,18 @@ def emnist(
     return _read("emnist", "EMNIST", root, download, ways)
 
 
-def _read(name: str, kind: str, root: str | None, download: bool, ways: list[dict[str, Any]] | None = None) -> Dataset:
-    """The set that torchvision calls `kind`, its training and its test part read by two `ways` of calling it."""
+def _read(name: str, kind: str, root: str | None, download: bool, ways: Sequence[Way] = _TRAIN_TEST) -> Dataset:
+    return _resident(name, parts_found(name, kind, root, download, ways))
+
+
+def parts_found(name: str, kind: str, root: str | None, download: bool, ways: Sequence[Way]) -> list[Any]:
+    """The training and the test part of the set that torchvision calls `kind`, by two `ways` of calling it.
+
+    Raises:
+        UserError: the files are missing and cannot be had, or one of them is not what it should be.
+    """
     from torchvision import datasets
 
-    ways = ways or [{"train": True}, {"train": False}]
     source = getattr(datasets, kind)
     sought = search_folders(root)
     found: list[Any] = []
@@ -122,7 +133,7 @@ def _read(name: str, kind: str, root: str | None, download: bool, ways: list[dic
             found = [source(target, download=True, **way) for way in ways]
         except (OSError, RuntimeError, ValueError) as error:
             raise UserError(f"{missing}, and downloading failed ({_first(error)}): {advice}.") from error
-    return _resident(name, found)
+    return found
 
 
 def _first(error: BaseException) -> str:
