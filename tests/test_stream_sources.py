@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from executor_lab import assert_same, close_all, opened, worker_pids
+from executor_lab import assert_same, close_all, kill, opened, worker_pids
 from support import compose_train
 from test_stream import SIZE, members, numbers, photographs
 
@@ -60,14 +61,23 @@ def test_an_own_dataset_that_draws_anew_is_a_sentence(tmp_path: Path, capsys: py
 
 
 @pytest.mark.slow
-def test_a_stream_in_worker_processes_is_the_stream_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_in_processes_one_killed_is_the_stream_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     pictures = photographs(tmp_path / "photographs")
     trials = [t for seed in (0, 1) for t in members(pictures, "dataset.resident=false", f"seed={seed}")[2:4]]
     here = opened(tmp_path / "here").run(trials)
     pool = Processes(workers=2)
-    elsewhere = opened(tmp_path / "there", pool).run(trials)
+    killed: list[int] = []
+
+    def kill_once(_: Any, epoch: Any) -> None:
+        busy = [worker.pid for worker in pool._crew if worker.index is not None]
+        if busy and epoch.number == 1 and not killed:
+            killed.append(busy[0])
+            kill(busy[0])
+
+    elsewhere = opened(tmp_path / "there", pool).run(trials, on_epoch=kill_once)
     pool.close()
     close_all()
-    assert len(worker_pids(tmp_path / "there")) == 2
+    assert len(killed) == 1
+    assert len(worker_pids(tmp_path / "there")) == 3
     assert_same(elsewhere, here)

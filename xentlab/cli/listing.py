@@ -97,7 +97,8 @@ def _losses(files: dict[str, Path]) -> int:
         )
     page.print(table)
     page.print(
-        "Tasks are all those with classes unless named. Proper: least in expectation only at the true probabilities. "
+        "Tasks are all those with classes unless named. Targets are class indices, or distributions as augment=mixup, "
+        "cutmix and dataset.soft_targets give them. Proper: least in expectation only at the true probabilities. "
         "xentlab list losses NAME shows one in full, xentlab plot-loss NAME ... draws it.",
         highlight=False,
     )
