@@ -137,7 +137,7 @@ class _Work:
         try:
             with _alone(self.file.parent):
                 for _ in range(2):
-                    if (found := self._kept()) is not None:
+                    if (found := self._undamaged()) is not None:
                         return found
                     self._compute()
         except OSError as error:
@@ -145,7 +145,7 @@ class _Work:
             raise self._no_room(why_refused(error)) from error
         raise UserError(f"{self.file} must hold what was just written there: the disk does not keep it.")
 
-    def _kept(self) -> Tensor | None:
+    def _undamaged(self) -> Tensor | None:
         """What the file holds; None where there is none, or it is damaged, which is said."""
         if not self.file.exists():
             return None
