@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from xentlab.config.compose import config_dir
@@ -30,9 +32,27 @@ def _composed(root: str, overrides: tuple[str, ...]) -> dict[str, Any]:
     return {str(k): v for k, v in config.items()}
 
 
+@functools.cache
+def _value(override: str) -> tuple[list[str], Any] | None:
+    """The way to a key and its plain value; None where an override does anything else."""
+    key, _, text = override.partition("=")
+    if (key not in ("seed",) and not re.fullmatch(r"[a-z]\w*(\.\w+)+", key)) or "${" in text or text.startswith("{"):
+        return None
+    parsed = OverridesParser.create().parse_override(override)
+    return None if parsed.is_sweep_override() else (key.split("."), parsed.value())
+
+
 def compose_train(*overrides: str) -> dict[str, Any]:
-    """The config of one training, small unless the overrides say otherwise."""
-    return copy.deepcopy(_composed("train", (*TINY, *overrides)))
+    """The config of one training, small unless the overrides say otherwise: values into what its choices compose."""
+    values = [_value(override) for override in overrides]
+    chosen = tuple(text for text, value in zip(overrides, values, strict=True) if value is None)
+    config = copy.deepcopy(_composed("train", (*TINY, *chosen)))
+    for way, value in filter(None, values):
+        node = functools.reduce(lambda inner, part: inner.get(part) or {}, way[:-1], config)
+        if way[-1] not in node or isinstance(node[way[-1]], dict):  # Hydra says what is wrong with it
+            return copy.deepcopy(_composed("train", (*TINY, *overrides)))
+        node[way[-1]] = copy.deepcopy(value)
+    return config
 
 
 def small_digits(count: int = 440) -> Dataset:

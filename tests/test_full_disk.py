@@ -51,8 +51,11 @@ def fill(place: Path, left: int) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("left", [0, 12_000, 60_000])
-@pytest.mark.parametrize("words", [("train", *SMALL), ("train", "-m", *SMALL, "seed=0,1"), COMPARE], ids="tmc")
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [(0, ("train", *SMALL)), (12_000, ("train", "-m", *SMALL, "seed=0,1")), (12_000, COMPARE), (60_000, COMPARE)],
+    ids=["t-0", "m-12000", "c-12000", "c-60000"],
+)
 def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(
     small: Path, left: int, words: tuple[str, ...]
 ) -> None:

@@ -82,7 +82,7 @@ def test_a_plain_job_is_what_hydra_composes(here: Path) -> None:  # noqa: ARG001
     stock = hydra.config_loader
     assert isinstance(stock, ConfigLoaderImpl)
     quick = RememberingLoader(stock, plain=True)
-    for choice in CHOICES:
+    for choice in CHOICES[::3]:
         for values in VALUES:
             quick.load_sweep_config(master, choice + values)
         for values in VALUES:

@@ -179,7 +179,7 @@ def test_a_comparison_killed_again_and_again_ends_with_the_same_table(tmp_path: 
     broken.mkdir()
     finish(start(whole, *command, "tracking=off"))
     draws, kills = random.Random(0), 0
-    for _ in range(6):
+    for _ in range(4):
         process = start(broken, *command)
         try:
             process.communicate(timeout=draws.uniform(3.0, 6.0))

@@ -19,7 +19,7 @@ CELLS = {
         "dataset=multilabel_synthetic", "dataset.samples=600", "model=mlp", "trainer.epochs=12",
     ),
     "scenes": (
-        "dataset=scenes", "dataset.samples=500", "dataset.canvas=10", "dataset.max_objects=1", "model=unet",
+        "dataset=scenes", "dataset.samples=300", "dataset.canvas=10", "dataset.max_objects=1", "model=unet",
         "model.width=8", "trainer.epochs=12", "trainer.batch_size=8", "trainer.class_weights=median_frequency",
         "optimizer=adam",
     ),

@@ -117,7 +117,7 @@ def test_a_replayed_stack_of_every_loss_is_each_of_its_trials_alone(name: str, t
 
 @pytest.mark.slow
 def test_every_loss_trains_as_a_stack_in_float32() -> None:
-    for name, task in CELLS:
+    for name, task in CELLS[::3]:  # each trains so in float64 above
         overrides = (*SETTINGS[task], f"loss={name}", "trainer.epochs=1", "trainer.lift=vectorised")
         stack = [prepare(compose_train(*overrides, f"seed={seed}")) for seed in (0, 1)]
         epoch = next(Fit(stack, data(task)).epochs())
