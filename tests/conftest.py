@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -36,6 +37,27 @@ def run(here: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[...
     assert Path.cwd() == here
     yield call
     GlobalHydra.instance().clear()
+
+
+_RECORDED: dict[tuple[str, ...], tuple[tuple[int, str, str], Path]] = {}
+
+
+@pytest.fixture
+def recorded(
+    run: Callable[..., tuple[int, str, str]], here: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., tuple[int, str, str]]:
+    """`run` of a command with which several tests begin: trained once, and what it left is copied to each of them."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        assert not list(here.iterdir())
+        if arguments not in _RECORDED:
+            _RECORDED[arguments] = run(*arguments), tmp_path_factory.mktemp("recorded")
+            shutil.copytree(here, _RECORDED[arguments][1], dirs_exist_ok=True)
+        else:
+            shutil.copytree(_RECORDED[arguments][1], here, dirs_exist_ok=True)
+        return _RECORDED[arguments][0]
+
+    return call
 
 
 @pytest.fixture

@@ -122,8 +122,8 @@ def test_many_equal_losses_have_an_overestimated_leader_and_an_honest_estimate_b
     assert abs(np.mean(held_out)) < 0.1
 
 
-def test_final_trials_keep_their_answers_and_the_report_shows_both_kinds(run: Run, here: Path) -> None:
-    code, _, err = run(*SMALL)
+def test_final_trials_keep_their_answers_and_the_report_shows_both_kinds(recorded: Run, here: Path) -> None:
+    code, _, err = recorded(*SMALL)
     assert (code, err) == (0, "")
     root = here / "xentlab-runs"
     chosen = [t for t in trials(here) if t.outcome.test]
@@ -161,8 +161,8 @@ def test_final_trials_keep_their_answers_and_the_report_shows_both_kinds(run: Ru
     assert "those for new seeds and new examples stand beside" in words
 
 
-def test_a_trial_without_answers_leaves_the_wider_intervals_out(run: Run, here: Path) -> None:
-    assert run(*SMALL)[0] == 0
+def test_a_trial_without_answers_leaves_the_wider_intervals_out(run: Run, recorded: Run, here: Path) -> None:
+    assert recorded(*SMALL)[0] == 0
     next((here / "xentlab-runs").rglob("answers.npz")).unlink()
     assert run(*SMALL)[0] == 0
     record = Record.from_json(latest(here)[1])
@@ -196,8 +196,8 @@ def test_numbers_keep_their_squared_errors(run: Run, here: Path) -> None:
     assert record.duels == []
 
 
-def test_a_record_that_names_a_metric_it_lacks_is_refused(run: Run, here: Path) -> None:
-    assert run(*SMALL)[0] == 0
+def test_a_record_that_names_a_metric_it_lacks_is_refused(recorded: Run, here: Path) -> None:
+    assert recorded(*SMALL)[0] == 0
     data = latest(here)[1]
     data["wider"][0]["metric"] = "test/eror"
     with pytest.raises(UserError, match="Unknown metric in the record 'test/eror'"):

@@ -33,6 +33,7 @@ def run_script(name: str, folder: Path, *arguments: str) -> tuple[dict[str, Any]
 SMALL_STACKS = ("--dataset", "digits", "--device", "cpu", "--models", "mlp", "--repeats", "2", "--sample", "2")
 
 
+@pytest.mark.slow
 def test_a_stack_is_timed_beside_the_same_trials_one_by_one(tmp_path: Path) -> None:
     facts, out = run_script("bench_stack.py", tmp_path, *SMALL_STACKS, "--sizes", "1,32", "--seconds", "30")
     one, many = facts["rows"]
@@ -50,6 +51,7 @@ def test_a_stack_is_timed_beside_the_same_trials_one_by_one(tmp_path: Path) -> N
     assert "32 digits mlp on cpu: stacked / one by one" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limits", "words"),
     [(("--memory", "1"), "are allowed"), (("--seconds", "0.0001"), "more than --seconds")],

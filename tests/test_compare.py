@@ -66,8 +66,8 @@ def test_a_comparison_keeps_its_protocol(run: Run, here: Path) -> None:
         assert {t.config["optimizer"]["lr"] for t in final if t.tags["loss"] == loss["name"]} == {best["lr"]}
 
 
-def test_the_winner_minimises_the_mean_final_validation_value(run: Run, here: Path) -> None:
-    run(*SMALL)
+def test_the_winner_minimises_the_mean_final_validation_value(recorded: Run, here: Path) -> None:
+    recorded(*SMALL)
     (record,) = verdicts(here)
     tuning = [t for t in records(here) if t.tags["phase"] == "tune"]
     for loss in record["losses"]:
@@ -81,8 +81,8 @@ def test_the_winner_minimises_the_mean_final_validation_value(run: Run, here: Pa
             assert point["value"] == pytest.approx(sum(values) / 2)
 
 
-def test_again_is_free_and_more_adds_only_what_is_new(run: Run, here: Path) -> None:
-    run(*SMALL)
+def test_again_is_free_and_more_adds_only_what_is_new(run: Run, recorded: Run, here: Path) -> None:
+    recorded(*SMALL)
     before = {t.id for t in records(here)}
     code, _, _ = run(*SMALL)
     assert code == 0

@@ -155,6 +155,7 @@ def test_multilabel_shows_excess_risk_and_calibration_against_the_true_posterior
     assert "test true calibration error" in header
 
 
+@pytest.mark.slow
 def test_segmentation_judges_masks_and_shows_them_under_every_loss(run: Run, here: Path) -> None:
     ran = compare(run, here, "segmentation", "dataset.samples=40", "model.width=2")
     record = ran.cells[""]
@@ -167,6 +168,7 @@ def test_segmentation_judges_masks_and_shows_them_under_every_loss(run: Run, her
     assert ran.page.count("data:image/png;base64,") == len(record.examples.truth.array()) * (2 + len(losses(record)))
 
 
+@pytest.mark.slow
 @needs_camvid
 def test_segmentation_runs_on_camvid_by_naming_it(run: Run, here: Path) -> None:
     ran = compare(

@@ -212,6 +212,7 @@ def test_missing_folders_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         data.segmentation_folder(root=str(tmp_path), class_names=CLASSES, height=4)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not Path(os.environ.get("XENTLAB_DATA", "/nowhere"), "camvid").is_dir(),
     reason="XENTLAB_DATA names no folder with camvid",

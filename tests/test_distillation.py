@@ -283,6 +283,7 @@ def test_students_learn_what_their_own_seeds_teacher_answers(here: Path) -> None
     assert signature(again, data.fingerprint, "vectorised") == record.signature
 
 
+@pytest.mark.slow
 def test_an_experiment_that_was_interrupted_among_its_students_goes_on(here: Path) -> None:
     whole, _, _ = perform(here / "whole")
     with pytest.raises(KeyboardInterrupt):

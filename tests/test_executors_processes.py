@@ -85,6 +85,7 @@ def run_all(executor: Processes, session: Session, trials: list[Trial]) -> list[
     return [failure for _, failure in sorted(executor.run(orders(session, trials), lambda: None))]
 
 
+@pytest.mark.slow
 def test_a_batch_ends_with_the_numbers_of_one_process(executor: Processes, tmp_path: Path) -> None:
     wanted = opened(tmp_path / "here").run(batch())
     seen: list[tuple[int, int]] = []

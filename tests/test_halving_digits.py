@@ -40,8 +40,8 @@ def newest(here: Path) -> dict[str, Any]:
     return record
 
 
-def test_halving_on_digits_from_end_to_end(run: Run, here: Path) -> None:
-    code, _, err = run(*HALVING)
+def test_halving_on_digits_from_end_to_end(recorded: Run, here: Path) -> None:
+    code, _, err = recorded(*HALVING)
     assert (code, err) == (0, "")
     record, trials = newest(here), recorded(here)
     tuning = [t for t in trials if t.tags["phase"] == "tune"]
@@ -87,8 +87,8 @@ def test_halving_on_digits_from_end_to_end(run: Run, here: Path) -> None:
 
 
 @pytest.mark.slow
-def test_again_is_free_and_the_whole_grid_reuses_the_last_rung(run: Run, here: Path) -> None:
-    run(*HALVING)
+def test_again_is_free_and_the_whole_grid_reuses_the_last_rung(run: Run, recorded: Run, here: Path) -> None:
+    recorded(*HALVING)
     before, first = {t.id for t in recorded(here)}, newest(here)
     assert run(*HALVING)[0] == 0
     assert {t.id for t in recorded(here)} == before

@@ -230,6 +230,7 @@ def test_a_worker_listens_before_it_loads_anything_heavy() -> None:
     assert not run_python(code)
 
 
+@pytest.mark.slow
 def test_training_without_tracking_never_imports_mlflow(tmp_path: Path) -> None:
     code = (
         "import os, sys\nos.chdir(sys.argv[1])\nfrom xentlab.cli import main\n"
@@ -240,6 +241,7 @@ def test_training_without_tracking_never_imports_mlflow(tmp_path: Path) -> None:
     assert not set(done.stdout.split()) & {"mlflow", "torchvision", "matplotlib", "sklearn"}
 
 
+@pytest.mark.slow
 def test_training_a_stack_never_imports_the_compiler(tmp_path: Path) -> None:
     code = (
         "import os, sys\nos.chdir(sys.argv[1])\nfrom xentlab.cli import main\n"

@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 Run = Callable[..., tuple[int, str, str]]
 COMPARISON = (
     "compare", "trainer.epochs=1", "model.hidden=[4]", "dataset.train_fraction=0.2", "tracking=off",
@@ -18,6 +20,7 @@ def newest(root: Path) -> Path:
     return max((root / "comparisons").iterdir(), key=lambda folder: (folder / "verdicts.json").stat().st_mtime_ns)
 
 
+@pytest.mark.slow
 def test_imported_trials_count_as_anothers_until_they_are_trained_here(run: Run, here: Path) -> None:
     assert run(*COMPARISON, "output.root=theirs")[0] == 0
     assert "imported" not in (newest(here / "theirs") / "report.md").read_text()

@@ -75,6 +75,7 @@ def run(tmp_path: Path, *arguments: str, room: int = 0) -> subprocess.CompletedP
 SWEEP = ("train", "-m", "seed=range(6)", *SMALL)
 
 
+@pytest.mark.slow
 def test_a_stack_beyond_the_limit_is_split_finished_and_said(tmp_path: Path) -> None:
     done = run(tmp_path, *SWEEP, "trainer.memory=1")
     assert done.returncode == 0, done.stderr

@@ -85,6 +85,7 @@ def assert_differences(found: Reproduction, claimed: list[dict[str, Any]]) -> No
     assert next(findings, None) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names())
 def test_every_experiment_runs_at_its_smoke_size(run: Run, here: Path, name: str) -> None:
     block = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())["published"]
@@ -183,6 +184,7 @@ def test_a_recorded_experiment_is_laid_out_again(run: Run, here: Path) -> None:
     assert "nielsen_neuron-full" in run("report", "published/nielsen")[2]
 
 
+@pytest.mark.slow
 def test_a_protocol_changed_on_the_command_line_decides_nothing(run: Run, here: Path) -> None:
     small = ("dataset=digits", "trainer.epochs=2", "published.sizes.cpu.seeds=2", "tracking=off")
     code, out, _ = run("compare", "comparison=published/mnist_fast", *small)
@@ -198,6 +200,7 @@ def test_a_protocol_changed_on_the_command_line_decides_nothing(run: Run, here: 
     assert "nielsen_neuron (full): 6 agrees" in out
 
 
+@pytest.mark.slow
 def test_an_arm_that_fails_costs_its_own_claims_and_those_of_its_students(run: Run, here: Path) -> None:
     (here / "late.py").write_text(
         "from torch.nn.functional import cross_entropy\n"

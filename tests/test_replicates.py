@@ -54,8 +54,8 @@ def chosen_by_hand(mine: list[TrialRecord]) -> TrialRecord:
     return min(mine, key=lambda t: (last(t, "val/error"), last(t, "val/nll"), rate(t)))
 
 
-def test_each_seed_chooses_on_its_own_split_and_only_the_choice_is_tested(run: Run, here: Path) -> None:
-    assert run(*SMALL)[0] == 0
+def test_each_seed_chooses_on_its_own_split_and_only_the_choice_is_tested(recorded: Run, here: Path) -> None:
+    assert recorded(*SMALL)[0] == 0
     done = trials(here)
     assert len(done) == 2 * 4 * len(RATES)
     record = latest(here)
@@ -72,15 +72,15 @@ def test_each_seed_chooses_on_its_own_split_and_only_the_choice_is_tested(run: R
             assert rows[loss]["values"][str(seed)] == winner.outcome.test["error"]
 
 
-def test_the_weights_of_what_was_not_chosen_are_gone(run: Run, here: Path) -> None:
-    assert run(*SMALL)[0] == 0
+def test_the_weights_of_what_was_not_chosen_are_gone(recorded: Run, here: Path) -> None:
+    assert recorded(*SMALL)[0] == 0
     for trial in trials(here):
         kept = (here / "xentlab-runs" / str(trial.artifacts) / "final.pt").is_file()
         assert kept == (trial.tags["role"] == "chosen")
 
 
-def test_without_weights_none_are_kept_and_the_test_values_are_the_same(run: Run, here: Path) -> None:
-    assert run(*SMALL)[0] == 0
+def test_without_weights_none_are_kept_and_the_test_values_are_the_same(run: Run, recorded: Run, here: Path) -> None:
+    assert recorded(*SMALL)[0] == 0
     first = latest(here)
     assert run(*SMALL, "output.weights=false", "output.root=other")[0] == 0
     folders = sorted((here / "other" / "comparisons").iterdir())
@@ -89,8 +89,8 @@ def test_without_weights_none_are_kept_and_the_test_values_are_the_same(run: Run
     assert not list((here / "other").rglob("*.pt"))
 
 
-def test_a_candidate_tested_later_ends_as_a_trial_that_was_tested_at_once(run: Run, here: Path) -> None:
-    assert run(*SMALL)[0] == 0
+def test_a_candidate_tested_later_ends_as_a_trial_that_was_tested_at_once(run: Run, recorded: Run, here: Path) -> None:
+    assert recorded(*SMALL)[0] == 0
     done = trials(here)
     winner = next(t for t in done if t.tags["role"] == "chosen")
     options = (f"loss={winner.tags['loss']}", f"optimizer.lr={rate(winner)}", f"seed={winner.config['seed']}")
@@ -105,8 +105,8 @@ def test_a_candidate_tested_later_ends_as_a_trial_that_was_tested_at_once(run: R
     assert trial.outcome.test_at_best.keys() == winner.outcome.test_at_best.keys()
 
 
-def test_again_is_free_and_more_seeds_add_only_their_own_trials(run: Run, here: Path) -> None:
-    assert run(*SMALL)[0] == 0
+def test_again_is_free_and_more_seeds_add_only_their_own_trials(run: Run, recorded: Run, here: Path) -> None:
+    assert recorded(*SMALL)[0] == 0
     before, first = {t.id for t in trials(here)}, latest(here)
     assert run(*SMALL)[0] == 0
     assert {t.id for t in trials(here)} == before
@@ -222,8 +222,8 @@ def test_the_point_of_old_says_what_it_is(run: Run, here: Path) -> None:
     assert any("chosen once" in line for line in scope(record))
 
 
-def test_the_scope_is_said(run: Run, here: Path) -> None:
-    assert run(*SMALL)[0] == 0
+def test_the_scope_is_said(recorded: Run, here: Path) -> None:
+    assert recorded(*SMALL)[0] == 0
     record = Record.from_json(latest(here))
     words = " ".join(scope(record))
     for part in (
@@ -262,9 +262,9 @@ def test_how_often_each_point_was_chosen_and_every_rates_mean_over_all_seeds() -
 
 @pytest.mark.slow
 def test_seeds_that_are_added_after_a_look_are_allowed_and_the_sentence_says_what_that_costs(
-    run: Run, here: Path
+    run: Run, recorded: Run, here: Path
 ) -> None:
-    assert run(*SMALL)[0] == 0
+    assert recorded(*SMALL)[0] == 0
     lost = "seeds were added after a look at {}, unplanned: the error rate no longer holds"
     assert latest(here)["setup"]["added_after"] == []
     for seeds, looked in ((4, []), (6, [4]), (7, [4, 6]), (6, [4])):

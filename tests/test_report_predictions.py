@@ -25,9 +25,9 @@ SMALL = (
 
 
 @pytest.fixture
-def compared(run: Run, here: Path) -> tuple[dict[str, Any], Path]:
+def compared(recorded: Run, here: Path) -> tuple[dict[str, Any], Path]:
     """The record of a small comparison, and its folder."""
-    code, _, errors = run("compare", *SMALL)
+    code, _, errors = recorded("compare", *SMALL)
     assert code == 0, errors
     (folder,) = (here / "xentlab-runs" / "comparisons").iterdir()
     return json.loads((folder / "verdicts.json").read_text()), folder

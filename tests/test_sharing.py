@@ -47,9 +47,8 @@ def times_trained(root: Path) -> dict[str, int]:
 
 
 @needs_proc
-@pytest.mark.parametrize(
-    "command", [TRAINING, pytest.param(COMPARISON, marks=pytest.mark.slow)], ids=["training", "comparison"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [TRAINING, COMPARISON], ids=["training", "comparison"])
 def test_the_same_command_twice_at_once_trains_everything_once(tmp_path: Path, command: tuple[str, ...]) -> None:
     first = start(tmp_path, *command)
     second = wait_for(first, tmp_path, *command)

@@ -46,8 +46,10 @@ def cell_trial(cell: str, loss: str, seed: int) -> Trial:
     return prepare(compose_train(*CELLS[cell], f"loss={loss}", f"optimizer.lr={rate}", f"seed={seed}"))
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("cell", list(CELLS))
+@pytest.mark.parametrize(
+    ("cell", "loss"),
+    [pytest.param(c, n, marks=[pytest.mark.slow] * (c == "scenes" and n != "ce")) for c in CELLS for n in LOSSES],
+)
 def test_every_cell_trains(cell: str, loss: str) -> None:
     trials = [cell_trial(cell, loss, seed) for seed in range(SEEDS)]
     monitor = trials[0].monitor

@@ -189,6 +189,7 @@ def test_a_repeated_text_is_learned(run: Run, here: Path) -> None:
     assert found["token_error"] == 0.0
 
 
+@pytest.mark.slow
 def test_a_comparison_shows_the_references_beside_every_loss(run: Run, here: Path) -> None:
     code, out, _ = run(
         "compare", *SMALL, "model=mlp_lm", "model.hidden=8", "trainer.epochs=2", "comparison.losses=[ce,mse,z_loss]",
