@@ -22,7 +22,7 @@ Run = Callable[..., tuple[int, str, str]]
 TEXT = readme_figures.README.read_text()
 SHORTER = {
     "train": ("trainer.epochs=1", "tracking=off"),
-    "compare": ("trainer.epochs=2", "comparison.tuning_seeds=1", "comparison.final_seeds=3", "tracking=off"),
+    "compare": ("trainer.epochs=1", "comparison.tuning_seeds=1", "comparison.final_seeds=3", "tracking=off"),
     "published": ("tracking=off",),
 }
 LEFT_OUT = {
