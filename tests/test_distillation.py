@@ -276,8 +276,7 @@ def test_students_learn_what_their_own_seeds_teacher_answers(here: Path) -> None
     _, expected, trained = perform(here / "runs")
     assert (expected, trained) == (0, 0)
     assert {file: file.stat().st_mtime_ns for file in (here / "runs" / "targets").iterdir()} == before
-    # A recorded student's config alone brings back its data.
-    record = ran.records[other][1]
+    record = ran.records[other][1]  # its config alone brings back its data
     again = prepare(record.config, name=record.label)
     data = soften(again.dataset(), soft_targets=again.soft_targets)
     assert signature(again, data.fingerprint, "vectorised") == record.signature

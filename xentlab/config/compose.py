@@ -193,11 +193,14 @@ def _read_anew(written: Any, value: Any) -> Any:
 
 def compose_group(group: str, name: str) -> dict[str, Any]:
     """One file of a config group, composed; only inside a job of `run_composed`."""
-    return copy.deepcopy(_composed_group(group, name))
+    from hydra.core.global_hydra import GlobalHydra
+
+    return copy.deepcopy(_composed_group(group, name, str(GlobalHydra.instance().config_loader().get_search_path())))
 
 
 @functools.cache
-def _composed_group(group: str, name: str) -> dict[str, Any]:
+def _composed_group(group: str, name: str, _: str) -> dict[str, Any]:
+    """It is the same wherever the same folders are searched."""
     from hydra import compose
     from hydra.errors import HydraException, MissingConfigException
     from omegaconf import OmegaConf
