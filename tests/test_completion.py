@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from xentlab.cli.completion import offers
+from xentlab.config.compose import composed
 from xentlab.config.words import check_words, choices_by_group
 from xentlab.errors import UserError
 
@@ -24,6 +25,9 @@ from xentlab.errors import UserError
         (["loss=CrossEntropyLoss"], "CrossEntropyLoss is ce here: loss=ce."),
         (["epochs=3"], "There is no 'epochs': it is trainer.epochs here."),
         (["sead=3"], "Unknown config key 'sead'. Did you mean 'seed'?"),
+        (["trainer.epoch=5"], "Unknown config key 'trainer.epoch'. Did you mean 'trainer.epochs'? Available: trainer."),
+        (["loss=custom_ce", "loss.gama=2"], "Unknown config key 'loss.gama'. Did you mean 'loss.gamma'?"),
+        (["loss.gamma=2"], "Unknown config key 'loss.gamma': the chosen loss has no knobs."),
     ],
 )
 def test_a_mistyped_word_is_answered_without_torch(words: list[str], sentence: str) -> None:
@@ -38,7 +42,19 @@ def test_a_mistyped_word_is_answered_without_torch(words: list[str], sentence: s
 def test_what_only_composing_knows_is_left_to_it() -> None:
     check_words("train", ["loss={a:1}", "+x=3", "~loss", "loss=null", "seed=1,2", "optimizer.lr=3", "comparison=mnist"])
     check_words("train", ["loss=foo", "hydra.searchpath=[file:///own]"])
-    check_words("compare", ["comparison.search=sobol", "comparison=published/nielsen_mnist"])
+    check_words("train", ["loss=ce,mse", "loss.gamma=1", "+loss.own=1", "model._target_=a.B", "model.own=1"])
+    check_words("compare", ["comparison.search=sobol", "comparison=published/nielsen_mnist", "trainer.own=1"])
+
+
+def test_every_knob_that_composing_knows_is_known() -> None:
+    groups = ("dataset", "model", "loss", "augment", "optimizer", "schedule", "tracking", "executor")
+    chosen = [f"{group}={choices_by_group()[group][-1]}" for group in groups]
+    with composed("train", chosen) as config:
+        keys = [
+            f"{group}.{key}=1" for group in (*groups, "trainer", "output") for key in config[group] if key[0] != "_"
+        ]
+    assert len(keys) > 50
+    check_words("train", [*chosen, *keys])
 
 
 @pytest.mark.parametrize(

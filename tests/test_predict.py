@@ -14,6 +14,7 @@ from reproduce_lab import read, trials
 
 from xentlab.data import digits, split
 from xentlab.run.predictor import predictor
+from xentlab.tracking.settings import mlflow_module
 from xentlab.train import prepare
 
 Run = Callable[..., tuple[int, str, str]]
@@ -66,6 +67,34 @@ def test_seeds_of_a_comparison_answer_together_and_one_is_a_file(run: Run, copy:
     assert "torch.export.load" in out
     loaded = torch.export.load(here / "one.pt2").module()
     torch.testing.assert_close(loaded(x.float()), each[0])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow", "ignore::DeprecationWarning:sqlalchemy")
+def test_the_registry_takes_a_model_that_answers_the_same(run: Run, here: Path) -> None:
+    root = here / "xentlab-runs"
+    assert run("train", "trainer.epochs=2", "model.hidden=[8]", "tracking.wait=120")[0] == 0
+    trial = read(root).trials[only_trial(root)]
+    for name, sentence in (("a/b", "got 'a/b'"), ("", "got ''")):
+        code, out, err = run("model", trial.id, "--register", name)
+        assert (code, out) == (2, "")
+        assert sentence in err
+    code, out, err = run("model", trial.id, "--register", "digits net")
+    assert (code, err) == (0, "")
+    assert "models:/digits net/1" in out
+    assert not list(here.glob("*.pt2"))
+    mlflow, x = mlflow_module(), digits().inputs[:7]
+    loaded = mlflow.pyfunc.load_model("models:/digits net/1")
+    torch.testing.assert_close(torch.as_tensor(loaded.predict(x.float().numpy())), predictor(root, [trial]).predict(x))
+    client = mlflow.MlflowClient()
+    (model,) = client.search_logged_models([client.get_experiment_by_name("xentlab").experiment_id])
+    known = {m.key: (m.value, m.dataset_name, m.dataset_digest) for m in model.metrics}
+    facts = "digits", trial.tags["fingerprint"].removeprefix("sha256:")[:36]
+    assert known == {f"test_at_best/{k}": (v, *facts) for k, v in trial.outcome.test_at_best.items()}
+    assert client.get_run(model.source_run_id).data.tags["xentlab.trial"] == trial.id
+    assert run("model", trial.id, "--register", "digits net", "--weights", "final")[1].startswith(
+        "models:/digits net/2"
+    )
 
 
 def test_rows_of_a_table_are_taken_by_their_columns(run: Run, here: Path) -> None:

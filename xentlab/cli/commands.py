@@ -121,14 +121,15 @@ COMMANDS = (
     ),
     Command(
         "model",
-        "write a trained model as one file that plain PyTorch loads (torch.export)",
-        ("xentlab model TRIAL_ID -o digits.pt2",),
+        "write a trained model as one file that plain PyTorch loads (torch.export), or register it in MLflow",
+        ("xentlab model TRIAL_ID -o digits.pt2", "xentlab model TRIAL_ID --register digits"),
         "models.model",
         (
             Argument("name", metavar="RUN_ID", help="a trial's id or its beginning"),
-            Argument("-o", "--out", metavar="FILE", default="model.pt2", help="(default: %(default)s)"),
+            Argument("-o", "--out", metavar="FILE", help="(default: model.pt2)"),
+            Argument("--register", metavar="NAME", help="into MLflow's model registry instead, under this name"),
             *_WEIGHTS,
-            ROOT,
+            *STORE,
         ),
     ),
     Command(

@@ -16,6 +16,7 @@ from xentlab.errors import UserError, unknown
 from xentlab.journal import Records, TrialRecord
 from xentlab.reproduce import find_record
 from xentlab.run.predictor import Predictor, Which, predictor
+from xentlab.tracking import registry, resolve_destination
 
 _SHOWN = 20
 
@@ -72,16 +73,32 @@ def _judge(trained: Predictor, names: list[str], answer: Tensor) -> None:
         print(f"{wrong} of {len(names)} answers differ from the folder's name: error {wrong / len(names):.4f}")
 
 
-def model(name: str, out: str, weights: Which, root: str) -> int:
-    """Write a trial's model as one file that plain PyTorch loads."""
-    trained = predictor(Path(root), _trials(name, None, Path(root)), weights)
+def model(
+    name: str, out: str | None, weights: Which, root: str, register: str | None, uri: str | None, experiment: str | None
+) -> int:
+    """Write a trial's model as one file that plain PyTorch loads, or have MLflow's registry take it."""
+    trials = _trials(name, None, Path(root))
+    trained = predictor(Path(root), trials, weights)
+    if register is not None:
+        destination = resolve_destination(uri, experiment, Path(root))
+        prefix = "test_at_best/" if weights == "best" else "test/"
+        place = registry.register(destination, trials[0], register, trained.models[0], trained.example(), prefix)
+        print(f"{place}, beside the run of trial {trials[0].id}; in Python:")
+        print(f"  mlflow.set_tracking_uri({json.dumps(destination.open_uri)})")
+        print(f"  answer = mlflow.pyfunc.load_model({json.dumps(place)}).predict(x)  # x {_shape(trained)}, an array")
+        if out is None:
+            return 0
+    out = out or "model.pt2"
     trained.save(Path(out))
     print(f"{out}: {Path(out).stat().st_size / 2**20:.2f} MiB; in plain PyTorch:")
-    shape = ", ".join(map(str, trained.dataset.input_shape))
     print("  import torch")
     print(f"  model = torch.export.load({json.dumps(out)}).module()")
-    print(f"  answer = model(x)  # x [N, {shape}] as the dataset stores it")
+    print(f"  answer = model(x)  # x {_shape(trained)}")
     return 0
+
+
+def _shape(trained: Predictor) -> str:
+    return f"[N, {', '.join(map(str, trained.dataset.input_shape))}] as the dataset stores it"
 
 
 def _trials(name: str, loss: str | None, root: Path) -> list[TrialRecord]:

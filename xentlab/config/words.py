@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,33 @@ def check_words(command: str, overrides: Sequence[str]) -> None:
         elif key.partition(".")[0] not in tops:
             told = elsewhere.of_a_key(key)
             raise UserError(told) if told else unknown("config key", key, tops)
+    _check_knobs(command, [key for key, equals, _ in given if equals], dict(one[::2] for one in given))
+
+
+def _check_knobs(command: str, keys: Sequence[str], chosen: Mapping[str, str]) -> None:
+    """Refuse a second key of what the command's own files spell out, and in `train` of what a group's file does."""
+    files = [config_dir() / "train.yaml"]
+    if command == "compare":
+        if "/" in (name := chosen.get("comparison", "quickstart")):
+            return  # a published experiment has keys of its own
+        files += [config_dir() / "compare.yaml", config_dir() / "comparison" / f"{name}.yaml"]
+    groups, own = choices_by_group(), dict[str, set[str]]()
+    for top, node in ((top, node) for file in files for top, node in _read(file).items()):
+        if isinstance(node, dict) and top not in groups.keys() - {"comparison"} and top != "hydra":
+            own.setdefault(top, set()).update(node)
+    defaults = {k: v for entry in _read(files[0])["defaults"] if isinstance(entry, dict) for k, v in entry.items()}
+    for group in defaults.keys() & groups.keys() if command == "train" else ():
+        file = config_dir() / group / f"{chosen.get(group, defaults[group])}.yaml"
+        if file.is_file() and f"{group}._target_" not in {key.lstrip("+") for key in keys}:
+            own[group] = {name for name in _keys(file) if name[0] != "_"}
+    for key in keys:
+        top, dot, rest = key.partition(".")
+        if dot and top in own and re.fullmatch(r"[A-Za-z]\w*", rest) and rest not in own[top]:
+            if told := elsewhere.of_a_key(key):
+                raise UserError(told)
+            if not own[top]:
+                raise UserError(f"Unknown config key '{key}': the chosen {top} has no knobs.")
+            raise unknown("config key", key, [f"{top}.{name}" for name in own[top]])
 
 
 def keys_of(command: str, chosen: Sequence[str]) -> list[str]:

@@ -131,6 +131,10 @@ class Predictor:
         pixels = resized(pixels, (shape[1], shape[2]), "bilinear").reshape(shape[1], shape[2], -1)
         return torch.from_numpy(pixels).permute(2, 0, 1).double() / 255 / self.dataset.scale
 
+    def example(self) -> Tensor:
+        """Two inputs [2, ...]."""
+        return self.dataset.inputs[:2] if self.dataset.inputs.dtype == torch.int64 else self.dataset.blank(2)
+
     def save(self, file: Path) -> None:
         """Write the model as one file of `torch.export`, with names and shapes beside it as JSON.
 
@@ -139,10 +143,9 @@ class Predictor:
         """
         if len(self.models) > 1:
             raise UserError(f"One file holds one model, got {len(self.models)}: name one trial.")
-        example = self.dataset.inputs[:2] if self.dataset.inputs.dtype == torch.int64 else self.dataset.blank(2)
         try:
             shapes = {"x": {0: torch.export.Dim("batch")}}
-            program = torch.export.export(self.models[0], (example,), dynamic_shapes=shapes, strict=False)
+            program = torch.export.export(self.models[0], (self.example(),), dynamic_shapes=shapes, strict=False)
         except Exception as error:  # whatever a stranger's network meets in there
             raise UserError(f"torch.export cannot take this network: {str(error).splitlines()[0]}") from error
         names = {"class_names": self.dataset.class_names, "input_shape": self.dataset.input_shape}

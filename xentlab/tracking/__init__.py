@@ -14,6 +14,7 @@ absent store neither slows nor stops a training, and a killed training is still 
 - `sender`: finds or makes runs and sends them what they lack
 - `following`: one pass (`sync`), and the loop that follows a session (`follow`)
 - `tracker`: the training's side
+- `registry`: a trained model, logged and registered by one command
 - `views`: ready dashboards for MLflow's own page; `addresses` into it
 - `server`: the UI, and what `xentlab doctor` asks
 
