@@ -120,18 +120,18 @@ def drawn(page: Page, metric: str, *, legend: tuple[str, ...]) -> dict[str, dict
 
 def test_the_overview_lists_the_comparison_alone(page: Page, links: dict[str, str]) -> None:
     page.goto(link(links, "all comparisons, sweeps and trainings"))
-    page.get_by_role("link", name="quickstart", exact=True).first.wait_for()
+    page.get_by_role("link", name="quickstart-1 · digits · mlp · 20").first.wait_for()
     page.get_by_text("1 matching run").wait_for()
 
 
 def test_the_experiment_lists_every_run(page: Page, links: dict[str, str]) -> None:
     page.goto(link(links, "every run of the experiment"))
     page.get_by_text("matching runs").first.wait_for()
-    page.get_by_role("link", name="quickstart", exact=True).first.wait_for()
+    page.get_by_role("link", name="quickstart-1 ·").first.wait_for()
 
 
 def test_the_comparison_says_its_verdict_first(page: Page, links: dict[str, str]) -> None:
-    page.goto(link(links, "the comparison 'quickstart'"))
+    page.goto(link(links, "the comparison 'quickstart-1'"))
     page.get_by_text("test error").first.wait_for()
     page.get_by_text("3 paired replicates").first.wait_for()
     page.get_by_role("link", name="mse", exact=True).first.wait_for()

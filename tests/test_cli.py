@@ -137,6 +137,8 @@ def test_the_kept_weights_load_safely_and_give_the_recorded_result(run: Run, her
     predicted = model(data.inputs[test].float() / 16).argmax(1)
     (segment,) = (here / "xentlab-runs" / "journal").iterdir()
     summary = json.loads(segment.read_text().splitlines()[-1])["summary"]
+    same = (folder / "best.pt").samefile(folder / "final.pt")  # equal weights are kept once
+    assert same == (summary["best_epoch"] == summary["epochs"])
     assert summary["test/error"] == pytest.approx((predicted != data.targets[test]).double().mean().item())
 
 

@@ -44,6 +44,7 @@ def harm(path: Path) -> None:
     body = bytearray(path.read_bytes())
     for at in random.Random(0).sample(range(len(body) // 4, len(body)), min(200, len(body) // 4)):
         body[at] ^= 0xFF
+    path.unlink()  # another name of it keeps what it has
     path.write_bytes(body)
 
 

@@ -254,6 +254,12 @@ def test_a_comparison_is_extended_by_losses_and_seeds(run: Run, root: Path) -> N
     )
     found = xentlab.load("quickstart-3", root).record
     assert found.command.startswith("xentlab compare --extend quickstart-1 ")
+    again = xentlab.compare(*own, extend="quickstart-1", losses=["focal"])
+    assert [loss.name for loss in again.record.losses] == ["ce", "mse", "focal"]
+    assert (
+        again.record.command
+        == "xentlab compare --extend quickstart-1 output.root=runs tracking=off 'comparison.losses+=[focal]'"
+    )
     for wrong in (["optimizer.lr=1"], [], ["comparison.losses=[focal]"]):
         code, _, err = run("compare", "--extend", "quickstart-1", *wrong, *own)
         assert code == 2

@@ -22,9 +22,11 @@ import pandas as pd
 from xentlab import held
 from xentlab.comparison import read_study
 from xentlab.comparison.execute import run_study
+from xentlab.comparison.extending import ADDED, read_extension
 from xentlab.comparison.folder import Composed, find_comparison, read_verdicts, remember
+from xentlab.config.choices import given_keys
 from xentlab.config.compose import compose_group, composed
-from xentlab.config.opening import opened
+from xentlab.config.opening import opened, say
 from xentlab.errors import unknown
 from xentlab.journal import Records, TrialRecord
 from xentlab.objects import as_entry, as_overrides
@@ -211,8 +213,11 @@ def train(*overrides: str, **given: Any) -> Run:
             return Run(session.run([trial], on_epoch=on_epoch)[0], session.root)
 
 
-def compare(*overrides: str, **given: Any) -> Comparison:
+def compare(*overrides: str, extend: str | None = None, **given: Any) -> Comparison:
     """Compare losses; the arguments are those of `train`, and `losses=[...]` of names, objects and `{label: object}`.
+
+    Args:
+        extend: a recorded comparison that gets these losses, or `"comparison.final_seeds=N"`, in addition.
 
     Raises:
         UserError: what the command line would refuse.
@@ -223,9 +228,18 @@ def compare(*overrides: str, **given: Any) -> Comparison:
         words.append(f"comparison.losses=[{','.join(map(as_entry, losses))}]")
     with _COMPOSING, composed("compare", words) as config:
         held.write_sources(config)
-        command, kept = _command("compare", words, config), Composed()
-        study = read_study(config, remember(compose_group, kept))
+        kept, wider = Composed(), None
+        if extend is not None:
+            added = losses is not None
+            wider = read_extension(extend, config, given_keys(words), compose_group, added=added)
+            study, config, kept = wider.study, wider.config, wider.composed
+            words = ["--extend", wider.name, *(w.replace("comparison.losses=", f"{ADDED}=") for w in words)]
+        else:
+            study = read_study(config, remember(compose_group, kept))
+        command = _command("compare", words, config)
     with opened(config, command) as session:
+        if wider is not None:
+            say(wider.say_in(session))
         done = run_study(study, session, command, config, kept, progress_bar, lambda label, record: None)  # noqa: ARG005
         found = done.study.cells[0].record if len(done.study.cells) == 1 else done.study
         return Comparison(found, done.folder, session.root)

@@ -72,14 +72,14 @@ def _ranking(
     alike: dict[str, list[dict[str, Any]]] = {}
     for key, of in points.items():
         alike.setdefault(of[0].tags["loss"], []).append(settings[key])
-    varied = {loss: _varied(found) for loss, found in alike.items()}
+    own_keys = {loss: differing(found) for loss, found in alike.items()}
     sign = -1 if larger else 1
     found = []
     for key, of in points.items():
         values = [(sign * (trial.outcome.best or 0.0), trial.id) for trial in of]
         mean = sign * statistics.fmean(value for value, _ in values)
         sd = statistics.stdev(value for value, _ in values) if len(values) > 1 else None
-        own = {name: settings[key][name] for name in varied[of[0].tags["loss"]] if name in settings[key]}
+        own = {name: settings[key][name] for name in own_keys[of[0].tags["loss"]] if name in settings[key]}
         found.append(BestPoint(of[0].tags["loss"], own, mean, sd, len(of), gone.count(key), min(values)[1]))
     return Ranking(dataset, monitor, larger, sorted(found, key=lambda p: (sign * p.mean, p.trial)))
 
@@ -93,8 +93,8 @@ def _key(trial: TrialRecord) -> str:
     return json.dumps(_deciding(trial.config), sort_keys=True, default=str)
 
 
-def _varied(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The keys in which the settings of one loss differ."""
+def differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The keys in which settings differ."""
     keys = dict.fromkeys(key for setting in settings for key in setting)
     return [key for key in keys if len({repr(setting.get(key)) for setting in settings}) > 1]
 

@@ -237,15 +237,15 @@ def files_of(record: TrialRecord | GroupRecord) -> list[Path]:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder; 0 where there is none."""
+    """Bytes of a file, or of all files in a folder, of one under two names once; 0 where there is none."""
     try:
         if not path.is_dir():
             return path.lstat().st_size
         with os.scandir(path) as found:
-            return sum(
-                size_of(Path(e.path)) if e.is_dir(follow_symlinks=False) else e.stat(follow_symlinks=False).st_size
-                for e in found
-            )
+            entries = list(found)
+        inner = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+        files = [entry.stat(follow_symlinks=False) for entry in entries if entry not in inner]
+        return sum(size_of(Path(e.path)) for e in inner) + sum({s.st_ino: s.st_size for s in files}.values())
     except (FileNotFoundError, NotADirectoryError):
         return 0
 

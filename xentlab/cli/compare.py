@@ -66,9 +66,7 @@ def compare(arguments: Sequence[str]) -> int:
             command = shlex.join(["xentlab", "compare", *given])
             session = stack.enter_context(opened(config, command))
             if wider is not None:
-                print(what_is_reused(wider, session))
-                extends = {"extends": wider.name}
-                session.journal.tags = lambda event: extends if getattr(event, "kind", "") == "comparison" else {}
+                print(wider.say_in(session))
             done = run_and_print(study, session, command, config, composed)
             failed.extend([*done.failed, *(cell.label for cell in done.study.cells if cell.record.failed)])
 
@@ -156,8 +154,9 @@ def print_estimate(study: StudyPlan, config: Mapping[str, Any]) -> None:
             highlight=False,
         )
     page.print(
-        f"about {sum(p.seconds for p in phases):.0f} s on this machine; more where a winner sits on the edge of its "
-        f"grid and the grid is extended. Memory is the largest stack's, from one measured step.",
+        f"about {sum(p.seconds for p in phases):.0f} s on this machine, as busy as it is now, from timed steps; more "
+        f"where a winner sits on the edge of its grid and the grid is extended. Memory is the largest stack's, from "
+        f"one measured step.",
         highlight=False,
     )
 

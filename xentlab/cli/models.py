@@ -82,7 +82,7 @@ def model(
     if register is not None:
         destination = resolve_destination(uri, experiment, Path(root))
         prefix = "test_at_best/" if weights == "best" else "test/"
-        place = registry.register(destination, trials[0], register, trained.models[0], trained.example(), prefix)
+        place = registry.register_model(destination, trials[0], register, trained.models[0], trained.example(), prefix)
         print(f"{place}, beside the run of trial {trials[0].id}; in Python:")
         print(f"  mlflow.set_tracking_uri({json.dumps(destination.open_uri)})")
         print(f"  answer = mlflow.pyfunc.load_model({json.dumps(place)}).predict(x)  # x {_shape(trained)}, an array")

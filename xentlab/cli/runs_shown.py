@@ -13,7 +13,7 @@ from rich.console import Console
 
 from xentlab import catalogue
 from xentlab.catalogue import Wanted, find_entry
-from xentlab.catalogue.best import Ranking, best_points, flat
+from xentlab.catalogue.best import Ranking, best_points, differing, flat
 from xentlab.catalogue.rows import Sizes, kind_of
 from xentlab.cli.console import console
 from xentlab.cli.runs_list import megabytes, plain_table
@@ -164,9 +164,11 @@ def _print_ranking(ranking: Ranking, limit: int, page: Console) -> None:
     for head in ("loss", "setting", "mean", "sd", "seeds", "best trial"):
         right, whole = head in ("mean", "sd", "seeds"), head not in ("setting", "loss")
         table.add_column(head, justify="right" if right else "left", no_wrap=whole, overflow="fold")
-    for point in ranking.points[:limit]:
+    shown = ranking.points[:limit]
+    told = set(differing([point.setting for point in shown]) if len(shown) > 1 else shown[0].setting if shown else ())
+    for point in shown:
         seeds = f"{point.n}" + (f", {point.diverged} diverged" if point.diverged else "")
-        own = ", ".join(_spoken(key, value) for key, value in point.setting.items())
+        own = ", ".join(_spoken(key, value) for key, value in point.setting.items() if key in told)
         table.add_row(point.loss, own, short(point.mean), short(point.sd), seeds, point.trial)
     page.print(table)
     if len(ranking.points) > limit:

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 import math
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from xentlab.analysis import detectable
 from xentlab.comparison.cells import StudyPlan
 from xentlab.comparison.folder import find_comparison
 from xentlab.comparison.protocol import Protocol
+from xentlab.comparison.runner import first_trial
 from xentlab.comparison.search import make_search
 from xentlab.errors import UserError
 from xentlab.report.record import JudgedMetric, Record
+from xentlab.run.executors.processes import Processes, cores
 from xentlab.run.session import Session
-from xentlab.train import Rig, Trial
+from xentlab.train import Rig, Trial, lift_of
 from xentlab.train.memory import footprint
+from xentlab.train.plan import structure
 
-# Steps that are timed, after those that warm up: the second meeting of a batch shape records the step.
-_STEPS, _WARM = 30, 3
+# Steps that are timed, after those that warm up: the second meeting of a batch shape records the step. A machine in
+# use by others lets a process go for a moment and then wait, so that a short look says nothing.
+_STEPS, _WARM, _LEAST_S = 30, 3, 0.25
+# Seconds of a core beside all steps: for each trial (planning, its files, its place in the journal), for each cell
+# (judging, its report), and for workers to start, as small comparisons of MLPs took.
+_TRIAL_S, _CELL_S, _START_S = 0.012, 2.5, 4.0
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,8 @@ class PhaseEstimate:
         reused: how many of them are recorded already.
         stacks: in which the others train.
         memory: bytes of the largest stack, from one measured step.
-        seconds: of all stacks, from a few timed steps of each.
+        seconds: of all stacks, from timed steps and evaluations of each kind, and of what else each trial and the last
+            phase's report take at the pace that this machine has now.
     """
 
     cell: str
@@ -50,18 +63,28 @@ class PhaseEstimate:
 
 
 def estimate_study(plan: StudyPlan, session: Session) -> list[PhaseEstimate]:
-    """Every phase of every cell; times a few steps of each kind of stack, writes nothing."""
-    found, seen = [], set[str]()
+    """Every phase of every cell; times some steps of each kind of stack, writes nothing."""
+    found, seen, known = [], set[str](), dict[str, float]()
+    # Of the time on a CPU this process's own is taken, and by how much more of it the clock went by meanwhile.
+    on_cpu = all(t.device.type == "cpu" for s in plan.settings for t in [first_trial(s.protocol)])
+    clock = time.thread_time if on_cpu else time.perf_counter
+    wall, busy = time.perf_counter(), clock()
     for label, setting in plan.cells.items():
+        trained = 0
         for phase, trials in trials_by_phase(setting.protocol).items():
             keys = [session.signature(t) for t in trials]
             missing = [t for t, k in zip(trials, keys, strict=True) if k not in seen and session.recorded(t) is None]
             seen |= set(keys)  # a fairness mode reuses the tuning of another
             planned = session.plan(missing)
-            memory, seconds = _cost(planned, session)
+            memory, seconds = _cost(planned, trials, session, known, clock)
+            trained += len(missing)
+            seconds += len(missing) * _TRIAL_S
             epochs, reused = sum(t.trainer.epochs for t in trials), len(trials) - len(missing)
             found.append(PhaseEstimate(label, phase, len(trials), epochs, reused, len(planned), memory, seconds))
-    return found
+        if trained:
+            found[-1] = dataclasses.replace(found[-1], seconds=found[-1].seconds + _CELL_S)
+    pace = (time.perf_counter() - wall) / max(clock() - busy, 1e-9)
+    return [dataclasses.replace(phase, seconds=pace * phase.seconds) for phase in found]
 
 
 def trials_by_phase(protocol: Protocol) -> dict[str, list[Trial]]:
@@ -117,36 +140,53 @@ def _known_noise(name: str, root: Path) -> tuple[JudgedMetric, float] | None:
     return (record.primary, statistics.median(known)) if known else None
 
 
-def _cost(planned: Sequence[Sequence[Trial]], session: Session) -> tuple[int, float]:
-    """Bytes of the largest stack, and seconds of all, from a few timed steps of each."""
-    memory, seconds = 0, 0.0
-    for stack in planned:
-        rig = Rig(stack, session.dataset(stack[0]))
-        looped = rig.lift == "looped"
-        memory = max(memory, footprint(stack[0], rig.dataset, looped=looped).stack(len(stack)))
-        seconds += stack[0].trainer.epochs * epoch_seconds(rig)
-    return memory, seconds
+def _cost(
+    planned: Sequence[Sequence[Trial]], wanted: Sequence[Trial], session: Session, known: dict[str, float], clock: Clock
+) -> tuple[int, float]:
+    """Bytes of the largest stack, and seconds of all, each kind of stack timed once and kept in `known`."""
+    executor = session.executor if isinstance(session.executor, Processes) else None
+    placed = executor.place(planned, wanted, session.dataset) if executor is not None and planned else None
+    threads = torch.get_num_threads()
+    if executor is not None and placed is not None:
+        torch.set_num_threads(executor.threads)
+    memory, each = 0, list[float]()
+    for stack in planned if placed is None else placed:
+        data = session.dataset(stack[0])
+        memory = max(memory, footprint(stack[0], data, looped=lift_of(stack[0], data) == "looped").stack(len(stack)))
+        kind = f"{len(stack)} {placed is None} {structure(stack[0])}"
+        if kind not in known:
+            known[kind] = stack[0].trainer.epochs * epoch_seconds(Rig(stack, data), clock)
+        each.append(known[kind])
+    torch.set_num_threads(threads)
+    if executor is None or placed is None:
+        return memory, sum(each)
+    return memory, _START_S + max(sum(each) / min(executor.workers or cores(), len(each)), *each)
 
 
 def alone_seconds(trial: Trial, session: Session) -> float:
-    """Seconds that one trial would take by itself, from a few timed steps."""
+    """Seconds that one trial would take by itself, from some timed steps."""
     return trial.trainer.epochs * epoch_seconds(Rig([trial], session.dataset(trial)))
 
 
-def epoch_seconds(rig: Rig) -> float:
-    """One epoch of training and evaluation, from the first steps of each lift's first rows."""
+def epoch_seconds(rig: Rig, clock: Clock = time.perf_counter) -> float:
+    """One epoch of training and evaluation, from steps of each lift's first rows: a quarter of a second or more."""
     lift = rig.lifts[0]
     lift.enter()
-    warm = min(_WARM, rig.steps_per_epoch - 1)
-    steps, began = 0, 0.0
-    for number, (inputs, target) in enumerate(rig.batches.training(lift.rows, 1, rig.batch_size)):
-        if number == warm:
-            began = time.perf_counter()
-        lift.step(number, inputs, target)
-        steps = number + 1 - warm
-        if steps == _STEPS:
-            break
-    step = (time.perf_counter() - began) / steps
-    evaluated = time.perf_counter()
-    rig.evaluate("val")
-    return step * rig.steps_per_epoch * len(rig.lifts) + (time.perf_counter() - evaluated)
+    warm, number, began = min(_WARM, rig.steps_per_epoch - 1), 0, clock()
+    for epoch in itertools.count(1):
+        for inputs, target in rig.batches.training(lift.rows, epoch, rig.batch_size):
+            if number == warm:
+                began = clock()
+            lift.step(number % rig.steps_per_epoch, inputs, target)
+            number += 1
+            if number - warm >= _STEPS and clock() - began >= _LEAST_S:
+                break
+        else:
+            if epoch < 20:
+                continue
+        break
+    step = (clock() - began) / (number - warm)
+    evaluated = clock()
+    for part, limit in (("train", rig.trials[0].train_sample), ("val", None)):
+        rig.evaluate(part, limit)
+    return step * rig.steps_per_epoch * len(rig.lifts) + (clock() - evaluated)

@@ -28,6 +28,12 @@ class Extension:
     composed: Composed
     name: str
 
+    def say_in(self, session: Session) -> str:
+        """Have the journal say what is extended; returns one sentence on what the record gives."""
+        extends = {"extends": self.name}
+        session.journal.tags = lambda event: extends if getattr(event, "kind", "") == "comparison" else {}
+        return what_is_reused(self, session)
+
 
 def read_extension(
     name: str, config: Mapping[str, Any], keys: Collection[str], group_node: GroupNode, *, added: bool

@@ -96,7 +96,7 @@ def looking(config: Mapping[str, Any]) -> Session:
     output = output_of(config)
     fresh, own = output["fresh"], output["own"]
     found = Session.open(Path(output["root"]), environment.describe(), "look", fresh=fresh, weights=False, own=own)
-    found.say = say
+    found.say, found.executor = say, executor_of(config)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,11 +37,24 @@ def write_artifacts(folder: Path, fit: Fit, row: int, environment: str, opening:
     (folder / "environment.json").write_text(environment)
     (folder / _OPENING).write_bytes(opening)
     if weights:
-        for which in _WEIGHTS:
-            with written_whole(folder / f"{which}.pt") as scratch:
-                torch.save(fit.weights(row, which), scratch)
+        final, best = (fit.weights(row, which) for which in _WEIGHTS)
+        with written_whole(folder / "final.pt") as scratch:
+            torch.save(final, scratch)
+        with written_whole(folder / "best.pt") as scratch:
+            same = all(torch.equal(value, best[name]) for name, value in final.items())
+            if not (same and _linked(folder / "final.pt", scratch)):
+                torch.save(best, scratch)
     if trial.test:
         write_examples(folder, fit.rig, row, {} if fit.history.diverged[row] else fit.answers)
+
+
+def _linked(file: Path, name: Path) -> bool:
+    """Give a file a second name, where its disk can: equal weights take no second place."""
+    try:
+        os.link(file, name)
+    except OSError:
+        return False
+    return True
 
 
 def write_examples(folder: Path, rig: Rig, row: int, answers: Mapping[str, Tensor]) -> None:

@@ -90,14 +90,14 @@ class _Page:
     def named(self, name: str) -> Any:
         runs = self._search("tags.`xentlab.kind` = 'comparison'", 1000)
         for run in runs:
-            if name in (run.info.run_name, run.data.tags.get("xentlab.group"), run.data.tags.get("alias")):
+            if name in (run.info.run_name, *map(run.data.tags.get, ("xentlab.group", "alias", "comparison"))):
                 return run
         if not runs:
             raise UserError("No comparison is recorded there: run `xentlab compare comparison=quickstart`.")
-        raise unknown("comparison", name, {run.info.run_name for run in runs})
+        raise unknown("comparison", name, set(map(_called, runs)))
 
     def comparison(self, run: Any) -> Iterator[RunLink]:
-        tags, name = run.data.tags, run.info.run_name
+        tags, name = run.data.tags, _called(run)
         verdict = tags.get("verdict", "").rstrip(".")
         yield RunLink(
             self._run(run), f"the comparison '{name}'" + (f": {verdict}" if verdict else f", {tags['status']}")
@@ -134,10 +134,16 @@ class _Page:
         return f"{self.url}?{view.query(shared=self.saves)}"
 
 
+def _called(run: Any) -> str:
+    """The name by which commands take a group: what it was renamed to, or its own."""
+    alias = run.data.tags.get("alias", "")
+    return alias if alias and run.info.run_name.startswith(f"{alias} ") else str(run.info.run_name)
+
+
 def _dated(run: Any) -> str:
     """The name of a group with the minute when it began, in local time: views of one name are told apart by it."""
     began = datetime.datetime.fromtimestamp(run.info.start_time / 1000)
-    return f"{run.info.run_name} · {began:%Y-%m-%d %H:%M}"
+    return f"{_called(run)} · {began:%Y-%m-%d %H:%M}"
 
 
 def _version(destination: Destination) -> str:

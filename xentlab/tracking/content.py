@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import math
 import posixpath
@@ -71,7 +72,15 @@ def clipped(text: str, limit: int) -> str:
 
 
 def label_of(record: TrialRecord | GroupRecord) -> str:
-    return record.marks.get("name") or (record.label if isinstance(record, TrialRecord) else record.name)
+    """The name of its run; of a comparison what tells it from others: its own name, data, model and day."""
+    if record.marks.get("name"):
+        return record.marks["name"]
+    if isinstance(record, TrialRecord):
+        return record.label
+    if record.kind != "comparison" or "alias" not in record.tags:
+        return record.name
+    day = f"{datetime.datetime.fromtimestamp(record.start / 1000, datetime.UTC):%Y-%m-%d}"
+    return " · ".join([*(record.tags[tag] for tag in ("alias", "dataset", "model") if tag in record.tags), day])
 
 
 def config_of(record: TrialRecord | GroupRecord) -> Mapping[str, Any]:

@@ -16,13 +16,15 @@ from xentlab.tracking.settings import Destination, mlflow_module
 from xentlab.tracking.store import open_store
 
 
-def register(destination: Destination, trial: TrialRecord, name: str, network: Any, example: Any, test: str) -> str:
+def register_model(
+    destination: Destination, trial: TrialRecord, name: str, network: Any, example: Any, met: str
+) -> str:
     """Log a trial's network as a model of its run, and register it; returns its address, `models:/NAME/VERSION`.
 
     Args:
         network: a torch module that answers to inputs as the dataset stores them.
         example: two such inputs, a tensor.
-        test: prefix of the test metrics of the trial that are this network's.
+        met: prefix of the test metrics of the trial that are this network's.
 
     Raises:
         UserError: the name is none for MLflow, it has no run of the trial, or torch cannot export the network.
@@ -56,7 +58,7 @@ def register(destination: Destination, trial: TrialRecord, name: str, network: A
             made = client.create_logged_model(experiment, name, run, model_type=trial.tags["task"])
             client.log_model_artifacts(made.model_id, str(folder))
     found = content.final_points(trial, trial.start if trial.end is None else trial.end)  # as they stand in the run
-    points = [entities.Metric(*point, made.model_id, *facts, run) for point in found if point[0].startswith(test)]
+    points = [entities.Metric(*point, made.model_id, *facts, run) for point in found if point[0].startswith(met)]
     with translated():
         client.log_batch(run, metrics=points)
         client.log_outputs(run, [entities.LoggedModelOutput(made.model_id, 0)])

@@ -24,7 +24,7 @@ _LARGEST = 100  # runs that the page loads, and so groups, at first
 # The sections that the page adds for every other metric of trials, and of losses.
 _OF_TRIALS = ("train", "val", "best/val", "test", "test_at_best", "optim", "speed", "Model metrics")
 _OF_LOSSES = ("val", "test", "tuning")
-_SHORT = ("tags.`verdict`", "tags.`p Holm`", "tags.`seeds`")
+_SHORT = ("tags.`p Holm`", "tags.`seeds`")
 _LAST = ("attributes.`Created`", "attributes.`Duration`")
 Chart = dict[str, Any]
 
