@@ -28,6 +28,7 @@ from xentlab.plain import visible
 from xentlab.report import Record, headlines, print_verdict
 from xentlab.report.conclusions import imported_words
 from xentlab.report.facts import describe_rungs
+from xentlab.run.executors.processes import Processes, cores
 from xentlab.run.progress import progress_bar
 from xentlab.run.session import Session
 
@@ -126,7 +127,9 @@ def run_and_print(
 def print_estimate(study: StudyPlan, config: Mapping[str, Any]) -> None:
     """Print what the comparison would do; nothing is written."""
     session = looking(config)
-    phases = estimate_study(study, session)
+    crew = session.executor
+    workers, threads = (crew.workers or cores(), crew.threads) if isinstance(crew, Processes) else (1, 1)
+    phases = estimate_study(study, session, workers=workers, threads=threads)
     table = Table(title=f"{study.name}: what would run", title_justify="left")
     for column in ("cell", "phase", "trials", "trial-epochs", "reused", "stacks", "memory MB", "seconds"):
         table.add_column(column, justify="left" if column in ("cell", "phase") else "right")

@@ -22,7 +22,6 @@ from xentlab.comparison.runner import first_trial
 from xentlab.comparison.search import make_search
 from xentlab.errors import UserError
 from xentlab.report.record import JudgedMetric, Record
-from xentlab.run.executors.processes import Processes, cores
 from xentlab.run.session import Session
 from xentlab.train import Rig, Trial, lift_of
 from xentlab.train.memory import footprint
@@ -62,8 +61,13 @@ class PhaseEstimate:
     seconds: float
 
 
-def estimate_study(plan: StudyPlan, session: Session) -> list[PhaseEstimate]:
-    """Every phase of every cell; times some steps of each kind of stack, writes nothing."""
+def estimate_study(plan: StudyPlan, session: Session, *, workers: int, threads: int) -> list[PhaseEstimate]:
+    """Every phase of every cell; times some steps of each kind of stack, writes nothing.
+
+    Args:
+        workers: how many train at once where the session's executor takes the stacks, and the threads of each.
+        threads: see `workers`.
+    """
     found, seen, known = [], set[str](), dict[str, float]()
     # Of the time on a CPU this process's own is taken, and by how much more of it the clock went by meanwhile.
     on_cpu = all(t.device.type == "cpu" for s in plan.settings for t in [first_trial(s.protocol)])
@@ -76,7 +80,11 @@ def estimate_study(plan: StudyPlan, session: Session) -> list[PhaseEstimate]:
             missing = [t for t, k in zip(trials, keys, strict=True) if k not in seen and session.recorded(t) is None]
             seen |= set(keys)  # a fairness mode reuses the tuning of another
             planned = session.plan(missing)
-            memory, seconds = _cost(planned, trials, session, known, clock)
+            placed = session.executor.place(planned, trials, session.dataset) if session.executor and planned else None
+            usual = torch.get_num_threads()
+            torch.set_num_threads(usual if placed is None else threads)
+            memory, seconds = _cost(planned, placed, session, known, clock, workers)
+            torch.set_num_threads(usual)
             trained += len(missing)
             seconds += len(missing) * _TRIAL_S
             epochs, reused = sum(t.trainer.epochs for t in trials), len(trials) - len(missing)
@@ -141,14 +149,14 @@ def _known_noise(name: str, root: Path) -> tuple[JudgedMetric, float] | None:
 
 
 def _cost(
-    planned: Sequence[Sequence[Trial]], wanted: Sequence[Trial], session: Session, known: dict[str, float], clock: Clock
+    planned: Sequence[Sequence[Trial]],
+    placed: Sequence[Sequence[Trial]] | None,
+    session: Session,
+    known: dict[str, float],
+    clock: Clock,
+    workers: int,
 ) -> tuple[int, float]:
     """Bytes of the largest stack, and seconds of all, each kind of stack timed once and kept in `known`."""
-    executor = session.executor if isinstance(session.executor, Processes) else None
-    placed = executor.place(planned, wanted, session.dataset) if executor is not None and planned else None
-    threads = torch.get_num_threads()
-    if executor is not None and placed is not None:
-        torch.set_num_threads(executor.threads)
     memory, each = 0, list[float]()
     for stack in planned if placed is None else placed:
         data = session.dataset(stack[0])
@@ -157,10 +165,9 @@ def _cost(
         if kind not in known:
             known[kind] = stack[0].trainer.epochs * epoch_seconds(Rig(stack, data), clock)
         each.append(known[kind])
-    torch.set_num_threads(threads)
-    if executor is None or placed is None:
+    if placed is None:
         return memory, sum(each)
-    return memory, _START_S + max(sum(each) / min(executor.workers or cores(), len(each)), *each)
+    return memory, _START_S + max(sum(each) / min(workers, len(each)), *each)
 
 
 def alone_seconds(trial: Trial, session: Session) -> float:

@@ -14,6 +14,7 @@ from xentlab import environment
 from xentlab.disk import private
 from xentlab.plain import visible
 from xentlab.run.executors import executor_of
+from xentlab.run.executors.processes import Processes
 from xentlab.run.session import Session
 from xentlab.schema import Range, check_knobs
 from xentlab.secrets import without_passwords
@@ -96,7 +97,8 @@ def looking(config: Mapping[str, Any]) -> Session:
     output = output_of(config)
     fresh, own = output["fresh"], output["own"]
     found = Session.open(Path(output["root"]), environment.describe(), "look", fresh=fresh, weights=False, own=own)
-    found.say, found.executor = say, executor_of(config)
+    executor = executor_of(config)
+    found.say, found.executor = say, executor if isinstance(executor, Processes) else None
     return found
 
 
