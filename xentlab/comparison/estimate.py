@@ -33,7 +33,7 @@ _STEPS, _WARM, _LEAST_S = 30, 3, 0.25
 # Seconds of a core beside all steps: for each trial (planning, its files, its place in the journal), for each cell
 # (judging, its report), and for workers to start, as small comparisons of MLPs took.
 _TRIAL_S, _CELL_S, _START_S = 0.012, 2.5, 4.0
-Clock = Callable[[], float]
+_Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ def estimate_study(plan: StudyPlan, session: Session, *, workers: int, threads: 
             torch.set_num_threads(usual if placed is None else threads)
             memory, seconds = _cost(planned, placed, session, known, clock, workers)
             torch.set_num_threads(usual)
-            trained += len(missing)
-            seconds += len(missing) * _TRIAL_S
+            trained += len(missing) if phase.startswith("tuning") else 0  # the points of later ones are not known yet
+            seconds += len(missing) * _TRIAL_S if trained else 0.0
             epochs, reused = sum(t.trainer.epochs for t in trials), len(trials) - len(missing)
             found.append(PhaseEstimate(label, phase, len(trials), epochs, reused, len(planned), memory, seconds))
         if trained:
@@ -153,7 +153,7 @@ def _cost(
     placed: Sequence[Sequence[Trial]] | None,
     session: Session,
     known: dict[str, float],
-    clock: Clock,
+    clock: _Clock,
     workers: int,
 ) -> tuple[int, float]:
     """Bytes of the largest stack, and seconds of all, each kind of stack timed once and kept in `known`."""
@@ -175,7 +175,7 @@ def alone_seconds(trial: Trial, session: Session) -> float:
     return trial.trainer.epochs * epoch_seconds(Rig([trial], session.dataset(trial)))
 
 
-def epoch_seconds(rig: Rig, clock: Clock = time.perf_counter) -> float:
+def epoch_seconds(rig: Rig, clock: _Clock = time.perf_counter) -> float:
     """One epoch of training and evaluation, from steps of each lift's first rows: a quarter of a second or more."""
     lift = rig.lifts[0]
     lift.enter()
