@@ -1,7 +1,8 @@
 """Data as the step wants it: tensors on the device, and for each trial of a stack the indices of its split.
 
-Images stay uint8 until the batch. What is larger than half of the device's free memory stays on the CPU and is gathered
-there. Batch order comes from each trial's seed, on the CPU, so losses see the same batches within a seed.
+Images stay uint8 until the batch, but for so few that they are made floats once. What is larger than half of the
+device's free memory stays on the CPU and is gathered there. Batch order comes from each trial's seed, on the CPU, so
+losses see the same batches within a seed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from xentlab.data.augmentation import declared
 from xentlab.data.scaling import fit_scaling
 from xentlab.errors import UserError
 from xentlab.tasks import find
+
+# Inputs of no more numbers than this are as the step wants them from the start: 64 MiB in float32.
+_SMALL = 2**24
 
 
 class Batches:
@@ -53,7 +57,10 @@ class Batches:
         self._fitted = self._fit_scaling(dataset, splits)
         self._stream = dataset.stream
         home = _home(dataset, device)
+        self._ready = False
         self._inputs = dataset.inputs if self._stream is not None else dataset.inputs.to(home)
+        if self._stream is None and self._fitted is None and home == device and self._inputs.numel() <= _SMALL:
+            self._inputs, self._ready = self._prepared(self._inputs, slice(0, 1)), True
         self._targets = _resident(dataset.targets).to(home)
         rows = splits[:1] if self.shared else splits
         self._floats = find(dataset.task).floats
@@ -196,7 +203,7 @@ class Batches:
         return self._for_rows(starts.unsqueeze(1), rows)
 
     def _prepared(self, inputs: Tensor, rows: slice) -> Tensor:
-        if inputs.dtype == torch.int64:
+        if self._ready or inputs.dtype == torch.int64:
             return inputs.to(self.device, non_blocking=True)
         values = inputs.to(self.device, self.dtype, non_blocking=True)
         if self._fitted is not None:
