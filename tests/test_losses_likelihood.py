@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from xentlab.losses import ce, class_balanced, custom_ce
 from xentlab.losses.likelihood import log_likelihood, log_odds
+from xentlab.tasks.links import log_softmax
 
 RTOL = 1e-9
 SHAPES = ((5, 4), (2, 3, 4, 5))
@@ -153,3 +154,16 @@ def test_class_balanced_keeps_its_digits_up_to_inverse_frequency():
     torch.testing.assert_close(
         wanted / torch.log(torch.tensor(2.0).double()), torch.tensor([0.2, 1.8]).double(), rtol=1e-6, atol=0
     )
+
+
+@pytest.mark.parametrize("classes", [1, 10, 16])
+@pytest.mark.parametrize("examples", [0, 7, 32])
+def test_the_log_softmax_of_few_classes_is_that_of_torch_alone_and_in_any_stack(classes, examples):
+    logits = draw((examples, classes), "soft")[0]
+    logits[:1, 1:], logits[1:2, :1] = -torch.inf, torch.nan
+    torch.testing.assert_close(log_softmax(logits), logits.log_softmax(1), rtol=1e-12, atol=0, equal_nan=True)
+    leaf, slope = logits[2:].requires_grad_(), draw((examples, classes), "soft", 1)[0][2:]
+    got, expected = (torch.autograd.grad(f(leaf), leaf, slope)[0] for f in (log_softmax, lambda z: z.log_softmax(1)))
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-14)
+    rows = torch.vmap(log_softmax)(logits.float().expand(3, -1, -1))
+    assert all(torch.equal(row.nan_to_num(), log_softmax(logits.float()).nan_to_num()) for row in rows)

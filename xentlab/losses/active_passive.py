@@ -12,13 +12,13 @@ import math
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from xentlab.losses.contract import Limit, as_distribution, loss, of_truth
 from xentlab.losses.cross_entropy import ce
 from xentlab.losses.robust import linear
 from xentlab.schema import NonNegativeFloat, Range
+from xentlab.tasks.links import log_softmax
 
 _LOG_1E_4 = math.log(1e-4)
 
@@ -44,6 +44,8 @@ def rce(
     Reference: Wang et al., Symmetric cross entropy for robust learning with noisy labels, 2019; Ma et al., Normalized
     loss functions for deep learning with noisy labels, 2020.
     """
+    if not target.is_floating_point():
+        return -log_zero * linear(logits, target)
     truth = as_distribution(target, logits)
     log_truth = torch.log(torch.where(truth > 0, truth, 1.0))
     floor = torch.as_tensor(log_zero, dtype=logits.dtype, device=logits.device)
@@ -102,7 +104,7 @@ def nce(logits: Tensor, target: Tensor) -> Tensor:
 
     Reference: Ma et al., Normalized loss functions for deep learning with noisy labels, 2020.
     """
-    log_p = F.log_softmax(logits, dim=1)
+    log_p = log_softmax(logits)
     truth, log_true = of_truth(target, logits, log_p)
     total = log_p.masked_fill(log_p == -torch.inf, 0.0).sum(1)
     # Where one class alone is left, nothing can be wrong.

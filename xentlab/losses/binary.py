@@ -9,7 +9,7 @@ import torch  # noqa: F401  # of the example
 import torch.nn.functional as F
 from torch import Tensor
 
-from xentlab.losses.contract import as_distribution, bounded, loss
+from xentlab.losses.contract import bounded, loss, one_vs_rest
 from xentlab.schema import PositiveFloat
 
 
@@ -33,6 +33,4 @@ def bce(logits: Tensor, target: Tensor, *, pos_weight: PositiveFloat = 1.0) -> T
         >>> bce(torch.tensor([[2.0, -2.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0]]))
         tensor([0.9470])
     """
-    truth, logits = as_distribution(target, logits), bounded(logits)
-    positive = pos_weight * truth * F.softplus(-logits)
-    return (positive + (1.0 - truth) * F.softplus(logits)).sum(1)
+    return one_vs_rest(target, lambda z: pos_weight * F.softplus(-z), F.softplus, bounded(logits))

@@ -9,12 +9,12 @@ import functools
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from xentlab.losses.contract import Limit, as_distribution, bounded, fitting, loss, of_truth
 from xentlab.losses.likelihood import focal_terms, log_complement, log_sum_of_others
 from xentlab.schema import NonNegativeFloat, Range
+from xentlab.tasks.links import log_softmax
 
 _calibrated = functools.partial(loss, family="calibrated", link="softmax", shift_invariant=True)
 
@@ -97,7 +97,7 @@ def dual_focal(logits: Tensor, target: Tensor, *, gamma: NonNegativeFloat = 5.0)
 
     Reference: Tao, Dong & Xu, Dual focal loss for calibration, 2023.
     """
-    log_q = F.log_softmax(logits, dim=1)
+    log_q = log_softmax(logits)
     if target.is_floating_point():
         truth, log_q, log_rest, log_next = of_truth(
             target, logits, log_q, log_complement(logits, log_q), _next_lower(log_q)

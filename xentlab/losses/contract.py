@@ -217,6 +217,21 @@ def of_truth(target: Tensor, logits: Tensor, *maps: Tensor) -> tuple[Tensor, ...
     return logits.new_ones(()), *(values.gather(1, index) for values in maps)
 
 
+def one_vs_rest(target: Tensor, yes: Callable[..., Tensor], no: Callable[..., Tensor], *maps: Tensor) -> Tensor:
+    """`sum_c t_c yes(maps)_c + (1 - t_c) no(maps)_c`, of maps [N, C, ...]: [N, ...].
+
+    Of a class index, `yes` is computed of the true class alone.
+
+    Raises:
+        ValueError: see `fitting`.
+    """
+    target = fitting(target, maps[0])
+    if target.is_floating_point():
+        return (target * yes(*maps) + (1.0 - target) * no(*maps)).sum(1)
+    true = target.unsqueeze(1)
+    return no(*maps).scatter(1, true, yes(*(values.gather(1, true) for values in maps))).sum(1)
+
+
 def bounded(values: Tensor) -> Tensor:
     """`values` with a large negative number for -inf, so that 0 times it is 0: a masked class without a share costs 0.
 

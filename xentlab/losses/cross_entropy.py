@@ -16,6 +16,7 @@ from torch import Tensor
 from xentlab.losses.contract import Limit, as_distribution, loss, of_truth
 from xentlab.losses.likelihood import focal_terms, log_likelihood
 from xentlab.schema import NonNegativeFloat, PositiveFloat, PositiveInt, Range
+from xentlab.tasks.links import log_softmax
 
 # PyTorch counts its -100 as a value of 0 in every mean of ours; with this in its place it is refused like any other.
 _NO_CLASS = -(2**40)
@@ -43,7 +44,7 @@ def ce(logits: Tensor, target: Tensor) -> Tensor:
     """
     if target.is_floating_point():
         return -log_likelihood(logits, target)[0]
-    return F.cross_entropy(logits, target.long(), reduction="none", ignore_index=_NO_CLASS)
+    return F.nll_loss(log_softmax(logits), target.long(), reduction="none", ignore_index=_NO_CLASS)
 
 
 @_cross_entropy(
@@ -184,7 +185,7 @@ def poly1(logits: Tensor, target: Tensor, *, epsilon: Annotated[float, Range(-1,
 
     Reference: Leng et al., PolyLoss: a polynomial expansion perspective of classification loss functions, 2022.
     """
-    truth, log_q = of_truth(target, logits, F.log_softmax(logits, dim=1))
+    truth, log_q = of_truth(target, logits, log_softmax(logits))
     return (truth * (-log_q - epsilon * torch.expm1(log_q))).sum(1)
 
 
@@ -204,7 +205,7 @@ def taylor_ce(logits: Tensor, target: Tensor, *, order: PositiveInt = 2) -> Tens
 
     Reference: Feng et al., Can cross entropy loss be robust to label noise?, 2020.
     """
-    truth, log_q = of_truth(target, logits, F.log_softmax(logits, dim=1))
+    truth, log_q = of_truth(target, logits, log_softmax(logits))
     rest = -torch.expm1(log_q)
     series = torch.full_like(rest, 1.0 / order)
     for k in range(order - 1, 0, -1):

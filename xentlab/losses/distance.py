@@ -8,13 +8,14 @@ from __future__ import annotations
 import functools
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from xentlab.losses.contract import Limit, as_distribution, loss
+from xentlab.losses.cross_entropy import ce
 from xentlab.losses.residual import absolute_error
 from xentlab.losses.robust import linear
 from xentlab.schema import PositiveFloat
+from xentlab.tasks.links import log_softmax
 
 # A distance to a target is one on regression too, where outputs and target are numbers [N, D].
 _WITH_NUMBERS = ("multiclass", "multilabel", "segmentation", "regression")
@@ -128,7 +129,8 @@ def huber(logits: Tensor, target: Tensor, *, delta: PositiveFloat = 1.0) -> Tens
     Reference: Huber, Robust estimation of a location parameter, 1964.
     """
     residual = (logits - as_distribution(target, logits)).abs()
-    return torch.where(residual <= delta, 0.5 * residual.square(), delta * (residual - 0.5 * delta)).sum(1)
+    parabola = residual.clamp_max(delta)
+    return (parabola * (residual - 0.5 * parabola)).sum(1)
 
 
 @_distance(link="identity", tasks=_WITH_NUMBERS, reference="Green 1990", moves=True)
@@ -173,10 +175,12 @@ def cauchy_schwarz(logits: Tensor, target: Tensor) -> Tensor:
 
     Reference: Janocha & Czarnecki, On loss functions for deep neural networks in classification, 2017.
     """
+    if not target.is_floating_point():
+        return 0.5 * ce(2.0 * logits, target)
     truth = as_distribution(target, logits)
     has_mass = truth.sum(1, keepdim=True) > 0
     truth = torch.where(has_mass, truth, torch.ones_like(truth))
-    log_p = F.log_softmax(logits, dim=1)
+    log_p = log_softmax(logits)
     log_overlap = torch.logsumexp(log_p + torch.log(truth), dim=1)
     log_norms = 0.5 * (torch.logsumexp(2.0 * log_p, dim=1) + torch.log(truth.square().sum(1)))
     divergence = log_norms - log_overlap

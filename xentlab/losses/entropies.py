@@ -16,6 +16,7 @@ from torch import Tensor
 from xentlab.losses.contract import Limit, as_distribution, bounded, fitting, loss, of_truth
 from xentlab.losses.likelihood import log_sum_of_others
 from xentlab.schema import PositiveInt, Range
+from xentlab.tasks.links import log_softmax
 
 _entropies = functools.partial(loss, family="entropies", link="softmax", shift_invariant=True)
 
@@ -41,7 +42,7 @@ def kl(logits: Tensor, target: Tensor) -> Tensor:
 
     Reference: Kullback & Leibler, On information and sufficiency, 1951.
     """
-    truth, log_q = of_truth(target, logits, F.log_softmax(logits, dim=1))
+    truth, log_q = of_truth(target, logits, log_softmax(logits))
     return (truth * (_safe_log(truth) - log_q)).sum(1)
 
 
@@ -66,7 +67,7 @@ def js(
     Reference: Englesson & Azizpour, Generalized Jensen-Shannon divergence loss for learning with noisy labels, 2021.
     """
     # float16 has no number near 0, and float32 none near 1: what pi leaves of it is formed in float64.
-    log_q = F.log_softmax(logits, dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))
+    log_q = log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)))
     exact = torch.as_tensor(pi, dtype=torch.float64, device=logits.device)
     if isinstance(pi, Tensor):
         # In a stack, 1 stands for the largest number below.
@@ -118,7 +119,12 @@ def tsallis(logits: Tensor, target: Tensor, *, alpha: Annotated[float, Range(1, 
     if isinstance(beta, Tensor):
         # In a stack, 1 stands for the smallest number above.
         beta = beta.clamp_min(torch.finfo(beta.dtype).eps)
-    log_q = F.log_softmax(logits, dim=1)
+    log_q = log_softmax(logits)
+    if not target.is_floating_point():
+        true = fitting(target, logits).unsqueeze(1)
+        own = log_q.gather(1, true)
+        others = torch.exp(alpha * log_q).scatter(1, true, torch.exp(beta * own) * torch.expm1(own))
+        return others.sum(1) - (torch.expm1(beta * own) / beta).squeeze(1)
     truth = as_distribution(target, logits)
     gained = (torch.expm1(beta * _safe_log(truth)) - torch.expm1(beta * log_q)) / beta
     return (truth * gained + torch.exp(beta * log_q) * (torch.exp(log_q) - truth)).sum(1)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xentlab.losses.contract import bounded, fitting, of_truth
+from xentlab.tasks.links import log_softmax
 
 
 def log_likelihood(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,7 +64,7 @@ def focal_terms(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]
     if not target.is_floating_point():
         odds = log_odds(logits, target).unsqueeze(1)
         return logits.new_ones(()), F.logsigmoid(odds), F.logsigmoid(-odds)
-    log_q = F.log_softmax(logits, dim=1)
+    log_q = log_softmax(logits)
     return of_truth(target, logits, log_q, log_complement(logits, log_q))  # type: ignore[return-value]
 
 
@@ -84,7 +85,7 @@ def log_complement(logits: Tensor, log_probs: Tensor) -> Tensor:
 class _LogLikelihood(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        log_q = torch.log_softmax(logits, dim=1)
+        log_q = log_softmax(logits)
         if target.is_floating_point():
             held = bounded(log_q)  # filled in place: a third tensor of this size would be the peak of a pass
             return (held.mul_(target) if held.dtype == target.dtype else held * target).sum(1), log_q

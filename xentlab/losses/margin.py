@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xentlab.losses.contract import Limit, as_distribution, bounded, fitting, loss
+from xentlab.losses.contract import Limit, as_distribution, bounded, fitting, loss, one_vs_rest
 from xentlab.losses.cross_entropy import ce
 from xentlab.schema import NonNegativeFloat, PositiveFloat
 
@@ -155,9 +155,9 @@ def cubed_hinge(logits: Tensor, target: Tensor, *, margin: Margin = 0.5) -> Tens
 
 def _one_vs_rest(logits: Tensor, target: Tensor, margin: float, power: int) -> Tensor:
     """The hinge of every class's yes-or-no question to a power, summed over classes: [N] or [N, H, W]."""
-    truth, logits = as_distribution(target, logits), bounded(logits)
-    labels, others = F.relu(margin - logits) ** power, F.relu(margin + logits) ** power
-    return (truth * labels + (1.0 - truth) * others).sum(1)
+    return one_vs_rest(
+        target, lambda z: F.relu(margin - z) ** power, lambda z: F.relu(margin + z) ** power, bounded(logits)
+    )
 
 
 @_margin(link="softmax", reference="Liu 2022", shift_invariant=True, limits=(Limit({"penalty": 0.0}, "ce"),))

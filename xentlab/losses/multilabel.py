@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xentlab.losses.binary import bce
-from xentlab.losses.contract import Limit, as_distribution, bounded, loss
+from xentlab.losses.contract import Limit, as_distribution, bounded, fitting, loss, one_vs_rest
+from xentlab.losses.likelihood import log_sum_of_others
 from xentlab.schema import NonNegativeFloat, PositiveFloat, Range
 
 _multilabel = functools.partial(loss, family="multilabel", link="sigmoid")
@@ -47,11 +48,14 @@ def focal_bce(
 
     Reference: Lin, Goyal, Girshick, He & Dollar, Focal loss for dense object detection, 2017.
     """
-    truth, logits = as_distribution(target, logits), bounded(logits)
-    log_yes, log_no = F.logsigmoid(logits), F.logsigmoid(-logits)
-    positive = -alpha * truth * torch.exp(gamma * log_no) * log_yes
-    negative = -(1.0 - alpha) * (1.0 - truth) * torch.exp(gamma * log_yes) * log_no
-    return (positive + negative).sum(1)
+    logits = bounded(logits)
+    return one_vs_rest(
+        target,
+        lambda log_yes, log_no: -alpha * torch.exp(gamma * log_no) * log_yes,
+        lambda log_yes, log_no: -(1.0 - alpha) * torch.exp(gamma * log_yes) * log_no,
+        F.logsigmoid(logits),
+        F.logsigmoid(-logits),
+    )
 
 
 @_multilabel(
@@ -97,19 +101,22 @@ def asl(
     Reference: Ridnik, Ben-Baruch, Zamir, Noy, Friedman, Protter & Zelnik-Manor, Asymmetric loss for multi-label
     classification, 2021.
     """
-    truth, logits = as_distribution(target, logits), bounded(logits)
-    log_yes, log_no = F.logsigmoid(logits), F.logsigmoid(-logits)
-    attention = torch.exp(gamma_pos * log_no)
-    shifted = torch.exp(log_yes) - clip
-    costs = shifted > 0
-    # A power of zero has no finite gradient for exponents below 1, so the branch that is not taken sees 1.
-    focus = torch.exp(gamma_neg * torch.log(torch.where(costs, shifted, torch.ones_like(shifted))))
-    if constant_focus:
-        attention, focus = attention.detach(), focus.detach()
+    logits = bounded(logits)
     log_clip = torch.log(torch.as_tensor(clip, dtype=logits.dtype, device=logits.device))
-    log_rest = torch.logaddexp(log_no, log_clip).clamp_max(0.0)
-    negative = torch.where(costs, -focus * log_rest, torch.zeros_like(focus))
-    return ((1.0 - truth) * negative - truth * attention * log_yes).sum(1)
+
+    def yes(log_yes: Tensor, log_no: Tensor) -> Tensor:
+        attention = torch.exp(gamma_pos * log_no)
+        return -(attention.detach() if constant_focus else attention) * log_yes
+
+    def no(log_yes: Tensor, log_no: Tensor) -> Tensor:
+        shifted = torch.exp(log_yes) - clip
+        free = shifted <= 0
+        # A power of zero has no finite gradient for exponents below 1, so the branch that is not taken sees 1.
+        focus = torch.exp(gamma_neg * torch.log(torch.where(free, 1.0, shifted)))
+        log_rest = torch.logaddexp(log_no, log_clip).clamp_max(0.0)
+        return torch.where(free, 0.0, -(focus.detach() if constant_focus else focus) * log_rest)
+
+    return one_vs_rest(target, yes, no, F.logsigmoid(logits), F.logsigmoid(-logits))
 
 
 @_multilabel(reference="Su 2022", limits=(Limit({}, "bce", binary=True),))
@@ -130,7 +137,11 @@ def zlpr(logits: Tensor, target: Tensor) -> Tensor:
 
     Reference: Su, Zhu, Murtadha, Pan, Wen & Liu, ZLPR: A novel loss for multi-label classification, 2022.
     """
-    truth, logits = as_distribution(target, logits), bounded(logits)
+    logits = bounded(logits)
+    if not target.is_floating_point():
+        true = fitting(target, logits).unsqueeze(1)
+        return -(F.logsigmoid(logits.gather(1, true)) + F.logsigmoid(-log_sum_of_others(logits, true))).squeeze(1)
+    truth = as_distribution(target, logits)
     zero = torch.zeros_like(logits[:, :1])
     labels = torch.cat([zero, torch.log(truth) - logits], dim=1)
     others = torch.cat([zero, torch.log(1.0 - truth) + logits], dim=1)
@@ -192,11 +203,17 @@ def hill(
     Reference: Zhang, Cheng, Huang, Wen, Feng, Li & Guo, Simple and robust loss design for multi-label learning with
     missing labels, 2021.
     """
-    truth, logits = as_distribution(target, logits), bounded(logits)
-    probs = torch.sigmoid(logits)
-    positive = -torch.exp(gamma * F.logsigmoid(margin - logits)) * F.logsigmoid(logits - margin)
-    negative = (lam - probs) * probs.square()
-    return (truth * positive + (1.0 - truth) * negative).sum(1)
+
+    def no(z: Tensor) -> Tensor:
+        probs = torch.sigmoid(z)
+        return (lam - probs) * probs.square()
+
+    return one_vs_rest(
+        target,
+        lambda z: -torch.exp(gamma * F.logsigmoid(margin - z)) * F.logsigmoid(z - margin),
+        no,
+        bounded(logits),
+    )
 
 
 @_multilabel(reference="Paszke 2019", proper=True, limits=(Limit({}, "bce", factor=0.5, binary=True),))

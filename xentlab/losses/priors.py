@@ -17,6 +17,7 @@ from xentlab.losses.contract import Limit, loss, of_truth
 from xentlab.losses.cross_entropy import ce
 from xentlab.losses.likelihood import focal_terms, log_odds
 from xentlab.schema import NonNegativeFloat, PositiveFloat, Range
+from xentlab.tasks.links import log_softmax
 
 _priors = functools.partial(loss, family="priors", link="softmax", symmetric=False, shift_invariant=True)
 
@@ -123,7 +124,7 @@ def class_balanced(
     occurs = (class_counts > 0).reshape(counts.shape).to(counts.dtype)
     weights = weights * occurs.sum() / (weights * occurs).sum()
     every = weights.to(logits.dtype).expand_as(logits)
-    truth, weight, log_q = of_truth(target, logits, every, F.log_softmax(logits, dim=1))
+    truth, weight, log_q = of_truth(target, logits, every, log_softmax(logits))
     return -(truth * weight * log_q).sum(1)
 
 

@@ -11,11 +11,11 @@ import functools
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from xentlab.losses.contract import Limit, as_distribution, bounded, loss, of_truth
 from xentlab.schema import Range
+from xentlab.tasks.links import log_softmax
 
 _robust = functools.partial(loss, family="robust", link="softmax", shift_invariant=True)
 
@@ -33,7 +33,7 @@ def linear(logits: Tensor, target: Tensor) -> Tensor:
 
     Reference: Menon et al., Can gradient clipping mitigate label noise?, 2020 (the name).
     """
-    truth, log_p = of_truth(target, logits, F.log_softmax(logits, dim=1))
+    truth, log_p = of_truth(target, logits, log_softmax(logits))
     return -(truth * torch.expm1(log_p)).sum(1)
 
 
@@ -61,7 +61,7 @@ def gce(logits: Tensor, target: Tensor, *, q: Annotated[float, Range(0, 1, open_
     Reference: Zhang & Sabuncu, Generalized cross entropy loss for training deep neural networks with noisy labels,
     2018.
     """
-    truth, log_p = of_truth(target, logits, F.log_softmax(logits, dim=1))
+    truth, log_p = of_truth(target, logits, log_softmax(logits))
     return (truth * _gce_values(log_p, q)).sum(1)
 
 
@@ -81,7 +81,7 @@ def phuber_ce(logits: Tensor, target: Tensor, *, tau: Annotated[float, Range(1, 
 
     Reference: Menon et al., Can gradient clipping mitigate label noise?, 2020.
     """
-    truth, log_p = of_truth(target, logits, F.log_softmax(logits, dim=1))
+    truth, log_p = of_truth(target, logits, log_softmax(logits))
     log_tau = torch.log(torch.as_tensor(tau, dtype=logits.dtype, device=logits.device))
     values = torch.where(log_p > -log_tau, -log_p, 1.0 + log_tau - torch.exp(log_tau + log_p))
     return (truth * values).sum(1)
@@ -115,7 +115,7 @@ def phuber_gce(
 
     Reference: Menon et al., Can gradient clipping mitigate label noise?, 2020.
     """
-    truth, log_p = of_truth(target, logits, F.log_softmax(logits, dim=1))
+    truth, log_p = of_truth(target, logits, log_softmax(logits))
     log_tau = torch.log(torch.as_tensor(tau, dtype=logits.dtype, device=logits.device))
     log_p0 = -log_tau / (1.0 - q)
     straight = _gce_values(log_p0, q) + torch.exp(log_tau + log_p0) - torch.exp(log_tau + log_p)
@@ -139,7 +139,7 @@ def bootstrap_soft(logits: Tensor, target: Tensor, *, beta: Annotated[float, Ran
 
     Reference: Reed et al., Training deep neural networks on noisy labels with bootstrapping, 2015.
     """
-    log_p = bounded(F.log_softmax(logits, dim=1))
+    log_p = bounded(log_softmax(logits))
     believed = beta * as_distribution(target, logits) + (1.0 - beta) * torch.exp(log_p)
     return -(believed * log_p).sum(1)
 
@@ -160,7 +160,7 @@ def bootstrap_hard(logits: Tensor, target: Tensor, *, beta: Annotated[float, Ran
 
     Reference: Reed et al., Training deep neural networks on noisy labels with bootstrapping, 2015.
     """
-    log_p = F.log_softmax(logits, dim=1)
+    log_p = log_softmax(logits)
     truth, log_true = of_truth(target, logits, log_p)
     return -beta * (truth * log_true).sum(1) - (1.0 - beta) * log_p.max(1).values
 

@@ -32,6 +32,22 @@ def probabilities(logits: Tensor, link: Link, *, exclusive: bool) -> Tensor:
     return simplex_projection(logits) if exclusive else logits.clamp(0.0, 1.0)
 
 
+def log_softmax(logits: Tensor) -> Tensor:
+    """`log softmax(z)` over the classes of axis 1, of logits [N, C] or [N, C, H, W].
+
+    On a CPU PyTorch takes the last classes of an example that fill no register one by one, ten times as slowly as it
+    takes 16 examples at a time along another axis. The bits are the same.
+    """
+    examples, classes = logits.shape[:2]
+    if classes >= 16 or logits.ndim > 2 or logits.device.type != "cpu":
+        return torch.log_softmax(logits, dim=1)
+    # By way of one axis, for then a gradient comes back in the layout of the logits, and its sums have their bits too.
+    columns = logits.flatten().unflatten(0, (examples, classes)).T
+    if examples % 16 == 0:
+        return torch.log_softmax(columns, dim=0).T.contiguous()
+    return torch.log_softmax(F.pad(columns, (0, -examples % 16)), dim=0)[:, :examples].T.contiguous()
+
+
 def simplex_projection(points: Tensor) -> Tensor:
     """The Euclidean projection of `points` [N, C, ...] onto the probability simplex along axis 1.
 
