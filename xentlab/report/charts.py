@@ -107,7 +107,10 @@ def seed_chart(record: Record, metric: JudgedMetric, prefix: str) -> str:
         beside = _nearest(known, every)
         for name, value in beside.items():
             axes.axvline(value, color=theme.INK, linewidth=1, linestyle=":", zorder=0)
-            axes.annotate(name, (value, 1.02), xycoords=axes.get_xaxis_transform(), ha="center", fontsize="small")
+            axes.annotate(
+                name, (value, 0), xycoords=axes.get_xaxis_transform(), ha="right", va="bottom", rotation=90,
+                fontsize="small",
+            )  # fmt: skip
         draw.fit(axes.set_xlim, [*every, *beside.values()])
         axes.set_xlabel(f"{metric.label}{' (%)' if metric.percent else ''}")
 
