@@ -23,7 +23,7 @@ MISTAKES = {
     "no such key": (("trainer.epoch=3",), "Unknown config key 'trainer.epoch'. Did you mean 'trainer.epochs'?"),
     "no such group": (("los=ce",), "Unknown config key 'los'. Did you mean 'loss'?"),
     "a key of one's own": (("+optimiser.lr=1",), "Unknown config key 'optimiser'. Did you mean 'optimizer'?"),
-    "half an override": (("loss",), "missing EQUAL"),
+    "half an override": (("loss",), "'loss' must be written KEY=VALUE."),
     "no epochs": (("trainer.epochs=0",), "trainer.epochs must be in [1, 1e+06], got 0."),
     "a negative seed": (("seed=-1",), "seed must be >= 0, got -1."),
     "another task's metric": (("trainer.monitor=miou",), "Unknown metric of multiclass 'miou'."),

@@ -40,6 +40,13 @@ def test_a_path_is_taken_as_it_is(run: Run, here: Path, name: str) -> None:
             "refers to the environment variable XENTLAB_NO_SUCH, which is not set.",
         ),
         ("model.hidden=[8", "model.hidden must be"),
+        ("seed=0,1", "seed=0,1 holds a comma: in quotes it is one value, \"seed='0,1'\""),
+        ("seed=${eval:1+1}", "seed must not hold ${eval:...}: oc.env, oc.select"),
+        ("seed=${seed}", "seed refers to itself."),
+        ("+seed=3", "seed is in the config already: without +."),
+        ("seed:3", "'seed:3' must be written KEY=VALUE."),
+        ("--resolve", "Argument --resolve: stands beside --cfg job"),
+        ("hydra.run.dir=/proc/nope", "hydra.run.dir must be a folder that can be made, got /proc/nope."),
     ],
 )
 def test_a_mistake_gets_our_words(run: Run, here: Path, override: str, sentence: str) -> None:
@@ -49,6 +56,13 @@ def test_a_mistake_gets_our_words(run: Run, here: Path, override: str, sentence:
     assert errors.startswith("xentlab: ")
     assert errors.count("\n") == 1
     assert not (here / "xentlab-runs").exists()
+
+
+def test_names_of_columns_need_no_quotes(run: Run, here: Path) -> None:
+    (here / "t.csv").write_text(ROWS.replace("a;", "size (cm) = x;").replace(",5;", ",5;1;").replace("x;y", "x;b c;y"))
+    code, _, errors = run("train", "dataset=tabular", "dataset.path=t.csv", "dataset.drop=[size (cm) = x]", *QUICK)
+    assert code == 0, errors
+    assert "left out as asked: size (cm) = x" in errors
 
 
 def test_a_sweep_between_bounds_names_what_does_that(run: Run) -> None:

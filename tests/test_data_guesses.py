@@ -60,11 +60,37 @@ READ = [
     ("a.csv", "id,a,y\n7,5,p\n9,7,q\n", {"drop": ("id",)}, [[5], [7]], "pq", "left out as asked: id"),
     ("a.csv", "a,y2,y\n5,p,p\n7,q,q\n", {}, [[5], [7]], "pq", "copies of the target: y2"),
     ("a.csv", "a,c,y\n5,1,p\n7,1,q\n", {}, [[5, 1], [7, 1]], "pq", "column c is constant"),
+    ("a.csv", "customer_id,a,y\n7,5,p\n9,7,q\n", {}, [[7, 5], [9, 7]], "pq", "customer_id is different in every row"),
+    ("a.csv", "g,y\n" + "".join(f"{i},{'pq'[i % 2]}\n" for i in range(20)), {}, [[i] for i in range(20)], "pq",
+     "column g counts the rows"),
+    # what stands around a table, as spreadsheets write it
+    ("a.csv", "Report 2021\n\na,b,y\n1,2,p\n,,\n3,4,q\nSource: x,,\n", {}, [[1, 2], [3, 4]], "pq",
+     "above or below the table left out: Report 2021, Source: x"),
+    ("a.csv", "a,b,y\n1,2,p\n,,\n3,4,q\n", {}, [[1, 2], [3, 4]], "pq", "1 empty rows left out"),
+    ("a.csv", "#a,b,y\n1,2,p\n3,4,q\n", {}, [[1, 2], [3, 4]], "pq", "names of the columns in a line of comment"),
+    ("a.csv", "b,2019,2020,y\n1,2,3,p\n3,4,5,q\n", {}, [[1, 2, 3], [3, 4, 5]], "pq", "the first row holds names, 2019"),
+    ("a.csv", "a,y\n1,p,\n2,q,\n", {}, [[1], [2]], "pq", "1 empty column without a name left out"),
+    ("a.csv", "a,b,y\r1,2,p\r3,4,q\r", {}, [[1, 2], [3, 4]], "pq", "2 rows"),
+    # numbers that may mean something else, and their spellings
+    ("a.csv", "a,y\n(5),p\n7,q\n", {}, [[-5], [7]], "pq", "parentheses stand for a minus sign"),
+    ("a.csv", 'a,y\n"($1,200)",p\n"$7",q\n', {}, [[-1200], [7]], "pq", "$ stands by every number"),
+    ("a.csv", "a,y\n5-,p\n7,q\n", {}, [[-5], [7]], "pq", "minus signs stand behind"),
+    ("a.csv", 'a,y\n"1,23,400",p\n7,q\n', {}, [[123400], [7]], "pq", "commas separate lakhs"),
+    ("a.csv", "a,y\n１２,p\n7,q\n", {}, [[12], [7]], "pq", "digits are wide"),
+    ("a.csv", "a,y\n-999,p\n7,q\n8,q\n", {}, [[-999], [7], [8]], "pq", "-999 in 1 rows may stand for a missing number"),
+    ("a.csv", "a,y\n007,p\n8,q\n", {}, [[7], [8]], "pq", "zeros stand before numbers, as in 007"),
+    ("a.csv", "a,y\n20210131,p\n20210201,q\n", {}, [[20210131], [20210201]], "pq", "numbers that may be dates"),
+    ("a.csv", "a,y\n100000000000000001,p\n1,q\n", {}, [[1e17], [1]], "pq", "17 digits or more"),
+    ("a.csv", "a,y\n02.01.1970,p\n13.01.1970,q\n", {}, [[1], [12]], "pq", "dates written %d.%m.%Y"),
+    ("a.csv", "a,y\n1/2/1970,p\n1/13/1970 ,q\n", {}, [[1], [12]], "pq", "dates written %m/%d/%Y"),
+    ("a.csv", "a,y\n2 January 1970,p\n13 January 1970,q\n", {}, [[1], [12]], "pq", "dates written %d %B %Y"),
+    ("a.csv", "a,y\n1,p\n2,\n3,q\n", {"impute": "drop"}, [[1], [3]], "pq", "1 rows without a target left out"),
     # encodings
     ("a.csv", "\ufeffa,y\n1,p\n2,q\n", {}, [[1], [2]], "pq", "2 rows"),
-    ("a.csv", "a,y\n1,stra\xdfe\n2,weg\n".encode("latin-1"), {}, [[1], [2]], ("straße", "weg"), "read as Latin-1"),
+    ("a.csv", "a,y\n1,stra\xdfe\n2,weg\n".encode("latin-1"), {}, [[1], [2]], ("straße", "weg"), "words such as straße"),
     ("a.csv", "a,y\n1,p\n2,q\n".encode("utf-16"), {}, [[1], [2]], "pq", "read as UTF-16"),
     ("a.csv.gz", gzip.compress(b"a,y\n1,p\n2,q\n"), {}, [[1], [2]], "pq", "2 rows"),
+    ("a.dat", ARFF.replace("@data", "@inputs a\n@outputs cls\n@data") + "1,p\n2,q\n", {}, [[1], [2]], "pq", "not used"),
     # ARFF as Weka, Mulan and MEKA write it
     ("a.arff", "\ufeff" + ARFF + "1,p\n2,q\n", {}, [[1], [2]], "pq", "2 rows"),
     ("a.arff", ARFF + "1 p\n2\tq\n", {}, [[1], [2]], "pq", "2 rows"),
@@ -119,6 +145,17 @@ def test_a_table_is_read_by_a_stated_rule(
         ("a,y\n1,p\n2,p\n", {}, "must hold at least two classes, found p alone"),
         ("a,y\n" + "".join(f"{i},{99 - i}\n" for i in range(40)), {}, "found 40 different numbers in 40 rows"),
         ("a,y\n1,p\n2,\n", {}, "must hold a value in every row of column 'y'"),
+        ("a,y\n1,p\n2,NA\n", {}, "the first in row 2 (NA): dataset.impute=drop leaves such rows out"),
+        ("a,b,y\n1,,p\n2,,q\n", {}, "Column 'b' of"),
+        (
+            "a,y\n" + "".join(f"{i}k,{i % 2}\n{i}M,{i % 2}\n" for i in range(6)),
+            {},
+            "12 different ones with digits",
+        ),
+        ("a,y\n" + "".join(f"{'x' * i}w,{i % 2}\n" for i in range(21)), {}, "found 21 different ones in 21 rows"),
+        ("a,y\n" + "".join(f"{i},{'x' * i}w\n" for i in range(31)), {}, "found 31 different words in 31 rows"),
+        ("a,y\n2021-02-28,p\n2021-02-30,q\n", {}, "must hold dates that exist, found 2021-02-30."),
+        ("a,y\n1,p\n2,q\n12O,q\n", {}, "(a letter in a digit's place)"),
         ("a,a,y\n1,2,p\n2,3,q\n", {}, "columns of different names, found a more than once"),
         ("a,y\n1,p\n2,q\n", {"drop": ("b",)}, "Unknown column of t.csv in dataset.drop 'b'"),
         ('a,y\n1,"p\n2,q\n', {}, "rows of one length, quoted well"),
@@ -133,6 +170,43 @@ def test_what_cannot_be_told_is_refused_with_the_way_on(
     with pytest.raises(UserError) as caught:
         data.tabular(path=str(tmp_path / "t.csv"), **knobs)  # type: ignore[arg-type]
     assert words in str(caught.value)
+
+
+def test_one_bad_byte_in_utf8_is_no_latin1(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes("a,y\n1,grün\n".encode() + b"2,gr\xfcn\n")
+    with pytest.raises(UserError, match="it is UTF-8, but for a byte 0xfc in line 3"):
+        data.tabular(path=str(tmp_path / "t.csv"))
+
+
+def test_the_columns_of_a_test_file_may_stand_in_another_order(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a,b,y\n1,2,p\n3,4,q\n")
+    (tmp_path / "b.csv").write_text("b,a,y\n2,1,p\n6,5,p\n")
+    read = data.tabular(path=str(tmp_path / "a.csv"), test_path=str(tmp_path / "b.csv"), standardize=False)
+    assert read.inputs.tolist() == [[1, 2], [3, 4], [1, 2], [5, 6]]
+    assert {"1 rows of b.csv stand in a.csv too", "not in the test file: q"} <= set(read.notes)
+    assert "its own splits: train 2, test 2" in read.remarks
+
+
+def test_parquet_with_a_gap_first_and_a_named_index(tmp_path: Path) -> None:
+    dates = pandas.Series(
+        [pandas.NaT, pandas.Timestamp("1970-01-02", tz="UTC"), pandas.Timestamp("1970-01-03", tz="UTC")]
+    )
+    frame = pandas.DataFrame({"d": dates, "y": ["p", "q", "p"]}).set_index(pandas.Index([5, 6, 8], name="k"))
+    frame.to_parquet(tmp_path / "t.parquet")
+    read = data.tabular(path=str(tmp_path / "t.parquet"), impute="drop", standardize=False)
+    assert read.inputs.tolist() == [[6, 1], [8, 2]]
+
+
+def test_a_sheet_is_read_as_its_text_twin(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    more = book.create_sheet("more")
+    for row in (["Report"], [], ["a", None, "y"], [1, None, "p"], [], [2.5, None, "q"], ["Source: x"]):
+        more.append(row)
+    book.save(tmp_path / "t.xlsx")
+    read = data.tabular(path=str(tmp_path / "t.xlsx"), standardize=False)
+    assert read.inputs.tolist() == [[1], [2.5]]
+    assert "sheet more read, passed over: Sheet" in read.notes
 
 
 def test_train_and_test_files_of_mulan_share_one_list_of_labels(tmp_path: Path) -> None:

@@ -92,6 +92,27 @@ def empty_class(root: Path) -> None:
     (root / "fox").mkdir()
 
 
+def linked_to_nowhere(root: Path) -> None:
+    classes(root)
+    (root / "cat" / "x.png").symlink_to(root / "gone.png")
+
+
+def stray(root: Path) -> None:
+    classes(root)
+    picture(root / "x.png")
+    picture(root / "@eaDir" / "x.png")
+    picture(root / "dog" / "puppies" / "x.png")
+
+
+def below_classes(*names: str) -> Callable[[Path], None]:
+    def build(root: Path) -> None:
+        for name in names:
+            classes(root / "cat" / name)
+            classes(root / "dog" / name)
+
+    return build
+
+
 FOLDERS: list[tuple[str, Callable[[Path], None], str]] = [
     ("EXIF, turned", upright, "1 images are turned as their EXIF orientation says"),
     ("EXIF, mirrored", mirrored, "2 images are turned as their EXIF orientation says"),
@@ -103,6 +124,11 @@ FOLDERS: list[tuple[str, Callable[[Path], None], str]] = [
     ("dev", splits("training", "dev"), "splits recognised by their names: train training, val dev"),
     ("empty class", empty_class, "without an image, left out: root/fox"),
     ("like splits", splits("seg_train", "seg_test"), "! found seg_test, seg_train: name them so"),
+    ("a set of another name", splits("trainval", "test"), "! must hold a folder train beside test, trainval"),
+    ("splits below classes", below_classes("train", "test"), "! in which folders test, train would be one"),
+    ("folds", below_classes("a", "b"), "! which of them are the classes?"),
+    ("stray", stray, "files beside the folders of classes, not read: x.png; folders inside classes, taken as part"),
+    ("link to nowhere", linked_to_nowhere, "! x.png cannot be read as an image"),
     ("test alone", splits("test"), "! must hold a folder train beside test"),
     ("flat", flat, "! must hold one folder of images per class, found cat.0.jpg, dog.0.jpg"),
 ]
@@ -167,6 +193,11 @@ MASKS: list[tuple[str, Callable[[int], Image.Image], str, str, str]] = [
     ("one bit", lambda i: of([0, 255, 255])(i).convert("1"), "", "background|foreground", "classes 0 and 1"),
     ("grey in RGB", lambda i: of([0, 255, 255])(i).convert("RGB"), "", "background|foreground", "three equal channels"),
     ("from one", of([1, 2, 3]), "1: a\n2: b c\n3: d\n", "a|b c|d", "masks count their classes from one: 1 is a"),
+    ("from one, with a border", of([1, 2, 255]), "a\nb\n", "a|b", "counts nowhere (ignored); masks count"),
+    ("from one, 0 is other", of([0, 1, 2]), "a\nb\n", "!", "is 0 a class without a name, or dataset.ignore_index=0?"),
+    ("of one name", of([0, 1, 1]), "a\na\n", "!", "must be different from each other, got a more than once"),
+    ("table of CVAT", shades, "# label:color_rgb:parts:actions\na:128,0,0::\nb:0,128,0::\nc:0,0,128::\n", "a|b|c",
+     "#800000 for a"),
     ("table of numbers", shades, "name,r,g,b\nsky,128,0,0\nroad,0,128,0\ncar,0,0,128\n", "sky|road|car",
      "#800000 for sky"),
     ("table before", shades, "128 0 0\tsky\n0 128 0\tthe road\n0 0 128\tcar\n", "sky|the road|car", "from classes.txt"),
@@ -216,6 +247,16 @@ def test_folders_of_masks_as_people_call_them(tmp_path: Path, images: str, masks
     read = data.segmentation_folder(root=str(tmp_path))
     np.testing.assert_array_equal(read.targets.numpy(), DRAWS)
     assert said in "; ".join(read.notes)
+
+
+def test_a_first_class_that_counts_nowhere_is_not_the_first_of_the_others(tmp_path: Path) -> None:
+    for i in range(4):
+        for layout, file in (("images", f"{i}.jpg"), ("masks", f"{i}.png")):
+            picture(tmp_path / layout / "train" / file, of([0, 1, 2])(i) if layout == "masks" else None)
+    (tmp_path / "classes.txt").write_text("a\nb\n")
+    read = data.segmentation_folder(root=str(tmp_path), ignore_index=0)
+    np.testing.assert_array_equal(read.targets.numpy(), np.array([255, 0, 1])[DRAWS])
+    assert read.ignore_index == 255
 
 
 def test_image_and_mask_are_turned_alike(tmp_path: Path) -> None:

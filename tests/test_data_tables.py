@@ -142,7 +142,7 @@ def test_npz_of_both_tasks_and_a_test_file(tmp_path: Path) -> None:
         ("t.csv", "a,y\n", {}, "must hold rows, found none."),
         ("t.csv", "a,y\n1,0\n2\n", {}, "t.csv, row 2, must hold 2 values, found 1."),
         ("t.csv", "a,y\n1,0\n,1\n?,1\n", {}, "column 'a', found 2 missing, the first in row 2: dataset.impute="),
-        ("t.csv", "a,y\n1,0\nnan,1\n", {}, "every row of column 'a', found 1 missing, the first in row 2: "),
+        ("t.csv", "a,y\n1,0\nnan,1\n", {}, "every row of column 'a', found 1 missing, the first in row 2 (nan): "),
         ("t.csv", "a,y\n1,0\n2,\n", {}, "every row of column 'y', found 1 missing"),
         ("t.csv", "a,y\n1,0.5\n2,1\n", {}, "must hold classes, found the number 0.5"),
         ("t.csv", "a,kind\n1,0\n", {"targets": ("kinds",)}, "target column of t.csv 'kinds'. Did you mean 'kind'?"),

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 from xentlab.config.mistakes import check_flags, check_override, hydra_mistake
 from xentlab.config.words import config_dir as config_dir
+from xentlab.disk import disk_refuses
+from xentlab.errors import UserError
 from xentlab.train import COMPONENTS
 
 
@@ -65,6 +68,10 @@ def run_composed(config_name: str, overrides: Sequence[str], job: Callable[[dict
             hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(task)()
     except (HydraException, OmegaConfBaseException) as error:
         raise hydra_mistake(error) from error
+    except OSError as error:  # those of the job are in `failed`
+        if disk_refuses(error):
+            raise
+        raise UserError(f"hydra.run.dir must be a folder that can be made, got {error.filename}.") from error
     if failed:
         raise hydra_mistake(failed[0]) if isinstance(failed[0], OmegaConfBaseException) else failed[0]
 
@@ -152,9 +159,12 @@ def _quoted(override: str) -> str:
         return override
     try:
         parsed = OverridesParser.create().parse_override(override)
+        if value[0:1] == " " and isinstance(parsed.value(), str):
+            return f"{key}='{value}'"
     except HydraException:
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-        quoted = f"{key}='{escaped}'"
+        items = re.findall(r"""\s*('[^']*'|"[^"]*"|[^,]+)""", value[1:-1]) if re.fullmatch(r"\[.*\]", value) else []
+        listed = ",".join(item if item[0] in "'\"" else f"'{_escaped(item)}'" for item in items)
+        quoted = f"{key}=[{listed}]" if listed else f"{key}='{_escaped(value)}'"
         try:
             OverridesParser.create().parse_override(quoted)
         except HydraException:
@@ -162,6 +172,10 @@ def _quoted(override: str) -> str:
         return quoted
     check_override(parsed)
     return f"++{override}" if value.startswith("{") and key in (*COMPONENTS, *_FREE) else override
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("'", "\\'")
 
 
 _FREE = ("comparison.axes", "comparison.tune")

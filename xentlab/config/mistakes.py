@@ -13,6 +13,22 @@ from xentlab.train import COMPONENTS
 _GROUPS = (*COMPONENTS, "comparison", "executor", "tracking")
 
 
+# What Hydra and OmegaConf say, and how it is said here.
+_SENTENCES = (
+    (r"Ambiguous value for argument '([^=]+)=(.*)'", "{0}={1} holds a comma: in quotes it is one value, "
+     "\"{0}='{1}'\"; in brackets a list; with `train -m` a sweep over both."),
+    (r"Could not delete from config\. '([^']+)'", "There is no '{0}' to take away."),
+    (r"Could not append to config\. An item is already at '([^']+)'", "{0} is in the config already: without +."),
+    (r"Unsupported interpolation type (\S+)", "{key} must not hold ${{{0}:...}}: oc.env, oc.select, oc.create and "
+     "oc.decode can stand there."),
+    (r"Recursive interpolation", "{key} refers to itself."),
+    (r"Error merging override (.+)", "{0} cannot be read: a ${{ must be closed."),
+    (r"Cannot find primary config '([^']+)'", "There is no config '{0}' in configs/."),
+    (r"Error parsing override '([^']+)'\s+missing EQUAL", "'{0}' must be written KEY=VALUE."),
+    (r"LexerNoViableAltException: (\S+)", "'{0}' must be written KEY=VALUE."),
+)  # fmt: skip
+
+
 def check_flags(command: str, arguments: Sequence[str]) -> None:
     """Refuse an option that Hydra does not have."""
     from hydra._internal.utils import get_args_parser
@@ -22,7 +38,8 @@ def check_flags(command: str, arguments: Sequence[str]) -> None:
 
     parser = get_args_parser()
     parser.error = refuse
-    parser.parse_args(list(arguments))
+    if (given := parser.parse_args(list(arguments))).resolve and not given.cfg:
+        refuse("argument --resolve: stands beside --cfg job")
 
 
 def check_override(override: Any) -> None:
@@ -60,6 +77,9 @@ def hydra_mistake(error: Exception) -> UserError:
     variable = re.search(r"Environment variable '([^']*)' not found", text)
     if variable:
         return UserError(f"{key} refers to the environment variable {variable[1]}, which is not set.")
+    for pattern, sentence in _SENTENCES:
+        if found := re.search(pattern, text):
+            return UserError(sentence.format(*found.groups(), key=key or "A value"))
     if "does not support sweep type" in text:
         return UserError(
             "A sweep takes lists and ranges, such as optimizer.lr=0.03,0.1 or seed=range(5): values between two bounds "
@@ -81,4 +101,4 @@ def _unknown_key(error: BaseException, key: str) -> UserError:
     names = [f"{where}.{k}" if where else str(k) for k in node if not str(k).startswith("_")]
     if names:
         return unknown("config key", key, names)
-    return UserError(f"Unknown config key '{key}': the chosen {where} has no knobs.")
+    return UserError(f"Unknown config key '{key}'{f': the chosen {where} has no knobs' if where else ''}.")

@@ -67,6 +67,8 @@ def read_arff(file: Path) -> FileTable:
             in_data = True
         elif line.lower().startswith("@relation"):
             relation = line
+        elif re.match(r"@(in|out)puts?\s", line, re.IGNORECASE):  # as KEEL writes, which has the class last too
+            notes.append(f"'{line[:40]}' is not used")
         else:
             raise UserError(f"{where} must begin with @relation, @attribute or @data, found '{line[:40]}'.")
     if not rows:
@@ -170,7 +172,7 @@ def _sparse(line: str, levels: list[list[str] | None], where: str) -> list[str]:
     if not line.endswith("}"):
         raise UserError(f"{where} must end with a brace, as it begins with one, found '{line[-20:]}'.")
     for entry in _split(line[1:-1]) if line[1:-1].strip() else []:
-        index, _, value = entry.partition(" ")
+        index, _, value = entry.replace("\t", " ").partition(" ")
         if not index.isdigit() or int(index) >= len(row) or not value.strip():
             raise UserError(f"{where} must hold entries 'index value' with indices below {len(row)}, found '{entry}'.")
         row[int(index)] = _unquoted(value.strip())

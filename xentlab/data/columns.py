@@ -16,17 +16,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from xentlab.data.spellings import cause, odd_kind, respelled, without_unit
+from xentlab.data.spellings import cause, days_of, doubts, odd_kind, respelled, without_unit
 from xentlab.errors import UserError
 
-MISSING = ("", "?", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null")
+MISSING = ("", "?", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NaT", "<NA>", "NULL", "null", "(null)", "\\N")
 # Between numbers these stand for a missing one too; among words they may be words.
-_MISSING_NUMBERS = ("-", "--", ".", "none", "None", "NONE", "missing", "unknown")
+_MISSING_NUMBERS = (
+    "-", "--", ".", "*", "none", "None", "NONE", "nil", "na", "N.A.", "n.a.", "missing", "unknown", "Unknown",
+)  # fmt: skip
 _BOOLEANS = (("false", "true"), ("no", "yes"), ("f", "t"), ("n", "y"))
-_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?")
-_GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
-_DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d*)?([eE][+-]?\d+)?")
+_GROUPED = re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+")
+_THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?")
+_DECIMAL_COMMA = re.compile(r"[+-]?([0-9]+|[0-9]{1,3}(\.[0-9]{3})+)(,[0-9]*)?([eE][+-]?[0-9]+)?")
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 Decimal = Literal["auto", ".", ","]
@@ -80,6 +81,30 @@ def few(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (f", ... ({len(names)} in all)" if len(names) > 8 else "")
 
 
+def gathered(notes: Sequence[str]) -> list[str]:
+    """The notes with what is said of more than eight columns alike said once."""
+    alike: dict[str, list[str]] = {}
+    for note in notes:
+        alike.setdefault(re.sub(r"column .*?(: | (?=is |counts ))|, as in .*", "", note), []).append(note)
+    return [said for key, ones in alike.items()
+            for said in (ones if len(ones) <= 8 else [*ones[:2], f"{len(ones) - 2} more columns: {key}"])]  # fmt: skip
+
+
+def refuse_missing(table: FileTable, column: int, missing: NDArray[np.bool_], way: str) -> None:
+    """Refuse a column with missing values, with the way on.
+
+    Raises:
+        UserError: there are some.
+    """
+    if missing.any():
+        row = int(missing.argmax())
+        cell = str(table.columns[column][row]).strip()
+        raise UserError(
+            f"{table.file} must hold a value in every row of column '{table.names[column]}', found "
+            f"{int(missing.sum())} missing, the first in row {row + 1}{f' ({cell})' if cell else ''}: {way}."
+        )
+
+
 def read_column(table: FileTable, column: int, *, decimal: Decimal, spelt: bool = False) -> NumberColumn | WordColumn:
     """What a column of the table holds; what was recognised by a rule is added to the table's notes.
 
@@ -103,10 +128,20 @@ def read_column(table: FileTable, column: int, *, decimal: Decimal, spelt: bool 
         if numbers is not None:
             return numbers
         if table.levels[column] is None:
-            known = _booleans(table, name, cells, missing) or _dates(table, name, cells, missing)
-            if known is not None:
-                return known
             present = cells[~missing].tolist()
+            if (known := _booleans(table, name, cells, missing)) is not None:
+                return known
+            try:
+                found = days_of(present)
+            except ValueError as error:
+                raise UserError(
+                    f"Column '{name}' of {table.file} must hold dates that exist, found {error}."
+                ) from error
+            if found is not None:
+                days = np.full(len(cells), np.nan)
+                days[~missing] = found[0]
+                table.notes.append(f"column {name}: {found[1]}")
+                return NumberColumn(days)
             if (what := odd_kind(present)) is not None:
                 raise UserError(
                     f"Column '{name}' of {table.file} must hold numbers, words or dates such as 2026-04-03, found "
@@ -153,9 +188,11 @@ def _numbers(
         places = np.flatnonzero(~missing)
         row = int(places[int(odd.argmax())]) + 1
         cell = str(present[int(odd.argmax())])
+        place = {1: "more names, or a unit", len(cells): "a line below the table"} if odd.sum() == 1 else {}
+        why = place.get(row, cause(cell)) if cell[0].isalpha() and len(cells) > 9 else cause(cell)
         raise UserError(
             f"Column '{name}' of {table.file} must hold numbers or words: {int((~odd).sum())} of its {len(present)} "
-            f"values are numbers, but row {row} holds '{cell}' ({cause(cell)}). Mend the file, leave the column out "
+            f"values are numbers, but row {row} holds '{cell}' ({why}). Mend the file, leave the column out "
             f"with dataset.drop=[{name}], or take its values as words with dataset.categorical=[{name}]."
         )
     if gone.any():
@@ -163,20 +200,22 @@ def _numbers(
         table.notes.append(f"column {name}: {few(words)} stands for a missing number in {int(gone.sum())} rows")
     result = np.full(len(cells), np.nan)
     result[~missing] = values
+    table.notes.extend(f"column {name}: {said}" for said in doubts(present.tolist(), values))
     return NumberColumn(_finite(table, name, result, cells))
 
 
 def _plainly(table: FileTable, name: str, present: NDArray[np.str_]) -> NDArray[np.str_]:
     """The cells without what stands by every number, or what some of them are spelled with, where one rule says so."""
     known = np.isin(present, _MISSING_NUMBERS)
-    strange = np.isnan(parsed(present)) & ~known
-    for chosen, rule in ((~known, without_unit), (strange, respelled)):
+    for which, rule in (("(", respelled), ("all", without_unit), ("strange", respelled)):
+        strange = np.isnan(parsed(present)) & ~known
+        chosen = {"(": strange & np.char.startswith(present, "("), "all": ~known, "strange": strange}[which]
         found = rule(present[chosen].tolist()) if strange.any() else None
         if found is not None:
             present = present.astype(object)
             present[chosen] = found[0]
             table.notes.append(f"column {name}: {found[1]}")
-            return present.astype(str)
+            present = present.astype(str)
     return present
 
 
@@ -233,24 +272,6 @@ def _booleans(table: FileTable, name: str, cells: NDArray[np.str_], missing: NDA
         if found == {no, yes}:
             table.notes.append(f"column {name}: {no} is 0, {yes} is 1")
             return NumberColumn(np.where(missing, np.nan, (lower == yes).astype(np.float64)))
-    return None
-
-
-def _dates(table: FileTable, name: str, cells: NDArray[np.str_], missing: NDArray[np.bool_]) -> NumberColumn | None:
-    """The column as days since 1970 where it holds ISO dates."""
-    present = cells[~missing].tolist()
-    if all(map(_ISO_DATE.fullmatch, present)):
-        import pandas
-
-        try:
-            moments = pandas.to_datetime(pandas.Series(present), format="ISO8601", utc=True)
-        except ValueError as error:
-            raise UserError(f"Column '{name}' of {table.file} must hold dates that exist ({error}).") from error
-        days = np.full(len(cells), np.nan)
-        epoch = pandas.Timestamp("1970-01-01", tz="UTC")
-        days[~missing] = ((moments - epoch) / pandas.Timedelta(days=1)).to_numpy()
-        table.notes.append(f"column {name}: dates, taken as days since 1970")
-        return NumberColumn(days)
     return None
 
 

@@ -118,6 +118,12 @@ class Dataset:
         find(self.task).check(self)
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """The notes, and how large the splits are that the source itself defines."""
+        sizes = [f"{part} {len(index)}" for part, index in self.source_splits.items()]
+        return (*self.notes, f"its own splits: {', '.join(sizes)}") if len(sizes) > 1 and self.notes else self.notes
+
+    @property
     def num_classes(self) -> int:
         return len(self.class_names)
 

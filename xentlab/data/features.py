@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from xentlab.data.columns import NumberColumn, WordColumn, few, read_column
 from xentlab.data.dataset import Feature
-from xentlab.data.tables import read_table
+from xentlab.data.table_files import read_table
 from xentlab.errors import UserError, unknown
 
 

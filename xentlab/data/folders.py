@@ -79,6 +79,9 @@ def image_folder(
         empty = [label for label in labels if label not in filled]
         if empty:
             remarks.notes.append(f"without an image, left out: {few([f'{base.name}/{label}' for label in empty])}")
+        if stray := [path.name for path in sorted(base.iterdir()) if path.is_file() and not is_hidden(path.name)]:
+            remarks.notes.append(f"files beside the folders of classes, not read: {few(stray)}")
+        _say_subfolders(base, files[part], remarks)
     known = sorted({label for _, label in files.get("train", files.get("", []))})
     if len(known) < 2:
         raise UserError(
@@ -108,6 +111,9 @@ def image_folder(
         inputs = stream.inputs
     place = {label: number for number, label in enumerate(known)}
     targets = torch.tensor([place[label] for _, label in every])
+    trained = torch.bincount(targets[: len(next(iter(files.values())))]).tolist()
+    if lonely := [label for label, count in zip(known, trained, strict=True) if count == 1]:
+        remarks.notes.append(f"one image only, so never in both training and validation: {few(lonely)}")
     counts = [f"{label} {count}" for label, count in zip(known, torch.bincount(targets).tolist(), strict=True)]
     head = f"{len(every)} images of {len(known)} classes: {few(counts)}"
     return Dataset(
@@ -121,6 +127,27 @@ def image_folder(
         notes=(head, *remarks.clauses()),
         stream=stream,
     )
+
+
+def _say_subfolders(base: Path, files: list[tuple[Path, str]], remarks: Remarks) -> None:
+    """Say which folders inside classes are taken as part of them.
+
+    Raises:
+        UserError: every class holds the same ones, or they are called as splits are.
+    """
+    inside: dict[str, set[str]] = {label: set() for _, label in files}
+    for file, label in files:
+        inside[label].update(file.relative_to(base / label).parts[:-1][:1])
+    names = sorted(set().union(*inside.values()))
+    if _WORDS & {name.lower() for name in names} or (
+        len(names) > 1 and all(len(own) == len(names) for own in inside.values())
+    ):
+        raise UserError(
+            f"{base} must hold classes, in which folders {few(names)} would be one: which of them are the classes? Lay "
+            "them first, below the splits where there are some."
+        )
+    if names:
+        remarks.notes.append(f"folders inside classes, taken as part of them: {few(names)}")
 
 
 def split_folders(folder: Path, remarks: Remarks) -> dict[str, Path]:
@@ -140,7 +167,7 @@ def split_folders(folder: Path, remarks: Remarks) -> dict[str, Path]:
         if claims:
             found[part] = claims[0]
     if "train" not in found:
-        if found and len(found) == len(inside):
+        if found and (len(found) == len(inside) or {path.name.lower() for path in found.values()} - {"valid", "dev"}):
             raise UserError(f"{folder} must hold a folder train beside {contents(folder)}.")
         return {}
     others = [path.name for path in inside if path not in found.values()]

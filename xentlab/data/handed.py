@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from xentlab.data.dataset import Dataset
-from xentlab.data.delimited import frame_table
+from xentlab.data.frames import frame_table
 from xentlab.data.tables import resident_table
 from xentlab.errors import UserError
 

@@ -6,7 +6,6 @@ stands in the dataset's notes; what no rule tells is refused with the way on.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from xentlab.data.class_lists import listed_classes, listing_in
 from xentlab.data.columns import few
 from xentlab.data.dataset import Dataset, of_task
-from xentlab.data.delimited import read_text
 from xentlab.data.folders import consecutive, split_folders
 from xentlab.data.pixels import Remarks, by, contents, images_in, read_all, read_mask, read_pixels, resized, seen_size
 from xentlab.data.places import find_folder
@@ -27,14 +26,10 @@ from xentlab.errors import UserError
 from xentlab.schema import Range
 
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
-_MASK_FOLDERS = ("masks", "mask", "labels", "annotations")
-_CHANNELS = r"\s*[,;\s]\s*".join(rf"(?P<{c}>25[0-5]|2[0-4]\d|1?\d?\d)" for c in "rgb")
-# A class with its colour in `classes.txt`: before it or after it, as three numbers or in hexadecimal.
-_COLORED = (
-    re.compile(rf"{_CHANNELS}[,;\s]+(?P<name>.*\S)"),
-    re.compile(rf"(?P<name>.*?\S)[,;\s]+{_CHANNELS}"),
-    re.compile(r"(?P<name>.*?\S)[,;\s]+#(?P<hex>[0-9a-fA-F]{6})"),
-)
+_MASK_FOLDERS = (
+    "masks", "mask", "labels", "label", "annotations", "annotation", "annot", "gt", "ground_truth", "groundtruth",
+    "segmentationclass", "segmentation", "segmentations", "targets",
+)  # fmt: skip
 _LOSSY = (".jpg", ".jpeg", ".jfif", ".jpe", ".webp")
 
 
@@ -78,16 +73,22 @@ def segmentation_folder(
     if (height is None) != (width is None):
         raise UserError(f"dataset.height and dataset.width must be given together, got {height} and {width}.")
     folder, remarks = find_folder(root, name), Remarks()
-    parts = split_folders(folder, remarks)
-    if not parts and _inside(folder, _IMAGE_FOLDERS):
-        parts = {"train": folder}
-    if "train" not in parts:
-        raise UserError(f"{folder} must hold a folder train with images and masks, found {contents(folder)}.")
-    by_part = {part: _pairs(base, remarks) for part, base in parts.items()}
-    listed_names, listed_colors = _names_in(folder)
+    above = _image_and_mask_folders(folder) if _inside(folder, _IMAGE_FOLDERS) else None
+    if above and (inside := split_folders(above[0], remarks)):  # images/train beside masks/train
+        other = split_folders(above[1], Remarks())
+        if inside.keys() - other:
+            raise UserError(f"{above[1]} must hold the splits of {above[0]}, found {contents(above[1])}.")
+        by_part = {part: _pairs(base, other[part], remarks) for part, base in inside.items()}
+    else:
+        parts = {"train": folder} if above else split_folders(folder, remarks)
+        if "train" not in parts:
+            raise UserError(f"{folder} must hold a folder train with images and masks, found {contents(folder)}.")
+        by_part = {part: _pairs(*_image_and_mask_folders(base), remarks) for part, base in parts.items()}
+    listed_names, listed_colors = listed_classes(folder)
     if listed_colors and not colors:
         colors = listed_colors
-        remarks.notes.append(f"colours of the classes from classes.txt, such as {colors[0]} for {listed_names[0]}")
+        colored = f"such as {colors[0]} for {listed_names[0]}"
+        remarks.notes.append(f"colours of the classes from {listing_in(folder).name}, {colored}")
     size = (height, width) if height is not None and width is not None else None
     names = class_names or listed_names
     return of_pairs(name, folder, by_part, names, colors, ignore_index, size, resident, remarks)
@@ -185,23 +186,25 @@ def _indices(
         remarks.notes.append("masks of 0 and 255: classes 0 and 1")
         return (stack == 255).astype(np.uint8), names or ("background", "foreground"), None
     if not names:
-        listing = folder / "classes.txt"
-        raise UserError(f"dataset.class_names must list the classes, or {listing} must, one per line; neither does.")
+        place = listing_in(folder)
+        raise UserError(f"dataset.class_names must list the classes, or {place} must, one per line; neither does.")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"dataset.class_names must be different from each other, got {twice[0]} more than once.")
     beyond = sorted(value for value in present if value >= len(names))
-    if beyond == [255] and ignore_index is None and len(present) > 1:
+    if beyond[-1:] == [255] and ignore_index is None and len(present) > 1:
         remarks.notes.append("mask value 255 counts nowhere (ignored)")
-        return stack.astype(np.uint8), names, 255
+        present, beyond, ignore_index = present - {255}, beyond[:-1], 255
     if beyond == [len(names)] and 0 not in present:
         remarks.notes.append(f"masks count their classes from one: 1 is {names[0]}")
-        shifted = np.where(stack == (-1 if ignore_index is None else ignore_index), stack, stack - 1)
-        return shifted.astype(np.uint8), names, ignore_index
+        apart = 255 if ignore_index is not None and ignore_index < len(names) else ignore_index
+        return np.where(stack == ignore_index, apart or 255, stack - 1).astype(np.uint8), names, apart
     if beyond:
-        place = next(i for i, values in enumerate(raw) if (values == beyond[0]).any())
-        times = int((raw[place] == beyond[0]).sum())
+        first = next(i for i, values in enumerate(raw) if (values == beyond[0]).any())
         ignored = "" if ignore_index is None else f" or the ignored {ignore_index}"
+        hint = ": is 0 a class without a name, or dataset.ignore_index=0?" if beyond == [len(names)] else ""
         raise UserError(
-            f"{files[place]} must hold class indices 0 to {len(names) - 1} ({len(names)} classes){ignored}, found "
-            f"{beyond[0]} in {times} of its {raw[place].size} pixels."
+            f"{files[first]} must hold class indices 0 to {len(names) - 1} ({len(names)} classes){ignored}, found "
+            f"{beyond[0]} in {(raw[first] == beyond[0]).sum()} of its {raw[first].size} pixels{hint}."
         )
     return stack.astype(np.uint8), names, ignore_index
 
@@ -230,42 +233,26 @@ def _hex(color: NDArray[Any]) -> str:
     return "#" + "".join(f"{int(channel):02x}" for channel in color)
 
 
-def _names_in(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names in `classes.txt`, and their colours where it says them.
-
-    One a line, blanks in them kept; `#` begins a comment, an index before a name goes.
-    """
-    listing = folder / "classes.txt"
-    if not listing.is_file():
-        return (), ()
-    lines = [line.strip() for line in read_text(listing, []).splitlines() if line.strip()]
-    for pattern in _COLORED:
-        found = [pattern.fullmatch(line) for line in lines if not line.startswith("#")]
-        found = found[1:] if len(found) > 1 and found[0] is None else found  # a header
-        rows = [match for match in found if match is not None]
-        if rows and len(rows) == len(found):
-            shades = [m["hex"] if pattern is _COLORED[2] else bytes(int(m[c]) for c in "rgb").hex() for m in rows]
-            return tuple(m["name"].strip(",; ") for m in rows), tuple(f"#{shade}" for shade in shades)
-    names = [name for line in lines if (name := line.partition("#")[0].strip())]
-    numbered = [name.partition(" ") for name in names]
-    if all(head.rstrip(":,.").isdigit() and tail.strip() for head, _, tail in numbered):
-        places_said = [int(head.rstrip(":,.")) for head, _, _ in numbered]
-        if places_said in (list(range(len(names))), list(range(1, len(names) + 1))):
-            names = [tail.strip() for _, _, tail in numbered]
-    return tuple(names), ()
-
-
 def _inside(folder: Path, names: Sequence[str]) -> list[Path]:
     """The folders in `folder` of one of these names, in any case."""
     return sorted(path for path in folder.iterdir() if path.is_dir() and path.name.lower() in names)
 
 
-def _pairs(part: Path, remarks: Remarks) -> list[tuple[Path, Path]]:
-    """Every image of a split with its mask."""
-    claims = _inside(part, _MASK_FOLDERS)
+def _image_and_mask_folders(part: Path) -> tuple[Path, Path]:
+    """The folder of images and the folder of masks in another."""
+    pictures, claims = _inside(part, _IMAGE_FOLDERS), _inside(part, _MASK_FOLDERS)
     if len(claims) > 1:
         raise UserError(f"{part} must hold one folder of masks, found {claims[0].name} and {claims[1].name}.")
-    pictures, where = next(iter(_inside(part, _IMAGE_FOLDERS)), part / "images"), next(iter(claims), part / "masks")
+    if not pictures or not claims:
+        raise UserError(
+            f"{part} must hold a folder of images ({', '.join(_IMAGE_FOLDERS)}) and one of masks "
+            f"({', '.join(_MASK_FOLDERS)}), found {contents(part)}."
+        )
+    return pictures[0], claims[0]
+
+
+def _pairs(pictures: Path, where: Path, remarks: Remarks) -> list[tuple[Path, Path]]:
+    """Every image of a split with its mask."""
     by_stem = {}
     for base in (pictures, where):
         files = images_in(base, remarks)

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -82,15 +83,15 @@ def _files_in(folder: str, *, deep: bool, hidden: bool = False) -> Iterator[tupl
         ordered = sorted(entries, key=lambda entry: entry.name)
     for entry in ordered:
         unseen = hidden or is_hidden(entry.name)
-        if entry.is_file():
+        if not entry.is_dir() or (deep and entry.is_symlink()):  # a link to nowhere is a file that cannot be read
             yield entry.path, unseen
-        elif deep and entry.is_dir(follow_symlinks=False):
+        elif deep:
             yield from _files_in(entry.path, deep=True, hidden=unseen)
 
 
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name is passed over."""
-    return name.startswith((".", "__")) or name in ("Thumbs.db", "desktop.ini")
+    return name.startswith((".", "__", "@", "$")) or name in ("Thumbs.db", "desktop.ini", "lost+found")
 
 
 def contents(folder: Path) -> str:
@@ -101,7 +102,7 @@ def contents(folder: Path) -> str:
 
 def read_all(read: Callable[[int], None], count: int) -> None:
     """Run `read` on every index in a few threads; the error of the lowest index that failed is raised."""
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with warnings.catch_warnings(action="ignore", category=UserWarning), ThreadPoolExecutor(_THREADS) as pool:
         try:
             for _ in pool.map(read, range(count)):
                 pass
@@ -118,6 +119,8 @@ def read_pixels(file: Path, mode: Literal["RGB", "L"], remarks: Remarks) -> NDAr
 
         if getattr(image, "n_frames", 1) > 1:
             remarks.count("have several frames: the first is read")
+        if any(";16" in str(tile.args) for tile in getattr(image, "tile", ())) and not image.mode.startswith("I"):
+            remarks.count("have 16 bits a channel: read with 8")
         if image.mode.startswith(("I", "F")):
             values, what = _eight_bits(file, np.asarray(image))
             remarks.count(what)
@@ -146,6 +149,8 @@ def read_mask(file: Path, image: Path, remarks: Remarks) -> NDArray[Any]:
     def convert(image: Any) -> NDArray[Any]:
         if image.mode in ("RGB", "RGBA"):
             colors = np.array(image.convert("RGB"))
+            if image.mode == "RGBA" and image.getextrema()[3][0] < 255:
+                remarks.count("have masks with transparent pixels: their colours count")
             if (colors == colors[..., :1]).all():
                 remarks.count("have masks of three equal channels: read as one")
                 return colors[..., 0]
@@ -203,7 +208,8 @@ def _opening(file: Path) -> Iterator[Any]:
         with Image.open(file) as image:
             yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{file} cannot be read as an image ({str(error).rstrip('.')}).") from error
+        reason = str(error).rstrip(".")
+        raise UserError(f"{file} cannot be read as an image ({reason}): mend it or take it away.") from error
 
 
 def _opened(file: Path, convert: Callable[[Any], NDArray[Any]], remarks: Remarks) -> NDArray[Any]:
@@ -242,4 +248,5 @@ def _eight_bits(file: Path, values: NDArray[Any]) -> tuple[NDArray[np.uint8], st
         return np.round(values * (255 if unit else 1)).astype(np.uint8), what
     if values.min() < 0 or values.max() > 65535:
         raise UserError(f"{file} must hold pixels of at most 16 bits, found {values.min()} to {values.max()}.")
-    return np.round(values.astype(np.float64) / 257).astype(np.uint8), "have 16 bits: scaled to 8"
+    dark = ", of which the upper ones are empty, so dark" if 255 < values.max() < 4096 else ""
+    return np.round(values.astype(np.float64) / 257).astype(np.uint8), f"have 16 bits{dark}: scaled to 8"

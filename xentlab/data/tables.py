@@ -1,36 +1,46 @@
 """Tables on disk as datasets: text (CSV and its kin), ARFF (Mulan's and MEKA's too), .parquet, .xlsx and NumPy's .npz.
 
 A reader hands back a `FileTable` of cells as spelled; `columns` says what each column holds; `tabular` turns them into
-features and targets in one place. To add a format: its reader, and its suffix in `read_table`.
+features and targets in one place. To add a format: its reader, and its suffix in `table_files.read_table`.
 """
 
 from __future__ import annotations
 
 import collections
-import os
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xentlab.data.arff import read_arff
-from xentlab.data.columns import Decimal, FileTable, NumberColumn, WordColumn, few, read_column
+from xentlab.data.columns import (
+    MISSING,
+    Decimal,
+    FileTable,
+    NumberColumn,
+    WordColumn,
+    few,
+    gathered,
+    read_column,
+    refuse_missing,
+)
 from xentlab.data.dataset import Dataset, Feature
-from xentlab.data.delimited import FRAME_SUFFIXES, TEXT_SUFFIXES, read_delimited, read_frame
-from xentlab.data.npz import read_npz
+from xentlab.data.delimited import counts_rows
+from xentlab.data.table_files import existing, one_table, read_table
 from xentlab.data.targets import read_classes, read_labels, read_numbers, target_columns
 from xentlab.errors import UserError, unknown
 from xentlab.schema import Range
 from xentlab.tasks import Task, find
 
 _MOST_WORDS = 100  # a text column with more distinct words is a name or an identifier, not a feature
+_MOST_CODES, _MOST_NAMES = 10, 20  # different words with digits in each, and words of which most stand in one row
+_COUNTED = 20  # of a column of so many rows it is no chance that it counts them
 _FAR = 1e3  # a column whose values lie this many standard deviations from 0 loses digits in float32
-_IDENTIFIERS = ("id", "index", "idx", "key", "uuid", "row", "rowid", "row_id", "nr", "no")
+_IDENTIFIER = re.compile(r"(?i:(.*[\W_])?(id|index|idx|key|uuid|guid|row|rowid|nr|no))|.*[a-z]I[dD]")
 
 Impute = Literal["refuse", "median", "mean", "most_frequent", "drop"]
 
@@ -84,7 +94,7 @@ def tabular(
     Raises:
         UserError: the file is missing or malformed, a value is missing, or the targets are not what the task needs.
     """
-    files = [_existing(path, "path")] + ([] if test_path is None else [_existing(test_path, "test_path")])
+    files = [existing(path, "path")] + ([] if test_path is None else [existing(test_path, "test_path")])
     tables = [read_table(file, header=header, delimiter=delimiter) for file in files]
     return resident_table(
         tables, name=name, task=task, targets=targets, num_targets=num_targets, targets_at=targets_at, decimal=decimal,
@@ -111,12 +121,14 @@ def resident_table(
     Raises:
         UserError: a value is missing, or the targets are not what the task needs.
     """
-    table, known, on = _joined(tables), len(tables[0].columns[0]), find(task)
+    table, known, on = one_table(tables), len(tables[0].columns[0]), find(task)
     for knob, given in (("drop", drop), ("categorical", categorical)):
         for named in given:
             if named not in table.names:
                 raise unknown(f"column of {table.file.name} in dataset.{knob}", named, table.names)
     chosen = target_columns(table, on, targets, num_targets, targets_at)
+    if impute == "drop":
+        known -= _drop_without_target(table, chosen, known)
     passed_over = _passed_over(table, chosen, drop, categorical, on)
     features, said, worded = list[NDArray[np.float64]](), list[Feature](), list[str]()
     kinds, incomplete = collections.Counter[str](), np.zeros(len(table.columns[0]), dtype=bool)
@@ -124,7 +136,7 @@ def resident_table(
         if j in chosen or column_name in passed_over:
             continue
         column = read_column(table, j, decimal=decimal, spelt=column_name in categorical)
-        values, missing = _feature(table, j, column, impute)
+        values, missing = _feature(table, j, column, impute, asked=column_name in categorical)
         features += values
         words = [*column.vocabulary, ""][: len(values)] if isinstance(column, WordColumn) else [None]
         said += [Feature(column_name, word) for word in words]
@@ -165,43 +177,17 @@ def resident_table(
         standardize=standardize,
         impute=impute if np.isnan(x).any() and impute != "refuse" and impute != "drop" else None,
         features=tuple(said),
-        notes=(f"{len(x)} rows, {kept}; target {few([table.names[j] for j in chosen])}", *table.notes),
+        notes=(f"{len(x)} rows, {kept}; target {few([table.names[j] for j in chosen])}", *gathered(table.notes)),
     )
 
 
-def _existing(path: str, knob: str) -> Path:
-    file = Path(path)
-    if not file.is_file():  # a name may begin with ~ itself
-        file = Path(os.path.expanduser(path))
-    if not file.is_file():
-        raise UserError(f"dataset.{knob} must be a file that exists, got {file}.")
-    return file
-
-
-def read_table(file: Path, *, header: bool | None, delimiter: str | None) -> FileTable:
-    suffixes = [suffix.lower() for suffix in file.suffixes[-2:]]
-    last = suffixes[-1] if suffixes else ""
-    if last == ".npz":
-        return read_npz(file)
-    if ".arff" in suffixes:
-        return read_arff(file)
-    if last in FRAME_SUFFIXES:
-        return read_frame(file)
-    if last in TEXT_SUFFIXES or (last == ".gz" and suffixes[0] in TEXT_SUFFIXES):
-        return read_delimited(file, header=header, delimiter=delimiter)
-    known = ", ".join((*TEXT_SUFFIXES, ".arff", *FRAME_SUFFIXES, ".npz"))
-    raise UserError(f"dataset.path must end in one of {known}, the text ones also in .gz, got {file.name}.")
-
-
-def _joined(tables: Sequence[FileTable]) -> FileTable:
-    """The rows of one or two files as one table."""
-    first = tables[0]
-    for other in tables[1:]:
-        if other.names != first.names:
-            raise UserError(f"{other.file} must have the columns of {first.file}, found {few(other.names)}.")
-    columns = [np.concatenate([t.columns[j] for t in tables]) for j in range(len(first.names))]
-    notes = list(dict.fromkeys(note for t in tables for note in t.notes))
-    return FileTable(first.file, first.names, columns, first.levels, first.labels, first.comma_separates, notes)
+def _drop_without_target(table: FileTable, chosen: list[int], known: int) -> int:
+    """Leave rows without a target out of a table; returns how many of its first `known` rows they were."""
+    gone = np.any([np.isin(np.char.strip(table.columns[j].astype(str)), MISSING) for j in chosen], axis=0)
+    if gone.any():
+        table.notes.append(f"{int(gone.sum())} rows without a target left out: impute=drop")
+        table.columns[:] = [cells[~gone] for cells in table.columns]
+    return int(gone[:known].sum())
 
 
 def _passed_over(
@@ -222,10 +208,12 @@ def _passed_over(
     if drop:
         table.notes.append(f"left out as asked: {few(drop)}")
     for j, name in enumerate(table.names):
-        if j not in chosen and name not in drop and name.lower() in _IDENTIFIERS:
-            cells = table.columns[j]
-            if len(cells) > 1 and len(np.unique(cells)) == len(cells):
+        cells = table.columns[j]
+        if j not in chosen and name not in drop and len(cells) > 1:
+            if _IDENTIFIER.fullmatch(name) and len(np.unique(cells)) == len(cells):
                 table.notes.append(f"column {name} is different in every row: dataset.drop=[{name}] if it is a name")
+            elif len(cells) >= _COUNTED and counts_rows(cells):
+                table.notes.append(f"column {name} counts the rows: dataset.drop=[{name}] if it means nothing else")
     return {*drop, *others, *(copies if task.columns != "labels" else ())}
 
 
@@ -241,27 +229,39 @@ def _same(column: NDArray[Any], target: NDArray[Any]) -> bool:
 
 
 def _feature(
-    table: FileTable, j: int, column: NumberColumn | WordColumn, impute: Impute
+    table: FileTable, j: int, column: NumberColumn | WordColumn, impute: Impute, *, asked: bool
 ) -> tuple[list[NDArray[np.float64]], NDArray[np.bool_]]:
     """One column as features [N] each, and where it has no value."""
     name = table.names[j]
     missing = np.isnan(column.values) if isinstance(column, NumberColumn) else column.index < 0
-    if missing.any() and impute == "refuse":
-        raise UserError(
-            f"{table.file} must hold a value in every row of column '{name}', found {int(missing.sum())} missing, the "
-            f"first in row {int(missing.argmax()) + 1}: dataset.impute=median, mean, most_frequent or drop."
-        )
+    if missing.all():
+        raise UserError(f"Column '{name}' of {table.file} must hold values, found none: dataset.drop=[{name}].")
+    if impute == "refuse":
+        refuse_missing(table, j, missing, "dataset.impute=median, mean, most_frequent or drop")
     if isinstance(column, NumberColumn):
-        if missing.all():
-            raise UserError(f"Column '{name}' of {table.file} must hold values, found none: dataset.drop=[{name}].")
         return [column.values], missing
     if len(column.vocabulary) > _MOST_WORDS:
         raise UserError(
             f"Column '{name}' of {table.file} must hold numbers or at most {_MOST_WORDS} different words, found "
             f"{len(column.vocabulary)}: leave it out with dataset.drop=[{name}]."
         )
+    if table.levels[j] is None and not asked and (odd := _nearly_unique(column)):
+        raise UserError(
+            f"Column '{name}' of {table.file} must hold numbers, or words that come again, found {odd}: leave it out "
+            f"with dataset.drop=[{name}], or take its values as words with dataset.categorical=[{name}]."
+        )
     levels = [*range(len(column.vocabulary)), *([-1] if missing.any() and impute != "drop" else [])]
     return [(column.index == level).astype(np.float64) for level in levels], missing
+
+
+def _nearly_unique(column: WordColumn) -> str | None:
+    """What tells that a column of words holds names, or numbers that no rule reads; None where it does not."""
+    words, rows = column.vocabulary, int((column.index >= 0).sum())
+    if len(words) > _MOST_CODES and all(re.search(r"\d", word) for word in words):
+        return f"{len(words)} different ones with digits, such as {words[0]} and {words[1]}"
+    if len(words) > _MOST_NAMES and rows < 2 * len(words):
+        return f"{len(words)} different ones in {rows} rows, such as {words[0]} and {words[1]}"
+    return None
 
 
 def _far_from_zero(table: FileTable, x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import collections
+import decimal
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xentlab.data.columns import Decimal, FileTable, NumberColumn, WordColumn, few, read_column, spelled
+from xentlab.data.columns import Decimal, FileTable, NumberColumn, WordColumn, few, read_column, refuse_missing, spelled
 from xentlab.errors import UserError, unknown
 from xentlab.tasks import Task
 
 # Numbers as classes: with more of them than this, and fewer rows than this for each, they are a quantity.
 _MOST_NUMBERS, _ROWS_OF_A_NUMBER = 30, 5
 _TARGET_NAMES = ("class", "label", "target", "y")
+_WITHOUT = "dataset.impute=drop leaves such rows out"
 _TRUTH = {"1": 1, "0": 0, "-1": 0, "true": 1, "false": 0, "yes": 1, "no": 0, "y": 1, "n": 0, "t": 1, "f": 0}
 
 
@@ -70,21 +73,17 @@ def read_classes(table: FileTable, j: int, known: int) -> tuple[NDArray[np.int64
     name = table.names[j]
     column = read_column(table, j, decimal="auto", spelt=True)
     assert isinstance(column, WordColumn)
-    missing = column.index < 0
-    if missing.any():
-        raise UserError(
-            f"{table.file} must hold a value in every row of column '{name}', found {int(missing.sum())} missing, the "
-            f"first in row {int(missing.argmax()) + 1}."
-        )
+    refuse_missing(table, j, column.index < 0, _WITHOUT)
     if table.levels[j] is None:
         _refuse_quantities(table, name, column.vocabulary, len(column.index))
     counts = np.bincount(column.index[:known], minlength=len(column.vocabulary))
-    lacking = [word for word, count in zip(column.vocabulary, counts, strict=True) if not count]
-    seen = [column.vocabulary[k] for k in np.unique(column.index[known:])]
-    if unseen := [word for word in lacking if word in seen]:
-        raise UserError(
-            f"Class '{unseen[0]}' of '{name}' must be in {table.file} too, which has {few(column.vocabulary)}."
-        )
+    tested = np.bincount(column.index[known:], minlength=len(column.vocabulary))
+    if ((counts == 0) & (tested > 0)).any():
+        unseen = column.vocabulary[int(((counts == 0) & (tested > 0)).argmax())]
+        known_ones = few(_named(column.vocabulary, counts))
+        raise UserError(f"Class '{unseen}' of '{name}' must be in {table.file} too, which has {known_ones}.")
+    if known < len(column.index) and ((counts > 0) & (tested == 0)).any():
+        table.notes.append(f"not in the test file: {few(_named(column.vocabulary, (counts > 0) & (tested == 0)))}")
     if int((counts > 0).sum()) < 2:
         raise UserError(
             f"Column '{name}' of {table.file} must hold at least two classes, found {few(column.vocabulary)} alone: "
@@ -103,19 +102,28 @@ def read_classes(table: FileTable, j: int, known: int) -> tuple[NDArray[np.int64
     return column.index, tuple(column.vocabulary)
 
 
+def _named(words: Sequence[str], chosen: NDArray[Any]) -> list[str]:
+    return [word for word, one in zip(words, chosen, strict=True) if one]
+
+
 def _meant(word: str) -> str:
     """A class without its case, or the number that it is."""
     try:
-        return str(float(word))
-    except ValueError:
+        return str(decimal.Decimal(word).normalize())
+    except decimal.InvalidOperation:
         return word.lower()
 
 
 def _refuse_quantities(table: FileTable, name: str, words: list[str], rows: int) -> None:
-    """Refuse classes that are numbers with decimals, or very many different ones."""
+    """Refuse classes that are numbers with decimals, or very many different ones, or words most of which stand once."""
     try:
         numbers = np.array([float(word) for word in words])
     except ValueError:
+        if len(words) > _MOST_NUMBERS and rows < 2 * len(words):
+            raise UserError(
+                f"Column '{name}' of {table.file} must hold classes, found {len(words)} different words in {rows} "
+                "rows: dataset.targets names another target column."
+            ) from None
         return
     fractional = numbers != np.round(numbers)
     if fractional.any():
@@ -155,22 +163,17 @@ def read_labels(table: FileTable, chosen: list[int]) -> NDArray[np.uint8]:
     return labels
 
 
-def read_numbers(table: FileTable, chosen: list[int], decimal: Decimal) -> NDArray[np.float64]:
+def read_numbers(table: FileTable, chosen: list[int], mark: Decimal) -> NDArray[np.float64]:
     """The target columns as numbers: [N] of one, [N, D] of several."""
     columns = []
     for j in chosen:
-        column, name = read_column(table, j, decimal=decimal), table.names[j]
+        column, name = read_column(table, j, decimal=mark), table.names[j]
         if not isinstance(column, NumberColumn):
             raise UserError(
                 f"Target column '{name}' of {table.file} must hold numbers, found {few(column.vocabulary)}: "
                 "dataset.targets names another target column; words are classes."
             )
-        missing = np.isnan(column.values)
-        if missing.any():
-            raise UserError(
-                f"{table.file} must hold a value in every row of column '{name}', found {int(missing.sum())} missing, "
-                f"the first in row {int(missing.argmax()) + 1}."
-            )
+        refuse_missing(table, j, np.isnan(column.values), _WITHOUT)
         table.notes.append(f"{name} from {column.values.min():g} to {column.values.max():g}")
         columns.append(column.values)
     return columns[0] if len(columns) == 1 else np.stack(columns, 1)

@@ -29,7 +29,7 @@ class Datasets:
         if key not in self._read:
             self._read[key] = read = trial.dataset()
             if read.notes:
-                self._say(f"{read.name}: {'; '.join(read.notes)}.")
+                self._say(f"{read.name}: {'; '.join(read.remarks)}.")
         softened = f"{key} {trial.soft_targets}"
         if softened not in self._read:
             self._read[softened] = soften(self._read[key], soft_targets=trial.soft_targets)

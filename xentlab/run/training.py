@@ -208,7 +208,7 @@ class _Training:
             "host": str(self.environment["host"]),
             "device": trial.device.type,
             "git_commit": git["commit"] if git else "none",
-            **({"data": "; ".join(notes)} if (notes := [*self.dataset.notes, *self._contents()]) else {}),
+            **({"data": "; ".join(notes)} if (notes := [*self.dataset.remarks, *self._contents()]) else {}),
             **({"loss_found": "; ".join(trial.loss.findings)} if trial.loss.findings else {}),
             **({"model_found": found} if (found := model_found(trial, self.dataset)) else {}),
         }
