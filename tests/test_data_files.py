@@ -171,7 +171,7 @@ def two_images_of_one_stem(root: Path) -> str:
 
 def no_masks_folder(root: Path) -> str:
     (root / "val" / "masks").rename(root / "val" / "painted")
-    return f"{root}/val/masks must be a folder with images, found no such folder."
+    return f"{root}/val must hold a folder of images (images, image, imgs, img, jpegimages) and one of masks"
 
 
 def no_images(root: Path) -> str:
@@ -182,7 +182,7 @@ def no_images(root: Path) -> str:
 
 def no_train_folder(root: Path) -> str:
     (root / "train").rename(root / "first")
-    return f"{root} must hold a folder train with images and masks, found first, test, val."
+    return f"{root} must hold a folder train beside first, test, val."
 
 
 @pytest.mark.parametrize(
