@@ -97,8 +97,9 @@ def read_text(file: Path, notes: list[str]) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        lenient = data.decode("utf-8", errors="replace").replace("\ufffd", "")
-        if not lenient.isascii():
+        lenient = data.decode("utf-8", errors="replace")
+        bad = lenient.count("\ufffd")
+        if len(re.findall(r"[^\x00-\x7f]", lenient)) > 2 * bad:  # by chance a few of Latin-1 are UTF-8 too
             line = data.count(b"\n", 0, error.start) + 1
             raise UserError(
                 f"{file} must have one encoding: it is UTF-8, but for a byte 0x{data[error.start]:02x} in line {line}."

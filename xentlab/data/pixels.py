@@ -119,8 +119,6 @@ def read_pixels(file: Path, mode: Literal["RGB", "L"], remarks: Remarks) -> NDAr
 
         if getattr(image, "n_frames", 1) > 1:
             remarks.count("have several frames: the first is read")
-        if any(";16" in str(tile.args) for tile in getattr(image, "tile", ())) and not image.mode.startswith("I"):
-            remarks.count("have 16 bits a channel: read with 8")
         if image.mode.startswith(("I", "F")):
             values, what = _eight_bits(file, np.asarray(image))
             remarks.count(what)
@@ -217,6 +215,8 @@ def _opened(file: Path, convert: Callable[[Any], NDArray[Any]], remarks: Remarks
     from PIL import ImageOps
 
     with _opening(file) as image:
+        if ";16" in str(getattr(image, "tile", "")) and not image.mode.startswith("I"):  # before anything loads it
+            remarks.count("have 16 bits a channel: read with 8")
         if image.getexif().get(_ORIENTATION, 1) != 1:
             remarks.count("are turned as their EXIF orientation says")
             return convert(ImageOps.exif_transpose(image))
