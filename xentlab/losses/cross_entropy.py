@@ -10,16 +10,12 @@ import math
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from xentlab.losses.contract import Limit, as_distribution, loss, of_truth
+from xentlab.losses.contract import Limit, as_distribution, fitting, loss, of_truth
 from xentlab.losses.likelihood import focal_terms, log_likelihood
 from xentlab.schema import NonNegativeFloat, PositiveFloat, PositiveInt, Range
 from xentlab.tasks.links import log_softmax
-
-# PyTorch counts its -100 as a value of 0 in every mean of ours; with this in its place it is refused like any other.
-_NO_CLASS = -(2**40)
 
 _cross_entropy = functools.partial(loss, family="cross_entropy", link="softmax", shift_invariant=True)
 
@@ -42,9 +38,11 @@ def ce(logits: Tensor, target: Tensor) -> Tensor:
         >>> ce(logits, torch.tensor([[0.5, 0.5], [0.5, 0.5]]))
         tensor([1.1269, 1.1269])
     """
+    target = fitting(target, logits)
     if target.is_floating_point():
         return -log_likelihood(logits, target)[0]
-    return F.nll_loss(log_softmax(logits), target.long(), reduction="none", ignore_index=_NO_CLASS)
+    # A gather and no `nll_loss`: under vmap that one is Python, whose first call imports for a second.
+    return -log_softmax(logits).gather(1, target.unsqueeze(1)).squeeze(1)
 
 
 @_cross_entropy(
