@@ -193,7 +193,7 @@ def test_a_torch_dataset_trains(run: Run, here: Path) -> None:
     one = ("trainer.epochs=1", "tracking=off")
     code, out, err = run("train", "dataset._target_=foreign_data.Rows", "dataset.test.count=40", *one)
     assert code == 0
-    classes = "3 classes: low 71, middle 77, high 12"
+    classes = "3 classes: low 71, middle 77, high 12; its own splits: train 120, test 40"
     assert err == f"xentlab: Rows: 120 train, 40 test examples [5] of multiclass (task by its examples), {classes}.\n"
     assert "mlp on Rows" in out
     assert run("train", "dataset._target_=foreign_data.Masks", "model=unet", "model.depth=1", *one)[0] == 0

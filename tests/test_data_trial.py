@@ -59,6 +59,9 @@ READ: list[tuple[str, str | bytes, dict[str, Any], list[float], str, str]] = [
     ("spelled.csv", "a,y\n1,Yes\n2,yes\n3,No\n", {}, [1], "No Yes yes", "differ in their spelling alone: Yes, yes"),
     ("leak.csv", "a,label,code\n" + TWENTY, {"targets": ("label",)}, [0], "p q", "copies of the target: code"),
     ("prices.csv", 'a,price\n1,"250,000"\n2,"99,999"\n', {"task": "regression"}, [1], "price", "from 99999 to 250000"),
+    ("adult.test.csv", "|1x3 Cross validator\n25, Private, <=50K.\n38, Private, >50K.\n", {}, [25, 1], "<=50K. >50K.",
+     "left out: |1x3 Cross validator"),
+    ("months.csv", "t,y\n3 Jan 2021,p\n5 Feb 2021,q\n", {}, [18630], "p q", "dates written %d %b %Y, as in 3 Jan 2021"),
     ("weka.arff", "% Title: Iris\n%\n@RELATION iris\n@ATTRIBUTE len\tREAL\n@ATTRIBUTE class \t{Iris-a,Iris-b}\n@DATA\n"
      "5.1,Iris-a\n7.0,Iris-b\n%\n%\n", {}, [5.1], "Iris-a Iris-b", "2 rows"),
     ("missing.arff", HEAD + "?,p\n2,q\n4,p\n", {"impute": "mean"}, [np.nan], "p q", "1 rows have a missing value"),
@@ -71,13 +74,12 @@ READ: list[tuple[str, str | bytes, dict[str, Any], list[float], str, str]] = [
 ]  # fmt: skip
 
 REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
-    ("adult.test.csv", "|1x3 Cross validator\n25, Private, <=50K.\n38, Private, >50K.\n", {}, "rows of one length"),
     ("titanic.csv", "Name,y\n" + "".join(f"Name {i} Mr.,{i % 2}\n" for i in range(120)), {}, "dataset.drop=[Name]"),
     ("spss.csv", "a,y\n1,p\n#NULL!,q\n3,q\n", {}, "holds '#NULL!' (an error value of a spreadsheet)"),
     ("x.jsonl", '{"a":1}\n', {}, "dataset.path must end in one of .csv"),
     ("libsvm.txt", "1 1:0.5 3:0.2\n-1 2:0.1 3:0.7\n", {}, "as of a sparse libsvm file, such as 1:0.5"),
     ("times.csv", "t,y\n12:30:05,p\n12:31:00,q\n", {}, "found times of day, such as 12:30:05"),
-    ("dates.csv", "t,y\n3 Jan 2021,p\n5 Feb 2021,q\n", {}, "found dates, such as 3 Jan 2021"),
+    ("dates.csv", "t,y\n3/1/2021,p\n5/2/2021,q\n", {}, "found dates, such as 3/1/2021"),
     ("feet.csv", "h,y\n5'11\",p\n6'0\",q\n", {}, "found feet and inches"),
     ("lists.csv", 'v,y\n"[1, 2]",p\n"[3, 4]",q\n', {}, "found lists, such as [1, 2]"),
     ("hex.csv", "a,y\n0x1F,p\n0x2A,q\n", {}, "found hexadecimal numbers"),
