@@ -172,6 +172,16 @@ def test_what_cannot_be_told_is_refused_with_the_way_on(
     assert words in str(caught.value)
 
 
+def test_a_target_in_another_unit_is_named(tmp_path: Path) -> None:
+    celsius = np.random.default_rng(0).normal(15, 8, 30).round(2)
+    rows = "".join(f"{1.8 * c + 32:.2f},{i * i % 7},{c}\n" for i, c in enumerate(celsius))
+    (tmp_path / "a.csv").write_text("fahrenheit,other,celsius\n" + rows)
+    read = data.tabular(path=str(tmp_path / "a.csv"), task="regression")
+    assert [note.partition(":")[0] for note in read.notes if "one line" in note] == [
+        "column fahrenheit and the target celsius lie on one line"
+    ]
+
+
 def test_one_bad_byte_in_utf8_is_no_latin1(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes("a,y\n1,grün süß\n".encode() + b"2,gr\xfcn\n")
     with pytest.raises(UserError, match="it is UTF-8, but for a byte 0xfc in line 3"):

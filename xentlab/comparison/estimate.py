@@ -69,11 +69,11 @@ def estimate_study(plan: StudyPlan, session: Session, *, workers: int, threads: 
         threads: see `workers`.
     """
     found, seen, known = [], set[str](), dict[str, float]()
-    # Of the time on a CPU this process's own is taken, and by how much more of it the clock went by meanwhile.
     firsts = [first_trial(setting.protocol) for setting in plan.settings]
     for trial in firsts:
         session.dataset(trial)  # reading waits for the disk, which is no sign of how busy the machine is
     on_cpu = all(trial.device.type == "cpu" for trial in firsts)
+    # Of the time on a CPU this process's own is taken, and by how much more of it the clock went by meanwhile.
     clock = time.thread_time if on_cpu else time.perf_counter
     wall, busy = time.perf_counter(), clock()
     for label, setting in plan.cells.items():

@@ -7,6 +7,7 @@ features and targets in one place. To add a format: its reader, and its suffix i
 from __future__ import annotations
 
 import collections
+import math
 import re
 import warnings
 from collections.abc import Sequence
@@ -161,6 +162,8 @@ def resident_table(
     else:
         y = read_labels(table, chosen) if on.columns == "labels" else read_numbers(table, chosen, decimal)
         class_names = tuple(table.names[j] for j in chosen)
+    if on.columns == "numbers":
+        _name_lines(table, said, x, y, class_names)
     if incomplete.any():
         table.notes.append(f"{int(incomplete.sum())} rows have a missing value: impute={impute}")
     if impute == "drop":
@@ -179,6 +182,22 @@ def resident_table(
         features=tuple(said),
         notes=(f"{len(x)} rows, {kept}; target {few([table.names[j] for j in chosen])}", *gathered(table.notes)),
     )
+
+
+def _name_lines(
+    table: FileTable, features: Sequence[Feature], x: NDArray[Any], y: NDArray[Any], targets: Sequence[str]
+) -> None:
+    """Name what may be a target in another unit: in twenty rows or more its correlation with it is 1 to within 1e-6."""
+    for column, feature in enumerate(features):
+        for target, name in zip(y.reshape(len(y), -1).T, targets, strict=True):
+            given = np.isfinite(x[:, column]) & np.isfinite(target)
+            apart = [values[given] - values[given].mean() for values in (x[:, column], target) if given.sum() >= 20]
+            size = math.prod(np.linalg.norm(values) for values in apart)
+            if apart and size > 0 and abs(np.dot(*apart)) > (1 - 1e-6) * size:
+                table.notes.append(
+                    f"column {feature.column} and the target {name} lie on one line: dataset.drop=[{feature.column}] "
+                    f"if it is the target in another unit"
+                )
 
 
 def _drop_without_target(table: FileTable, chosen: list[int], known: int) -> int:
