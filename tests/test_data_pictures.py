@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,17 @@ def many_suffixes(root: Path) -> None:
     for suffix in (".webp", ".bmp", ".tiff", ".gif", ".ppm"):
         picture(root / "cat" / f"x{suffix}")
     picture(root / "dog" / "x.jfif", format="JPEG")
+
+
+def twins(root: Path) -> None:
+    """One image in both classes of the training part, and one of it in the test part again."""
+    draw = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for label in ("cat", "dog"):
+            for i in range(3):
+                picture(root / part / label / f"{i}.png", draw.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+    shutil.copy(root / "train" / "cat" / "1.png", root / "train" / "dog" / "9.png")
+    shutil.copy(root / "train" / "cat" / "2.png", root / "test" / "cat" / "9.png")
 
 
 def unreadable(root: Path) -> None:
@@ -130,6 +142,7 @@ FOLDERS: list[tuple[str, Callable[[Path], None], str]] = [
     ("stray", stray, "files beside the folders of classes, not read: x.png; folders inside classes, taken as part"),
     ("link to nowhere", linked_to_nowhere, "! x.png cannot be read as an image"),
     ("test alone", splits("test"), "! must hold a folder train beside test"),
+    ("twins", twins, "classes: train/cat/1.png and train/dog/9.png; the same image in two splits: train/cat/2.png and"),
     ("flat", flat, "! must hold one folder of images per class, found cat.0.jpg, dog.0.jpg"),
 ]
 

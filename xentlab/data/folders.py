@@ -7,6 +7,7 @@ for it (see `stream`). What was recognised and what was passed over stands in th
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -106,6 +107,7 @@ def image_folder(
     if is_held(resident, len(every), shape, remarks):
         inputs = torch.empty(len(every), *shape, dtype=torch.uint8)
         read_all(lambda index: inputs.__setitem__(index, read(index)), len(every))
+        _say_twins(inputs, folder, files, remarks)
     else:
         stream = Stream(Files(folder, paths, read, f"{fit} {grayscale} {shape}"), (len(paths), *shape))
         inputs = stream.inputs
@@ -127,6 +129,27 @@ def image_folder(
         notes=(head, *remarks.clauses()),
         stream=stream,
     )
+
+
+def _say_twins(
+    inputs: torch.Tensor, folder: Path, files: Mapping[str, list[tuple[Path, str]]], remarks: Remarks
+) -> None:
+    """Say which images are one and the same to the last pixel, where they stand in two classes or in two splits."""
+    places = [(part, *entry) for part, found in files.items() for entry in found]
+    known: dict[bytes, tuple[str, Path, str]] = {}
+    twins: dict[str, list[str]] = {"two classes": [], "two splits": []}
+    for image, (part, file, label) in zip(inputs.numpy(), places, strict=True):
+        digest = hashlib.blake2b(image.data, digest_size=16).digest()
+        other = known.setdefault(digest, (part, file, label))
+        pair = f"{other[1].relative_to(folder)} and {file.relative_to(folder)}"
+        if other[2] != label:
+            twins["two classes"].append(pair)
+        elif other[0] != part:
+            twins["two splits"].append(pair)
+    for where, pairs in twins.items():
+        if pairs:
+            more = f" ({len(pairs)} such pairs)" if len(pairs) > 1 else ""
+            remarks.notes.append(f"the same image in {where}: {pairs[0]}{more}")
 
 
 def _say_subfolders(base: Path, files: list[tuple[Path, str]], remarks: Remarks) -> None:
