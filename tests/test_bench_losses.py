@@ -25,11 +25,13 @@ def test_table_and_file(capsys, tmp_path):
     }
     assert set(cells) == expected
     assert all(c["time_ms"] > 0 and c["time_ratio"] > 0 and c["peak_mib"] > 0 for c in cells.values())
-    for (_, kind, name), cell in cells.items():
-        if name == "F.cross_entropy" or (name == "ce" and kind == "index"):
+    for (shape, kind, name), cell in cells.items():
+        if (shape, kind, name) == ("66x10", "index", "ce"):  # few classes are laid along the other axis, 66 as 80
+            assert 1.0 < cell["memory_ratio"] < 1.25
+        elif name == "F.cross_entropy" or (name == "ce" and kind == "index"):
             assert cell["memory_ratio"] == 1.0
         elif name == "ce":  # on soft targets a log-likelihood of its own
-            assert cell["memory_ratio"] < 0.8
+            assert cell["memory_ratio"] < (0.85 if shape == "66x10" else 0.8)
 
 
 @pytest.mark.parametrize("kind", ["index", "soft"])

@@ -145,7 +145,7 @@ def test_a_winner_on_the_edge_extends_its_grid_and_says_so(run: Run, here: Path)
     (mse,) = (row for row in record["metrics"][0]["rows"] if row["loss"] == "mse")
     assert mse["p_holm"] < 0.05
     assert (mse["verdict"], mse["note"].split(" chose")[0]) == ("inconclusive", "ce and mse")
-    assert "ce's tuned value lies on the edge" in " ".join(out.split())
+    assert "the tuned value of ce lies on the edge" in " ".join(out.split())
     for loss in record["losses"]:
         assert [point["lr"] for point in loss["tuning"]] == [0.001, 0.003, 0.009]
         assert loss["knobs"]["lr"] == 0.009

@@ -28,7 +28,7 @@ SMALL = (
 HALVING = (*SMALL, "comparison.search=halving", "comparison.eta=2", "comparison.min_epochs=1")
 
 
-def recorded(here: Path) -> list[TrialRecord]:
+def trials_of(here: Path) -> list[TrialRecord]:
     found = Records(here / "xentlab-runs")
     found.update()
     return list(found.trials.values())
@@ -43,7 +43,7 @@ def newest(here: Path) -> dict[str, Any]:
 def test_halving_on_digits_from_end_to_end(recorded: Run, here: Path) -> None:
     code, _, err = recorded(*HALVING)
     assert (code, err) == (0, "")
-    record, trials = newest(here), recorded(here)
+    record, trials = newest(here), trials_of(here)
     tuning = [t for t in trials if t.tags["phase"] == "tune"]
     assert len({t.signature for t in trials}) == len(trials) == 2 * (7 * 2 + 2)
     assert not any(t.outcome.test or t.outcome.test_at_best for t in tuning)
@@ -89,13 +89,13 @@ def test_halving_on_digits_from_end_to_end(recorded: Run, here: Path) -> None:
 @pytest.mark.slow
 def test_again_is_free_and_the_whole_grid_reuses_the_last_rung(run: Run, recorded: Run, here: Path) -> None:
     recorded(*HALVING)
-    before, first = {t.id for t in recorded(here)}, newest(here)
+    before, first = {t.id for t in trials_of(here)}, newest(here)
     assert run(*HALVING)[0] == 0
-    assert {t.id for t in recorded(here)} == before
+    assert {t.id for t in trials_of(here)} == before
     assert newest(here)["losses"] == first["losses"]
     assert newest(here)["signature"] == first["signature"]
     run(*SMALL)
-    added = [t for t in recorded(here) if t.id not in before and t.tags["phase"] == "tune"]
+    added = [t for t in trials_of(here) if t.id not in before and t.tags["phase"] == "tune"]
     assert len(added) == 2 * (4 - 1) * 2
     assert {t.config["trainer"]["epochs"] for t in added} == {4}
 
@@ -161,14 +161,14 @@ def test_a_search_that_was_killed_between_rungs_goes_on_as_it_would_have(run: Ru
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([sys.executable, "-m", "xentlab", *longer], env=one_thread, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not any(t.config["trainer"]["epochs"] == 12 for t in recorded(here)):
+    while time.monotonic() < deadline and not any(t.config["trainer"]["epochs"] == 12 for t in trials_of(here)):
         time.sleep(0.05)
     process.kill()
     assert process.wait() != 0
-    left = {t.signature for t in recorded(here) if t.status == "finished"}
+    left = {t.signature for t in trials_of(here) if t.status == "finished"}
     assert 16 <= len(left) < 32  # the first rung, not all
     assert run(*longer)[0] == 0
-    trials = [t for t in recorded(here) if t.status == "finished"]
+    trials = [t for t in trials_of(here) if t.status == "finished"]
     assert len({t.signature for t in trials}) == len(trials) == 2 * (7 * 2 + 2)
     broken = newest(here)
     assert run(*longer, "output.root=whole")[0] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from reproduce_lab import read, trials
 
 from xentlab.data import digits, split
 from xentlab.run.predictor import predictor
-from xentlab.tracking.settings import mlflow_module
+from xentlab.tracking.settings import default_uri, mlflow_module
 from xentlab.train import prepare
 
 Run = Callable[..., tuple[int, str, str]]
@@ -71,7 +72,9 @@ def test_seeds_of_a_comparison_answer_together_and_one_is_a_file(run: Run, copy:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow", "ignore::DeprecationWarning:sqlalchemy")
-def test_the_registry_takes_a_model_that_answers_the_same(run: Run, here: Path) -> None:
+def test_the_registry_takes_a_model_that_answers_the_same(
+    run: Run, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = here / "xentlab-runs"
     assert run("train", "trainer.epochs=2", "model.hidden=[8]", "tracking.wait=120")[0] == 0
     trial = read(root).trials[only_trial(root)]
@@ -83,6 +86,8 @@ def test_the_registry_takes_a_model_that_answers_the_same(run: Run, here: Path) 
     assert (code, err) == (0, "")
     assert "models:/digits net/1" in out
     assert not list(here.glob("*.pt2"))
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", default_uri(root))
     mlflow, x = mlflow_module(), digits().inputs[:7]
     loaded = mlflow.pyfunc.load_model("models:/digits net/1")
     torch.testing.assert_close(torch.as_tensor(loaded.predict(x.float().numpy())), predictor(root, [trial]).predict(x))

@@ -59,7 +59,7 @@ def _sentence(record: Record, loss: str) -> str:
     if entry.on_edge:
         clauses.append("its tuned value lies on the edge of the search space")
     if entries[record.baseline].on_edge:
-        clauses.append(f"{base}'s tuned value lies on the edge of the search space")
+        clauses.append(f"the tuned value of {base} lies on the edge of the search space")
     return "; ".join(clauses) + "."
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import tempfile
 import warnings
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from xentlab.errors import UserError
 from xentlab.journal import TrialRecord
 from xentlab.tracking import content
 from xentlab.tracking.client import translated
-from xentlab.tracking.settings import Destination, mlflow_module
+from xentlab.tracking.settings import TRACKING_URI, Destination, mlflow_module
 from xentlab.tracking.store import open_store
 
 
@@ -32,8 +35,23 @@ def register_model(
     """
     if not name.strip() or set(name) & set("/:.%\"'"):
         raise UserError(f"A model's name must be some text without / : . % and quotes, got '{name}'.")
-    mlflow, entities = mlflow_module(), mlflow_module("mlflow.entities")
-    mlflow.set_tracking_uri(destination.uri)  # the registry looks a logged model up where the process does
+    with _at(destination.uri):
+        return _register(destination, trial, name, network, example, met)
+
+
+@contextlib.contextmanager
+def _at(uri: str) -> Iterator[None]:
+    """The registry looks a logged model up where the whole process does: there, for as long as it takes."""
+    mlflow, before = mlflow_module(), os.environ.get(TRACKING_URI)
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+def _register(destination: Destination, trial: TrialRecord, name: str, network: Any, example: Any, met: str) -> str:
+    entities = mlflow_module("mlflow.entities")
     client = open_store(destination).client()
     with translated():
         experiment = client.get_experiment_by_name(destination.experiment).experiment_id
