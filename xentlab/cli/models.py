@@ -48,7 +48,8 @@ def predict(name: str, inputs: list[str], loss: str | None, weights: Which, out:
 def _show(trained: Predictor, names: list[str], answer: Tensor) -> None:
     """The first answers as a table: the likeliest class and the next ones with their probabilities, or the numbers."""
     heads, numeric = trained.dataset.class_names, trained.models[0].task.numeric
-    table = Table(title=f"{len(names)} inputs, {len(trained.models)} models", title_justify="left")
+    count = len(trained.models)
+    table = Table(title=f"{len(names)} inputs, {count} model{'s' if count > 1 else ''}", title_justify="left")
     for head in ("input", *(heads if numeric else ("answer", "probability", "next"))):
         table.add_column(head, justify="left" if head in ("input", "answer", "next") else "right")
     for name, row in list(zip(names, answer, strict=True))[:_SHOWN]:
