@@ -11,9 +11,11 @@ import pytest
 from report_lab import example
 
 from xentlab import report
-from xentlab.report.headline import answer_of, answer_of_study
+from xentlab.report.conclusions import sentences
+from xentlab.report.headline import answer_of, answer_of_study, joined
 from xentlab.report.numbers import by_result
 from xentlab.report.record import Record
+from xentlab.report.scope import scope
 from xentlab.report.study import StudyCell
 
 
@@ -76,6 +78,14 @@ def test_a_winner_with_its_knobs_its_size_and_its_price() -> None:
             "No loss beats ce on test error (3.20 %): a (+0.90 points) is worse; b makes no difference within "
             "±0.3 points; c is undecided (10 paired seeds).",
         ),
+        (
+            dict.fromkeys("abcd", ("equivalent", 0.1)),
+            "It does not matter here: a, b, c and d make no difference within",
+        ),
+        (
+            dict.fromkeys("abcde", ("equivalent", 0.1)),
+            "It does not matter here: a, b, c and 2 others make no difference within",
+        ),
     ],
 )
 def test_how_a_comparison_may_end(verdicts: dict[str, tuple[str, float]], said: str) -> None:
@@ -106,6 +116,23 @@ def test_too_few_seeds_are_said_to_decide_nothing() -> None:
     assert answer_of(few) == (
         "Nothing can be decided with 3 paired seeds: 2 losses against ce need at least 7 (test error 3.20 %); c failed."
     )
+
+
+def test_seeds_that_can_decide_no_secondary_metric_are_said_to() -> None:
+    record = ended(**dict.fromkeys("abcde", ("inconclusive", 0.1)))
+    sizes = {"train": 50, "validation": 10, "test": 100}
+    setup = dataclasses.replace(record.setup, replicate="procedure", final_seeds=list(range(10)), sizes=sizes)
+    record = dataclasses.replace(record, setup=setup)
+    family = f"one family of {5 * (len(record.metrics) - 1)} comparisons"
+    assert f"{family}. " in " ".join(scope(record))
+    rows = [dataclasses.replace(row, pairs=8) for row in record.primary.rows]
+    few = dataclasses.replace(record, metrics=[dataclasses.replace(record.primary, rows=rows), *record.metrics[1:]])
+    assert f"{family}, of which 8 seeds can decide none: it takes 9." in " ".join(scope(few))
+    labels = joined([metric.label for metric in record.metrics[1:]])
+    assert sentences(record)[0].endswith(f"; secondary: inconclusive on {labels}.")
+    more = [*record.metrics, *(dataclasses.replace(record.metrics[1], key=key) for key in ("one", "more"))]
+    said = sentences(dataclasses.replace(record, metrics=more))[0]
+    assert said.endswith(f"; secondary: inconclusive on all {len(more) - 1} others.")
 
 
 def test_a_metric_in_units_of_the_target_and_one_that_is_better_larger() -> None:

@@ -42,10 +42,12 @@ def _sentence(record: Record, loss: str) -> str:
     label, base, metric = record.labels[loss], record.labels[record.baseline], record.primary
     row = row_of(metric, loss)
     clauses, secondary = [_headline(metric, row, label, base)], "secondary: "
+    others = [m for m in record.metrics if not m.primary]
     for verdict in _VERDICTS:
-        named = [m.label for m in record.metrics if not m.primary and row_of(m, loss).verdict == verdict]
+        named = [m.label for m in others if row_of(m, loss).verdict == verdict]
         if named:
-            clauses.append(f"{secondary}{verdict} on {joined(named)}")
+            every = len(named) == len(others) > 3
+            clauses.append(f"{secondary}{verdict} on {f'all {len(others)} others' if every else joined(named)}")
             secondary = ""
     entries = {item.name: item for item in record.losses}
     entry = entries[loss]

@@ -138,11 +138,11 @@ def _margin(metric: JudgedMetric) -> str:
 
 def _named_with(record: Record, rows: Sequence[Judgement], *, sizes: bool = False) -> str:
     unit, words = scale_of(record.primary), []
-    for row in rows[:_NAMED]:
+    left = len(rows) - _NAMED if len(rows) > _NAMED + 1 else 0
+    for row in rows[: len(rows) - left]:
         size = f" ({unit.change(row.difference)}{unit.points})" if sizes and row.difference is not None else ""
         words.append(f"{record.labels[row.loss]}{size}")
-    left = len(rows) - _NAMED
-    return joined([*words, f"{left} other{'' if left == 1 else 's'}"] if left > 0 else words) if words else ""
+    return joined([*words, f"{left} others"] if left else words) if words else ""
 
 
 def _are(rows: Sequence[Judgement]) -> str:

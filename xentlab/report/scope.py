@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from xentlab.analysis.permutation import smallest_conclusive
 from xentlab.report.diagnostics import Wider
 from xentlab.report.headline import joined
 from xentlab.report.numbers import row_of, scale_of
@@ -99,7 +100,10 @@ def _tried(record: Record, others: int) -> Iterable[str]:
     family = row_of(metric, record.baseline).family
     told = f"{others} loss{'es' if others != 1 else ''} compared with {base.label} on {metric.label}"
     if secondary:
-        told += f"; {', '.join(secondary)} are secondary, one family of {others * len(secondary)} comparisons"
+        count, pairs = others * len(secondary), max(row.pairs for row in record.primary.rows)
+        least = smallest_conclusive(0.05 / max(count, 1))
+        told += f"; {', '.join(secondary)} are secondary, one family of {count} comparisons"
+        told += f", of which {pairs} seeds can decide none: it takes {least}" if pairs < least else ""
     yield f"{told[0].upper()}{told[1:]}. Level 5 % over {family} comparison{'s' if family != 1 else ''}."
     if others > 1:
         yield (
