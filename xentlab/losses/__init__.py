@@ -1,7 +1,4 @@
-"""The losses, by family: pure functions `(logits, target, *, knobs) -> per-element values`. See `contract`.
-
-To add one: a function in its family's module, re-exported here, and a YAML in `configs/loss` that lists its knobs.
-"""
+"""The losses, by family: pure functions `(logits, target, *, knobs) -> per-element values`. See `contract`."""
 
 from xentlab.losses.active_passive import nce, nce_mae, nce_rce, rce, sce
 from xentlab.losses.binary import bce

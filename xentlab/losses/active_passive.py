@@ -1,8 +1,7 @@
 """Losses made to survive wrong labels: cross-entropy normalised, reversed, and sums of the two. Link: softmax.
 
 All obey `xentlab.losses.contract`. A normalised (active) loss pulls up the true class; a reversed one or `linear`
-(passive) pushes down the others too. To add one: write the function here with its formula, ranges and reference, and a
-YAML in `configs/loss`.
+(passive) pushes down the others too.
 """
 
 from __future__ import annotations
@@ -34,8 +33,6 @@ def rce(
         -sum_c p_c max(log t_c, log_zero)
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
         log_zero: what stands for log 0, < 0; log 1e-4 as in the code of Ma et al.
 
     Returns:
@@ -70,8 +67,6 @@ def sce(
     The paper takes -4 for log 0; the authors' code clips targets at 1e-4, which is `log_zero=-9.21`.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
         alpha: weight of the cross-entropy, >= 0.
         beta: weight of the reverse cross-entropy, >= 0.
         log_zero: what stands for log 0 in the reverse one, < 0.
@@ -94,10 +89,6 @@ def nce(logits: Tensor, target: Tensor) -> Tensor:
         sum_c t_c log p_c / sum_c log p_c
 
     A class masked by -inf is left out of both sums.
-
-    Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
 
     Returns:
         [N] or [N, H, W], in [0, 1].
@@ -126,8 +117,6 @@ def nce_rce(
     and 1, and for CIFAR-100, with its many classes, 10 and a small beta (0.1 in the paper).
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
         alpha: weight of the normalised cross-entropy, >= 0.
         beta: weight of the reverse cross-entropy, >= 0.
         log_zero: what stands for log 0 in the reverse one, < 0; log 1e-4 as in the authors' code.
@@ -148,8 +137,6 @@ def nce_mae(logits: Tensor, target: Tensor, *, alpha: NonNegativeFloat = 1.0, be
     and 10, are their released setting for MNIST; for CIFAR-10 it is 1 and 1, for CIFAR-100 10 and 1.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
         alpha: weight of the normalised cross-entropy, >= 0.
         beta: weight of the linear loss, >= 0.
 

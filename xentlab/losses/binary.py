@@ -1,7 +1,4 @@
-"""One-vs-rest losses: every class is a yes-or-no question of its own. Link: sigmoid. Obeys `xentlab.losses.contract`.
-
-To add one: write the function here with its formula, ranges and reference, and a YAML in `configs/loss`.
-"""
+"""One-vs-rest losses: every class is a yes-or-no question of its own. Link: sigmoid. Obeys `losses.contract`."""
 
 from __future__ import annotations
 
@@ -22,7 +19,6 @@ def bce(logits: Tensor, target: Tensor, *, pos_weight: PositiveFloat = 1.0) -> T
     The first choice where several classes may be true.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
         target: class indices [N] or [N, H, W] (one-vs-rest), or n-hot floats shaped like `logits`.
         pos_weight: weight of the positive answers, > 0.
 

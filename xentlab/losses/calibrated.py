@@ -1,7 +1,4 @@
-"""Losses chosen for honest probabilities. Link: softmax. Obeys `xentlab.losses.contract`.
-
-To add one: write the function here with its formula, ranges and reference, and a YAML in `configs/loss`.
-"""
+"""Losses chosen for honest probabilities. Link: softmax. Obeys `xentlab.losses.contract`."""
 
 from __future__ import annotations
 
@@ -26,10 +23,6 @@ _calibrated = functools.partial(loss, family="calibrated", link="softmax", shift
 )
 def brier(logits: Tensor, target: Tensor) -> Tensor:
     """Brier score of the softmax on every task: `sum_c (softmax(z)_c - t_c)^2`; `mse` takes the task's own link.
-
-    Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
 
     Returns:
         [N] or [N, H, W], in [0, 2].
@@ -62,8 +55,6 @@ def flsd53(
     The choice of the exponent has no gradient; at the threshold the value jumps.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
         gamma_unlikely: exponent where the true class is unlikely, >= 0.
         gamma_likely: exponent where it is likely, >= 0.
         threshold: probability from which on it is likely, in [0, 1].
@@ -88,8 +79,6 @@ def dual_focal(logits: Tensor, target: Tensor, *, gamma: NonNegativeFloat = 5.0)
     Gradients flow through `r_c`, as in the authors' code.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
         gamma: exponent, >= 0; 5 as in most of the paper's experiments.
 
     Returns:

@@ -15,11 +15,16 @@ No Python branch on a float knob, no `.item()`, no boolean-mask indexing: a loss
 finite, value and gradient, at logits of +-1e4 in float32. NaN in the logits of an element is NaN in its value. Where
 logits imply probabilities, one of -inf masks its class: while it is never true, value and gradient stay finite. What is
 to be ignored is no class of its own, such as PyTorch's -100: it is a weight of 0 in the mean, and a loss refuses it.
+
+To add one: a function in its family's module, with formula, ranges and reference, re-exported by `xentlab.losses`, and
+a YAML in `configs/loss` that lists its knobs. Its docstring names of its inputs only what `_INPUTS` does not say.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,6 +61,21 @@ class Limit:
     binary: bool = False
     rtol: float = 1e-9
 
+
+# How the inputs of losses are, by link or kind where that decides: entered into every docstring that does not say so.
+_INPUTS = {
+    "logits": "[N, C] or [N, C, H, W].",
+    "logits of images": "[N, C, H, W].",
+    "outputs": "points [N, D].",
+    "target of softmax": "class indices [N] or [N, H, W], or a distribution shaped like `logits`.",
+    "target of sigmoid": "class indices [N] or [N, H, W] (one-vs-rest), or labels in [0, 1] shaped like `logits`.",
+    "target of identity": "class indices [N] or [N, H, W], or floats shaped like `logits`.",
+    "target of images": "class indices [N, H, W], or distributions shaped like `logits`.",
+    "target of numbers": "floats [N, D].",
+    "weight": "of each pixel [N, H, W], >= 0; None for all equal.",
+    "class_weights": "of each class in the mean [C], >= 0; None for all equal.",
+    "class_counts": "how often each class occurs in the training set [C], >= 0.",
+}
 
 # What the lab's own losses declare, by name.
 _DECLARED: dict[str, LossSpec] = {}
@@ -115,9 +135,22 @@ class LossSpec:
         function.spec = self  # type: ignore[attr-defined]
         if function.__module__.startswith("xentlab.losses."):
             _DECLARED[function.__name__] = self
+            function.__doc__ = _with_inputs(function, self.link)
         for other in self.elsewhere:
             _DECLARED.pop(other.__name__, None)
         return function
+
+
+def _with_inputs(function: LossFunction, link: str) -> str:
+    """The docstring, with what `_INPUTS` says of the inputs before the first that it names itself."""
+    text = inspect.getdoc(function) or ""
+    names = list(inspect.signature(function).parameters)
+    kind = "images" if "weight" in names else "numbers" if "outputs" in names else link
+    silent = itertools.takewhile(lambda name: f"\n    {name}: " not in text, names)
+    said = [f"    {name}: {_INPUTS.get(f'{name} of {kind}') or _INPUTS[name]}\n" for name in silent]
+    if "\nArgs:\n" not in text:
+        text = text.replace("\nReturns:\n", "\nArgs:\n\nReturns:\n")
+    return text.replace("\nArgs:\n", f"\nArgs:\n{''.join(said)}")
 
 
 # A loss that declares nothing, such as a user's own, follows the task and is held to what every loss must do.

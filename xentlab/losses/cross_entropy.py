@@ -1,7 +1,4 @@
-"""Cross-entropy and its family. Link: softmax. Obeys `xentlab.losses.contract`.
-
-To add one: write the function here with its formula, ranges and reference, and a YAML in `configs/loss`.
-"""
+"""Cross-entropy and its family. Link: softmax. Obeys `xentlab.losses.contract`."""
 
 from __future__ import annotations
 
@@ -23,10 +20,6 @@ _cross_entropy = functools.partial(loss, family="cross_entropy", link="softmax",
 @_cross_entropy(reference="Shannon 1948", proper=True)
 def ce(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy in nats, per element: `-sum_c t_c log softmax(z)_c`. The first choice where one class is true.
-
-    Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
 
     Returns:
         [N] or [N, H, W], in nats, >= 0.
@@ -68,7 +61,6 @@ def custom_ce(
         sum_c t'_c [ -(1 - q_c)^gamma log_base q_c + epsilon (1 - q_c) ] + z_weight log^2 sum_c exp(z_c / temperature)
 
     Args:
-        logits: [N, C] or [N, C, H, W].
         target: class indices [N] or [N, H, W], or floats shaped like `logits` (a distribution, or n-hot).
         smoothing: share of the target spread evenly over all classes, in [0, 1).
         temperature: divides the logits, > 0.
@@ -123,8 +115,6 @@ def label_smoothing(
     Against overconfidence. A class masked by -inf is left out of the sum.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
         smoothing: share of the target spread evenly over all classes, in [0, 1).
 
     Returns:
@@ -150,8 +140,6 @@ def focal(logits: Tensor, target: Tensor, *, gamma: NonNegativeFloat = 2.0) -> T
     are easy; on label sets see `focal_bce`.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
         gamma: focal exponent, >= 0.
 
     Returns:
@@ -174,8 +162,6 @@ def poly1(logits: Tensor, target: Tensor, *, epsilon: Annotated[float, Range(-1,
         sum_c t_c [ -log q_c + epsilon (1 - q_c) ]
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
         epsilon: added to the first coefficient, >= -1.
 
     Returns:
@@ -194,8 +180,6 @@ def taylor_ce(logits: Tensor, target: Tensor, *, order: PositiveInt = 2) -> Tens
         sum_c t_c sum_{k=1}^{order} (1 - q_c)^k / k
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
         order: number of terms, >= 1; 1 is `linear`, infinitely many are `ce`.
 
     Returns:
@@ -221,8 +205,6 @@ def z_loss(logits: Tensor, target: Tensor, *, z_weight: NonNegativeFloat = 1e-4)
     """Cross-entropy that also holds the log-normaliser near 0: `ce(z, t) + z_weight log^2 sum_c exp(z_c)`.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
         z_weight: weight of the squared log-normaliser, >= 0; 1e-4 as in PaLM.
 
     Returns:
@@ -244,8 +226,6 @@ def logit_norm(logits: Tensor, target: Tensor, *, temperature: PositiveFloat = 0
     The tiny number is that of the authors' code. Probabilities are still softmax(z), as in the paper.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
         temperature: divides the unit vector, > 0; 0.04 is the paper's for ten classes.
 
     Returns:

@@ -4,8 +4,7 @@ Their signature is `(logits [N, C, H, W], target, weight=None, *, knobs) -> [N]`
 each pixel, 0 where it is ignored; it weighs every sum over pixels, so that an ignored pixel changes nothing. Obeys
 `xentlab.losses.contract`.
 
-To add one: write the function here from the sums of `overlap`, with its formula, ranges and reference, and a YAML in
-`configs/loss`.
+To add one: from the sums of `overlap`.
 """
 
 from __future__ import annotations
@@ -45,10 +44,6 @@ def dice(
     predicted mass m, a constant 1 where smooth is 0: then choose the classes that are present.
 
     Args:
-        logits: [N, C, H, W].
-        target: class indices [N, H, W], or distributions shaped like `logits`.
-        weight: of each pixel [N, H, W], >= 0; None for all equal.
-        class_weights: of each class in the mean [C], >= 0; None for all equal.
         smooth: added to both areas, in pixels, >= 0; evens the steep loss of a class of a few pixels.
         classes: average over all classes, or over those present in the image's truth.
 
@@ -86,7 +81,6 @@ def squared_dice(
     It is `sum (q_c - t_c)^2 / (sum q_c^2 + sum t_c^2 + smooth)`: least where q = t, for a soft truth too.
 
     Args:
-        logits, target, weight, class_weights: as in `dice`.
         smooth: added to both areas, in pixels, >= 0.
         classes: average over all classes, or over those present in the image's truth.
 
@@ -120,7 +114,6 @@ def generalised_dice(
     absent from an image's truth weighs as much as its rarest present class, as in the authors' code.
 
     Args:
-        logits, target, weight, class_weights: as in `dice`.
         power: of the area in a class's weight, >= 0; 2 is the paper's, at 1 all areas weigh alike, at 0 all pixels: the
             mean of `1 - q_true`.
 
@@ -159,7 +152,6 @@ def log_cosh_dice(
         log cosh dice(z, t)
 
     Args:
-        logits, target, weight, class_weights: as in `dice`.
         smooth: as in `dice`, >= 0.
         classes: as in `dice`.
 

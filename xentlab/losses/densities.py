@@ -2,8 +2,6 @@
 
 Obeys `xentlab.losses.contract`. Outputs [N, K * D] hold K numbers for each target, the first of all targets before the
 second: a location, and a raw scale `s`: `softplus(s) + 0.001` is the scale, in standard deviations of the target.
-
-To add one: write the function here with its formula, ranges and reference, and a YAML in `configs/loss`.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 Link log: outputs `z` [N, D] are the logarithm of the prediction, `mu = exp(z)`, and targets are divided by their mean
 over the training rows. Targets below 0 (at 0, where the loss says so) are refused before anything is trained.
-
-To add one: write the function here with its formula, ranges and reference, and a YAML in `configs/loss`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Distances between outputs and targets: of logits, of probabilities, of directions. Obeys `xentlab.losses.contract`.
-
-To add one: write the function here with its formula, ranges and reference, and a YAML in `configs/loss`.
-"""
+"""Distances between outputs and targets: of logits, of probabilities, of directions. Obeys `losses.contract`."""
 
 from __future__ import annotations
 
@@ -41,7 +38,6 @@ def simplex_square(logits: Tensor, target: Tensor, *, scale: PositiveFloat = 1.0
     of length 1 are `scale = sqrt(C / (C - 1))`. It has no meaning on label sets, which have no vertex.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
         target: class indices [N] or [N, H, W], or a distribution shaped like `logits` (a point inside the simplex).
         scale: size of the simplex, > 0; proper at 1 only.
 
@@ -64,10 +60,6 @@ def quadratic_sigmoid(logits: Tensor, target: Tensor) -> Tensor:
 
     Its gradient vanishes where a sigmoid is saturated, even at the wrong end.
 
-    Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W] (one-vs-rest), or labels in [0, 1] shaped like `logits`.
-
     Returns:
         [N] or [N, H, W], in [0, C / 2].
 
@@ -89,10 +81,6 @@ def mae(logits: Tensor, target: Tensor) -> Tensor:
 
     For one true class y it is `2 (1 - p_y)`, symmetric in the sense of the reference: its sum over all targets is
     constant.
-
-    Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
 
     Returns:
         [N] or [N, H, W], in [0, 2].
@@ -119,8 +107,6 @@ def huber(logits: Tensor, target: Tensor, *, delta: PositiveFloat = 1.0) -> Tens
     Like `mse_logits`, but an outlier pulls with `delta` at most: equal logits below `-delta` all rise alike.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or floats shaped like `logits`.
         delta: where the parabola becomes a line, in units of logits, > 0; proper from 1 on.
 
     Returns:
@@ -138,10 +124,6 @@ def log_cosh(logits: Tensor, target: Tensor) -> Tensor:
     """Log-cosh of the logits' errors, summed over classes: `sum_c log cosh(z_c - t_c)`. Link: identity.
 
     A parabola `r^2 / 2` near zero and a line `|r| - log 2` far away, smooth everywhere.
-
-    Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or floats shaped like `logits`.
 
     Returns:
         [N] or [N, H, W], >= 0.
@@ -167,7 +149,6 @@ def cauchy_schwarz(logits: Tensor, target: Tensor) -> Tensor:
     A target without mass gives 0.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
         target: class indices [N] or [N, H, W], or non-negative floats shaped like `logits`; their scale is irrelevant.
 
     Returns:
@@ -199,10 +180,6 @@ def expectation(logits: Tensor, target: Tensor) -> Tensor:
     The authors write the 1-norm `|p - e_y|`, which is `mae` on one true class, and show that it is this expectation. On
     soft targets the two part: this one is linear in the target, and best at certainty in its largest class.
 
-    Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
-
     Returns:
         [N] or [N, H, W], in [0, 2].
 
@@ -216,10 +193,6 @@ def tanimoto(logits: Tensor, target: Tensor) -> Tensor:
     """Minus the Tanimoto similarity of the probabilities `p = softmax(z)` and the target:
 
         -(p . t) / (|p|^2 + |t|^2 - p . t)
-
-    Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
 
     Returns:
         [N] or [N, H, W], in [-1, 0].
@@ -244,7 +217,6 @@ def cosine(logits: Tensor, target: Tensor) -> Tensor:
     no direction, the value is 1/2 and the gradient is finite but large.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
         target: class indices [N] or [N, H, W], or floats shaped like `logits`; their scale is irrelevant.
 
     Returns:

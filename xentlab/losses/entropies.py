@@ -1,7 +1,6 @@
 """Divergences between the target and the prediction, and a cross-entropy of the top k. Link: softmax.
 
 All obey `xentlab.losses.contract`. A divergence is 0 exactly where softmax(z) is the target, soft targets included.
-To add one: write the function here with its formula, ranges and reference, and a YAML in `configs/loss`.
 """
 
 from __future__ import annotations
@@ -33,10 +32,6 @@ def kl(logits: Tensor, target: Tensor) -> Tensor:
 
     It is `ce` less the entropy of the target: the same gradients, and the same values where one class is true.
 
-    Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
-
     Returns:
         [N] or [N, H, W], in nats, >= 0.
 
@@ -57,8 +52,6 @@ def js(
     It leads from `kl` (pi to 0) to, where one class is true, half of `mae` (pi to 1), and is robust in between.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
         pi: weight of the target in the mixture, in (0, 1).
 
     Returns:
@@ -105,8 +98,6 @@ def tsallis(logits: Tensor, target: Tensor, *, alpha: Annotated[float, Range(1, 
     leads from `kl` (alpha to 1) to the Brier score (alpha = 2). Unlike `gce`, it keeps the term of all classes.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
         alpha: order of the entropy, > 1.
 
     Returns:
@@ -140,7 +131,6 @@ def topk_ce(logits: Tensor, target: Tensor, *, k: PositiveInt = 2) -> Tensor:
     for k > 1.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
         target: class indices [N] or [N, H, W], or a distribution shaped like `logits` (the expected loss).
         k: number of guesses that count as right, >= 1; 1 is `ce`. C - 1 stands for any larger number, with which
             nothing could be wrong.

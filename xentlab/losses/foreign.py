@@ -31,6 +31,7 @@ _SAID = {"_input_": INPUTS, "_link_": LINKS}
 _ASKED = ("weight", "class_weights", "class_counts")
 _OLD = ("size_average", "reduce")  # torch's, in `reduction`'s place
 _COUNTS = ("num_classes", "n_classes", "classes", "num_labels", "nb_classes")
+RULE = "a loss must be a function (logits, target, *, knobs) -> values"
 _PLAIN = (float, int, bool, str)
 
 
@@ -81,7 +82,7 @@ def _adopt(
     found: Callable[..., Any], values: Mapping[str, Any], task: Task, said: Mapping[str, str], path: str
 ) -> functools.partial[Tensor]:
     name, origin = name_of(found), _origin(found)
-    inputs, asked, knobs = _parameters(name, found)
+    inputs, asked, knobs = parameters_of(name, found)
     fixed = isinstance(origin, type) or any(p.name == "reduction" for p in knobs)
     opened = _declared(found, name, asked, knobs, fixed=fixed)
     given = check_knobs(path, opened, values)
@@ -165,25 +166,28 @@ def _library(origin: Any) -> str:
     return str(origin.__name__).lower().replace("_", "").removesuffix("loss") if own else ""
 
 
-def _parameters(name: str, found: Any) -> tuple[list[str], list[str], list[inspect.Parameter]]:
-    """What it takes: the names of its two inputs, the facts that it asks for, and its knobs."""
-    rule = "a loss must be a function (logits, target, *, knobs) -> values"
-    built = isinstance(_origin(found), type)
+def parameters_of(name: str, function: Any) -> tuple[list[str], list[str], list[inspect.Parameter]]:
+    """What it takes: the names of its two inputs, the facts that it asks for, and its knobs.
+
+    Raises:
+        UserError: it does not take two inputs, or what it takes has no name.
+    """
+    built = isinstance(_origin(function), type)
     try:
-        parameters = list(inspect.signature(found).parameters.values())
-        called = list(inspect.signature(_forward(found)).parameters.values())[1:] if built else parameters
+        parameters = list(inspect.signature(function).parameters.values())
+        called = list(inspect.signature(_forward(function)).parameters.values())[1:] if built else parameters
     except (ValueError, TypeError) as error:
-        raise UserError(f"{name} does not tell its parameters: {rule}.") from error
+        raise UserError(f"{name} does not tell its parameters: {RULE}.") from error
     needed = [p.name for p in called if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if built and len(needed) > 2:
         raise UserError(f"{name} is called with {', '.join(needed)}: a loss is called with outputs and target alone.")
     positional = [p for p in called if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     starred = [str(p) for p in called if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if starred and not built:
-        raise UserError(f"{name} takes {starred[0]}: {rule}, each knob by its name.")
+        raise UserError(f"{name} takes {starred[0]}: {RULE}, each knob by its name.")
     if len(positional) < 2 and not starred:
         got = ", ".join(p.name for p in positional) or "nothing"
-        raise UserError(f"{name} takes {got} by position: {rule}.")
+        raise UserError(f"{name} takes {got} by position: {RULE}.")
     inputs = [p.name for p in positional[:2]]
     rest = [p for p in (parameters if built else parameters[2:]) if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     reduces = any(p.name == "reduction" for p in rest)

@@ -2,8 +2,6 @@
 
 Obeys `xentlab.losses.contract`. Outputs [N, K * D] are the logits of K even bins for each target; the prediction is the
 mean of the bins' centres under their softmax. `target_range` [2, D] is where the first and the last centre lie.
-
-To add one: write the function here with its formula, ranges and reference, and a YAML in `configs/loss`.
 """
 
 from __future__ import annotations
@@ -16,8 +14,8 @@ import torch
 from torch import Tensor
 
 from xentlab.losses.contract import loss, per_target
-from xentlab.losses.residual import REGRESSION, Positive
-from xentlab.schema import Range
+from xentlab.losses.residual import REGRESSION
+from xentlab.schema import PositiveFloat, Range
 from xentlab.tasks.distributions import grid
 
 Bins = Annotated[int, Range(2, 10_000)]
@@ -32,7 +30,7 @@ _histogram = functools.partial(loss, family="histogram", link="histogram", tasks
 
 @_histogram(reference="Imani & White 2018")
 def hl_gauss(
-    outputs: Tensor, target: Tensor, target_range: Tensor, *, bins: Bins = 50, sigma: Positive = 0.75
+    outputs: Tensor, target: Tensor, target_range: Tensor, *, bins: Bins = 50, sigma: PositiveFloat = 0.75
 ) -> Tensor:
     """Cross-entropy with a normal distribution around the target, cut into bins: `-sum_d sum_k p_k log softmax(z)_k`.
 

@@ -33,7 +33,6 @@ def lovasz_softmax(
     a distribution, a pixel belongs to a class by its share, and the loss is still 0 where q = t.
 
     Args:
-        logits, target, weight, class_weights: as in `dice`.
         classes: average over those present in the image's truth, or over all; an absent class then costs its largest
             error.
         bins: 0 sorts the errors of every class, which is most of the loss's time; from 1 on they are counted in so many

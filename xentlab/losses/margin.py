@@ -3,8 +3,6 @@
 Hinges imply no probabilities; their link only keeps the order (softmax) or the sign (sigmoid) of the logits. Angular
 margins (ArcFace, CosFace) are not here: they need the cosines between features and class vectors, which a function of
 the logits does not see.
-
-To add one: write the function here with its formula, ranges and reference, and a YAML in `configs/loss`.
 """
 
 from __future__ import annotations
@@ -19,8 +17,6 @@ from xentlab.losses.contract import Limit, as_distribution, bounded, fitting, lo
 from xentlab.losses.cross_entropy import ce
 from xentlab.schema import NonNegativeFloat, PositiveFloat
 
-Margin = PositiveFloat
-
 _margin = functools.partial(loss, family="margin")
 
 
@@ -31,7 +27,7 @@ _margin = functools.partial(loss, family="margin")
     shift_invariant=True,
     limits=(Limit({}, "multi_margin", binary=True),),
 )
-def hinge(logits: Tensor, target: Tensor, *, margin: Margin = 1.0) -> Tensor:
+def hinge(logits: Tensor, target: Tensor, *, margin: PositiveFloat = 1.0) -> Tensor:
     """Multiclass hinge: how far the true logit is from leading the best other one by the margin.
 
         sum_y t_y max(0, margin + max_{c != y} z_c - z_y)
@@ -67,7 +63,7 @@ def hinge(logits: Tensor, target: Tensor, *, margin: Margin = 1.0) -> Tensor:
     shift_invariant=True,
     limits=(Limit({}, "hinge", binary=True),),
 )
-def multi_margin(logits: Tensor, target: Tensor, *, margin: Margin = 1.0) -> Tensor:
+def multi_margin(logits: Tensor, target: Tensor, *, margin: PositiveFloat = 1.0) -> Tensor:
     """Multiclass hinge summed over all rivals of the true class: C times `torch.nn.functional.multi_margin_loss`.
 
         sum_y t_y sum_{c != y} max(0, margin + z_c - z_y)
@@ -75,7 +71,6 @@ def multi_margin(logits: Tensor, target: Tensor, *, margin: Margin = 1.0) -> Ten
     It has no meaning on label sets, whose labels would compete with each other; see `ovr_hinge`.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
         target: class indices [N] or [N, H, W], or a distribution shaped like `logits` (the expected value, which
             needs memory for all C^2 pairs of classes).
         margin: lead that is enough, in units of logits, > 0.
@@ -97,14 +92,12 @@ def multi_margin(logits: Tensor, target: Tensor, *, margin: Margin = 1.0) -> Ten
 
 
 @_margin(link="sigmoid", reference="Rifkin & Klautau 2004")
-def ovr_hinge(logits: Tensor, target: Tensor, *, margin: Margin = 1.0) -> Tensor:
+def ovr_hinge(logits: Tensor, target: Tensor, *, margin: PositiveFloat = 1.0) -> Tensor:
     """One-vs-rest hinge: every class is a two-class support vector machine of its own, summed over classes.
 
         sum_c [ t_c max(0, margin - z_c) + (1 - t_c) max(0, margin + z_c) ]
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W] (one-vs-rest), or labels in [0, 1] shaped like `logits`.
         margin: distance from zero that is enough, in units of logits, > 0.
 
     Returns:
@@ -116,14 +109,12 @@ def ovr_hinge(logits: Tensor, target: Tensor, *, margin: Margin = 1.0) -> Tensor
 
 
 @_margin(link="sigmoid", reference="Janocha & Czarnecki 2017")
-def squared_hinge(logits: Tensor, target: Tensor, *, margin: Margin = 0.5) -> Tensor:
+def squared_hinge(logits: Tensor, target: Tensor, *, margin: PositiveFloat = 0.5) -> Tensor:
     """One-vs-rest hinge, each term squared: `sum_c max(0, margin - y_c z_c)^2` with `y_c = 2 t_c - 1`.
 
     A label in between 0 and 1 is the expectation over its yes and no.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W] (one-vs-rest), or labels in [0, 1] shaped like `logits`.
         margin: distance from zero that is enough, in units of logits, > 0; 1/2 in the reference.
 
     Returns:
@@ -135,14 +126,12 @@ def squared_hinge(logits: Tensor, target: Tensor, *, margin: Margin = 0.5) -> Te
 
 
 @_margin(link="sigmoid", reference="Janocha & Czarnecki 2017")
-def cubed_hinge(logits: Tensor, target: Tensor, *, margin: Margin = 0.5) -> Tensor:
+def cubed_hinge(logits: Tensor, target: Tensor, *, margin: PositiveFloat = 0.5) -> Tensor:
     """One-vs-rest hinge, each term cubed: `sum_c max(0, margin - y_c z_c)^3` with `y_c = 2 t_c - 1`.
 
     A label in between 0 and 1 is the expectation over its yes and no.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W] (one-vs-rest), or labels in [0, 1] shaped like `logits`.
         margin: distance from zero that is enough, in units of logits, > 0; 1/2 in the reference.
 
     Returns:
@@ -174,8 +163,6 @@ def margin_smoothing(
     no true probability lies below `exp(-margin)` times the largest: smaller ones it raises towards that share.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
         penalty: weight of the margin term, >= 0.
         margin: distance to the largest logit that is free, in units of logits, >= 0.
 

@@ -1,8 +1,6 @@
 """Losses of label sets: several classes may be true at once. Link: sigmoid. Obeys `xentlab.losses.contract`.
 
 On one true class they see its one-hot target. Weighted binary cross-entropy is `bce` with `pos_weight`, in `binary`.
-
-To add one: write the function here with its formula, ranges and reference, and a YAML in `configs/loss`.
 """
 
 from __future__ import annotations
@@ -38,8 +36,6 @@ def focal_bce(
     It is linear in the target: a soft label is the expectation over its yes and no.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W] (one-vs-rest), or labels in [0, 1] shaped like `logits`.
         gamma: focal exponent, >= 0; down-weights what is already right.
         alpha: weight of the positive answers, in (0, 1); the negative ones weigh `1 - alpha`.
 
@@ -83,8 +79,6 @@ def asl(
     example has few of many labels, or labels are missing.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W] (one-vs-rest), or labels in [0, 1] shaped like `logits`.
         gamma_pos: focal exponent of the positive answers, >= 0.
         gamma_neg: focal exponent of the negative answers, >= 0.
         clip: probability below which a negative answer costs nothing, in [0, 1).
@@ -129,7 +123,6 @@ def zlpr(logits: Tensor, target: Tensor) -> Tensor:
     `s(2 z) = t`, so that the sign of a logit answers yes or no while `s(z)` is not a calibrated probability.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
         target: class indices [N] or [N, H, W] (one label), or labels in [0, 1] shaped like `logits`.
 
     Returns:
@@ -158,7 +151,6 @@ def bp_mll(logits: Tensor, target: Tensor) -> Tensor:
     Labels in between 0 and 1 weigh in both means. Where all classes are labels, or none, there is no pair: 0.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
         target: class indices [N] or [N, H, W] (one label), or labels in [0, 1] shaped like `logits`.
 
     Returns:
@@ -191,7 +183,6 @@ def hill(
     with `s` the sigmoid: the authors' released form. It is linear in the target.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
         target: class indices [N] or [N, H, W] (one label), or labels in [0, 1] shaped like `logits`.
         lam: height of the hill, >= 1; at 1.5 a negative with probability 1 pulls no longer.
         margin: subtracted from the logits of labels, >= 0.
@@ -222,10 +213,6 @@ def multilabel_soft_margin(logits: Tensor, target: Tensor) -> Tensor:
 
         -1/C sum_c [ t_c log s(z_c) + (1 - t_c) log(1 - s(z_c)) ]
 
-    Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W] (one-vs-rest), or labels in [0, 1] shaped like `logits`.
-
     Returns:
         [N] or [N, H, W], in nats per class, >= 0.
 
@@ -248,7 +235,6 @@ def sigmoid_f1(
     class is a label the F1 score does not depend on the logits, and the value is 1.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
         target: class indices [N] or [N, H, W] (one label), or labels in [0, 1] shaped like `logits`.
         slope: of the sigmoid, > 0.
         offset: added to the logits.

@@ -1,7 +1,6 @@
 """Cross-entropies that know how often each class occurs. Link: softmax. Obeys `xentlab.losses.contract`.
 
 They take `class_counts` [C] of the training set after the target; a class that never occurs there counts as seen once.
-To add one: write the function here with its formula, ranges and reference, and a YAML in `configs/loss`.
 """
 
 from __future__ import annotations
@@ -28,9 +27,6 @@ def logit_adjusted(logits: Tensor, target: Tensor, class_counts: Tensor, *, tau:
     equally common: `ce(z + tau log prior, t)` with `prior_c = class_counts_c / sum class_counts`.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
-        class_counts: how often each class occurs in the training set [C], >= 0.
         tau: strength of the shift, >= 0; 0 is `ce`.
 
     Returns:
@@ -70,7 +66,6 @@ def ldam(
     which `scale` is meant. The most frequent form of the margin, `C n^(-1/4)`, has its C chosen by `max_margin`.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
         target: class indices [N] or [N, H, W], or a distribution shaped like `logits` (the expected loss).
         class_counts: how often each class occurs in the training set [C], >= 0.
         max_margin: the margin of the rarest class, >= 0, in units of the logits.
@@ -106,9 +101,6 @@ def class_balanced(
     weights divide by their sum in a batch as well.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
-        class_counts: how often each class occurs in the training set [C], >= 0.
         beta: in [0, 1); 0 weighs all classes alike, towards 1 by inverse frequency.
 
     Returns:

@@ -2,8 +2,6 @@
 
 Outputs `z` are the prediction itself, targets have mean 0 and deviation 1 over the training rows, so that knobs such as
 `delta` or `c` are in standard deviations of the target. `mse`, `mae`, `huber` and `log_cosh` are among them by name.
-
-To add one: write the function here with its formula, ranges and reference, and a YAML in `configs/loss`.
 """
 
 from __future__ import annotations
@@ -19,7 +17,6 @@ from xentlab.schema import PositiveFloat, Range
 
 REGRESSION = ("regression",)
 Level = Annotated[float, Range(0, 1, open_low=True, open_high=True)]
-Positive = PositiveFloat
 
 _regression = functools.partial(loss, family="residual", link="identity", tasks=REGRESSION, moves=True)
 
@@ -46,8 +43,6 @@ def quantile(outputs: Tensor, target: Tensor, *, level: Level = 0.5) -> Tensor:
     """The pinball loss, least at the quantile of that level: `sum_d max(level r_d, (level - 1) r_d)`.
 
     Args:
-        outputs: points [N, D].
-        target: floats [N, D].
         level: of the quantile, in (0, 1); 0.5 is half the absolute error.
 
     Returns:
@@ -70,8 +65,6 @@ def expectile(outputs: Tensor, target: Tensor, *, level: Level = 0.5) -> Tensor:
     """Asymmetric squares, least at the expectile of that level: `sum_d |level - 1[r_d < 0]| r_d^2`.
 
     Args:
-        outputs: points [N, D].
-        target: floats [N, D].
         level: of the expectile, in (0, 1); 0.5 is half the squared error.
 
     Returns:
@@ -85,14 +78,12 @@ def expectile(outputs: Tensor, target: Tensor, *, level: Level = 0.5) -> Tensor:
 
 
 @_regression(reference="Beaton & Tukey 1974")
-def tukey(outputs: Tensor, target: Tensor, *, c: Positive = 4.685) -> Tensor:
+def tukey(outputs: Tensor, target: Tensor, *, c: PositiveFloat = 4.685) -> Tensor:
     """Tukey's biweight, which an outlier beyond `c` does not pull at all:
 
         sum_d c^2 / 6 (1 - (1 - min(r_d / c, 1)^2)^3)
 
     Args:
-        outputs: points [N, D].
-        target: floats [N, D].
         c: beyond which a residual counts as an outlier, in standard deviations of the target, > 0.
 
     Returns:
@@ -108,7 +99,7 @@ def tukey(outputs: Tensor, target: Tensor, *, c: Positive = 4.685) -> Tensor:
 
 @_regression(reference="Barron 2019", limits=(Limit({"alpha": 2.0}, "mse", factor=0.5, rtol=1e-6),))
 def general_robust(
-    outputs: Tensor, target: Tensor, *, alpha: Annotated[float, Range(-10, 2)] = 1.0, c: Positive = 1.0
+    outputs: Tensor, target: Tensor, *, alpha: Annotated[float, Range(-10, 2)] = 1.0, c: PositiveFloat = 1.0
 ) -> Tensor:
     """Barron's general robust loss, from squares (alpha 2) over Charbonnier (1), Cauchy (0) to ever flatter ones:
 
@@ -117,8 +108,6 @@ def general_robust(
     with its limits at 0 and 2.
 
     Args:
-        outputs: points [N, D].
-        target: floats [N, D].
         alpha: shape in [-10, 2]; the smaller, the less an outlier pulls.
         c: residual at which the parabola bends, in standard deviations of the target, > 0.
 

@@ -1,8 +1,7 @@
 """Losses made to survive wrong labels: bounded, clipped or self-correcting. Link: softmax.
 
 All obey `xentlab.losses.contract`. On soft targets each is the expected loss under the target. The normalised and the
-reversed cross-entropies are in `active_passive`. To add one: write the function here with its formula, ranges and
-reference, and a YAML in `configs/loss`.
+reversed cross-entropies are in `active_passive`.
 """
 
 from __future__ import annotations
@@ -24,10 +23,6 @@ _robust = functools.partial(loss, family="robust", link="softmax", shift_invaria
 def linear(logits: Tensor, target: Tensor) -> Tensor:
     """Linear loss, the probability of being wrong: `sum_c t_c (1 - softmax(z)_c)`.
 
-    Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
-
     Returns:
         [N] or [N, H, W], in [0, 1]; half of `mae` where one class is true.
 
@@ -46,8 +41,6 @@ def gce(logits: Tensor, target: Tensor, *, q: Annotated[float, Range(0, 1, open_
     Use it where labels are wrong: an example that contradicts the model can cost no more than `1 / q`.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
         q: exponent, in (0, 1].
 
     Returns:
@@ -72,8 +65,6 @@ def phuber_ce(logits: Tensor, target: Tensor, *, tau: Annotated[float, Range(1, 
         sum_c t_c h(p_c),   h(p) = -log p for p > 1 / tau,   1 + log tau - tau p below
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
         tau: largest slope, >= 1; 1 is `linear`, infinity is `ce`.
 
     Returns:
@@ -105,8 +96,6 @@ def phuber_gce(
     with `p0 = tau^(-1 / (1 - q))`, where the slope of `gce` is `tau`.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
         q: exponent of `gce`, in (0, 1).
         tau: largest slope, >= 1; 1 is `linear`, infinity is `gce`.
 
@@ -130,8 +119,6 @@ def bootstrap_soft(logits: Tensor, target: Tensor, *, beta: Annotated[float, Ran
         -sum_c [ beta t_c + (1 - beta) p_c ] log p_c
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
         beta: trust in the label, in [0, 1]; 1 is `ce`.
 
     Returns:
@@ -151,8 +138,6 @@ def bootstrap_hard(logits: Tensor, target: Tensor, *, beta: Annotated[float, Ran
         -beta sum_c t_c log p_c - (1 - beta) log p_k
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or a distribution shaped like `logits`.
         beta: trust in the label, in [0, 1]; 1 is `ce`.
 
     Returns:

@@ -1,7 +1,4 @@
-"""Squared distances, on probabilities or on logits. Obeys `xentlab.losses.contract`.
-
-To add one: write the function here with its formula, ranges and reference, and a YAML in `configs/loss`.
-"""
+"""Squared distances, on probabilities or on logits. Obeys `xentlab.losses.contract`."""
 
 from __future__ import annotations
 
@@ -60,8 +57,6 @@ def mse_logits(logits: Tensor, target: Tensor, *, k: PositiveFloat = 1.0, M: Pos
     this, and raises `k` and `M` above 1 where there are many.
 
     Args:
-        logits: [N, C] or [N, C, H, W].
-        target: class indices [N] or [N, H, W], or floats shaped like `logits`.
         k: weight of the true class's term, > 0.
         M: target of the true class's logit, > 0; proper at 1 (with k = 1) only.
 

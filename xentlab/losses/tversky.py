@@ -31,7 +31,6 @@ def jaccard(
     Where the truth is hard the minimum is the product `q_c t_c`; on a soft truth see `dice`.
 
     Args:
-        logits, target, weight, class_weights: as in `dice`.
         smooth: added to intersection and union, in pixels, >= 0.
         classes: average over all classes, or over those present in the image's truth.
 
@@ -68,7 +67,6 @@ def tversky(
     Where the truth is hard the minimum is the product `q_c t_c`; on a soft truth see `dice`.
 
     Args:
-        logits, target, weight, class_weights: as in `dice`.
         alpha: weight of false positives, >= 0.
         beta: weight of false negatives, >= 0; above alpha it favours recall.
         smooth: added to both areas, in pixels, >= 0; half of what it is in `dice`.
@@ -104,7 +102,6 @@ def focal_tversky(
     The paper calls the weight of false negatives alpha and sums over classes; here the letters are those of `tversky`.
 
     Args:
-        logits, target, weight, class_weights: as in `dice`.
         alpha: weight of false positives, >= 0.
         beta: weight of false negatives, >= 0.
         gamma: focus, > 0; above 1 what is nearly right still pulls, 1 is `tversky`.

@@ -48,9 +48,9 @@ def cases(
                 yield Case(logits.to(dtype), target if form == "index" else target.to(dtype))
 
 
-def space(subject: Subject, side: int = 2) -> tuple[int, ...]:
+def space(subject: Subject) -> tuple[int, ...]:
     """The axes of an element's places, such as pixels; none where an example is one element."""
-    return (side,) * subject.task.axes
+    return (2,) * subject.task.axes
 
 
 def draw_target(subject: Subject, form: Form, samples: int, classes: int, generator: torch.Generator) -> Tensor:
@@ -59,11 +59,6 @@ def draw_target(subject: Subject, form: Form, samples: int, classes: int, genera
         return torch.randint(classes, (samples, *space(subject)), generator=generator)
     assert subject.task.draw is not None
     return subject.task.draw(samples, classes, space(subject), subject.link, generator)
-
-
-def is_numeric(subject: Subject) -> bool:
-    """Whether its targets are numbers, not classes."""
-    return subject.task.numeric
 
 
 def one_true(subject: Subject, indices: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
@@ -87,7 +82,7 @@ def extremes(subject: Subject, dtype: torch.dtype, *, largest: float) -> Iterato
 
     Where targets are numbers: outputs of such sizes under small and large ones.
     """
-    if is_numeric(subject):
+    if subject.task.numeric:
         yield from _extreme_numbers(subject, dtype, largest)
         return
     for classes in (1, 2, 3):

@@ -5,6 +5,8 @@
 `Subject` is a loss as one task uses it. A law tries its inputs from the smallest shapes upwards and returns the first
 on which it is broken; `None` says that it held on all, `Skipped` that it says nothing about this loss, and why. An
 error that the loss raises on valid inputs breaks whichever law asked for the value.
+
+To add one: such a function in the module of its theme, its entry in `suite`, and a mutant in the tests that breaks it.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from torch import Tensor
 from xentlab.errors import UserError, a_kind
 from xentlab.losses.adapters import BoundLoss, bind
 from xentlab.losses.contract import UNDECLARED, LossSpec, probed_of, spec_of
-from xentlab.losses.foreign import adopt
+from xentlab.losses.foreign import RULE, adopt, parameters_of
 from xentlab.losses.probed import Probed
 from xentlab.schema import Knob, check_knobs, knobs
 from xentlab.tasks import Link, Task, find
@@ -202,24 +204,13 @@ def takes(loss: Callable[..., Any], task: str) -> bool:
 
 def check_signature(name: str, function: Callable[..., Any]) -> None:
     """Refuse what is not `(logits, target, [facts,] *, knobs)`, and say what is wrong with it."""
-    rule = "a loss must be a function (logits, target, *, knobs) -> values"
-    if not callable(function) or isinstance(function, type):
-        raise UserError(f"{name} is {a_kind(function)}: {rule}.")
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except ValueError as error:
-        raise UserError(f"{name} does not tell its parameters: {rule}.") from error
-    star = [str(p) for p in parameters if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    if star:
-        raise UserError(f"{name} takes {star[0]}: {rule}, each knob by its name.")
-    if len(positional) < 2:
-        got = ", ".join(p.name for p in positional) or "nothing"
-        raise UserError(f"{name} takes {got} by position: {rule}.")
-    for parameter in positional[2:]:
-        if parameter.name not in _FACTS:
+    if not callable(function):
+        raise UserError(f"{name} is {a_kind(function)}: {RULE}.")
+    parameters_of(name, function)
+    for parameter in list(inspect.signature(function).parameters.values())[2:]:
+        if parameter.kind is not parameter.KEYWORD_ONLY and parameter.name not in _FACTS:
             raise UserError(
-                f"{name} takes {parameter.name} by position: {rule}, where only {_LISTED} may follow "
+                f"{name} takes {parameter.name} by position: {RULE}, where only {_LISTED} may follow "
                 f"the target and every knob stands behind the *."
             )
 

@@ -10,9 +10,11 @@ import torch
 
 from xentlab.errors import UserError
 from xentlab.losses.contract import spec_of
-from xentlab.losses.laws.cases import is_numeric, one_true, space
+from xentlab.losses.laws.cases import one_true, space
 from xentlab.losses.laws.contract import Subject, subject
 from xentlab.tasks import probabilities
+
+_REACH = 8.0  # how far from 0 the logits go
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,6 @@ def curve(
     loss: Callable[..., Any],
     *,
     classes: int = 2,
-    low: float = -8.0,
-    high: float = 8.0,
     points: int = 321,
     name: str | None = None,
 ) -> LossCurve:
@@ -54,10 +54,8 @@ def curve(
     Args:
         loss: a loss, or a partial of one.
         classes: C, >= 2.
-        low: first logit of the true class.
-        high: last logit of the true class.
+        points: how many logits of the true class, evenly spaced from -8 to 8, >= 2.
         name: what it is called; None for its own name.
-        points: how many logits, evenly spaced, >= 2.
 
     Raises:
         UserError: fewer than two classes, or no loss.
@@ -65,12 +63,12 @@ def curve(
     if classes < 2:
         raise UserError(f"classes must be >= 2, got {classes}.")
     this = subject(loss, spec_of(loss).tasks[0])
-    if is_numeric(this):
-        return _of_numbers(this, torch.linspace(low, high, points, dtype=torch.float64), name or this.name)
+    if this.task.numeric:
+        return _of_numbers(this, torch.linspace(-_REACH, _REACH, points, dtype=torch.float64), name or this.name)
     pixel = tuple(1 for _ in space(this))
     true = torch.zeros(points, dtype=torch.int64)
     logits = torch.zeros(points, classes, dtype=torch.float64)
-    logits[:, 0] = torch.linspace(low, high, points, dtype=torch.float64)
+    logits[:, 0] = torch.linspace(-_REACH, _REACH, points, dtype=torch.float64)
     if this.link == "sigmoid":  # each class for itself: all move, so that every probability is reached
         logits[:, 1:] = -logits[:, :1]
     if this.link == "identity":  # outputs are probabilities already

@@ -1,8 +1,4 @@
-"""Laws of what a loss says of itself: the losses that it contains as limits, and what it is minimised by.
-
-To add one: a function that obeys `laws.contract`, its entry in `laws.suite`, and a mutant in the tests
-that breaks it.
-"""
+"""Laws of what a loss says of itself: the losses that it contains as limits, and what it is minimised by."""
 
 from __future__ import annotations
 
@@ -15,7 +11,7 @@ from torch import Tensor
 from xentlab import losses
 from xentlab.errors import UserError
 from xentlab.losses.contract import Limit, suits
-from xentlab.losses.laws.cases import draw_target, is_numeric, one_true, space
+from xentlab.losses.laws.cases import draw_target, one_true, space
 from xentlab.losses.laws.contract import Counterexample, LawFinding, Skipped, Subject, show, slope_of, subject
 from xentlab.losses.laws.regression import distribution
 from xentlab.tasks import probabilities
@@ -62,7 +58,7 @@ def _compare_limit(
     sizes = ((1, 2), (3, 2)) if limit.binary else ((1, 2), (2, 3), (3, 5))
     for samples, classes in sizes:
         logits = torch.randn(samples, classes * this.bound.outputs, *space(this), generator=generator, dtype=dtype)
-        if is_numeric(this):
+        if this.task.numeric:
             targets = [draw_target(this, "real", samples, classes, generator)]
         else:
             indices = torch.randint(classes, (samples, *space(this)), generator=generator)
@@ -84,7 +80,7 @@ def proper(this: Subject, dtype: torch.dtype, generator: torch.Generator) -> Law
     A counterexample is certain: logits of another probability at which the expected loss, in float64, is no greater
     than at p. It is searched from several starts by damped Newton steps.
     """
-    if is_numeric(this):
+    if this.task.numeric:
         return distribution(this, dtype, generator)
     if not this.declared:
         return Skipped("it declares nothing about proper scoring")

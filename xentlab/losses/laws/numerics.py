@@ -1,8 +1,4 @@
-"""Laws of shape and number: what a loss returns, that it is finite, that its gradient is its gradient.
-
-To add one: a function that obeys `laws.contract`, its entry in `laws.suite`, and a mutant in the tests
-that breaks it.
-"""
+"""Laws of shape and number: what a loss returns, that it is finite, that its gradient is its gradient."""
 
 from __future__ import annotations
 
@@ -19,7 +15,6 @@ from xentlab.losses.laws.cases import (
     extremes,
     float_knobs,
     forms,
-    is_numeric,
     one_true,
     space,
     spread,
@@ -69,7 +64,7 @@ def nan(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Law
     for case in cases(subject, dtype, generator):
         classes = case.logits.shape[1]
         targets = [case.target]
-        if not is_numeric(subject):
+        if not subject.task.numeric:
             alike = torch.zeros_like(case.logits[:, 0], dtype=torch.int64)
             targets += [one_true(subject, alike + c, classes, dtype) for c in range(classes)]
         for at in range(classes):
@@ -85,7 +80,7 @@ def nan(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Law
 
 def masked(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """A class masked by -inf that is never the true one leaves value and gradient finite, and gets no gradient."""
-    if subject.link == "identity" or is_numeric(subject):
+    if subject.link == "identity" or subject.task.numeric:
         return Skipped("its outputs are no logits, among which -inf could mask a class")
     for case in cases(subject, dtype, generator, sizes=((1, 2), (2, 3), (3, 5))):
         classes = case.logits.shape[1]
@@ -165,7 +160,7 @@ def knob_ranges(subject: Subject, dtype: torch.dtype, generator: torch.Generator
     batches = []
     for form in forms(subject):
         batches += list(cases(subject, dtype, generator, sizes=((4, 3),), only=form))
-    if is_numeric(subject):
+    if subject.task.numeric:
         batches += [Case(10.0 * case.logits, case.target) for case in batches]
     else:
         certain = torch.cat([20.0 * torch.eye(2), torch.zeros(1, 2)]).repeat_interleave(2, 0)
@@ -186,7 +181,7 @@ def refusal(subject: Subject, dtype: torch.dtype, generator: torch.Generator) ->
     logits = torch.randn(3, width, *pixels, generator=generator, dtype=torch.float64).to(dtype)
     floats = {"one class too many": (3, 5), "one class": (3, 1), "one sample": (1, 4), "two samples": (2, 4)}
     wrong: dict[str, Tensor] = {}
-    if is_numeric(subject):
+    if subject.task.numeric:
         wrong["whole numbers in the target"] = torch.ones(3, classes, dtype=torch.int64)
     if "index" not in forms(subject) or subject.spec.float_targets:
         wrong |= {f"{k} in the target": torch.full((*s, *pixels), 0.25, dtype=dtype) for k, s in floats.items()}

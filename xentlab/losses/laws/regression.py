@@ -1,8 +1,4 @@
-"""Laws of regression: what moving and stretching point and target does, and what of a distribution a loss is least at.
-
-To add one: a function that obeys `laws.contract`, its entry in `laws.suite`, and a mutant in the tests
-that breaks it.
-"""
+"""Laws of regression: what moving and stretching does, and what of a distribution a loss is least at."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xentlab.losses.laws.cases import cases, is_numeric
+from xentlab.losses.laws.cases import cases
 from xentlab.losses.laws.contract import Counterexample, LawFinding, Skipped, Subject, differs, show
 from xentlab.tasks.distributions import mean_of, parts
 
@@ -25,7 +21,7 @@ _STEP = 24.0 / 4000
 
 def translation(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """Adding a constant to the predicted and the true number alike changes nothing, or does, as declared."""
-    if not is_numeric(subject):
+    if not subject.task.numeric:
         return _CLASSES
     for case in cases(subject, dtype, generator):
         for constant in (0.5, 3.0):
@@ -45,7 +41,7 @@ def translation(subject: Subject, dtype: torch.dtype, generator: torch.Generator
 def stretch(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """A factor common to the predicted and the true number multiplies the value by its declared power."""
     degree = subject.spec.degree
-    if not is_numeric(subject):
+    if not subject.task.numeric:
         return _CLASSES
     if degree is None:
         return Skipped("it declares no degree")
@@ -62,7 +58,7 @@ def stretch(subject: Subject, dtype: torch.dtype, generator: torch.Generator) ->
 
 def functional(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:  # noqa: ARG001
     """The constant of least mean value over a skewed sample is the mean, median, ... that it declares to elicit."""
-    if not is_numeric(subject):
+    if not subject.task.numeric:
         return _CLASSES
     what = subject.spec.elicits
     if what in ("", "distribution"):

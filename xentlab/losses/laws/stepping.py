@@ -1,19 +1,14 @@
-"""Laws of how the training step uses a loss: stacked over trials, on both forms of a target, under weights.
-
-To add one: a function that obeys `laws.contract`, its entry in `laws.suite`, and a mutant in the tests
-that breaks it.
-"""
+"""Laws of how the training step uses a loss: stacked over trials, on both forms of a target, under weights."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from xentlab.losses.laws.cases import Case, cases, draw_knob, float_knobs, is_numeric, one_hot, space
+from xentlab.losses.laws.cases import Case, cases, draw_knob, float_knobs, one_hot, space
 from xentlab.losses.laws.contract import (
     Counterexample,
     LawFinding,
@@ -46,8 +41,7 @@ def stacked_knobs(subject: Subject, dtype: torch.dtype, generator: torch.Generat
 
             spread = case.logits.expand(_ROWS, *case.logits.shape)
             alone = [subject.gradient(case.logits, case.target, **row) for row in rows]
-            words = f"vmap over {' and '.join(rows[0])}"
-            found = _compare(functools.partial(_over_knobs, one, stacked), spread, alone, words, case)
+            found = _compare(one, spread, stacked, alone, f"vmap over {' and '.join(rows[0])}", case)
             if found is not None:
                 return found
     return None
@@ -63,28 +57,19 @@ def stacked_inputs(subject: Subject, dtype: torch.dtype, generator: torch.Genera
         else:
             target = torch.stack([(case.target + r) % case.logits.shape[1] for r in range(_ROWS)])
         alone = [subject.gradient(z, t) for z, t in zip(logits, target, strict=True)]
-        words = "vmap over logits and target"
-        found = _compare(functools.partial(_over_targets, subject, target), logits, alone, words, case)
+        found = _compare(subject.values, logits, target, alone, "vmap over logits and target", case)
         if found is not None:
             return found
     return None
 
 
-def _over_knobs(one: Callable[..., Tensor], knobs: Mapping[str, Tensor], logits: Tensor) -> Tensor:
-    return torch.vmap(one)(logits, knobs)
-
-
-def _over_targets(subject: Subject, target: Tensor, logits: Tensor) -> Tensor:
-    return torch.vmap(subject.values)(logits, target)
-
-
 def _compare(
-    stacked: Callable[[Tensor], Tensor], logits: Tensor, alone: list[tuple[Tensor, Tensor]], words: str, case: Case
+    one: Callable[..., Tensor], logits: Tensor, beside: Any, alone: list[tuple[Tensor, Tensor]], words: str, case: Case
 ) -> Counterexample | None:
-    """Whether the stack's values and gradients are those of its rows."""
+    """Whether `one` over a stack of logits, and of what it takes beside, has the values and gradients of its rows."""
     leaf = logits.detach().clone().requires_grad_()
     try:
-        values = stacked(leaf.clone())
+        values = torch.vmap(one)(leaf.clone(), beside)
         (slope,) = torch.autograd.grad(values.sum(), leaf)
     except LossError as error:
         return Counterexample(f"{words} raised {error.example.message}", case.logits, case.target)
@@ -119,7 +104,7 @@ def two_forms(subject: Subject, dtype: torch.dtype, generator: torch.Generator) 
 
 def ignored(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """Ignored targets and classes of weight zero change nothing, and their logits get no gradient."""
-    if is_numeric(subject):
+    if subject.task.numeric:
         return Skipped("no number is ignored")
     n_hot = "index" not in subject.task.forms
     data = subject.bound.data_term(None if n_hot else 255)

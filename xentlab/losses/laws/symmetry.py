@@ -2,9 +2,6 @@
 
 Where a declaration can be true or false, it is held to both: a loss that declares `shift_invariant=False` must change
 under a constant. What a loss without a declaration cannot be asked is skipped.
-
-To add one: a function that obeys `laws.contract`, its entry in `laws.suite`, and a mutant in the tests
-that breaks it.
 """
 
 from __future__ import annotations
@@ -12,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from xentlab.losses.laws.cases import cases, draw_target, is_numeric, one_hot, one_true, space, spread
+from xentlab.losses.laws.cases import cases, draw_target, one_hot, one_true, space, spread
 from xentlab.losses.laws.contract import Counterexample, LawFinding, Skipped, Subject, differs
 
 NUMBERS = "its targets are numbers, not classes"
@@ -75,7 +72,7 @@ def renaming(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -
 
 def raises_truth(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:  # noqa: ARG001
     """At equal logits a gradient step raises the true class more than any other, or does not, as declared."""
-    if is_numeric(subject):
+    if subject.task.numeric:
         return Skipped(NUMBERS)
     for classes in (2, 3, 5):
         heights = torch.tensor([0.0, 1.0, -1.0], dtype=dtype).repeat_interleave(classes)
@@ -104,7 +101,7 @@ def raises_truth(subject: Subject, dtype: torch.dtype, generator: torch.Generato
 
 def shift(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
     """Adding a constant to all logits of an element changes nothing, or does, as declared."""
-    if is_numeric(subject):
+    if subject.task.numeric:
         return Skipped(NUMBERS)
     if not subject.declared:
         return Skipped("it declares nothing about a constant")
@@ -137,7 +134,7 @@ def minimum(subject: Subject, dtype: torch.dtype, generator: torch.Generator) ->
     slack = 1e-9 if dtype == torch.float64 else 1e-4
     for classes in (2, 3, 5):
         for size in (0.0, 0.1, 1.0, 10.0, 1e4):
-            if is_numeric(subject):
+            if subject.task.numeric:
                 target = draw_target(subject, "real", 40, classes, generator)
                 logits = torch.randn(40, classes * subject.bound.outputs, generator=generator, dtype=torch.float64)
                 # Half of them right in their first numbers: there most losses are least.
