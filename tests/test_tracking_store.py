@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from tracking_lab import CHILD, Lab, a_small_lab, assert_mirrors, free_port, run
 from xentlab import tracking
 from xentlab.config import opening
 from xentlab.errors import UserError
+from xentlab.tracking.backend import Change, New
+from xentlab.tracking.store import open_store
 
 # mlflow's own queries use what its SQLAlchemy deprecates; a warning that xentlab causes names another module
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow")
@@ -146,6 +149,24 @@ def server(tmp_path: Path, migrated: Path) -> tuple[tracking.Destination, int]:
     there.mkdir()
     shutil.copy(migrated, there / "mlflow.db")
     return tracking.resolve_destination(None, "elsewhere", there), free_port()
+
+
+@pytest.mark.slow
+def test_two_that_send_the_same_params_at_once_are_no_trouble(server: tuple[tracking.Destination, int]) -> None:
+    """Followers of killed commands and a `sync` may meet: MLflow's server refuses params that came in between."""
+    store, port = server
+    process = tracking.serve(store, port)
+    try:
+        destination = tracking.resolve_destination(tracking.base("127.0.0.1", port), "lab", store.root)
+        stores = [open_store(destination) for _ in range(4)]
+        made = stores[0].create([New(f"run {k}", 1, {"xentlab.trial": str(k)}) for k in range(30)])
+        changes = [Change(run.id, params={f"knob{k}": str(k) for k in range(90)}) for run in made]
+        with ThreadPoolExecutor(len(stores)) as pool:
+            refused = list(pool.map(lambda each: each.write(changes, lambda *_: None), stores))
+        assert refused == [{}] * 4
+        assert {len(run.params) for run in stores[0].search()} == {90}
+    finally:
+        tracking.stop(process)
 
 
 @pytest.mark.slow

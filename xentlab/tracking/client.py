@@ -19,6 +19,8 @@ BATCH = 1000  # params, points and tags per call, MLflow's own limit
 SMALL = 100  # params per call, and tags per call, MLflow's own limit
 PAGE = 1000  # runs per search
 AT_ONCE = 6  # calls that a server gets at the same time; a database gets one after the other
+AGAIN = 4  # tries of a call, while another sender writes the same
+TWICE = ("IntegrityError", "UniqueViolation")  # how databases say that a row is there already
 NAME_LIMIT = 250  # characters of a run's name; sqlite takes more, other databases fail
 REFUSALS = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "INVALID_STATE")
 
@@ -121,17 +123,29 @@ class Client:
         if len(params) + len(points) + len(tags) <= BATCH and max(len(params), len(tags)) <= SMALL:
             # one call: MLflow's stores write the tags last
             metrics = [entities.Metric(*point) for point in points]
-            self._client.log_batch(run, metrics=metrics, params=params, tags=tags)
+            self._log(run, metrics=metrics, params=params, tags=tags)
             landed(run, points)
             return
         if params:
-            self._client.log_batch(run, params=params)
+            self._log(run, params=params)
         for first in range(0, len(points), BATCH):
             batch = points[first : first + BATCH]
-            self._client.log_batch(run, metrics=[entities.Metric(*point) for point in batch])
+            self._log(run, metrics=[entities.Metric(*point) for point in batch])
             landed(run, batch)
         if tags:
-            self._client.log_batch(run, tags=tags)
+            self._log(run, tags=tags)
+
+    def _log(self, run: str, **batch: Any) -> None:
+        """Log a batch; again where another sender wrote some of it between MLflow's look and its write."""
+        from mlflow.exceptions import MlflowException
+
+        for left in reversed(range(AGAIN)):
+            try:
+                self._client.log_batch(run, **batch)
+                return
+            except MlflowException as error:
+                if not left or not any(word in str(error) for word in TWICE):
+                    raise
 
 
 def _storable(texts: Mapping[str, str]) -> dict[str, str]:
