@@ -2,7 +2,7 @@
 """How long does a whole sweep take, as a user runs it? One command with tracking on, from the call to its return.
 
     scripts/bench_sweep.py [--losses 10] [--rates 5] [--seeds 10] [--epochs 20] [--dataset digits|mnist] [--model mlp]
-                           [--device auto] [--repeats 1] [--sample 8] [--direct] [--json FILE]
+                           [--device auto] [--repeats 1] [--sample 8] [--direct] [--peer lightning] [--json FILE]
 
 - `command`: `xentlab train -m loss=... optimizer.lr=... seed=...` in a fresh output directory. Its wall time is split
   by the journal's own timestamps: `start` (the interpreter, its imports, the data; measured with a sweep of one trial),
@@ -13,6 +13,8 @@
   loss's place, nothing recorded. The time of a few (`--sample`), after one to warm up, is scaled to the whole sweep.
 - `direct` (with `--direct`): the same trials prepared here and given to a session, tracking on: what the command's
   start and composing cost beside it.
+- `lightning` (with `--peer lightning`, where it is installed): the same sample in Lightning's loop with its MLflow
+  logger on sqlite and a checkpoint, as people use it; scaled as `plain` is.
 
 On CUDA the defaults are 10 x 10 x 10 on MNIST for 5 epochs, else 10 x 5 x 10 on digits for 20. Without MNIST under
 XENTLAB_DATA, digits stand in its place.
@@ -27,11 +29,12 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import harness
+import peer_lightning
 import torch
 from harness import LOSSES, ByHand, call, number
 from torch.utils.data import DataLoader, TensorDataset
@@ -167,13 +170,13 @@ def train_plainly(trial: Trial, dataset: Dataset) -> float:
     return accuracy(test)
 
 
-def run_plainly(options: argparse.Namespace, dataset: Dataset) -> dict[str, float]:
-    """A sample of the sweep in plain PyTorch, scaled to all of it; seconds."""
+def run_sample(options: argparse.Namespace, train: Callable[[Trial], float]) -> dict[str, float]:
+    """A sample of the sweep one after another, after one epoch to warm up, scaled to all of it; seconds."""
     jobs = grid(options)
     chosen = [prepare(jobs[i * len(jobs) // options.sample]) for i in range(min(options.sample, len(jobs)))]
-    train_plainly(prepare({**jobs[0], "trainer": {**jobs[0]["trainer"], "epochs": 1}}), dataset)
+    train(prepare({**jobs[0], "trainer": {**jobs[0]["trainer"], "epochs": 1}}))
     began = time.perf_counter()
-    accuracies = [train_plainly(trial, dataset) for trial in chosen]
+    accuracies = [train(trial) for trial in chosen]
     each = (time.perf_counter() - began) / len(chosen)
     return {"wall": each * len(jobs), "each": each, "sample": len(chosen), "accuracy": statistics.median(accuracies)}
 
@@ -192,12 +195,14 @@ def start_of(options: argparse.Namespace) -> float:
 
 def show(taken: dict[str, list[dict[str, float]]], trials: int) -> None:
     heads = ("", "wall\ns", "start\ns", "compose\ns", "training\ns", "MLflow\ns", "ms a\ntraining", "wall /\nplain")
+    heads += ("wall /\nlightning",) * ("lightning" in taken)
     lines = []
     for name, turns in taken.items():
         median = {key: statistics.median(turn[key] for turn in turns) for key in turns[0]}
         cells = [number(median.get(key), ".2f") for key in ("wall", "start", "compose", "training", "MLflow")]
-        walls = ([turn["wall"] for turn in some] for some in (turns, taken["plain"]))
-        lines.append([name, *cells, f"{1e3 * median['wall'] / trials:.1f}", f"{harness.ratio(*walls):.3f}"])
+        walls = {name: [turn["wall"] for turn in some] for name, some in taken.items()}
+        ratios = [harness.ratio(walls[name], walls[peer]) for peer in ("plain", "lightning") if peer in walls]
+        lines.append([name, *cells, f"{1e3 * median['wall'] / trials:.1f}", *(f"{each:.3f}" for each in ratios)])
     harness.show(f"{trials} trainings", heads, lines)
 
 
@@ -215,9 +220,14 @@ def measure(options: argparse.Namespace, dataset: Dataset) -> dict[str, list[dic
         return {"direct": {**turn, "compose": turn.pop("before")}}
 
     def plain() -> dict[str, dict[str, float]]:
-        return {"plain": run_plainly(options, dataset)}
+        return {"plain": run_sample(options, lambda trial: train_plainly(trial, dataset))}
 
-    return harness.take_turns([plain, command, *([direct] if options.direct else [])], options.repeats)
+    def lightning() -> dict[str, dict[str, float]]:
+        with tempfile.TemporaryDirectory() as store:
+            return {"lightning": run_sample(options, lambda trial: peer_lightning.train(trial, dataset, Path(store)))}
+
+    further = [direct] * options.direct + [lightning] * (options.peer == "lightning")
+    return harness.take_turns([plain, command, *further], options.repeats)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -232,7 +242,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=1, help="turns (default: %(default)s)")
     parser.add_argument("--sample", type=int, default=8, help="trainings in plain PyTorch (default: %(default)s)")
     parser.add_argument("--direct", action="store_true", help="also without command line and Hydra")
+    parser.add_argument("--peer", choices=["lightning"], help="also as users of this library train and log")
     options = parser.parse_args(arguments)
+    if options.peer and (lacking := peer_lightning.missing()):
+        parser.error(lacking)
     options.device = str(find_device(options.device))
     cuda = options.device.startswith("cuda")
     options.losses = list(LOSSES[: int(options.losses)]) if options.losses.isdigit() else options.losses.split(",")
@@ -246,7 +259,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     taken = measure(options, dataset)
     show(taken, trials)
     print(
-        f"plain: {taken['plain'][0]['sample']:.0f} of {trials} trainings were run, the time of all is scaled from them."
+        f"{', '.join(sorted(taken.keys() & {'plain', 'lightning'}, reverse=True))}: "
+        f"{taken['plain'][0]['sample']:.0f} of {trials} trainings were run, the time of all is scaled from them."
     )
     line = command(options, Path("xentlab-runs"))
     harness.write(options, {"taken": taken, "trials": trials, "command": line})
