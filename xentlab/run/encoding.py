@@ -65,9 +65,12 @@ def encoded(trial: Trial, dataset: Dataset, say: Say) -> Dataset:
     Raises:
         UserError: the model is wrong, or there is no room for what it gives.
     """
+    through = "so its trials go through the frozen part in every step"
+    if trial.trainer.window is not None:
+        say(f"trainer.window={trial.trainer.window}: what is frozen is shown parts of images, {through}.")
+        return dataset
     module, _ = first_module(trial, dataset, 0)
     head = trained_part(module, dataset.blank(2))
-    through = "so its trials go through the frozen part in every step"
     if head is None:
         say(f"model.freeze={trial.start.freeze}: what moves is no part that comes last, {through}.")
         return dataset

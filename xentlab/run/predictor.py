@@ -24,6 +24,7 @@ from xentlab.errors import UserError
 from xentlab.journal import TrialRecord
 from xentlab.run.artifacts import read_weights
 from xentlab.run.datasets import Datasets
+from xentlab.step import in_windows
 from xentlab.train import Rig, prepare
 
 Which = Literal["best", "final"]
@@ -53,6 +54,7 @@ class Served(nn.Module):
         self.register_buffer("factor", factor)
         self.register_buffer("fill", fill)
         self.task, self.link, self._known = rig.trials[0].task, rig.trials[0].loss.link, rig.known()
+        self._window = rig.trainer.window
         self._indices = rig.dataset.inputs.dtype == torch.int64
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,7 +63,7 @@ class Served(nn.Module):
             if self.fill is not None:
                 x = torch.where(x.isnan(), self.fill, x)
             x = (x - self.offset) * self.factor
-        prediction = self.task.predict(self.network(x).unsqueeze(0), self.link, self._known)
+        prediction = self.task.predict(in_windows(self.network, x, self._window).unsqueeze(0), self.link, self._known)
         answer: Tensor = getattr(prediction, "point", prediction)[0]
         return answer
 

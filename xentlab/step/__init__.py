@@ -13,3 +13,4 @@ from xentlab.step.lifts import Looped, Vectorised
 from xentlab.step.objective import Facts, Given, Objective, weighted_mean
 from xentlab.step.state import State, row_norms, state_dict, trained
 from xentlab.step.tape import peak_bytes
+from xentlab.step.windows import in_windows

@@ -14,6 +14,7 @@ from xentlab.step.lift import Lift, Update, evaluating, forward_precision
 from xentlab.step.objective import Given, Objective, full_precision
 from xentlab.step.state import State, frozen, trained
 from xentlab.step.tape import Tape, record
+from xentlab.step.windows import in_windows
 
 # Until a process's first `pow` of a vector, log1p, expm1, softplus and logsigmoid take six to ten times as long.
 torch.full((64,), 2.0).pow(1.5)
@@ -88,7 +89,8 @@ class Looped(Lift):
 
     def predict(self, inputs: Tensor) -> Tensor:
         with torch.no_grad(), evaluating(self.module), forward_precision(self.objective, inputs):
-            return full_precision(self.module(inputs)).unsqueeze(0)
+            side = self.objective.window
+            return in_windows(lambda x: full_precision(self.module(x)), inputs, side).unsqueeze(0)
 
 
 class Vectorised(Lift):
@@ -188,4 +190,5 @@ class Vectorised(Lift):
 
     def predict(self, inputs: Tensor) -> Tensor:
         with torch.no_grad(), evaluating(self.module), forward_precision(self.objective, inputs):
-            return full_precision(self._predict(self._leaves, self.buffers, inputs))
+            side = self.objective.window
+            return in_windows(lambda x: full_precision(self._predict(self._leaves, self.buffers, x)), inputs, side)

@@ -36,12 +36,14 @@ class Objective:
         penalty: `(weights, **knobs) -> scalar` over one trial's weight tensors, or None.
         mass: `(target, facts) -> scalar`, what a batch weighs beside others in the mean over all of them.
         autocast: forward in bfloat16; losses and updates stay in the parameters' precision.
+        window: side of the windows by which images are shown where nothing is trained; None: whole.
     """
 
     loss: Callable[[Tensor, Tensor, Facts, dict[str, Any]], Tensor]
     penalty: Callable[..., Tensor] | None
     mass: Callable[[Tensor, Facts], Tensor]
     autocast: bool = False
+    window: int | None = None
 
     def __call__(
         self,

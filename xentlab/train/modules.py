@@ -27,7 +27,8 @@ def first_module(trial: Trial, dataset: Dataset, seed: int) -> tuple[nn.Module, 
     Raises:
         UserError: it cannot take such inputs, or its file is of another net.
     """
-    shape, num_outputs = dataset.input_shape, trial.num_outputs(dataset)
+    blank, num_outputs = trial.blank(dataset), trial.num_outputs(dataset)
+    shape = tuple(blank.shape[1:])
     if dataset.encoded is not None:
         key = json.dumps([trial.config["model"], shape, num_outputs, seed], default=str)
         if key not in _HEADS:
@@ -37,8 +38,8 @@ def first_module(trial: Trial, dataset: Dataset, seed: int) -> tuple[nn.Module, 
     module, found = initial(trial.model, shape, num_outputs, seed), ""
     if trial.start.weights is not None:
         file = weights_file(trial.start.weights, trial.model, trial.config["model"]["_sha256_"])
-        found = put_in(module, file, dataset.blank(2))
-    fix(module, trial.start.freeze, dataset.blank(2))
+        found = put_in(module, file, blank)
+    fix(module, trial.start.freeze, blank)
     return module, found + _quickened(module) if found else ""
 
 

@@ -94,13 +94,14 @@ def model_found(trial: Trial, dataset: Dataset) -> str:
 
 
 def _layers(trial: Trial, dataset: Dataset) -> tuple[bool, bool, bool, bool, str]:
-    shape, num_outputs = dataset.input_shape, trial.num_outputs(dataset)
+    blank, num_outputs = trial.blank(dataset), trial.num_outputs(dataset)
+    shape = tuple(blank.shape[1:])
     examples = min(2, trial.batch_size)
     head = dataset.encoded and dataset.encoded.head
     key = json.dumps([trial.config["model"], shape, num_outputs, examples, head], sort_keys=True, default=str)
     if key not in _LAYERS:
         module, found = first_module(trial, dataclasses.replace(dataset, encoded=None), 0)
-        stacks = check_foreign(trial.model, module, dataset.blank(2), num_outputs, trial.task.output, examples)
+        stacks = check_foreign(trial.model, module, blank, num_outputs, trial.task.output, examples)
         if dataset.encoded is not None:
             module = module.get_submodule(dataset.encoded.head)
             stacks = runs_stacked(module, torch.zeros(2, *dataset.encoded.shape))

@@ -99,6 +99,7 @@ class Rig:
             penalty=first.regularizer.func if first.regularizer.func is not regularizers.none else None,
             mass=first.loss.mass(self.dataset.ignore_index),
             autocast=trainer.precision == "bfloat16",
+            window=trainer.window,
         )
         self.facts = class_facts_of(trials, self.dataset, self.batches)
         given = Given(

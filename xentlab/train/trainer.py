@@ -35,6 +35,8 @@ class Trainer:
         target: value of it that counts as reached; None for none.
         train_sample: training examples on which metrics are taken each epoch; None: the task's own, 2000 or 100.
         eval_batch_size: examples of a forward pass that only measures.
+        window: side in pixels, >= 8, of the squares, overlapping by half, whose outputs are averaged wherever maps are
+            measured; None: whole images at once.
         checkpoint_every: epochs between checkpoints; 0 for none.
         max_stack: trials of a stack at most.
         memory: MB that a stack may take, > 0; None: half of what is free.
@@ -58,6 +60,7 @@ class Trainer:
     target: float | None = None
     train_sample: Annotated[int, Range(1, None)] | None = None
     eval_batch_size: Annotated[int, Range(1, None)] = 1000
+    window: Annotated[int, Range(8, None)] | None = None
     checkpoint_every: Annotated[int, Range(0, None)] = 5
     max_stack: Annotated[int, Range(1, None)] = 64
     memory: Annotated[float, Range(0, None, open_low=True)] | None = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from xentlab.data import Dataset, soften, split
 from xentlab.data.augmentation import declared
@@ -100,6 +101,11 @@ class Trial:
         """How many numbers its model gives for each place."""
         return self.task.num_outputs(dataset) * self.loss.outputs
 
+    def blank(self, dataset: Dataset) -> Tensor:
+        """Two blank inputs [2, ...] as its model is shown them where nothing is trained: whole, or a window of each."""
+        whole, side = dataset.blank(2), self.trainer.window
+        return whole if side is None else whole[..., :side, :side].contiguous()
+
     @property
     def device(self) -> torch.device:
         return find_device(self.trainer.device)
@@ -189,6 +195,8 @@ def _check_trainer(trainer: Trainer, task: Task, bound: BoundLoss) -> None:
         raise UserError(f"trainer.class_weights must be none for a {task.name} dataset, got {trainer.class_weights}.")
     if trainer.sampling != "shuffle" and task.strata is None:
         raise UserError(f"trainer.sampling must be shuffle for a {task.name} dataset, got {trainer.sampling}.")
+    if trainer.window is not None and task.output != "map":
+        raise UserError(f"trainer.window must be null for a {task.name} dataset, got {trainer.window}.")
     if trainer.accumulate > 1 and bound.mixed:
         raise UserError(
             f"trainer.accumulate must be 1 for this loss, whose terms weigh elements differently, got "
