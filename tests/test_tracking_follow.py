@@ -13,6 +13,7 @@ from tracking_lab import Lab, artifacts, assert_mirrors, runs
 
 from xentlab import tracking
 from xentlab.journal import MemberEvent, Records, TrialRecord
+from xentlab.tracking.files import locked
 from xentlab.tracking.following import Scope
 from xentlab.tracking.keys import Key, all_keys
 from xentlab.tracking.sender import PICTURES, Sender
@@ -56,6 +57,18 @@ def test_a_session_lives_for_as_long_as_one_that_it_drives(tmp_path: Path) -> No
     assert scope.lives()
     worker.journal.close()
     assert not scope.lives()
+
+
+def test_the_runs_of_a_killed_session_are_left_to_its_follower_while_that_lives(tmp_path: Path) -> None:
+    killed, next_one = Lab(tmp_path), Lab(tmp_path)
+    trial = killed.trial()
+    killed.epochs([trial], 1, 1)
+    killed.journal.close()  # its process is gone, its follower still sends
+    scope = Scope(read(tmp_path), next_one.journal.session, [])
+    with locked(tmp_path / "journal" / f"{killed.journal.session}.followed"):
+        assert scope.everything() == []
+    assert scope.everything() == [(trial, None)]
+    next_one.journal.close()
 
 
 def test_a_driver_that_ends_first_is_followed_until_its_workers_end(destination: tracking.Destination) -> None:

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from xentlab.errors import UserError
 from xentlab.journal import Records, writer_lives
 from xentlab.tracking.backend import Unreachable
+from xentlab.tracking.files import locked
 from xentlab.tracking.keys import Key, all_keys, drivers, filed_for
 from xentlab.tracking.sender import Render, Sender, SendReport
 from xentlab.tracking.settings import Destination
@@ -186,7 +187,8 @@ class Scope:
         if self._own(owner):
             return True
         if owner not in self._orphaned:
-            self._orphaned[owner] = not writer_lives(self._segment(owner))
+            held = (self._segment(owner), _claim(self.records.root, owner))
+            self._orphaned[owner] = not any(map(writer_lives, held))
         return self._orphaned[owner]
 
     def _own(self, owner: str) -> bool:
@@ -218,4 +220,14 @@ def serve_follower(destination: Destination, session: str, stream: TextIO, *, re
         with contextlib.suppress(BrokenPipeError):
             print(json.dumps(message), file=stream, flush=True)
 
-    return 0 if follow(destination, session, say=say, render=render) else 3
+    # a killed session's follower lives on: whoever follows the next session leaves those runs to it
+    claim = _claim(destination.root, session)
+    with locked(claim):
+        arrived = follow(destination, session, say=say, render=render)
+        claim.unlink(missing_ok=True)
+    return 0 if arrived else 3
+
+
+def _claim(root: Path, session: str) -> Path:
+    """The file that a session's follower holds locked."""
+    return root / "journal" / f"{session}.followed"
