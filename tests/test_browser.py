@@ -176,7 +176,7 @@ def test_learning_rate_sensitivity_has_every_rate_of_each_loss(page: Page, links
 
 def test_a_trial_shows_its_curves(page: Page, links: dict[str, str]) -> None:
     page.goto(link(links, "one trial"))
-    page.get_by_text("grad_norm", exact=True).first.wait_for()
+    page.get_by_text("val/error vs train/error").first.wait_for()
     page.wait_for_function(
         "() => [...document.querySelectorAll('.js-plotly-plot')].some(p => p.data.some(t => t.y && t.y.length === 4))"
     )

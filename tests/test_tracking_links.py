@@ -129,7 +129,9 @@ def test_a_comparison_links_to_report_dashboards_and_a_trial(destination: tracki
     (chart,) = opened(destination, rates)["compareRunCharts"]
     assert (chart["selectedXAxisMetricKey"], chart["xAxisKey"]) == ("tuning/log10_lr", "metric")
     assert chart["metricKey"] == f"tuning/{RECORD.selection}"
-    assert trial.url.partition("?")[0].endswith("/model-metrics")
+    state = opened(destination, trial)
+    assert state["compareRunCharts"][0]["selectedMetricKeys"] == ["val/error", "train/error"]
+    assert found_by(destination, state) <= {"ce", "mse", "focal"} | set(trial.shows.split(": ", 1)[1:])
     before = experiment(destination).tags
     tracking.links(destination, address=ADDRESS, comparison=top)
     assert experiment(destination).tags == before, "a view was saved twice"
@@ -150,10 +152,25 @@ def test_every_cell_has_its_own_curves(destination: tracking.Destination) -> Non
             assert len(found_by(destination, {**state, "orderByKey": "attributes.start_time"})) > 0
 
 
+def test_a_sweep_is_split_by_what_varies_besides_the_seed(destination: tracking.Destination) -> None:
+    lab = Lab(destination.root)
+    group = lab.group(varies="loss=ce +optimizer.lr=0.1,0.3 seed=0,1 trainer.epochs=5")
+    for seed, rate in ((0, 0.1), (1, 0.1), (0, 0.3)):
+        lab.end(lab.trial(group, config={"loss": "ce", "optimizer": {"lr": rate}, "seed": seed}))
+    lab.group_end(group)
+    lab.journal.close()
+    tracking.sync(destination)
+    curves = next(link for link in tracking.links(destination, address=ADDRESS).links if "convergence" in link.shows)
+    state = opened(destination, curves)
+    assert curves.shows == "its convergence by lr, mean and range"
+    assert state["groupBy"]["groupByKeys"] == [{"mode": "param", "groupByData": "optimizer.lr"}]
+    assert state["groupsExpanded"] == {"param.optimizer.lr.0.1": False, "param.optimizer.lr.0.3": False}
+
+
 def test_many_final_trials_are_drawn_from_the_means_of_their_losses() -> None:
     shown = json.loads(dashboard_tag([("", RECORD)])["xentlab.shown"])
     (_, _), (view, _), *_ = views.comparison_views("big", "g", {**shown, "cells": {"": 101}})
-    assert view.group == ""
+    assert not view.groups
     drawn = [chart["metricKey"] for charts in view.charts.values() for chart in charts]
     carried = {key for loss in RECORD.losses for key in loss_run(RECORD, loss.name, place="01.01").curves}
     assert drawn

@@ -51,9 +51,10 @@ class Lab:
         facts = {"git": {"commit": "c0ffee", "diff": None}, "user": "ada"}
         self.journal = Journal(root, facts, "xentlab train -m seed=0,1", driver=driver)
 
-    def group(self, *, kind: str = "sweep", parent: str | None = None, name: str = "a sweep") -> str:
+    def group(self, *, kind: str = "sweep", parent: str | None = None, name: str = "a sweep", varies: str = "") -> str:
         group = new_id()
-        self.journal.append(GroupEvent(group, kind, name, parent, {"budget": 3}, {}))
+        tags = {"overrides": varies} if varies else {}
+        self.journal.append(GroupEvent(group, kind, name, parent, {"budget": 3}, tags))
         return group
 
     def trial(

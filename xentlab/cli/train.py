@@ -25,6 +25,7 @@ from xentlab.tasks import find
 from xentlab.train import Trial, prepare, rehearse
 
 _MULTIRUN = {"-m", "--multirun"}
+_WHERE = ("output.", "tracking", "executor", "hydra.")  # where and by whom: not what a sweep varies
 
 
 def train(overrides: Sequence[str]) -> int:
@@ -88,7 +89,8 @@ class _Jobs:
             if self._sweep is None:
                 command = shlex.join(["xentlab", "train", "-m", *self._given])
                 session = self._stack.enter_context(opened(config, command))
-                self._sweep = Sweep(session, progress_bar, " ".join(self._given), command)
+                varied = " ".join(o for o in self._given if not o.lstrip("+").startswith(_WHERE))
+                self._sweep = Sweep(session, progress_bar, varied, command)
             self._sweep.session.signature(trial)  # reads the data, so that a mistake there is this job's
         except Exception as error:
             self._failures.append((line, error))

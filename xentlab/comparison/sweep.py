@@ -97,7 +97,7 @@ class Sweep:
         end = trial.outcome
         if end.best is not None and not end.diverged:
             sign = -1 if find(trial.tags["task"]).metric(end.monitor).direction == "max" else 1
-            said = f"best validation {end.monitor} {end.best:.4g}: {trial.label}"
+            said = f"best {trial.label}: validation {end.monitor} {end.best:.4g}"
             self._best = min(filter(None, (self._best, (sign * end.best, said))))
 
     def close(self, failed: int) -> None:

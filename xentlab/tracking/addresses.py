@@ -12,7 +12,7 @@ from typing import Any
 from xentlab.errors import UserError, unknown
 from xentlab.tracking.client import translated
 from xentlab.tracking.settings import DATABASES, Destination, mlflow_module, without_strays
-from xentlab.tracking.views import PAGE, TAG, View, comparison_views, overview_view, sweep_view
+from xentlab.tracking.views import PAGE, TAG, View, comparison_views, group_of, overview_view, sweep_view, trial_view
 
 # The versions of MLflow whose pages take the saved views of `views`, tried out: first, and first that is not.
 KNOWN = ((3, 17), (3, 18))
@@ -109,16 +109,23 @@ class _Page:
                 yield RunLink(self._view(view), shows, verdicts=number == 0)
         own = f"tags.`xentlab.root` = '{tags.get('xentlab.group')}' and tags.phase = 'final'"
         for trial in self._search(own, 1):
-            yield RunLink(self._run(trial, "model-metrics"), f"one trial: {trial.info.run_name}")
+            view = trial_view(trial.info.run_name, trial.info.run_id, _validation(trial))
+            yield RunLink(self._view(view), f"one trial: {trial.info.run_name}")
 
     def sweep(self, run: Any) -> Iterator[RunLink]:
         yield RunLink(self._run(run), f"the sweep '{run.info.run_name.removeprefix('sweep ')}'")
         root = run.data.tags.get("xentlab.group")
-        for trial in self._search(f"tags.`xentlab.root` = '{root}' and tags.`xentlab.trial` LIKE '%'", 1):
-            monitors = [name.removeprefix("best/") for name in trial.data.metrics if name.startswith("best/val/")]
-            curves = dict.fromkeys([*monitors, *(k for k in trial.data.metrics if k.startswith("val/"))])
-            view = sweep_view(_dated(run), str(root), list(curves)[:2])
-            yield RunLink(self._view(view), "its convergence by loss, mean and range of all trainings")
+        trials = self._search(f"tags.`xentlab.root` = '{root}' and tags.`xentlab.trial` LIKE '%'", 100)  # a page's
+        if trials:
+            given = [word.partition("=")[0].lstrip("+") for word in run.data.tags.get("overrides", "").split()]
+            values = {key: [trial.data.params.get(key, "null") for trial in trials] for key in given if key != "seed"}
+            varied = [key for key, of in values.items() if len(set(of)) > 1]
+            groups = [f"param.{key}" for key in varied] or ["tag.loss"]
+            each = zip(*(values[key] for key in varied), strict=True)
+            folded = {group_of(zip(groups, of, strict=True)) for of in each}
+            view = sweep_view(_dated(run), str(root), _validation(trials[0])[:2], groups, sorted(folded))
+            by = " and ".join(key.rpartition(".")[2] for key in varied) or "loss"
+            yield RunLink(self._view(view), f"its convergence by {by}, mean and range")
 
     def _search(self, text: str, limit: int) -> Sequence[Any]:
         found: Sequence[Any] = self.client.search_runs([self.id], text, max_results=limit)
@@ -132,6 +139,13 @@ class _Page:
             now = int(datetime.datetime.now(datetime.UTC).timestamp() * 1000)
             self.client.set_experiment_tag(self.id, TAG + view.key, view.tag(now))
         return f"{self.url}?{view.query(shared=self.saves)}"
+
+
+def _validation(trial: Any) -> list[str]:
+    """Its curves on validation, the one that selects first."""
+    names = list(trial.data.metrics)
+    monitors = [name.removeprefix("best/") for name in names if name.startswith("best/val/")]
+    return list(dict.fromkeys([*monitors, *(name for name in names if name.startswith("val/"))]))
 
 
 def _called(run: Any) -> str:

@@ -106,7 +106,7 @@ def opening_tags(record: TrialRecord | GroupRecord, key: Key, records: Records) 
         commit = facts["git"]["commit"]
         tags |= {"git_commit": commit, "mlflow.source.git.commit": commit}
     driver = records.sessions.get(session.driver or "", session)  # a worker was called by no one else
-    tags |= {"mlflow.source.name": driver.command, "mlflow.source.type": "LOCAL"}
+    tags |= {"mlflow.source.name": driver.command, "mlflow.source.type": "JOB"}  # of LOCAL, what follows the last "/"
     if facts.get("user"):
         tags["mlflow.user"] = facts["user"]
     if isinstance(record, TrialRecord):

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -24,8 +24,8 @@ _LARGEST = 100  # runs that the page loads, and so groups, at first
 # The sections that the page adds for every other metric of trials, and of losses.
 _OF_TRIALS = ("train", "val", "best/val", "test", "test_at_best", "optim", "speed", "Model metrics")
 _OF_LOSSES = ("val", "test", "tuning")
-_SHORT = tuple(f"tags.`{name}`" for name in ("p Holm", "seeds", "status", "task", "dataset", "model"))
-_LAST = ("attributes.`Created`", "attributes.`Duration`")
+# What the page pins on the left. Beside MLflow's own panel some 740 of 1,440 pixels are for all columns.
+_NAME, _CREATED = "attributes.`Run Name`", "runDateAndNestInfo"
 Chart = dict[str, Any]
 
 
@@ -37,25 +37,25 @@ class View:
         name: as it stands in the page's list of saved views.
         search: which runs, as MLflow's search takes it.
         order: `metrics.`NAME``, `tags.`NAME`` ... by which the table is sorted, and whether ascending.
-        columns: tags and metrics of the table, as in `order`.
+        columns: tags and metrics of the table, as in `order`, and the two pinned ones -> their width in pixels.
         charts: section -> its charts; where there are any, the page opens on them.
-        group: tag by which runs are averaged, or empty.
-        folded: its values whose runs are folded away below them.
+        groups: by what runs are averaged, `tag.NAME` or `param.NAME`.
+        folded: the groups whose runs are folded away below them, as `group_of` calls them.
     """
 
     name: str
     search: str
     order: tuple[str, bool] = ("attributes.start_time", False)
-    columns: Sequence[str] = ()
+    columns: Mapping[str, int] = field(default_factory=dict)
     charts: Mapping[str, Sequence[Chart]] = field(default_factory=dict)
-    group: str = ""
+    groups: Sequence[str] = ()
     folded: Sequence[str] = ()
 
     @property
     def key(self) -> str:
         """What the link calls it; the same view has the same one."""
-        facts = [self.name, self.search, self.order, list(self.columns), dict(self.charts), self.group]
-        return f"xentlab-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]}"
+        facts = json.dumps([self.name, self._state()], sort_keys=True)
+        return f"xentlab-{hashlib.sha256(facts.encode()).hexdigest()[:16]}"
 
     def query(self, *, shared: bool) -> str:
         """What follows `#/experiments/ID/runs?`; without `shared` it needs no tag."""
@@ -82,14 +82,14 @@ class View:
         ]
         sections += [  # folded away
             {"uuid": f"more-{number}", "name": name, "display": False, "isReordered": True, "deleted": False}
-            for number, name in enumerate(_OF_TRIALS if self.group else _OF_LOSSES)
+            for number, name in enumerate(_OF_TRIALS if self.groups else _OF_LOSSES)
         ]
         charts = [
             {"uuid": f"{section['uuid']}-{number}", "metricSectionId": section["uuid"], **chart}
             for section, drawn in zip(sections, self.charts.values(), strict=False)
             for number, chart in enumerate(drawn)
         ]
-        keys = [{"mode": "tag", "groupByData": self.group}] if self.group else []
+        keys = [dict(zip(("mode", "groupByData"), group.split(".", 1), strict=True)) for group in self.groups]
         state: dict[str, Any] = {
             "searchFilter": self.search,
             "orderByKey": self.order[0],
@@ -98,12 +98,13 @@ class View:
             "lifecycleFilter": "Active",
             "datasetsFilter": [],
             "modelVersionFilter": "All Runs",
-            "selectedColumns": list(self.columns),
-            "columnOrder": [*self.columns, *_LAST] if self.columns else [],
-            "columnWidths": {name: _width(name) for name in self.columns},
+            "selectedColumns": [name for name in self.columns if name not in (_NAME, _CREATED)],
+            "columnOrder": list(self.columns),
+            "columnWidths": dict(self.columns),
             "runsHiddenMode": "SHOW_ALL",
             "groupBy": {"aggregateFunction": "average", "groupByKeys": keys} if keys else None,
-            "groupsExpanded": {f"tag.{self.group}.{value}": False for value in self.folded},
+            "runListHidden": len(self.groups) > 1,  # it would cut their names; the legends have room
+            "groupsExpanded": dict.fromkeys(self.folded, False),
             "useGroupedValuesInCharts": True,
             "hideEmptyCharts": True,
             "isAccordionReordered": True,
@@ -151,9 +152,9 @@ def comparison_views(name: str, root: str, dashboard: Mapping[str, Any]) -> list
     metric, labels = str(dashboard["metric"]), [str(label) for label in dashboard["columns"]]
     cells = any(dashboard["cells"])
     order = ("tags.`place`", True) if cells else (f"metrics.`{metric}_mean`", dashboard["direction"] == "min")
-    columns = [*(["cell"] if cells else []), "verdict", labels[0], "against baseline", "p Holm", "seeds"]
-    table = [f"tags.`{column}`" for column in columns]
-    table += [f"tags.`{label}`" for label in labels[1:]]
+    columns = {"cell": 150} if cells else {}
+    columns |= {"verdict": 100, labels[0]: 150, "against baseline": 212, "p Holm": 64, "seeds": 56}
+    table = {_NAME: 130, _CREATED: 40} | _tags(columns) | _tags(dict.fromkeys(labels[1:], 150))
     found = [(View(f"losses · {name}", losses, order, table), "one row for each loss: mean, interval, verdict")]
     for cell, finals in dashboard["cells"].items():
         here = f" and tags.`cell` {_is(cell)}" if cell else ""
@@ -161,7 +162,8 @@ def comparison_views(name: str, root: str, dashboard: Mapping[str, Any]) -> list
         if finals <= _LARGEST:
             charts = {"Validation": [line(label, key) for key, label in dashboard["curves"].items()]}
             search = f"{own}{here} and tags.phase = 'final'"
-            view = View(f"convergence · {title}", search, charts=charts, group="arm", folded=dashboard["losses"])
+            folded = [group_of([("tag.arm", loss)]) for loss in dashboard["losses"]]
+            view = View(f"convergence · {title}", search, charts=charts, groups=["tag.arm"], folded=folded)
         else:  # the page would average its first hundred runs alone
             view = View(f"convergence · {title}", f"{losses}{here}", order, charts=_means(dashboard["curves"]))
         found.append((view, f"convergence{of} by loss, mean and range of {finals} final trials"))
@@ -186,19 +188,34 @@ def _means(curves: Mapping[str, str]) -> dict[str, list[Chart]]:
 
 def overview_view() -> View:
     """Every comparison, sweep and single training of an experiment, and nothing below them: few, whatever they hold."""
-    columns = [f"tags.`{name}`" for name in ("verdict", "status", "task", "dataset", "model")]
+    columns = {"verdict": 200, "status": 85, "task": 100, "dataset": 110, "model": 110}
+    columns = {_NAME: 275, _CREATED: 125} | _tags(columns)
     return View("everything, newest first", "tags.`xentlab.top` = 'true'", columns=columns)
 
 
-def sweep_view(name: str, root: str, curves: Sequence[str]) -> View:
-    """The dashboard of a sweep: curves averaged by loss."""
+def sweep_view(name: str, root: str, curves: Sequence[str], groups: Sequence[str], folded: Sequence[str]) -> View:
+    """The dashboard of a sweep: curves averaged over seeds, by whatever else varies."""
     search = f"tags.`xentlab.root` = '{root}' and tags.`xentlab.trial` LIKE '%'"
-    return View(f"convergence · {name}", search, charts={"Validation": [line(k, k) for k in curves]}, group="loss")
+    charts = {"Validation": [line(key, key) for key in curves]}
+    return View(f"convergence · {name}", search, charts=charts, groups=groups, folded=folded)
 
 
-def _width(column: str) -> int:
-    """Pixels: an interval and `▲ custom_ce −1.45` take 150; beside MLflow's own panel there are some 400."""
-    return 110 if column in _SHORT else 190 if "against" in column else 150
+def trial_view(name: str, run_id: str, curves: Sequence[str]) -> View:
+    """The dashboard of one trial of a comparison; its own page has sections by the alphabet, and none is a choice."""
+    validation = [line(key, key, key.replace("val/", "train/", 1)) for key in curves]
+    others = [line(key, key) for key in ("train/objective", "optim/grad_norm", "optim/lr")]
+    charts = {"Validation and training": validation, "Optimisation": others}
+    # MLflow adds the runs above it, and folds it away below them unless it is in a group
+    return View(f"curves · {name}", f"attributes.run_id = '{run_id}'", charts=charts, groups=["tag.arm"])
+
+
+def group_of(values: Iterable[tuple[str, str]]) -> str:
+    """What MLflow calls the group of the runs that have these values, each as ("tag.NAME", VALUE)."""
+    return ",".join(f"{group}.{value}" for group, value in values)
+
+
+def _tags(widths: Mapping[str, int]) -> dict[str, int]:
+    return {f"tags.`{name}`": width for name, width in widths.items()}
 
 
 def _is(text: str) -> str:
