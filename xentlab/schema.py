@@ -245,8 +245,12 @@ def check_mapping(path: str, values: Any) -> Mapping[str, Any]:
 
 def check_knobs(path: str, function: Callable[..., Any], values: Mapping[str, Any] | None) -> dict[str, Any]:
     """Every knob of `function` with its checked value; refuses unknown names, wrong types and values out of range."""
+    return check_values(path, knobs(function), values)
+
+
+def check_values(path: str, known: Mapping[str, Knob], values: Mapping[str, Any] | None) -> dict[str, Any]:
+    """As `check_knobs`, of knobs that belong to no signature."""
     values = check_mapping(path, values)
-    known = knobs(function)
     for name in values:
         if name not in known:
             raise unknown(f"knob of {path}", name, known)

@@ -9,14 +9,13 @@ from typing import Any
 
 from xentlab.comparison.cells import StudyPlan, read_study
 from xentlab.comparison.estimate import trials_by_phase
-from xentlab.comparison.folder import Composed, find_comparison, load_protocol, own_name, recorded_config, remember
+from xentlab.comparison.folder import OWN, Composed, find_comparison, load_protocol, own_name, recorded_config, remember
 from xentlab.comparison.overlay import GroupNode
 from xentlab.errors import UserError
 from xentlab.run.session import Session
 
 ADDED = "comparison.losses+"
 _MAY = ("comparison.losses", "comparison.final_seeds")
-_OWN = ("output", "tracking", "executor")
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def read_extension(
     Raises:
         UserError: something else was given, or nothing.
     """
-    other = sorted(key for key in keys if key not in _MAY and key.partition(".")[0] not in _OWN)
+    other = sorted(key for key in keys if key not in _MAY and key.partition(".")[0] not in OWN)
     if other or not {*keys} & {*_MAY} or ("comparison.losses" in keys and not added):
         got = ", ".join(other) or ("comparison.losses=" if "comparison.losses" in keys else "neither")
         raise UserError(
@@ -71,7 +70,7 @@ def read_extension(
         return (recorded_node if wanted in whole["composed"].get(group, {}) else group_node)(group, wanted)
 
     composed: Composed = {}
-    new = {**recorded, **{key: config[key] for key in _OWN}, "comparison": comparison}
+    new = {**recorded, **{key: config[key] for key in OWN}, "comparison": comparison}
     return Extension(read_study(new, remember(node, composed)), new, composed, own_name(root, folder))
 
 

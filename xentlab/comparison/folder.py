@@ -26,6 +26,9 @@ from xentlab.secrets import redacted
 from xentlab.train import ALWAYS_NAMED
 from xentlab.typed import from_json
 
+OWN = ("output", "tracking", "executor")
+"""Where a config runs and what hears of it: each machine's own, and no part of what is asked."""
+
 Composed = dict[str, dict[str, dict[str, Any]]]
 """Group -> name -> node, as it was composed."""
 
@@ -48,20 +51,11 @@ def write_folder(
     folder: Path, config: Mapping[str, Any], composed: Composed, environment: Mapping[str, Any], trials: list[Any]
 ) -> None:
     """Write protocol, environment and the list of trials into a comparison's folder."""
-    whole = redacted(plain({**config, "composed": composed}))
+    whole = redacted({**config, "composed": composed})  # of fresh mappings: YAML needs no aliases
     text = yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=120)
     (folder / "protocol.yaml").write_text(_HEAD + text, encoding="utf-8")
     for name, content in (("environment.json", environment), ("trials.json", trials)):
         (folder / name).write_text(json.dumps(redacted(content), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def plain(value: Any) -> Any:
-    """The value as fresh mappings and lists, so that YAML needs no aliases for what occurs twice."""
-    if isinstance(value, Mapping):
-        return {key: plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(inner) for inner in value]
-    return value
 
 
 # Characters, and levels: the time that YAML takes grows with their product.
@@ -133,6 +127,16 @@ def read_verdicts(folder: Path) -> Record | Study:
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} must be JSON that can be read: {error}.") from error
     return read_record(whole)
+
+
+def read_cells(folder: Path) -> dict[str, Record]:
+    """The records of a comparison by their cells; the empty name where there is one only.
+
+    Raises:
+        UserError: see `read_verdicts`.
+    """
+    found = read_verdicts(folder)
+    return {"": found} if isinstance(found, Record) else {cell.label: cell.record for cell in found.cells}
 
 
 def read_record(whole: Any) -> Record | Study:

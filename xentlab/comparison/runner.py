@@ -11,7 +11,7 @@ from typing import Any
 
 from xentlab.analysis import Looked, Question, judge_looks
 from xentlab.comparison.arms import Arms, ArmsFailedError, Progress, open_arms
-from xentlab.comparison.folder import phase
+from xentlab.comparison.folder import OWN, phase
 from xentlab.comparison.protocol import Protocol
 from xentlab.comparison.tune import Tuning, tune
 from xentlab.data import split
@@ -221,5 +221,5 @@ def _open(
 def _digest(protocol: Protocol) -> str:
     """What tells one protocol from another of the same name, wherever and however it runs."""
     facts = dataclasses.asdict(protocol)
-    facts["base"] = {k: v for k, v in facts["base"].items() if k not in ("output", "tracking", "executor")}
+    facts["base"] = {k: v for k, v in facts["base"].items() if k not in OWN}
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -22,7 +22,7 @@ _NUMERIC = ("numeric", "real", "integer")
 _LEFT_OUT = ("string", "date", "relational")
 _QUOTED = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\""""
 _ATTRIBUTE = re.compile(rf"@attribute\s+({_QUOTED}|(?:\\.|[^\s'\"{{])+)\s*(.+)", re.IGNORECASE)
-_VALUE = re.compile(rf"\s*({_QUOTED}|(?:\\.|[^,\\])*?)\s*(?:,|$)")
+_VALUE = re.compile(rf"\s*({_QUOTED}|(?:\\.|[^,\\]|\\$)*?)\s*(,|$)")
 _VALUE_BY_BLANKS = re.compile(rf"({_QUOTED}|\S+)")
 _WEIGHT = re.compile(r"[,\s]\s*\{\s*[\d.eE+-]+\s*\}\s*$")
 _MEKA = re.compile(r"-C\s+(-?\d+)")
@@ -142,22 +142,11 @@ def _dense(line: str, length: int) -> list[str]:
 
 def _split(line: str) -> list[str]:
     """The values between commas, with either kind of quotes taken off."""
-    values: list[str] = []
-    place = 0
-    while place < len(line) or (values and line.endswith(",") and place == len(line)):
-        match = _VALUE.match(line, place)
-        if match is None:  # a quote inside a word, as in it's
-            end = line.find(",", place)
-            end = len(line) if end < 0 else end
-            values.append(line[place:end].strip())
-            place = end + 1
-            continue
+    values, place = list[str](), 0
+    while (match := _VALUE.match(line, place)) is not None:
         values.append(_unquoted(match[1]))
-        place = match.end() if match.end() > place else place + 1
-        if match.end() == len(line) and not line.endswith(","):
-            break
-        if place == len(line):
-            values.append("")
+        place = match.end()
+        if not match[2]:
             break
     return values
 

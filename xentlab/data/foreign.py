@@ -27,7 +27,7 @@ from xentlab.data.sources import Remembered, digest_of
 from xentlab.data.stream import Stream, is_held
 from xentlab.dotted import locate
 from xentlab.errors import UserError, a_kind, own_error
-from xentlab.schema import build, check_knobs, knobs
+from xentlab.schema import Knob, build, check_values, knobs
 from xentlab.tasks import TASKS, find
 
 _INPUTS = ("image", "inputs", "input", "pixel_values", "x", "features", "data")
@@ -105,17 +105,8 @@ def _made(name: str, found: Any, given: Mapping[str, Any], path: str) -> Any:
     made = found
     if isinstance(found, type) or inspect.isroutine(found) or isinstance(found, functools.partial):
         every = inspect.signature(found).parameters.values()
-        parameters = [p for p in every if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-
-        def opened() -> None: ...
-
-        keyword = inspect.Parameter.KEYWORD_ONLY
-        ordered = sorted(parameters, key=lambda p: p.default is not p.empty)
-        opened.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [inspect.Parameter(p.name, keyword, default=p.default) for p in ordered]
-        )
-        opened.__annotations__ = {p.name: Any for p in parameters}
-        checked = check_knobs(path, opened, given)
+        named = [p for p in every if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        checked = check_values(path, {p.name: Knob(p.name, object, p.default) for p in named}, given)
         try:
             made = found(**checked)
         except UserError:

@@ -7,8 +7,10 @@ missing, and they are checked to the last byte before use. To add a set of the f
 
 from __future__ import annotations
 
+import functools
 import gzip
 import importlib.util
+import math
 import shutil
 import tempfile
 import zlib
@@ -19,7 +21,7 @@ import torch
 from torch import Tensor
 
 from xentlab.data.dataset import Dataset, of_task
-from xentlab.data.places import path_list, search_folders, writable
+from xentlab.data.places import downloaded, path_list, search_folders
 from xentlab.errors import UserError
 
 _DIGIT_NAMES = tuple(str(digit) for digit in range(10))
@@ -102,58 +104,45 @@ def fashion_mnist(*, root: str | None = None, download: bool = True) -> Dataset:
 
 def _idx_dataset(name: str, folder: str, class_names: tuple[str, ...], root: str | None, download: bool) -> Dataset:
     raw = _find(name, folder, root, download)
-    inputs = torch.empty(_TRAIN + _TEST, 1, _SIDE, _SIDE, dtype=torch.uint8)
-    targets = torch.empty(_TRAIN + _TEST, dtype=torch.uint8)
-    for part, where in (("train", slice(0, _TRAIN)), ("t10k", slice(_TRAIN, None))):
-        read_idx(raw / f"{part}-images-idx3-ubyte", inputs[where].squeeze(1))
-        labels = raw / f"{part}-labels-idx1-ubyte"
-        read_idx(labels, targets[where])
-        if int(targets[where].max()) >= len(class_names):
-            raise UserError(
-                f"{labels} must hold labels 0 to {len(class_names) - 1}, found {int(targets[where].max())}: "
-                "remove it and get it anew."
-            )
+    found = {file: read_idx(raw / file, shape) for file, shape in _FILES.items()}
+    images, labels = ([file for file in _FILES if kind in file] for kind in ("images", "labels"))
+    for file in labels:
+        if (most := int(found[file].max())) >= len(class_names):
+            rule = f"labels 0 to {len(class_names) - 1}, found {most}"
+            raise UserError(f"{raw / file} must hold {rule}: remove it and get it anew.")
     return Dataset(
         name=name,
         task="multiclass",
-        inputs=inputs,
-        targets=targets,
+        inputs=torch.cat([found[file] for file in images]).unsqueeze(1),
+        targets=torch.cat([found[file] for file in labels]),
         class_names=class_names,
         scale=1 / 255,
         source_splits={"train": torch.arange(_TRAIN), "test": torch.arange(_TRAIN, _TRAIN + _TEST)},
     )
 
 
-def read_idx(file: Path, out: Tensor) -> None:
-    """Fill the contiguous uint8 tensor `out` from an idx file of exactly its shape, or from `<file>.gz` beside it.
+def read_idx(file: Path, shape: tuple[int, ...]) -> Tensor:
+    """The uint8 tensor in an idx file of exactly this shape, or in `<file>.gz` beside it.
 
     Raises:
         UserError: the magic number, a declared length or the number of bytes is not what it should be.
     """
-    packed = file.with_name(file.name + ".gz")
-    source = file if file.is_file() else packed
-    expected = np.array([0x0800 + out.ndim, *out.shape], dtype=">u4")
-    size = expected.nbytes + out.numel()
+    source = file if file.is_file() else file.with_name(file.name + ".gz")
+    expected = np.array([0x0800 + len(shape), *shape], dtype=">u4")
+    size = expected.nbytes + math.prod(shape)
     advice = "remove it and get it anew"
     try:
-        with source.open("rb") if source == file else gzip.open(source, "rb") as stream:
-            header = np.frombuffer(stream.read(expected.nbytes).ljust(expected.nbytes, b"\0"), dtype=">u4")
-            if header[0] != expected[0]:
-                raise UserError(
-                    f"{source} must begin with the idx magic number {expected[0]}, found {header[0]}: {advice}."
-                )
-            if (header != expected).any():
-                raise UserError(f"{source} must declare {_by(expected[1:])} values, found {_by(header[1:])}: {advice}.")
-            values, filled = out.numpy().data.cast("B"), 0
-            while filled < len(values) and (count := stream.readinto(values[filled:])):
-                filled += count
-            got = expected.nbytes + filled
-            while chunk := stream.read(1 << 20):
-                got += len(chunk)
+        content = bytearray(source.read_bytes() if source == file else gzip.decompress(source.read_bytes()))
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{source} cannot be read to its end ({error}): {advice}.") from error
-    if got != size:
-        raise UserError(f"{source} must hold {size:,} bytes, found {got:,}: {advice}.")
+    header = np.frombuffer(content[: expected.nbytes].ljust(expected.nbytes, b"\0"), dtype=">u4")
+    if header[0] != expected[0]:
+        raise UserError(f"{source} must begin with the idx magic number {expected[0]}, found {header[0]}: {advice}.")
+    if (header != expected).any():
+        raise UserError(f"{source} must declare {_by(expected[1:])} values, found {_by(header[1:])}: {advice}.")
+    if len(content) != size:
+        raise UserError(f"{source} must hold {size:,} bytes, found {len(content):,}: {advice}.")
+    return torch.frombuffer(content, dtype=torch.uint8, offset=expected.nbytes).reshape(shape)
 
 
 def _by(lengths: np.ndarray) -> str:
@@ -175,18 +164,11 @@ def _find(name: str, folder: str, root: str | None, download: bool) -> Path:
     if begun:
         sought += f" ({'; '.join(begun)})"
     advice = f"put the four idx files into {candidates[0]}, or set dataset.root to the folder that holds {folder}/raw"
-    if not download:
-        raise UserError(f"{sought}, and dataset.download is false: {advice}.")
-    target = writable(search_folders(root))
-    try:
-        _download(folder, target)
-    except (OSError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{sought}, and downloading failed ({reason.rstrip('.:')}): {advice}.") from error
-    return target / folder / "raw"
+    fetch = functools.partial(_download, folder)
+    return downloaded(fetch, search_folders(root), sought, advice, allowed=download)
 
 
-def _download(folder: str, target: Path) -> None:
+def _download(folder: str, target: Path) -> Path:
     from torchvision import datasets
 
     # Elsewhere first, then moved file by file: a broken or a parallel download never leaves half a file in place.
@@ -196,3 +178,4 @@ def _download(folder: str, target: Path) -> None:
         raw.mkdir(parents=True, exist_ok=True)
         for name in _FILES:
             shutil.move(Path(temporary, folder, "raw", name), raw / name)
+    return raw

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from xentlab.errors import UserError
+
+T = TypeVar("T")
 
 
 def search_folders(root: str | None) -> list[Path]:
@@ -60,6 +63,31 @@ def find_folder(root: str | None, name: str) -> Path:
         f"Dataset '{name}' was looked for as {path_list(candidates)} and not found: set dataset.root to its folder, or "
         f"XENTLAB_DATA to the folder that holds '{name}'."
     )
+
+
+def downloaded(fetch: Callable[[Path], T], folders: Sequence[Path], missing: str, advice: str, *, allowed: bool) -> T:
+    """What `fetch` brings into the first folder that can be written.
+
+    Args:
+        missing: what was looked for and where, in a sentence without its end.
+        advice: what else would do.
+        allowed: whether `dataset.download` is true.
+
+    Raises:
+        UserError: it may not be downloaded, or cannot.
+    """
+    if not allowed:
+        raise UserError(f"{missing}, and dataset.download is false: {advice}.")
+    target = writable(folders)
+    try:
+        return fetch(target)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"{missing}, and downloading failed ({first_line(error)}): {advice}.") from error
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first, or else its kind."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
 
 
 def path_list(paths: Sequence[Path]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from xentlab.data.dataset import Dataset, of_task
-from xentlab.data.places import path_list, search_folders, writable
+from xentlab.data.places import downloaded, first_line, path_list, search_folders
 from xentlab.errors import UserError
 
 Way = Mapping[str, Any]
@@ -121,23 +122,17 @@ def parts_found(name: str, kind: str, root: str | None, download: bool, ways: Se
         except (RuntimeError, OSError, ValueError, AssertionError, EOFError, pickle.UnpicklingError) as error:
             if "not found" in str(error):
                 continue  # the next place may have it; if none does, the sentence below names them all
-            sentence = f"The files of {name} in {place} cannot be read ({_first(error)}): get them anew."
+            sentence = f"The files of {name} in {place} cannot be read ({first_line(error)}): get them anew."
             raise UserError(sentence) from error
     if not found:
         missing = f"The files of {name} were looked for in {path_list(sought)} and not found, or are damaged"
         advice = "set dataset.root to the folder that holds them"
-        if not download:
-            raise UserError(f"{missing}, and dataset.download is false: {advice}.")
-        target = writable(sought)
-        try:
-            found = [source(target, download=True, **way) for way in ways]
-        except (OSError, RuntimeError, ValueError) as error:
-            raise UserError(f"{missing}, and downloading failed ({_first(error)}): {advice}.") from error
+
+        def fetch(target: Path) -> list[Any]:
+            return [source(target, download=True, **way) for way in ways]
+
+        found = downloaded(fetch, sought, missing, advice, allowed=download)
     return found
-
-
-def _first(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
 
 
 def _resident(name: str, parts: list[Any]) -> Dataset:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from xentlab.comparison.folder import as_before, phase
+from xentlab.comparison.folder import OWN, as_before, phase
 from xentlab.dotted import not_allowed
 from xentlab.errors import UserError
 from xentlab.journal import Records, TrialRecord, read_lines
@@ -22,7 +22,6 @@ from xentlab.train import Trial, prepare, signature
 ALLOWED = ("xentlab.", "torch.nn.", "torchvision.models.")
 """What a config from elsewhere may name."""
 
-_OWN = ("output", "tracking", "executor")
 # On one machine: who else trained, did so on machines that are not here.
 _LOCAL = tuple(f"xentlab.run.executors.{name}" for name in ("inline", "auto.Auto", "processes.Processes"))
 # A record that asks for more is not heeded.
@@ -67,7 +66,7 @@ def localised(config: Mapping[str, Any], own: Mapping[str, Any], device: str) ->
     Args:
         device: the kind it was trained on, kept where it is here (`cpu` always is), else `auto`.
     """
-    here = {**config, **{key: own[key] for key in _OWN}}
+    here = {**config, **{key: own[key] for key in OWN}}
     kept = "cuda" if device == "cuda" and torch.cuda.is_available() else "cpu" if device == "cpu" else "auto"
     here["trainer"] = {**config["trainer"], "device": kept}
     here["dataset"] = as_before(config["dataset"])

@@ -10,14 +10,13 @@ from typing import Any
 
 from xentlab.analysis import Judgement
 from xentlab.catalogue.best import flat
-from xentlab.comparison.folder import find_comparison, groups_below, load_protocol, read_verdicts
+from xentlab.comparison.folder import OWN, find_comparison, groups_below, load_protocol, read_cells
 from xentlab.errors import UserError
 from xentlab.journal import GroupRecord, Records, TrialRecord
-from xentlab.report import Record, Study
+from xentlab.report import Record
 from xentlab.report.record import JudgedMetric
 from xentlab.reproduce.again import Difference, facts_of
 
-_OWN = ("output", "tracking", "executor")
 ABSENT = "–"
 
 
@@ -68,7 +67,7 @@ def between(records: Records, a: TrialRecord | GroupRecord, b: TrialRecord | Gro
     folders = [find_comparison(records.root, group.id) for group in (a, b)]
     protocols = [_protocol(folder) for folder in folders]
     environments = [facts_of(json.loads((f / "environment.json").read_text(encoding="utf-8"))) for f in folders]
-    cells = [_cells(read_verdicts(folder)) for folder in folders]
+    cells = [read_cells(folder) for folder in folders]
     data = [
         {f"{label or 'data'} {name}": value for label, record in found.items() for name, value in _data(record).items()}
         for found in cells
@@ -83,7 +82,7 @@ def between(records: Records, a: TrialRecord | GroupRecord, b: TrialRecord | Gro
 
 
 def _between_trials(records: Records, a: TrialRecord, b: TrialRecord) -> Between:
-    configs = [_as_text(flat({k: v for k, v in trial.config.items() if k not in _OWN})) for trial in (a, b)]
+    configs = [_as_text(flat({k: v for k, v in trial.config.items() if k not in OWN})) for trial in (a, b)]
     data = [{key: trial.tags.get(key, ABSENT) for key in ("dataset", "fingerprint", "device")} for trial in (a, b)]
     sessions = [records.sessions.get(trial.session) for trial in (a, b)]
     versions = [facts_of(session.environment if session is not None else {}) for session in sessions]
@@ -96,7 +95,7 @@ def _between_trials(records: Records, a: TrialRecord, b: TrialRecord) -> Between
 
 def _protocol(folder: Path) -> dict[str, str]:
     whole = load_protocol((folder / "protocol.yaml").read_text(encoding="utf-8"))
-    return _as_text(flat({key: value for key, value in whole.items() if key not in _OWN}))
+    return _as_text(flat({key: value for key, value in whole.items() if key not in OWN}))
 
 
 def _as_text(pairs: list[tuple[str, Any]]) -> dict[str, str]:
@@ -115,10 +114,6 @@ def _differences(a: Mapping[str, str], b: Mapping[str, str]) -> list[Difference]
     return [difference for difference in found if not difference.same]
 
 
-def _cells(found: Record | Study) -> dict[str, Record]:
-    return {"": found} if isinstance(found, Record) else {cell.label: cell.record for cell in found.cells}
-
-
 def _trials(records: Records, group: GroupRecord) -> dict[str, TrialRecord]:
     names = (name for below in groups_below(records, group.id) for name in records.groups[below].members)
     return {name: records.trials[name] for name in names}
@@ -131,7 +126,7 @@ def _code(a: Mapping[str, TrialRecord], b: Mapping[str, TrialRecord]) -> tuple[i
 
 
 def _asked(trial: TrialRecord) -> str:
-    config = {key: value for key, value in trial.config.items() if key not in _OWN}
+    config = {key: value for key, value in trial.config.items() if key not in OWN}
     return json.dumps([config, trial.tags.get("fingerprint")], sort_keys=True, default=str)
 
 

@@ -24,7 +24,7 @@ from xentlab.comparison.folder import (
     groups_below,
     load_protocol,
     phase,
-    read_verdicts,
+    read_cells,
     recorded_config,
     remember,
     write_text,
@@ -32,7 +32,6 @@ from xentlab.comparison.folder import (
 from xentlab.comparison.recording import judged_today
 from xentlab.errors import UserError, unknown
 from xentlab.journal import Records, TrialEvent, TrialRecord
-from xentlab.report import Record, Study
 from xentlab.reproduce.again import (
     ALLOWED,
     Difference,
@@ -142,7 +141,7 @@ class Rerun:
     def comparison(self, folder: Path, run_study: RunStudy) -> ComparisonAgain:
         """Run a comparison again, and keep beside its report how the two compare."""
         group = folder_group(folder)
-        recorded = _cells(read_verdicts(folder))
+        recorded = read_cells(folder)
         if not (folder / "protocol.yaml").is_file() or group not in self.records.groups:
             raise UserError(f"{folder} must hold protocol.yaml, and the journal of --root its trials, to run it again.")
         whole = load_protocol((folder / "protocol.yaml").read_text(encoding="utf-8"))
@@ -157,7 +156,7 @@ class Rerun:
             session.journal.tags = lambda event: {"reproduces": group}  # noqa: ARG005
             self.on_differences(differences(session, examples, environment, own))
             new = run_study(study, session, shlex.join(["xentlab", "reproduce", group]), config, composed).folder
-        here = _cells(read_verdicts(new))
+        here = read_cells(new)
         # An earlier version judged by another rule: what is compared is the numbers that both rest on.
         today = {cell: judged_today(old) for cell, old in recorded.items()}
         verdicts = [v for cell, old in today.items() for v in judge_comparison(old, here.get(cell), cell)]
@@ -184,11 +183,6 @@ class Rerun:
             self.open_session(own, "reproduce") as session,
         ):
             yield session
-
-
-def _cells(found: Record | Study) -> dict[str, Record]:
-    """The records by their cells; the empty name where there is one only."""
-    return {"": found} if isinstance(found, Record) else {cell.label: cell.record for cell in found.cells}
 
 
 def _examples(records: Records, group: str) -> list[TrialRecord]:

@@ -6,6 +6,7 @@ its shape in `xentlab.journal.events`, and to what its readers ask for, before t
 
 from __future__ import annotations
 
+import graphlib
 import hashlib
 import itertools
 import json
@@ -156,16 +157,12 @@ def check_circles(parents: Mapping[str, str | None]) -> None:
     Raises:
         UserError: a group lies in itself, at whatever distance.
     """
-    sound: set[str] = set()
-    for group in parents:
-        path: dict[str, None] = {}
-        above: str | None = group
-        while above is not None and above in parents and above not in sound:
-            if above in path:
-                raise UserError(f"journal.jsonl must hold no group that lies in itself, but {above} does.")
-            path[above] = None
-            above = parents[above]
-        sound |= path.keys()
+    try:
+        graphlib.TopologicalSorter({group: [above] for group, above in parents.items() if above}).prepare()
+    except graphlib.CycleError as error:
+        raise UserError(
+            f"journal.jsonl must hold no group that lies in itself, but {error.args[1][0]} does."
+        ) from error
 
 
 def _check_names(event: RawEvent, opened: dict[str, str | None], number: int) -> None:

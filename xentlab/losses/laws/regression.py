@@ -80,12 +80,9 @@ def _elicited(what: str, sample: Tensor, level: float) -> float:
         return float(sample.mean())
     if what in ("median", "quantile"):
         return float(sample[math.ceil((0.5 if what == "median" else level) * len(sample)) - 1])
-    low, high = float(sample[0]), float(sample[-1])
-    for _ in range(200):
-        middle = (low + high) / 2
-        above, below = (sample - middle).clamp_min(0).mean(), (middle - sample).clamp_min(0).mean()
-        low, high = (middle, high) if level * above > (1 - level) * below else (low, middle)
-    return (low + high) / 2
+    from scipy.stats import expectile
+
+    return float(expectile(sample.numpy(), alpha=level))
 
 
 def _least(subject: Subject, sample: Tensor, given: Mapping[str, Any]) -> float:
