@@ -15,6 +15,12 @@ _GROUPS = (*COMPONENTS, "comparison", "executor", "tracking")
 
 # What Hydra and OmegaConf say, and how it is said here.
 _SENTENCES = (
+    (r"Could not override '([^']+)'[\s\S]*No match in the defaults list", "'{0}' cannot be chosen here; this command's "
+     "groups stand in its --help."),
+    (r"Interpolation key '([^']*)' not found", "{key} refers to ${{{0}}}, which is not in the config."),
+    (r"Environment variable '([^']*)' not found", "{key} refers to the environment variable {0}, which is not set."),
+    (r"does not support sweep type", "A sweep takes lists and ranges, such as optimizer.lr=0.03,0.1 or seed=range(5): "
+     "values between two bounds are drawn by `xentlab compare comparison.search=sobol comparison.trials=16`."),
     (r"Ambiguous value for argument '([^=]+)=(.*)'", "{0}={1} holds a comma: in quotes it is one value, "
      "\"{0}='{1}'\"; in brackets a list; with `train -m` a sweep over both."),
     (r"Could not delete from config\. '([^']+)'", "There is no '{0}' to take away."),
@@ -64,27 +70,14 @@ def hydra_mistake(error: Exception) -> UserError:
         known = elsewhere.of_a_choice(missing[1], missing[2], available)
         return UserError(known) if known else unknown(missing[1], missing[2], available)
     override = re.search(r"Could not override '([^']+)'", text)
-    if override and "No match in the defaults list" in text:
-        return UserError(f"'{override[1]}' cannot be chosen here; this command's groups stand in its --help.")
-    if override:
+    if override and "No match in the defaults list" not in text:
         return _unknown_key(error, override[1])
     key = str(getattr(error, "full_key", None) or "")
     if "Missing mandatory value" in text:
         return UserError(f"{key or 'A value'} must be given: {key or 'KEY'}=VALUE.")
-    interpolated = re.search(r"Interpolation key '([^']*)' not found", text)
-    if interpolated:
-        return UserError(f"{key} refers to ${{{interpolated[1]}}}, which is not in the config.")
-    variable = re.search(r"Environment variable '([^']*)' not found", text)
-    if variable:
-        return UserError(f"{key} refers to the environment variable {variable[1]}, which is not set.")
     for pattern, sentence in _SENTENCES:
         if found := re.search(pattern, text):
             return UserError(sentence.format(*found.groups(), key=key or "A value"))
-    if "does not support sweep type" in text:
-        return UserError(
-            "A sweep takes lists and ranges, such as optimizer.lr=0.03,0.1 or seed=range(5): values between two bounds "
-            "are drawn by `xentlab compare comparison.search=sobol comparison.trials=16`."
-        )
     grammar = text.partition("See https://hydra.cc")[0].partition(" full_key:")[0].partition("\n    full_key:")[0]
     return UserError(" ".join(grammar.split()).rstrip(".") + ".")
 

@@ -47,6 +47,18 @@ _ODD_KINDS = (
     (re.compile(r"\d+' ?(\d+(\.\d+)?(\"|'')?)?"), "feet and inches"),
     (re.compile(rf"{_NUMBER} [A-Za-zµ°/²³]+"), "numbers of different units"),
 )
+# What makes a cell among numbers no number: the first that is found in it.
+_CAUSES = (
+    (re.compile(r"^(?=.*\d)[+-]?[\d.,]*[OolI][\d.,OolI]*$"), "a letter in a digit's place"),
+    (re.compile(r"^#"), "an error value of a spreadsheet"),
+    (re.compile(r"%"), "a percent sign"),
+    (re.compile(r"[€$£¥]"), "a currency sign"),
+    (re.compile(r"^[<>≤≥~]"), "a bound in a number's place"),
+    (re.compile(r"^[+-]?[\d.,]+\s*[A-Za-zµ°/²³]+$"), "a number with a unit"),
+    (re.compile(r"\..*\."), "two decimal points"),
+    (re.compile(r","), "a comma in one number alone"),
+    (re.compile(r"\d\s+\d"), "a blank inside the number"),
+)
 
 
 def respelled(cells: Sequence[str]) -> tuple[list[str], str] | None:
@@ -130,22 +142,5 @@ def odd_kind(cells: Sequence[str]) -> str | None:
 
 def cause(cell: str) -> str:
     """What makes a cell among numbers no number, most likely."""
-    if re.fullmatch(r"[+-]?[\d.,]*[OolI][\d.,OolI]*", cell) and re.search(r"\d", cell):
-        return "a letter in a digit's place"
-    if cell.startswith("#"):
-        return "an error value of a spreadsheet"
-    if "%" in cell:
-        return "a percent sign"
-    if any(sign in cell for sign in "€$£¥"):
-        return "a currency sign"
-    if cell[:1] in "<>≤≥~":
-        return "a bound in a number's place"
-    if re.fullmatch(r"[+-]?[\d.,]+\s*[A-Za-zµ°/²³]+", cell):
-        return "a number with a unit"
-    if cell.count(".") > 1:
-        return "two decimal points"
-    if "," in cell:
-        return "a comma in one number alone"
-    if re.search(r"\d\s+\d", cell):
-        return "a blank inside the number"
-    return "a word for a missing value, or a slip" if cell.isalpha() else "a slip of the pen"
+    usual = "a word for a missing value, or a slip" if cell.isalpha() else "a slip of the pen"
+    return next((why for pattern, why in _CAUSES if pattern.search(cell)), usual)

@@ -71,9 +71,6 @@ def sce(
         beta: weight of the reverse cross-entropy, >= 0.
         log_zero: what stands for log 0 in the reverse one, < 0.
 
-    Returns:
-        [N] or [N, H, W], >= 0.
-
     Reference: Wang et al., Symmetric cross entropy for robust learning with noisy labels, 2019.
     """
     return alpha * ce(logits, target) + beta * rce(logits, target, log_zero=log_zero)

@@ -59,9 +59,6 @@ def flsd53(
         gamma_likely: exponent where it is likely, >= 0.
         threshold: probability from which on it is likely, in [0, 1].
 
-    Returns:
-        [N] or [N, H, W], >= 0.
-
     Reference: Mukhoti et al., Calibrating deep neural networks using focal loss, 2020.
     """
     truth, log_q, log_rest = focal_terms(logits, target)
@@ -80,9 +77,6 @@ def dual_focal(logits: Tensor, target: Tensor, *, gamma: NonNegativeFloat = 5.0)
 
     Args:
         gamma: exponent, >= 0; 5 as in most of the paper's experiments.
-
-    Returns:
-        [N] or [N, H, W], >= 0.
 
     Reference: Tao, Dong & Xu, Dual focal loss for calibration, 2023.
     """

@@ -17,7 +17,8 @@ logits imply probabilities, one of -inf masks its class: while it is never true,
 to be ignored is no class of its own, such as PyTorch's -100: it is a weight of 0 in the mean, and a loss refuses it.
 
 To add one: a function in its family's module, with formula, ranges and reference, re-exported by `xentlab.losses`, and
-a YAML in `configs/loss` that lists its knobs. Its docstring names of its inputs only what `_INPUTS` does not say.
+a YAML in `configs/loss` that lists its knobs. Its docstring need not say what `_INPUTS` says of its inputs, nor of its
+values what `minimum` does.
 """
 
 from __future__ import annotations
@@ -135,19 +136,24 @@ class LossSpec:
         function.spec = self  # type: ignore[attr-defined]
         if function.__module__.startswith("xentlab.losses."):
             _DECLARED[function.__name__] = self
-            function.__doc__ = _with_inputs(function, self.link)
+            function.__doc__ = _completed(function, self)
         for other in self.elsewhere:
             _DECLARED.pop(other.__name__, None)
         return function
 
 
-def _with_inputs(function: LossFunction, link: str) -> str:
-    """The docstring, with what `_INPUTS` says of the inputs before the first that it names itself."""
+def _completed(function: LossFunction, spec: LossSpec) -> str:
+    """The docstring, with what `_INPUTS` says of the inputs before the first that it names itself, and its range."""
     text = inspect.getdoc(function) or ""
     names = list(inspect.signature(function).parameters)
-    kind = "images" if "weight" in names else "numbers" if "outputs" in names else link
+    kind = "images" if "weight" in names else "numbers" if "outputs" in names else spec.link
     silent = itertools.takewhile(lambda name: f"\n    {name}: " not in text, names)
     said = [f"    {name}: {_INPUTS.get(f'{name} of {kind}') or _INPUTS[name]}\n" for name in silent]
+    if "\nReturns:\n" not in text:
+        values = "[N]" if kind in ("images", "numbers") else "[N] or [N, H, W]"
+        values += "" if spec.minimum is None else f", >= {spec.minimum:g}"
+        before, mark, after = text.partition("\n\nExample:" if "\n\nExample:" in text else "\n\nReference:")
+        text = f"{before}\n\nReturns:\n    {values}.{mark}{after}"
     if "\nArgs:\n" not in text:
         text = text.replace("\nReturns:\n", "\nArgs:\n\nReturns:\n")
     return text.replace("\nArgs:\n", f"\nArgs:\n{''.join(said)}")

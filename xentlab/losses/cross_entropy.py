@@ -142,9 +142,6 @@ def focal(logits: Tensor, target: Tensor, *, gamma: NonNegativeFloat = 2.0) -> T
     Args:
         gamma: focal exponent, >= 0.
 
-    Returns:
-        [N] or [N, H, W], >= 0.
-
     Example:
         >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
         >>> focal(logits, torch.tensor([0, 0]))
@@ -163,9 +160,6 @@ def poly1(logits: Tensor, target: Tensor, *, epsilon: Annotated[float, Range(-1,
 
     Args:
         epsilon: added to the first coefficient, >= -1.
-
-    Returns:
-        [N] or [N, H, W], >= 0.
 
     Reference: Leng et al., PolyLoss: a polynomial expansion perspective of classification loss functions, 2022.
     """
@@ -206,9 +200,6 @@ def z_loss(logits: Tensor, target: Tensor, *, z_weight: NonNegativeFloat = 1e-4)
 
     Args:
         z_weight: weight of the squared log-normaliser, >= 0; 1e-4 as in PaLM.
-
-    Returns:
-        [N] or [N, H, W], >= 0.
 
     Reference: de Brebisson & Vincent, The Z-loss: a shift and scale invariant classification loss belonging to the
     spherical family, 2016 (the name); Chowdhery et al., PaLM: scaling language modeling with pathways, 2022 (the

@@ -140,9 +140,6 @@ def quantiles(
         target: floats [N, D].
         levels: of the quantiles, each in (0, 1) and above the one before.
 
-    Returns:
-        [N], >= 0.
-
     Reference: Koenker & Bassett, Regression quantiles, 1978.
     """
     numbers, truth = per_target(outputs, target, len(levels))

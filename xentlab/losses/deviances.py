@@ -45,9 +45,6 @@ def gamma_deviance(outputs: Tensor, target: Tensor) -> Tensor:
         outputs: logarithms of the mean [N, D].
         target: floats [N, D], > 0.
 
-    Returns:
-        [N], >= 0.
-
     Reference: Nelder & Wedderburn, Generalized linear models, 1972.
     """
     z, truth = _log_mean(outputs, target)
@@ -65,9 +62,6 @@ def tweedie(outputs: Tensor, target: Tensor, *, power: Annotated[float, Range(1.
         target: floats [N, D], >= 0.
         power: p in [1.01, 1.99], at its low end like Poisson's deviance, at its high end like gamma's.
 
-    Returns:
-        [N], >= 0.
-
     Reference: Jorgensen, Exponential dispersion models, 1987.
     """
     z, truth = _log_mean(outputs, target)
@@ -83,9 +77,6 @@ def mape(outputs: Tensor, target: Tensor) -> Tensor:
     Args:
         outputs: logarithms of the prediction [N, D].
         target: floats [N, D], > 0.
-
-    Returns:
-        [N], >= 0.
 
     Reference: Makridakis, Accuracy measures: theoretical and practical concerns, 1993.
     """
@@ -130,9 +121,6 @@ def msle(outputs: Tensor, target: Tensor) -> Tensor:
     Args:
         outputs: predicted standardised logarithms [N, D].
         target: standardised logarithms [N, D].
-
-    Returns:
-        [N], >= 0.
 
     Reference: scikit-learn's mean_squared_log_error, since version 0.20.
     """

@@ -41,9 +41,6 @@ def simplex_square(logits: Tensor, target: Tensor, *, scale: PositiveFloat = 1.0
         target: class indices [N] or [N, H, W], or a distribution shaped like `logits` (a point inside the simplex).
         scale: size of the simplex, > 0; proper at 1 only.
 
-    Returns:
-        [N] or [N, H, W], >= 0.
-
     Reference: Mroueh, Poggio, Rosasco & Slotine, Multiclass learning with simplex coding, 2012; Hu, Wang, Lin & Cheng,
     Understanding square loss in training overparametrized neural network classifiers, 2022.
     """
@@ -109,9 +106,6 @@ def huber(logits: Tensor, target: Tensor, *, delta: PositiveFloat = 1.0) -> Tens
     Args:
         delta: where the parabola becomes a line, in units of logits, > 0; proper from 1 on.
 
-    Returns:
-        [N] or [N, H, W], >= 0.
-
     Reference: Huber, Robust estimation of a location parameter, 1964.
     """
     residual = (logits - as_distribution(target, logits)).abs()
@@ -124,9 +118,6 @@ def log_cosh(logits: Tensor, target: Tensor) -> Tensor:
     """Log-cosh of the logits' errors, summed over classes: `sum_c log cosh(z_c - t_c)`. Link: identity.
 
     A parabola `r^2 / 2` near zero and a line `|r| - log 2` far away, smooth everywhere.
-
-    Returns:
-        [N] or [N, H, W], >= 0.
 
     Reference: Green, Bayesian reconstructions from emission tomography data using a modified EM algorithm, 1990.
     """
@@ -150,9 +141,6 @@ def cauchy_schwarz(logits: Tensor, target: Tensor) -> Tensor:
 
     Args:
         target: class indices [N] or [N, H, W], or non-negative floats shaped like `logits`; their scale is irrelevant.
-
-    Returns:
-        [N] or [N, H, W], >= 0.
 
     Reference: Janocha & Czarnecki, On loss functions for deep neural networks in classification, 2017.
     """

@@ -39,9 +39,6 @@ def hinge(logits: Tensor, target: Tensor, *, margin: PositiveFloat = 1.0) -> Ten
         target: class indices [N] or [N, H, W], or a distribution shaped like `logits` (the expected hinge).
         margin: lead that is enough, in units of logits, > 0.
 
-    Returns:
-        [N] or [N, H, W], >= 0.
-
     Reference: Crammer & Singer, On the algorithmic implementation of multiclass kernel-based vector machines, 2001.
     """
     if not target.is_floating_point():
@@ -75,9 +72,6 @@ def multi_margin(logits: Tensor, target: Tensor, *, margin: PositiveFloat = 1.0)
             needs memory for all C^2 pairs of classes).
         margin: lead that is enough, in units of logits, > 0.
 
-    Returns:
-        [N] or [N, H, W], >= 0.
-
     Reference: Weston & Watkins, Support vector machines for multi-class pattern recognition, 1999.
     """
     truth = as_distribution(target, logits)
@@ -100,9 +94,6 @@ def ovr_hinge(logits: Tensor, target: Tensor, *, margin: PositiveFloat = 1.0) ->
     Args:
         margin: distance from zero that is enough, in units of logits, > 0.
 
-    Returns:
-        [N] or [N, H, W], >= 0.
-
     Reference: Rifkin & Klautau, In defense of one-vs-all classification, 2004.
     """
     return _one_vs_rest(logits, target, margin, 1)
@@ -117,9 +108,6 @@ def squared_hinge(logits: Tensor, target: Tensor, *, margin: PositiveFloat = 0.5
     Args:
         margin: distance from zero that is enough, in units of logits, > 0; 1/2 in the reference.
 
-    Returns:
-        [N] or [N, H, W], >= 0.
-
     Reference: Janocha & Czarnecki, On loss functions for deep neural networks in classification, 2017.
     """
     return _one_vs_rest(logits, target, margin, 2)
@@ -133,9 +121,6 @@ def cubed_hinge(logits: Tensor, target: Tensor, *, margin: PositiveFloat = 0.5) 
 
     Args:
         margin: distance from zero that is enough, in units of logits, > 0; 1/2 in the reference.
-
-    Returns:
-        [N] or [N, H, W], >= 0.
 
     Reference: Janocha & Czarnecki, On loss functions for deep neural networks in classification, 2017.
     """
@@ -165,9 +150,6 @@ def margin_smoothing(
     Args:
         penalty: weight of the margin term, >= 0.
         margin: distance to the largest logit that is free, in units of logits, >= 0.
-
-    Returns:
-        [N] or [N, H, W], >= 0.
 
     Reference: Liu, Ben Ayed, Galdran & Dolz, The devil is in the margin: Margin-based label smoothing for network
     calibration, 2022.

@@ -39,9 +39,6 @@ def focal_bce(
         gamma: focal exponent, >= 0; down-weights what is already right.
         alpha: weight of the positive answers, in (0, 1); the negative ones weigh `1 - alpha`.
 
-    Returns:
-        [N] or [N, H, W], >= 0.
-
     Reference: Lin, Goyal, Girshick, He & Dollar, Focal loss for dense object detection, 2017.
     """
     logits = bounded(logits)
@@ -84,9 +81,6 @@ def asl(
         clip: probability below which a negative answer costs nothing, in [0, 1).
         constant_focus: whether the focal weights have no gradient.
 
-    Returns:
-        [N] or [N, H, W], >= 0.
-
     Example:
         >>> logits = torch.tensor([[2.0, -2.0, -6.0]])
         >>> asl(logits, torch.tensor([[1.0, 0.0, 0.0]])), bce(logits, torch.tensor([[1.0, 0.0, 0.0]]))
@@ -124,9 +118,6 @@ def zlpr(logits: Tensor, target: Tensor) -> Tensor:
 
     Args:
         target: class indices [N] or [N, H, W] (one label), or labels in [0, 1] shaped like `logits`.
-
-    Returns:
-        [N] or [N, H, W], >= 0.
 
     Reference: Su, Zhu, Murtadha, Pan, Wen & Liu, ZLPR: A novel loss for multi-label classification, 2022.
     """
@@ -187,9 +178,6 @@ def hill(
         lam: height of the hill, >= 1; at 1.5 a negative with probability 1 pulls no longer.
         margin: subtracted from the logits of labels, >= 0.
         gamma: focal exponent of labels, >= 0.
-
-    Returns:
-        [N] or [N, H, W], >= 0.
 
     Reference: Zhang, Cheng, Huang, Wen, Feng, Li & Guo, Simple and robust loss design for multi-label learning with
     missing labels, 2021.

@@ -71,9 +71,6 @@ def ldam(
         max_margin: the margin of the rarest class, >= 0, in units of the logits.
         scale: multiplies the logits, > 0.
 
-    Returns:
-        [N] or [N, H, W], >= 0.
-
     Reference: Cao et al., Learning imbalanced datasets with label-distribution-aware margin loss, 2019.
     """
     counts = _per_class(class_counts, logits)
@@ -102,9 +99,6 @@ def class_balanced(
 
     Args:
         beta: in [0, 1); 0 weighs all classes alike, towards 1 by inverse frequency.
-
-    Returns:
-        [N] or [N, H, W], >= 0.
 
     Reference: Cui et al., Class-balanced loss based on effective number of samples, 2019.
     """

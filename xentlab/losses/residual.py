@@ -45,9 +45,6 @@ def quantile(outputs: Tensor, target: Tensor, *, level: Level = 0.5) -> Tensor:
     Args:
         level: of the quantile, in (0, 1); 0.5 is half the absolute error.
 
-    Returns:
-        [N], >= 0.
-
     Reference: Koenker & Bassett, Regression quantiles, 1978.
     """
     return pinball(_residual(outputs, target), level).sum(1)
@@ -66,9 +63,6 @@ def expectile(outputs: Tensor, target: Tensor, *, level: Level = 0.5) -> Tensor:
 
     Args:
         level: of the expectile, in (0, 1); 0.5 is half the squared error.
-
-    Returns:
-        [N], >= 0.
 
     Reference: Newey & Powell, Asymmetric least squares estimation and testing, 1987.
     """
@@ -110,9 +104,6 @@ def general_robust(
     Args:
         alpha: shape in [-10, 2]; the smaller, the less an outlier pulls.
         c: residual at which the parabola bends, in standard deviations of the target, > 0.
-
-    Returns:
-        [N], >= 0.
 
     Reference: Barron, A general and adaptive robust loss function, 2019.
     """

@@ -60,9 +60,6 @@ def mse_logits(logits: Tensor, target: Tensor, *, k: PositiveFloat = 1.0, M: Pos
         k: weight of the true class's term, > 0.
         M: target of the true class's logit, > 0; proper at 1 (with k = 1) only.
 
-    Returns:
-        [N] or [N, H, W], >= 0.
-
     Reference: Hui & Belkin, Evaluation of neural architectures trained with square loss vs cross-entropy in
     classification tasks, 2021.
     """
