@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from xentlab.comparison.arms import Progress, ends_all, sentence_of
 from xentlab.comparison.cells import StudyPlan
-from xentlab.comparison.filing import file_comparison, file_study
 from xentlab.comparison.folder import Composed, list_trials, write_folder
 from xentlab.comparison.overview import make_overview
 from xentlab.comparison.recording import make_record
 from xentlab.comparison.runner import first_trial, rehearse_losses, run_comparison
-from xentlab.journal import GroupEndEvent
-from xentlab.report import Record, Study, StudyCell, write_report
+from xentlab.journal import GroupEndEvent, Journal
+from xentlab.report import Record, Study, StudyCell, headlines, sentences_by_result, write_report
+from xentlab.report.headline import answer_of, in_one_word
+from xentlab.report.runs import dashboard_tag, loss_run, place_by_loss
 from xentlab.run.session import Session
 from xentlab.secrets import redacted
 
@@ -85,7 +86,7 @@ def run_study(
         for loss, sentence in result.failed.items():
             session.journal.append(GroupEndEvent(result.loss_groups[loss], "failed", {"reason": sentence}, {}, None))
         groups = {loss: name for loss, name in result.loss_groups.items() if loss not in result.failed}
-        file_comparison(session.journal, record, result.group, groups, own, number)
+        _file_comparison(session.journal, record, result.group, groups, own, number)
     if not cells:
         raise next(iter(errors.values()))
     failed = {label: sentence_of(error) for label, error in errors.items()}
@@ -95,8 +96,41 @@ def run_study(
     if parent is not None:
         write_report(study, session.root / folder)
         _keep(session, folder, config, composed, parent)
-        file_study(session.journal, study, parent, str(folder))
+        _file_study(session.journal, study, parent, str(folder))
     return Executed(study, session.root / folder, trials, failed)
+
+
+def _file_comparison(
+    journal: Journal, record: Record, group: str, loss_groups: Mapping[str, str], folder: str | None, cell: int
+) -> None:
+    """End the group of a comparison, or of one cell, and those of its losses.
+
+    Args:
+        folder: of its report, relative to the root; None for a cell, whose study has one.
+        cell: its number among the cells, from 1.
+    """
+    place = place_by_loss(record, cell)
+    ends = []
+    for label, child in loss_groups.items():
+        shown = loss_run(record, label, place=place[label])
+        curves = {name: [list(point) for point in points] for name, points in shown.curves.items()}
+        ends.append(GroupEndEvent(child, "finished", shown.tags, shown.metrics, None, curves))
+    journal.append(*ends, _verdict(group, [("", record)], [answer_of(record), *sentences_by_result(record)], folder))
+
+
+def _file_study(journal: Journal, study: Study, group: str, folder: str) -> None:
+    """End the group of a study of several cells, with the verdicts of all."""
+    records = [(cell.label, cell.record) for cell in study.cells]
+    lines = [f"{label}: {sentence}" for label, record in records for sentence in sentences_by_result(record)]
+    journal.append(_verdict(group, records, [*headlines(study), study.question, *lines], folder))
+
+
+def _verdict(
+    group: str, records: Sequence[tuple[str, Record]], lines: Sequence[str], folder: str | None
+) -> GroupEndEvent:
+    note = "\n\n".join([*lines, f"`{records[0][1].command}`"])
+    tags = {"mlflow.note.content": note, "verdict": in_one_word(records), **dashboard_tag(records)}
+    return GroupEndEvent(group, "finished", tags, {}, folder)
 
 
 def _end_failed(session: Session, parent: str, sentence: str) -> None:

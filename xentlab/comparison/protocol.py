@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
@@ -13,7 +12,6 @@ from xentlab.analysis.permutation import smallest_conclusive
 from xentlab.comparison.loss_entries import LossNode, read_losses, read_values
 from xentlab.comparison.overlay import leaves, set_key
 from xentlab.comparison.search import ON_GRIDS, Point, Rung, SearchKind, Space, count_points, plan_rungs
-from xentlab.comparison.seeds import read_seeds, tuning_seeds
 from xentlab.errors import UserError, unknown
 from xentlab.report.setup import Mode, Replicated
 from xentlab.schema import Pattern, Range, check_knobs
@@ -23,6 +21,8 @@ NAME = Pattern(r"\w[\w.+ -]{0,63}", "a name of at most 64 letters, digits and bl
 Name = Annotated[str, NAME]
 """Names a folder as well."""
 Seeds = Annotated[tuple[int, ...], Range(0, None)]
+# Tuning seeds begin here, so that they never meet the final ones, which count from 0.
+_FIRST_TUNING_SEED = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,9 +176,7 @@ class Protocol:
         """The same for the other losses alone."""
         left = [label for label in self.losses if label not in labels]
         losses, spaces = {k: self.losses[k] for k in left}, {k: self.spaces[k] for k in left}
-        return dataclasses.replace(
-            self, losses=losses, spaces=spaces, seed_offsets={k: self.seed_offsets[k] for k in left}
-        )
+        return replace(self, losses=losses, spaces=spaces, seed_offsets={k: self.seed_offsets[k] for k in left})
 
 
 def read_settings(config: Mapping[str, Any]) -> Settings:
@@ -218,8 +216,8 @@ def read_protocol(config: Mapping[str, Any], settings: Settings, mode: Mode, los
         raise UserError("comparison.rounding must be false with trainer.precision=float64, which it compares with.")
     looks = None if settings.looks is None else Looks(settings.looks)
     wanted = settings.final_seeds if looks is None else looks.seeds[-1]
-    final = read_seeds("final_seeds", seeds_for(len(nodes) - 1) if wanted == "auto" else wanted, 0)
-    tuning = tuning_seeds(settings.replicate, settings.tuning_seeds, len(final))
+    final = _read_seeds("final_seeds", seeds_for(len(nodes) - 1) if wanted == "auto" else wanted, 0)
+    tuning = _tuning_seeds(settings.replicate, settings.tuning_seeds, len(final))
     for label, offset in offsets.items():
         shared = sorted({s + offset for s in final} & set(tuning))
         if shared:
@@ -262,3 +260,24 @@ def _rungs(settings: Settings, points: int, epochs: int) -> tuple[Rung, ...]:
             )
         return plan_rungs(points, epochs, eta=settings.eta, min_epochs=settings.min_epochs)
     return (Rung(points, epochs),)
+
+
+def _tuning_seeds(replicate: Replicated, value: int | tuple[int, ...] | None, final: int) -> tuple[int, ...]:
+    """The tuning seeds of a `comparison.tuning_seeds`: those of all, or in turn those of each of the final seeds."""
+    if replicate == "point":
+        return _read_seeds("tuning_seeds", 2 if value is None else value, _FIRST_TUNING_SEED)
+    if isinstance(value, tuple):
+        raise UserError(
+            f"comparison.tuning_seeds must be a number of draws for each final seed with "
+            f"comparison.replicate=procedure, got {list(value)}: seeds are listed with comparison.replicate=point."
+        )
+    return tuple(range(_FIRST_TUNING_SEED, _FIRST_TUNING_SEED + (value or 0) * final))
+
+
+def _read_seeds(key: str, value: int | tuple[int, ...], first: int) -> tuple[int, ...]:
+    """A count of seeds, or the seeds themselves."""
+    seeds = tuple(range(first, first + value)) if isinstance(value, int) else value
+    if not seeds or len(set(seeds)) < len(seeds):
+        given = value if isinstance(value, int) else list(value)
+        raise UserError(f"comparison.{key} must be different seeds, at least one, got {given}.")
+    return seeds

@@ -165,14 +165,11 @@ def _round(protocol: Protocol, monitor: str, run: RunArms, tuned: Tuned, searche
         rows = iter(records[label])
         for key, point in jobs[label]:
             replicate = tuned[key][label]
-            mine = [next(rows) for _ in replicate.draws]
-            replicate.scores[point] = _score(mine, monitor, searches[key, label].epochs)
+            own = [next(rows) for _ in replicate.draws]
+            values = tuple(final_value(record, f"val/{monitor}") for record in own)
+            nll = _mean([final_value(record, "val/nll") for record in own])
+            replicate.scores[point] = Score(_mean(values), values, nll, searches[key, label].epochs)
     return True
-
-
-def _score(records: Sequence[TrialRecord], monitor: str, epochs: int | None) -> Score:
-    values = tuple(final_value(r, f"val/{monitor}") for r in records)
-    return Score(_mean(values), values, _mean([final_value(r, "val/nll") for r in records]), epochs)
 
 
 def _together(scores: Sequence[Score]) -> Score:

@@ -210,7 +210,10 @@ def _met(parts: Mapping[str, Any], task: str, own: Mapping[str, Any], *, said: b
     stream = None if held else Stream(Remembered(name, read, digests), (len(places), *first.shape), first.dtype)
     inputs = torch.stack(rows) if stream is None else stream.inputs
     words = sorted({str(y) for y in raw}) if isinstance(raw[0], str) else []
-    targets = _stacked(name, "targets", [_tensor(name, "targets", words.index(y) if words else y) for y in raw])
+    answers = [_tensor(name, "targets", words.index(y) if words else y) for y in raw]
+    for number, answer in enumerate(answers):
+        _check_like(name, "targets", answers[0], answer, number)
+    targets = torch.stack(answers)
     if targets.ndim == 2 and targets.shape[1] == 1:
         targets = targets.squeeze(1)
     kept = find(task)
@@ -265,12 +268,6 @@ def _counted(name: str, targets: Tensor, names: Sequence[Any], *, told: bool) ->
             f"{len(names) - len(found)} of {len(names)} have no example: dataset.class_names says that it is so."
         )
     return ": " + few([f"{word} {count}" for word, count in zip(names, counts.tolist(), strict=True)])
-
-
-def _stacked(name: str, what: str, rows: list[Tensor]) -> Tensor:
-    for number, row in enumerate(rows):
-        _check_like(name, what, rows[0], row, number)
-    return torch.stack(rows)
 
 
 def _check_like(name: str, what: str, first: Tensor, row: Tensor, number: int) -> None:

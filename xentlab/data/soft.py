@@ -58,7 +58,8 @@ def soften(dataset: Dataset, *, soft_targets: str | None = None) -> Dataset:
         )
     known = np.unique(examples)
     if len(known) < len(examples) or not (len(known) and known[0] >= 0 and known[-1] < n):
-        raise UserError(f"{file} must hold some of the examples 0 to {n - 1}, each once, found {_span(examples)}.")
+        span = f"{len(examples)} between {examples.min()} and {examples.max()}" if len(examples) else "none"
+        raise UserError(f"{file} must hold some of the examples 0 to {n - 1}, each once, found {span}.")
     sums = targets.astype(np.float64).sum(1)
     wrong = ~((targets >= 0).all(1) & (abs(sums - 1) <= _SUM))
     if wrong.any():
@@ -91,12 +92,5 @@ def write_soft_targets(file: Path, dataset: Dataset, examples: Tensor, targets: 
 
 def _source(dataset: Dataset) -> str:
     """The fingerprint of the dataset as its builder gave it."""
-    return (
-        dataset.fingerprint
-        if dataset.soft_targets is None
-        else _source(dataclasses.replace(dataset, soft_targets=None))
-    )
-
-
-def _span(examples: np.ndarray) -> str:
-    return f"{len(examples)} between {examples.min()} and {examples.max()}" if len(examples) else "none"
+    plain = dataset if dataset.soft_targets is None else dataclasses.replace(dataset, soft_targets=None)
+    return plain.fingerprint

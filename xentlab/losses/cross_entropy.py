@@ -96,7 +96,8 @@ def custom_ce(
         if not _is(smoothing, 0.0):
             target = (1.0 - smoothing) * as_distribution(target, logits) + smoothing / logits.shape[1]
         truth, log_q, log_rest = focal_terms(scaled, target)
-        values = (truth * _focal_term(log_q, log_rest, gamma, epsilon, log_base)).sum(1)
+        terms = -torch.exp(gamma * log_rest) * log_q / log_base + epsilon * torch.exp(log_rest)
+        values = (truth * terms).sum(1)
     if _is(z_weight, 0.0):
         return values
     return values + z_weight * torch.logsumexp(scaled, dim=1).square()
@@ -228,13 +229,6 @@ def logit_norm(logits: Tensor, target: Tensor, *, temperature: PositiveFloat = 0
     present = logits.masked_fill(masked, 0.0)
     length = torch.linalg.vector_norm(present, dim=1, keepdim=True)
     return ce((present / (temperature * (length + 1e-7))).masked_fill(masked, -torch.inf), target)
-
-
-def _focal_term(
-    log_q: Tensor, log_rest: Tensor, gamma: float | Tensor, epsilon: float | Tensor, log_base: float | Tensor
-) -> Tensor:
-    """`-(1 - q)^gamma log_base q + epsilon (1 - q)`, with `log_rest = log(1 - q)`."""
-    return -torch.exp(gamma * log_rest) * log_q / log_base + epsilon * torch.exp(log_rest)
 
 
 def _is(knob: float | Tensor, neutral: float) -> bool:

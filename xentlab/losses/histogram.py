@@ -7,8 +7,7 @@ mean of the bins' centres under their softmax. `target_range` [2, D] is where th
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -21,11 +20,9 @@ from xentlab.tasks.distributions import grid
 Bins = Annotated[int, Range(2, 10_000)]
 
 
-def _bins(knobs: Mapping[str, Any]) -> int:
-    return int(knobs["bins"])
-
-
-_histogram = functools.partial(loss, family="histogram", link="histogram", tasks=REGRESSION, outputs=_bins)
+_histogram = functools.partial(
+    loss, family="histogram", link="histogram", tasks=REGRESSION, outputs=lambda knobs: int(knobs["bins"])
+)
 
 
 @_histogram(reference="Imani & White 2018")

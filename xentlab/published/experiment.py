@@ -34,11 +34,6 @@ from xentlab.typed import from_json, to_json
 FOLDER = "published"
 
 
-def trains(plan: Plan) -> bool:
-    """Whether the experiment trains trials; else it is exact and takes no time."""
-    return plan.block.neuron is None
-
-
 def estimate_experiment(plan: Plan, session: Session) -> tuple[int, float]:
     """How many trials are still to be trained, and about how many seconds that takes here; nothing is written."""
     trials = [(label, trial) for label, arm in foreseen(plan, session).items() for trial in arm]
@@ -89,7 +84,7 @@ def run_experiment(plan: Plan, session: Session, progress: Progress, command: st
         "choices": block.choices,
         "environment": environment_of(session.environment),
     }
-    if not trains(plan):
+    if block.neuron is not None:  # nothing is trained
         exact = Reproduction(**facts, **_exact(plan))
         return exact, save(exact, session.root)
     before = session.trained

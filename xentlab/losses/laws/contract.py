@@ -188,11 +188,6 @@ def subject(loss: Callable[..., Any], task: str) -> Subject:
     return Subject(name, spec, declared, bound.task, bound, knobs(own))
 
 
-def is_declared(loss: Callable[..., Any]) -> bool:
-    """Whether a loss, or a partial of it, says what it is."""
-    return spec_of(loss) is not UNDECLARED
-
-
 def takes(loss: Callable[..., Any], task: str) -> bool:
     """Whether a loss from outside, or a partial of it, can be a loss on the task of that name."""
     function, given = (loss.func, loss.keywords) if isinstance(loss, functools.partial) else (loss, {})

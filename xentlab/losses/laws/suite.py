@@ -12,7 +12,7 @@ import torch
 from xentlab.dotted import locate
 from xentlab.errors import UserError, unknown
 from xentlab.losses.catalogue import catalogue
-from xentlab.losses.contract import spec_of
+from xentlab.losses.contract import UNDECLARED, spec_of
 from xentlab.losses.laws import identities, numerics, regression, stepping, symmetry
 from xentlab.losses.laws.contract import (
     Counterexample,
@@ -21,7 +21,6 @@ from xentlab.losses.laws.contract import (
     LossError,
     Skipped,
     Subject,
-    is_declared,
     subject,
     takes,
 )
@@ -128,7 +127,7 @@ def check(loss: str | Callable[..., Any], task: str | None = None) -> LawReport:
     function = found.func if isinstance(found, functools.partial) else found
     tasks = (find(task).name,) if task is not None else spec_of(function).tasks
     # A loss from outside is looked at on the tasks whose targets it takes.
-    fitting = [name for name in tasks if is_declared(found) or takes(found, name)] or tasks
+    fitting = [name for name in tasks if spec_of(found) is not UNDECLARED or takes(found, name)] or tasks
     subjects = [subject(found, name) for name in fitting]
     rows: list[LawRow] = []
     malformed = False
