@@ -6,6 +6,7 @@ To add one: a builder with `@of_task("regression")`, float targets [N] or [N, D]
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -153,15 +154,9 @@ def rotated_digits(
     upright = digits() if source == "digits" else mnist(root=root, download=download)
     draws = generator(draw_seed, "rotated_digits")
     angles = most * (2 * torch.rand(len(upright.inputs), generator=draws, dtype=torch.float64) - 1)
-    return Dataset(
-        name=f"rotated {source}",
-        task="regression",
-        inputs=_turned(upright.inputs, angles),
-        targets=angles,
-        class_names=("angle",),
-        scale=upright.scale,
-        offset=upright.offset,
-        source_splits=upright.source_splits,
+    inputs = _turned(upright.inputs, angles)
+    return replace(
+        upright, name=f"rotated {source}", task="regression", inputs=inputs, targets=angles, class_names=("angle",)
     )
 
 

@@ -8,5 +8,5 @@ at fixed settings over paired seeds (`trainings`) or traces one neuron exactly (
 To add one: a file there. What its claims need beyond the metrics of a trial: an evaluation in `trainings`.
 """
 
-from xentlab.published.experiment import estimate_experiment, run_experiment, save, saved, trains, write_pages
+from xentlab.published.experiment import estimate_experiment, run_experiment, save, saved, write_pages
 from xentlab.published.spec import Plan, read_plan

@@ -131,31 +131,26 @@ def minimum(subject: Subject, dtype: torch.dtype, generator: torch.Generator) ->
     bound = subject.spec.minimum
     if bound is None:
         return Skipped("it declares no minimum")
-    slack = 1e-9 if dtype == torch.float64 else 1e-4
+    slack = (1e-9 if dtype == torch.float64 else 1e-4) * (1.0 if subject.task.numeric else max(1.0, abs(bound)))
     for classes in (2, 3, 5):
         for size in (0.0, 0.1, 1.0, 10.0, 1e4):
+            # Half of them right, in their first numbers or confidently: there most losses are least.
             if subject.task.numeric:
                 target = draw_target(subject, "real", 40, classes, generator)
                 logits = torch.randn(40, classes * subject.bound.outputs, generator=generator, dtype=torch.float64)
-                # Half of them right in their first numbers: there most losses are least.
                 logits[:20, :classes] = target[:20].log() if subject.link == "log" else target[:20]
                 logits[20:] *= size
-                logits, target = logits.to(dtype), target.to(dtype)
-                values = subject.values(logits, target)
-                row = int(values.argmin())
-                if float(values[row]) < bound - slack:
-                    message = f"value {float(values[row]):.6g} below the declared minimum {bound:g}"
-                    return Counterexample(message, logits[row : row + 1], target[row : row + 1])
-                continue
-            logits = torch.randn(40, classes, *space(subject), generator=generator, dtype=torch.float64)
-            indices = torch.randint(classes, (40, *space(subject)), generator=generator)
-            # Half of them confident and right: there most losses are least.
-            logits[:20] = logits[:20].abs() * (2.0 * one_hot(indices[:20], classes, torch.float64) - 1.0)
-            logits = (size * logits).to(dtype)
-            target = one_true(subject, indices, classes, dtype)
+                target = target.to(dtype)
+            else:
+                logits = torch.randn(40, classes, *space(subject), generator=generator, dtype=torch.float64)
+                indices = torch.randint(classes, (40, *space(subject)), generator=generator)
+                logits[:20] = logits[:20].abs() * (2.0 * one_hot(indices[:20], classes, torch.float64) - 1.0)
+                logits *= size
+                target = one_true(subject, indices, classes, dtype)
+            logits = logits.to(dtype)
             values = subject.values(logits, target).reshape(40, -1).amin(1)
             row = int(values.argmin())
-            if float(values[row]) < bound - slack * max(1.0, abs(bound)):
+            if float(values[row]) < bound - slack:
                 message = f"value {float(values[row]):.6g} below the declared minimum {bound:g}"
                 return Counterexample(message, logits[row : row + 1], target[row : row + 1])
     return None
