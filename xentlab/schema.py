@@ -260,19 +260,28 @@ def check_values(path: str, known: Mapping[str, Knob], values: Mapping[str, Any]
     return {k.name: check_knob(path, k, values[k.name]) if k.name in values else k.default for k in known.values()}
 
 
+def target_of(path: str, node: Mapping[str, Any] | None) -> tuple[Any, dict[str, Any]]:
+    """What a config node names, and the values that it gives to knobs; other keys that begin with `_` are Hydra's.
+
+    Raises:
+        UserError: it names nothing, or nothing that can be imported.
+    """
+    node = check_mapping(path, node)
+    if "_target_" not in node:
+        raise UserError(f"{path}._target_ must name a function, got nothing.")
+    values = {name: value for name, value in node.items() if not name.startswith("_")}
+    return locate(path, str(node["_target_"])), values
+
+
 def build(path: str, node: Mapping[str, Any] | None) -> functools.partial[Any]:
     """The component that a config node names, with every knob checked and bound.
 
     Args:
         path: where the node stands in the config, for the error's sentence (`loss`, `optimizer`).
-        node: a mapping with `_target_` and the knobs' values; other keys that begin with `_` are Hydra's.
+        node: a mapping with `_target_` and the knobs' values.
 
     Raises:
         UserError: the target cannot be imported, or a knob is unknown, of a wrong type or out of range.
     """
-    node = check_mapping(path, node)
-    if "_target_" not in node:
-        raise UserError(f"{path}._target_ must name a function, got nothing.")
-    function = locate(path, str(node["_target_"]))
-    values = {name: value for name, value in node.items() if not name.startswith("_")}
+    function, values = target_of(path, node)
     return functools.partial(function, **check_knobs(path, function, values))

@@ -27,7 +27,7 @@ from xentlab.data.sources import Remembered, digest_of
 from xentlab.data.stream import Stream, is_held
 from xentlab.dotted import locate
 from xentlab.errors import UserError, a_kind, own_error
-from xentlab.schema import Knob, build, check_values, knobs
+from xentlab.schema import Knob, check_knobs, check_values, knobs, target_of
 from xentlab.tasks import TASKS, find
 
 _INPUTS = ("image", "inputs", "input", "pixel_values", "x", "features", "data")
@@ -41,12 +41,9 @@ def build_dataset(path: str, node: Mapping[str, Any]) -> functools.partial[Datas
     Raises:
         UserError: there is none, a knob is wrong, or its examples are of no task.
     """
-    if "_target_" not in node:
-        raise UserError(f"{path}._target_ must name a function, got nothing.")
-    found = locate(path, str(node["_target_"]))
+    found, values = target_of(path, node)
     if hasattr(found, "task") or (not isinstance(found, type) and "task" in knobs(found)):
-        return build(path, node)
-    values = {name: value for name, value in node.items() if not name.startswith("_")}
+        return functools.partial(found, **check_knobs(path, found, values))
     return adopt(found, values, path)
 
 

@@ -17,13 +17,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from xentlab.dotted import locate
 from xentlab.errors import UserError, own_error
 from xentlab.losses.contained import with_manners
 from xentlab.losses.contract import LossSpec, as_distribution
 from xentlab.losses.probe import Call, probe
 from xentlab.losses.probed import INPUTS, Probed
-from xentlab.schema import check_knobs
+from xentlab.schema import check_knobs, target_of
 from xentlab.tasks import Task
 from xentlab.tasks.classes import LINKS
 
@@ -41,10 +40,7 @@ def build_loss(path: str, node: Mapping[str, Any], task: Task) -> functools.part
     Raises:
         UserError: there is none, a knob is wrong, or it cannot be a loss on this task.
     """
-    if "_target_" not in node:
-        raise UserError(f"{path}._target_ must name a function, got nothing.")
-    found = locate(path, str(node["_target_"]))
-    values = {name: value for name, value in node.items() if not name.startswith("_")}
+    found, values = target_of(path, node)
     if isinstance(getattr(found, "spec", None), LossSpec):
         return functools.partial(found, **check_knobs(path, found, values))
     said = {key: str(node[key]) for key in _SAID if key in node}

@@ -14,11 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xentlab.dotted import locate
 from xentlab.errors import UserError, a_kind, own_error
 from xentlab.models.contract import Builder, check_output, function_of, is_foreign, is_torchvision, kind
 from xentlab.models.start import Start, file_digest, tensors_in, weights_file
-from xentlab.schema import check_knobs, knobs
+from xentlab.schema import check_knobs, knobs, target_of
 
 _WHOLE = ("input_shape", "in_shape", "shape")
 _FEATURES = ("in_features", "input_size", "input_dim", "in_dim", "num_features", "n_features", "num_inputs", "n_inputs")
@@ -55,10 +54,7 @@ def build_model(path: str, node: Mapping[str, Any]) -> functools.partial[nn.Modu
     Raises:
         UserError: there is none, or a knob is wrong.
     """
-    if "_target_" not in node:
-        raise UserError(f"{path}._target_ must name a function, got nothing.")
-    found = locate(path, str(node["_target_"]))
-    values = {name: value for name, value in node.items() if not name.startswith("_")}
+    found, values = target_of(path, node)
     if kind(found) is not None or is_torchvision(found):
         return functools.partial(found, **check_knobs(path, found, values))
     opened = adopt(found)

@@ -13,10 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from xentlab.dotted import locate
 from xentlab.errors import UserError, own_error
 from xentlab.optim.contract import Rate
-from xentlab.schema import build, check_knobs
+from xentlab.schema import check_knobs, target_of
 
 
 def build_optimizer(path: str, node: Mapping[str, Any]) -> functools.partial[Any]:
@@ -25,11 +24,10 @@ def build_optimizer(path: str, node: Mapping[str, Any]) -> functools.partial[Any
     Raises:
         UserError: there is none, a knob is wrong, or it cannot take a step by itself.
     """
-    chosen = locate(path, str(node["_target_"])) if "_target_" in node else None
+    chosen, values = target_of(path, node)
     if not (isinstance(chosen, type) and issubclass(chosen, torch.optim.Optimizer)):
-        return build(path, node)
+        return functools.partial(chosen, **check_knobs(path, chosen, values))
     opened: Any = adopt(chosen)  # type: ignore[arg-type]
-    values = {name: value for name, value in node.items() if not name.startswith("_")}
     bound = functools.partial(opened, **check_knobs(path, opened, values))
     blank = [nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2))]
     try:
