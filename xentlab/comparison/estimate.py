@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import math
 import statistics
 import time
@@ -16,12 +15,12 @@ import torch
 
 from xentlab.analysis import detectable
 from xentlab.comparison.cells import StudyPlan
-from xentlab.comparison.folder import find_comparison
+from xentlab.comparison.folder import find_comparison, read_cells
 from xentlab.comparison.protocol import Protocol
 from xentlab.comparison.runner import first_trial
 from xentlab.comparison.search import make_search
 from xentlab.errors import UserError
-from xentlab.report.record import JudgedMetric, Record
+from xentlab.report.record import JudgedMetric
 from xentlab.run.session import Session
 from xentlab.train import Rig, Trial, lift_of
 from xentlab.train.memory import footprint
@@ -142,8 +141,7 @@ def what_seeds_detect(protocol: Protocol, root: Path) -> str:
 def _known_noise(name: str, root: Path) -> tuple[JudgedMetric, float] | None:
     """The primary metric of the latest record of a name, and the middle paired standard deviation of its losses."""
     try:
-        found = json.loads((find_comparison(root, name) / "verdicts.json").read_text(encoding="utf-8"))
-        record = Record.from_json(found["cells"][0]["record"] if "cells" in found else found)
+        record = next(iter(read_cells(find_comparison(root, name)).values()))
     except UserError:
         return None
     rows = [(r.difference, r.effect) for r in record.primary.rows if r.difference and r.effect]
