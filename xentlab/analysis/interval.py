@@ -70,13 +70,11 @@ class Band:
     count: NDArray[np.int64]
 
 
-def summarise(values: ArrayLike, *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0) -> Summary:
+def summarise(values: ArrayLike, *, seed: int = 0) -> Summary:
     """Mean, standard deviation and 95 % interval of the finite `values` [n].
 
     Args:
         values: one number per seed, [n]; their order does not matter beyond the resampling.
-        level: confidence of the interval, in (0, 1).
-        resamples: bootstrap resamples, >= 100.
         seed: decides the resampling; the same values and seed give the same digits.
 
     Returns:
@@ -97,18 +95,17 @@ def summarise(values: ArrayLike, *, level: float = LEVEL, resamples: int = RESAM
         return Summary(value, 0.0, n, value, value, "constant")
     sd = float(sample.std(ddof=1))
     if n < SMALLEST_BOOTSTRAP:
-        half = float(t_quantile(n - 1, (1 + level) / 2)) * sd / math.sqrt(n)
+        half = float(t_quantile(n - 1, (1 + LEVEL) / 2)) * sd / math.sqrt(n)
         return Summary(mean, sd, n, mean - half, mean + half, "t")
-    low, high = bca(sample[None], level=expanded_level(n, level), resamples=resamples, seed=seed)
+    low, high = bca(sample[None], level=expanded_level(n, LEVEL), seed=seed)
     return Summary(mean, sd, n, float(low[0]), float(high[0]), "bca")
 
 
-def band(curves: Sequence[Sequence[float | None]] | Array, *, level: float = LEVEL) -> Band:
+def band(curves: Sequence[Sequence[float | None]] | Array) -> Band:
     """Pointwise mean and 95 % t-interval of `curves` [n, E], over the curves that are finite at each point.
 
     Args:
         curves: one row per seed, one column per epoch, [n, E]; None, nan and inf mark a trial that had diverged.
-        level: confidence of the interval, in (0, 1).
 
     Returns:
         mean, low, high and count, each [E].
@@ -126,7 +123,7 @@ def band(curves: Sequence[Sequence[float | None]] | Array, *, level: float = LEV
     squares = (np.where(finite, table - mean, 0.0) ** 2).sum(axis=0)
     known = count > 1
     error = np.sqrt(squares / np.maximum(count - 1, 1) / np.maximum(count, 1))
-    half = np.where(known, t_quantile(np.maximum(count - 1, 1), (1 + level) / 2) * error, np.nan)
+    half = np.where(known, t_quantile(np.maximum(count - 1, 1), (1 + LEVEL) / 2) * error, np.nan)
     return Band(mean, mean - half, mean + half, count)
 
 

@@ -59,15 +59,15 @@ class Looked:
     done: bool
 
 
-def judge_looks(question: Question, looks: Looks, *, baseline: str, alpha: float = 0.05, seed: int = 0) -> Looked:
+def judge_looks(question: Question, looks: Looks, *, baseline: str) -> Looked:
     """Judge a table at every look for which all its losses have seeds, until each is decided.
+
+    The chance of any false better or worse, and of any false equivalent, is 5 % over all looks.
 
     Args:
         question: the table with all seeds so far; a look takes the first of them in ascending order.
         looks: the plan, stated before the first seed.
         baseline: the loss that the others are compared with.
-        alpha: chance of any false better or worse, and of any false equivalent, over all looks, in (0, 1).
-        seed: decides every resampling.
 
     Raises:
         UserError: there are fewer seeds than the first look needs.
@@ -77,17 +77,17 @@ def judge_looks(question: Question, looks: Looks, *, baseline: str, alpha: float
         raise UserError(f"the first look needs {looks.seeds[0]} seeds, got {have}.")
     rows: dict[str, Judgement] = {}
     seeds: dict[str, int] = {}
-    taken = 0
-    for n, level in zip(looks.seeds, looks.levels(alpha), strict=True):
+    taken, levels = 0, looks.levels(0.05)
+    for n, level in zip(looks.seeds, levels, strict=True):
         if n > have or (taken and _decided(rows, baseline)):
             break
         taken += 1
         so_far = dataclasses.replace(question, table=_first(question.table, n))
-        for row in judge_family({"": so_far}, baseline=baseline, alpha=level, seed=seed)[""]:
+        for row in judge_family({"": so_far}, baseline=baseline, alpha=level)[""]:
             if row.loss not in rows or rows[row.loss].verdict in ("inconclusive", "baseline"):
                 rows[row.loss], seeds[row.loss] = row, n
     done = taken == len(looks.seeds) or _decided(rows, baseline)
-    return Looked([rows[loss] for loss in question.table], seeds, taken, looks.levels(alpha)[taken - 1], done)
+    return Looked([rows[loss] for loss in question.table], seeds, taken, levels[taken - 1], done)
 
 
 def _first(table: Mapping[str, Mapping[int, float | None]], n: int) -> dict[str, dict[int, float | None]]:

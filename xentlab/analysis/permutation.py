@@ -26,30 +26,29 @@ DRAWS = 99_999
 _CHUNK = 4096
 
 
-def sign_flip(differences: ArrayLike, *, seed: int = 0, draws: int = DRAWS) -> float:
+def sign_flip(differences: ArrayLike, *, seed: int = 0) -> float:
     """Two-sided permutation p-value of mean 0 for paired `differences` [n], over all 2^n assignments of signs.
 
     p is the share of assignments whose absolute sum is at least that observed. Up to 24 seeds the share is exact;
-    beyond, `draws` random assignments and the observed one are counted.
+    beyond, 99,999 random assignments and the observed one are counted.
 
     Args:
         differences: one per seed, [n], finite.
         seed: decides the random assignments beyond 24 seeds.
-        draws: how many random assignments, >= 1.
 
     Returns:
         p in (0, 1]; nan for n = 0. Its smallest value is 2^(1-k), k the number of differences that are not 0.
     """
     sample = finite_vector("differences", differences)
-    return math.nan if sample.size == 0 else float(sign_flips(sample[None], seed=seed, draws=draws)[0])
+    return math.nan if sample.size == 0 else float(sign_flips(sample[None], seed=seed)[0])
 
 
-def sign_flips(rows: Array, *, seed: int = 0, draws: int = DRAWS) -> Array:
+def sign_flips(rows: Array, *, seed: int = 0) -> Array:
     """`sign_flip` of each of `rows` [T, n], n >= 1, which share their random assignments beyond 24 seeds; [T]."""
-    return np.minimum(1.0, 2 * _upper_tails(rows, np.abs(rows.sum(axis=1)), seed, draws))
+    return np.minimum(1.0, 2 * _upper_tails(rows, np.abs(rows.sum(axis=1)), seed))
 
 
-def flip_below(differences: ArrayLike, bound: float, *, seed: int = 0, draws: int = DRAWS) -> float:
+def flip_below(differences: ArrayLike, bound: float, *, seed: int = 0) -> float:
     """One-sided permutation p-value of "the mean is at least `bound`": a small one says that it lies below.
 
     p is the share of sign assignments under which the sum of `differences - bound` is at most that observed.
@@ -58,16 +57,15 @@ def flip_below(differences: ArrayLike, bound: float, *, seed: int = 0, draws: in
         differences: one per seed, [n], finite.
         bound: what the mean is compared with, in the unit of the differences.
         seed: decides the random assignments beyond 24 seeds.
-        draws: how many random assignments, >= 1.
 
     Returns:
         p in (0, 1]; nan for n = 0. Its smallest value is 2^-k, k the number of differences that are not `bound`.
     """
     rows = bound - finite_vector("differences", differences)[None]
-    return math.nan if rows.size == 0 else float(_upper_tails(rows, rows.sum(axis=1), seed, draws)[0])
+    return math.nan if rows.size == 0 else float(_upper_tails(rows, rows.sum(axis=1), seed)[0])
 
 
-def _upper_tails(rows: Array, observed: Array, seed: int, draws: int) -> Array:
+def _upper_tails(rows: Array, observed: Array, seed: int) -> Array:
     """The share of sign assignments under which the sum of each of `rows` [T, n] is at least `observed` [T]; [T]."""
     sizes = np.abs(rows)
     # Sums of one set of numbers in another order differ by rounding; equal ones must count as equal.
@@ -76,10 +74,10 @@ def _upper_tails(rows: Array, observed: Array, seed: int, draws: int) -> Array:
     if n <= LARGEST_EXACT:
         return np.array([_exact_tail(row, bound) for row, bound in zip(sizes, thresholds, strict=True)])
     generator, count = np.random.default_rng(seed), np.ones(len(rows))
-    for start in range(0, draws, _CHUNK):
-        signs = generator.integers(0, 2, (n, min(_CHUNK, draws - start))) * 2.0 - 1.0
+    for start in range(0, DRAWS, _CHUNK):
+        signs = generator.integers(0, 2, (n, min(_CHUNK, DRAWS - start))) * 2.0 - 1.0
         count += (sizes @ signs >= thresholds[:, None]).sum(axis=1)
-    return count / (draws + 1)
+    return count / (DRAWS + 1)
 
 
 def _exact_tail(sizes: Array, threshold: float) -> float:

@@ -23,24 +23,24 @@ from xentlab.errors import UserError
 SMALLEST_VERDICT = 6
 """With fewer pairs there is no verdict: no sign-flip test of them rejects at 5 %."""
 
+_ALPHA, _WANTED = 0.05, 0.8  # level of a whole family, and the power that is planned for
 _FEWEST_PLANNED = 10
 _ROOM = 4
 _MOST_SEEDS = 10_000
 
 
-def seeds_for(compared: int, alpha: float = 0.05) -> int:
+def seeds_for(compared: int) -> int:
     """The fewest final seeds, 10 or more, with which Holm over `compared` tests has room.
 
-    That is 2^(1-n) compared <= alpha / 4: a quarter, so that a loss is found that wins on nearly every seed, and not
+    That is 2^(1-n) compared <= 0.05 / 4: a quarter, so that a loss is found that wins on nearly every seed, and not
     only one that wins on all.
 
     Args:
         compared: how many comparisons share alpha, such as the number of losses beside the baseline; >= 1.
-        alpha: level of the whole family, in (0, 1).
     """
     if compared < 1:
         raise UserError(f"a plan of seeds needs at least one comparison, got {compared}.")
-    return max(_FEWEST_PLANNED, math.ceil(1 + math.log2(_ROOM * compared / alpha) - 1e-9))
+    return max(_FEWEST_PLANNED, math.ceil(1 + math.log2(_ROOM * compared / _ALPHA) - 1e-9))
 
 
 def power(effect: float, n: int, *, alpha: float = 0.05) -> float:
@@ -54,41 +54,39 @@ def power(effect: float, n: int, *, alpha: float = 0.05) -> float:
     return 0.0 if n < smallest_conclusive(alpha) else _t_power(abs(effect), n, alpha)
 
 
-def seeds_needed(effect: float, *, alpha: float = 0.05, wanted: float = 0.8) -> int | None:
-    """The smallest number of seeds that find a true `effect` (see `power`) with the `wanted` chance.
+def seeds_needed(effect: float, *, alpha: float = 0.05) -> int | None:
+    """The smallest number of seeds that find a true `effect` (see `power`) with a chance of 80 %.
 
     Returns:
         The number of seeds, or None where 10,000 would not do.
     """
     floor = smallest_conclusive(alpha)
-    if math.isnan(effect) or _t_power(abs(effect), _MOST_SEEDS, alpha) < wanted:
+    if math.isnan(effect) or _t_power(abs(effect), _MOST_SEEDS, alpha) < _WANTED:
         return None
     below, enough = floor - 1, _MOST_SEEDS
     while enough - below > 1:
         middle = (below + enough) // 2
-        below, enough = (below, middle) if _t_power(abs(effect), middle, alpha) >= wanted else (middle, enough)
+        below, enough = (below, middle) if _t_power(abs(effect), middle, alpha) >= _WANTED else (middle, enough)
     return enough
 
 
-def detectable(sd: float, n: int, *, compared: int = 1, alpha: float = 0.05, wanted: float = 0.8) -> float:
-    """The smallest difference that `n` seeds find with the `wanted` chance; inf where they can find none.
+def detectable(sd: float, n: int, *, compared: int = 1) -> float:
+    """The smallest difference that `n` seeds find with a chance of 80 %; inf where they can find none.
 
     Args:
         sd: standard deviation of the paired differences: of earlier records, or a guess that is stated; >= 0.
         n: the number of seeds.
-        compared: how many comparisons share alpha.
-        alpha: level of the whole family, in (0, 1).
-        wanted: the power, in (0, 1).
+        compared: how many comparisons share a level of 5 %.
 
     Returns:
         The difference, in the unit of `sd`.
     """
     from scipy.optimize import brentq
 
-    level = alpha / compared
+    level = _ALPHA / compared
     if n < smallest_conclusive(level):
         return math.inf
-    effect = float(brentq(lambda e: _t_power(e, n, level) - wanted, 0.0, 100.0))
+    effect = float(brentq(lambda e: _t_power(e, n, level) - _WANTED, 0.0, 100.0))
     return effect * sd
 
 

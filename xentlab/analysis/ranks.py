@@ -78,17 +78,16 @@ def friedman(table: Mapping[str, Mapping[str, float | None]], *, direction: Dire
 
 
 def inseparable(
-    table: Mapping[str, Mapping[str, float | None]], *, direction: Direction = "min", alpha: float = 0.05
+    table: Mapping[str, Mapping[str, float | None]], *, direction: Direction = "min"
 ) -> list[list[str]] | None:
     """The longest runs of losses, in the order of their mean ranks, of which no two are told apart over the blocks.
 
-    Two losses are told apart by Wilcoxon's signed-rank test over the blocks, exact by sign flips, with Holm over all
-    pairs. A test on mean ranks is not made: whether two losses differ would depend on which others stand beside them.
+    Two losses are told apart by Wilcoxon's signed-rank test over the blocks, exact by sign flips, at 5 % with Holm over
+    all pairs. No test is made on mean ranks: whether two losses differ would depend on which others stand beside.
 
     Args:
         table: as `friedman` takes it.
         direction: whether smaller (`min`) or larger (`max`) is better.
-        alpha: family-wise level over all pairs, in (0, 1).
 
     Returns:
         Groups of two or more names, the best first; a loss may be in several, or in none. None below five blocks, where
@@ -103,7 +102,7 @@ def inseparable(
     names = sorted(mean, key=lambda name: mean[name])
     pairs = list(combinations(range(len(names)), 2))
     adjusted = holm([_signed_rank(table, names[i], names[j], 1.0 if direction == "min" else -1.0) for i, j in pairs])
-    apart = {pair for pair, p in zip(pairs, adjusted, strict=True) if p < alpha}
+    apart = {pair for pair, p in zip(pairs, adjusted, strict=True) if p < 0.05}
     joined = [(i, j) for i, j in pairs if not any(i <= a and b <= j for a, b in apart)]
     longest = [(i, j) for i, j in joined if (i - 1, j) not in joined and (i, j + 1) not in joined]
     return [names[i : j + 1] for i, j in longest]

@@ -40,9 +40,7 @@ class TimeToTarget:
     mean_high: float | None = None
 
 
-def time_to_target(
-    table: Mapping[str, Mapping[int, float | None]], horizon: float, *, seed: int = 0
-) -> list[TimeToTarget]:
+def time_to_target(table: Mapping[str, Mapping[int, float | None]], horizon: float) -> list[TimeToTarget]:
     """When each loss first reached its target, in the table's order.
 
     Every trial that did not reach the target, stuck or diverged, is censored at the horizon: a diverged trial would
@@ -52,7 +50,6 @@ def time_to_target(
     Args:
         table: loss -> seed -> the first epoch at the target, > 0, or None where it was never reached.
         horizon: the last epoch of every trial, > 0.
-        seed: decides the bootstrap of the restricted mean.
 
     Returns:
         One row per loss.
@@ -74,7 +71,7 @@ def time_to_target(
         n, reached = len(times), sum(map(math.isfinite, times))
         low, high = _binomial_interval(reached, n)
         middle = sorted(times)[(n - 1) // 2] if n else math.nan
-        restricted = summarise(np.minimum(times, horizon) if n else [], seed=seed)
+        restricted = summarise(np.minimum(times, horizon) if n else [])
         rows.append(
             TimeToTarget(
                 loss=loss,

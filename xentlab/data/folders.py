@@ -153,11 +153,7 @@ def _say_twins(
 
 
 def _say_subfolders(base: Path, files: list[tuple[Path, str]], remarks: Remarks) -> None:
-    """Say which folders inside classes are taken as part of them.
-
-    Raises:
-        UserError: every class holds the same ones, or they are called as splits are.
-    """
+    """Say which folders inside classes are taken as part of them."""
     inside: dict[str, set[str]] = {label: set() for _, label in files}
     for file, label in files:
         inside[label].update(file.relative_to(base / label).parts[:-1][:1])

@@ -121,11 +121,7 @@ def _made(name: str, found: Any, given: Mapping[str, Any], path: str) -> Any:
 
 
 def _example(name: str, source: Any, index: int) -> tuple[Any, Any]:
-    """Input and target of one example.
-
-    Raises:
-        UserError: the source fails on it, or it is no pair.
-    """
+    """Input and target of one example."""
     try:
         found = source[index]
     except Exception as error:
@@ -141,11 +137,7 @@ def _example(name: str, source: Any, index: int) -> tuple[Any, Any]:
 
 
 def _tensor(name: str, what: str, value: Any) -> Tensor:
-    """An input or a target as a tensor: images with their channels first.
-
-    Raises:
-        UserError: it is neither a number nor an array nor an image.
-    """
+    """An input or a target as a tensor: images with their channels first."""
     if isinstance(value, Tensor):
         return value.detach().cpu()
     array = np.asarray(value)
@@ -174,11 +166,7 @@ def _task_of(name: str, source: Any) -> str:
 
 
 def _met(parts: Mapping[str, Any], task: str, own: Mapping[str, Any], *, said: bool) -> Dataset:
-    """All examples of the parts of a source, their inputs held or streamed.
-
-    Raises:
-        UserError: examples of different shapes, or targets that are none of the task.
-    """
+    """All examples of the parts of a source, their inputs held or streamed."""
     name = str(own["name"])
     places, splits = list[tuple[Any, int]](), {}
     for part, source in parts.items():
@@ -250,11 +238,7 @@ def _input(value: Tensor) -> Tensor:
 
 
 def _counted(name: str, targets: Tensor, names: Sequence[Any], *, told: bool) -> str:
-    """How many examples each class has; nothing of maps.
-
-    Raises:
-        UserError: most of the classes that are counted from 0 have none.
-    """
+    """How many examples each class has; nothing of maps."""
     if targets.ndim > 1 or targets.is_floating_point() or bool((targets < 0).any()) or int(targets.max()) >= len(names):
         return ""
     counts = torch.bincount(targets, minlength=len(names))

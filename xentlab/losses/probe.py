@@ -117,11 +117,7 @@ def probe(
 def _checked(
     ask: Call, tiny: _Inputs, target: Tensor, kind: str, name: str, task: Task, *, per_class: bool
 ) -> ValueForm:
-    """What the values are, by their shape and by what a doubled batch does to them.
-
-    Raises:
-        UserError: they are no values of a loss.
-    """
+    """What the values are, by their shape and by what a doubled batch does to them."""
     leaf = tiny.logits.clone().requires_grad_()
     values: Any = ask(leaf, target, kind)
     if not isinstance(values, Tensor):

@@ -171,11 +171,7 @@ def _read_bare(source: str, name: str, group: str, kind: str, members: Mapping[s
 
 
 def _laid_out(verdicts: bytes) -> dict[str, bytes]:
-    """The pages of a record, made here: what a stranger's say or run is not taken over.
-
-    Raises:
-        UserError: the record cannot be laid out.
-    """
+    """The pages of a record, made here: what a stranger's say or run is not taken over."""
     whole = contents.json_of(verdicts, "verdicts.json")
     try:
         record = read_record(whole)
