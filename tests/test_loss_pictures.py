@@ -34,6 +34,13 @@ def test_a_curve_is_the_closed_form() -> None:
     same(square.gradient_norm, 4 * math.sqrt(2) * p * (1 - p) ** 2)
 
 
+def test_a_loss_of_both_is_drawn_beside_losses_of_numbers() -> None:
+    drawn = curve(losses.mse, numbers=True)
+    assert drawn.probability == []
+    same(drawn.value, torch.tensor(drawn.logit, dtype=torch.float64) ** 2)
+    assert curve(losses.ce, numbers=True).probability
+
+
 def same(values: list[float], wanted: Tensor) -> None:
     torch.testing.assert_close(torch.tensor(values, dtype=torch.float64), wanted, rtol=1e-9, atol=1e-12)
 
@@ -64,7 +71,7 @@ def test_plot_loss_writes_png_and_svg(run: Run, here: Path) -> None:
     [
         (["cee"], "Unknown loss 'cee'."),
         (["ce", "-o", "ce.pdf"], "the picture's file must end in .png or .svg, got 'ce.pdf'."),
-        (["ce", "quantile"], "losses of classes and of numbers have no picture in common: quantile take numbers."),
+        (["ce", "quantile"], "losses of classes and of numbers have no picture in common; of numbers: quantile."),
         (["ce", "--classes", "1"], "classes must be >= 2, got 1."),
     ],
 )

@@ -54,11 +54,15 @@ def check_loss(target: str, task: str | None) -> int:
 
 def plot_loss(names: Sequence[str], out: str, classes: int) -> int:
     """Draw the losses `names` in one picture at `out`; returns 0."""
+    from xentlab.losses.contract import spec_of
     from xentlab.losses.laws.curves import curve
     from xentlab.report.loss_curves import loss_curves
+    from xentlab.tasks import find
 
     _see_own_losses()
-    curves = [curve(loss, classes=classes, name=said) for name in names for said, loss in _family(name)]
+    losses = [pair for name in names for pair in _family(name)]
+    numbers = any(find(spec_of(loss).tasks[0]).numeric for _, loss in losses)  # what takes both is drawn beside them
+    curves = [curve(loss, classes=classes, name=said, numbers=numbers) for said, loss in losses]
     known = Path(out).exists()
     path = loss_curves(curves, classes, out)
     print(f"{'Replaced' if known else 'Wrote'} {path}.")

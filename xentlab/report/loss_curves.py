@@ -33,7 +33,7 @@ def loss_curves(curves: Sequence[LossCurve], classes: int, path: Path | str) -> 
     numbers = [c.name for c in curves if not c.probability]
     if 0 < len(numbers) < len(curves):
         raise UserError(
-            f"losses of classes and of numbers have no picture in common: {', '.join(numbers)} take numbers."
+            f"losses of classes and of numbers have no picture in common; of numbers: {', '.join(numbers)}."
         )
     with draw.settings():
         figure = Figure(figsize=(5.6 if numbers else 9.6, 7.2), dpi=130, facecolor="white", layout="constrained")
@@ -58,11 +58,12 @@ def loss_curves(curves: Sequence[LossCurve], classes: int, path: Path | str) -> 
             axes.set_xlabel(xlabel, color=theme.FILE_INK)
         for axes in panels[:, 1:].flat:
             axes.set_xlim(-0.02, 1.02)
-        others = {"sigmoid": "at minus it", "identity": "share what it leaves of 1"}
-        links = {c.link: f"{c.link}: {others.get(c.link, 'at 0')}" for c in curves}
-        said = "" if numbers else f"\nthe other outputs, by link: {'; '.join(links.values())}; logarithms are natural"
+        others = {"sigmoid": "minus the true class's", "identity": "sharing what it leaves of 1"}
+        links = {c.link: f"{others.get(c.link, '0')} ({c.link})" for c in curves}
         scope = "regression" if numbers else f"{classes} classes"
-        figure.suptitle(f"{scope}, values in each loss's own unit{said}", color=theme.FILE_INK, fontsize=11)
+        said = f"{scope}, values in each loss's own unit, logarithms natural"
+        rest = "" if numbers else f"\nthe other outputs: {', '.join(links.values())}"
+        figure.suptitle(said + rest, color=theme.FILE_INK, fontsize=11)
         lines, names = panels[0, 0].get_legend_handles_labels()
         figure.legend(
             lines,

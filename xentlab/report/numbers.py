@@ -131,9 +131,9 @@ def colour_of(record: Record, name: str) -> int:
 
 
 def own_knobs(loss: Loss) -> str:
-    """What the loss was given beside its defaults, `smoothing 0.1, gamma 1`; older records do not tell."""
+    """What it was given beside its defaults, `smoothing 0.1, ce.weight 0.5`; older records do not tell."""
     shown = {k: loss.knobs[k] for k in loss.given or () if f"loss.{k}" not in loss.space}
-    words = [f"{k} {short(v) if isinstance(v, float) else v}" for k, v in shown.items()]
+    words = [f"{k.removeprefix('terms.')} {short(v) if isinstance(v, float) else v}" for k, v in shown.items()]
     return ", ".join([*words, *(f"{k.removeprefix('loss.')} tuned" for k in loss.space if k.startswith("loss."))])
 
 

@@ -12,7 +12,7 @@ from xentlab.errors import UserError
 from xentlab.losses.contract import spec_of
 from xentlab.losses.laws.cases import one_true, space
 from xentlab.losses.laws.contract import Subject, subject
-from xentlab.tasks import probabilities
+from xentlab.tasks import find, probabilities
 
 _REACH = 8.0  # how far from 0 the logits go
 
@@ -48,6 +48,7 @@ def curve(
     classes: int = 2,
     points: int = 321,
     name: str | None = None,
+    numbers: bool = False,
 ) -> LossCurve:
     """The curve of `loss` at its default knobs, on the first task that it declares; of a loss of images, on one pixel.
 
@@ -56,13 +57,15 @@ def curve(
         classes: C, >= 2.
         points: how many logits of the true class, evenly spaced from -8 to 8, >= 2.
         name: what it is called; None for its own name.
+        numbers: on a task of numbers, if it declares one.
 
     Raises:
         UserError: fewer than two classes, or no loss.
     """
     if classes < 2:
         raise UserError(f"classes must be >= 2, got {classes}.")
-    this = subject(loss, spec_of(loss).tasks[0])
+    tasks = spec_of(loss).tasks
+    this = subject(loss, next((name for name in tasks if numbers and find(name).numeric), tasks[0]))
     if this.task.numeric:
         return _of_numbers(this, torch.linspace(-_REACH, _REACH, points, dtype=torch.float64), name or this.name)
     pixel = tuple(1 for _ in space(this))
