@@ -42,14 +42,13 @@ LossFunction = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class Limit:
-    """A case in which a loss is another: `loss(knobs) = factor * other(other_knobs) + offset`, to `rtol`.
+    """A case in which a loss is another: `loss(knobs) = factor * other(other_knobs)`, to `rtol`.
 
     Attributes:
         knobs: of this loss; the rest stay at their defaults.
         equals: name of the other loss in `xentlab.losses`.
         other_knobs: of the other loss.
         factor: see above.
-        offset: see above.
         binary: holds for two classes only.
         rtol: how close; looser than 1e-9 only for a knob that approaches its limit, such as `q = 1e-7`.
     """
@@ -58,7 +57,6 @@ class Limit:
     equals: str
     other_knobs: Mapping[str, Any] = field(default_factory=dict)
     factor: float = 1.0
-    offset: float = 0.0
     binary: bool = False
     rtol: float = 1e-9
 

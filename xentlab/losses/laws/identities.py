@@ -23,7 +23,7 @@ _MODERATE = 4
 
 
 def limits(this: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
-    """At the knobs of each declared limit it is the other loss, times the declared factor, plus the offset.
+    """At the knobs of each declared limit it is the other loss, times the declared factor.
 
     With one true class; where several may be true and the limit is not one of two classes, on label sets too.
     """
@@ -67,9 +67,9 @@ def _compare_limit(
                 targets.append(draw_target(this, "soft", samples, classes, generator))
         for target in targets:
             got = this.values(logits, target, **limit.knobs)
-            wanted = limit.factor * other.values(logits, target) + limit.offset
+            wanted = limit.factor * other.values(logits, target)
             if got.shape != wanted.shape or not torch.allclose(got, wanted, rtol=limit.rtol, atol=limit.rtol):
-                words = f"{show(got)}, but {limit.factor:.6g} * {other.name} + {limit.offset:.6g} is {show(wanted)},"
+                words = f"{show(got)}, but {limit.factor:.6g} * {other.name} is {show(wanted)},"
                 return Counterexample(words, logits, target, limit.knobs)
     return None
 
