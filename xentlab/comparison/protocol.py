@@ -14,7 +14,7 @@ from xentlab.comparison.overlay import leaves, set_key
 from xentlab.comparison.search import ON_GRIDS, Point, Rung, SearchKind, Space, count_points, plan_rungs
 from xentlab.errors import UserError, unknown
 from xentlab.report.setup import Mode, Replicated
-from xentlab.schema import Pattern, Range, check_knobs
+from xentlab.schema import Pattern, PositiveFloat, PositiveInt, Range, check_knobs
 from xentlab.train import Trial, prepare
 
 NAME = Pattern(r"\w[\w.+ -]{0,63}", "a name of at most 64 letters, digits and blanks, or any of . _ + -")
@@ -64,12 +64,12 @@ class Settings:
     trials: Annotated[int, Range(1, 100_000)] | None = None
     extensions: Annotated[int, Range(0, 100)] = 2
     eta: Annotated[int, Range(2, None)] = 3
-    min_epochs: Annotated[int, Range(1, None)] = 3
+    min_epochs: PositiveInt = 3
     replicate: Replicated = "procedure"
     tuning_seeds: Annotated[int, Range(0, 10_000)] | Seeds | None = None
     final_seeds: Annotated[int, Range(2, 10_000)] | Seeds | Literal["auto"] = "auto"
     looks: Annotated[tuple[int, ...], Range(2, 10_000)] | None = None
-    margin: Annotated[float, Range(0, None, open_low=True)] | None = None
+    margin: PositiveFloat | None = None
     rounding: bool = False
     modes: tuple[str, ...] = ("tuned",)
     axes: dict[str, Any]

@@ -16,7 +16,7 @@ from xentlab.data.dataset import Dataset
 from xentlab.data.images import digits, mnist
 from xentlab.data.splits import generator, split
 from xentlab.errors import UserError
-from xentlab.schema import Range
+from xentlab.schema import NonNegativeInt, PositiveInt, Range
 from xentlab.tasks import find
 
 _INK = 0.25  # ink of at least this value, in [0, 1], belongs to the digit; fainter ink is drawn but labelled background
@@ -30,9 +30,9 @@ def scenes(
     source: Literal["digits", "mnist"] = "digits",
     samples: Annotated[int, Range(10, None)] = 2000,
     canvas: Annotated[int, Range(8, None)] = 32,
-    min_objects: Annotated[int, Range(1, None)] = 1,
+    min_objects: PositiveInt = 1,
     max_objects: Annotated[int, Range(1, 100)] = 4,
-    draw_seed: Annotated[int, Range(0, None)] = 0,
+    draw_seed: NonNegativeInt = 0,
     root: str | None = None,
     download: bool = True,
 ) -> Dataset:

@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
 
@@ -22,7 +22,7 @@ from xentlab.data.places import find_folder
 from xentlab.data.sources import Files
 from xentlab.data.stream import Stream, is_held
 from xentlab.errors import UserError
-from xentlab.schema import Range
+from xentlab.schema import PositiveInt
 
 SPLIT_NAMES = {
     "train": ("train", "training"),
@@ -37,7 +37,7 @@ def image_folder(
     *,
     name: str = "image_folder",
     root: str | None = None,
-    size: Annotated[int, Range(1, None)] = 64,
+    size: PositiveInt = 64,
     fit: Literal["crop", "stretch"] = "crop",
     grayscale: bool = False,
     resident: Literal["auto"] | bool = "auto",

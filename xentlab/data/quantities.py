@@ -19,7 +19,7 @@ from xentlab.data.places import find_folder
 from xentlab.data.splits import generator
 from xentlab.errors import UserError
 from xentlab.metrics.noise import SHAPES, Shape, draw_noise
-from xentlab.schema import Range
+from xentlab.schema import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Range
 
 _REFERENCE = 4096  # examples on which the mean is scaled; drawn apart from the dataset's own
 # How the logarithm of the noise's scale varies where it varies.
@@ -52,10 +52,10 @@ def diabetes() -> Dataset:
 def sinusoid(
     *,
     samples: Annotated[int, Range(10, None)] = 1000,
-    periods: Annotated[float, Range(0, None, open_low=True)] = 12.0,
-    amplitude: Annotated[float, Range(0, None, open_low=True)] = 0.4,
-    noise_scale: Annotated[float, Range(0, None, open_low=True)] = 0.01,
-    draw_seed: Annotated[int, Range(0, None)] = 0,
+    periods: PositiveFloat = 12.0,
+    amplitude: PositiveFloat = 0.4,
+    noise_scale: PositiveFloat = 0.01,
+    draw_seed: NonNegativeInt = 0,
 ) -> Dataset:
     """N points of a sine with normal noise: inputs float32 [N, 1], targets float64 [N].
 
@@ -133,7 +133,7 @@ def rotated_digits(
     *,
     source: Literal["digits", "mnist"] = "digits",
     most: Annotated[float, Range(0, 180, open_low=True)] = 45.0,
-    draw_seed: Annotated[int, Range(0, None)] = 0,
+    draw_seed: NonNegativeInt = 0,
     root: str | None = None,
     download: bool = False,
 ) -> Dataset:
@@ -177,11 +177,11 @@ def regression_synthetic(
     *,
     kind: Literal["homoscedastic", "heteroscedastic", "skewed", "heavy_tailed", "bimodal"] = "homoscedastic",
     samples: Annotated[int, Range(10, None)] = 2000,
-    features: Annotated[int, Range(1, None)] = 8,
-    hidden: Annotated[int, Range(1, None)] = 16,
-    strength: Annotated[float, Range(0, None)] = 3.0,
-    noise_scale: Annotated[float, Range(0, None, open_low=True)] = 1.0,
-    draw_seed: Annotated[int, Range(0, None)] = 0,
+    features: PositiveInt = 8,
+    hidden: PositiveInt = 16,
+    strength: NonNegativeFloat = 3.0,
+    noise_scale: PositiveFloat = 1.0,
+    draw_seed: NonNegativeInt = 0,
 ) -> Dataset:
     """N examples of a number whose distribution given the inputs is known: inputs float32 [N, F], targets float64 [N].
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from xentlab.data.dataset import Dataset, Split
 from xentlab.errors import UserError
-from xentlab.schema import Range
+from xentlab.schema import NonNegativeInt, Range
 from xentlab.tasks import find
 
 Noise = Literal["symmetric", "asymmetric", "pairs"]
@@ -47,7 +47,7 @@ def split(
     label_noise: Annotated[float, Range(0, 1)] = 0.0,
     noise: Noise = "symmetric",
     imbalance: Annotated[float, Range(1, None)] = 1.0,
-    outer_seed: Annotated[int, Range(0, None)] | None = 0,
+    outer_seed: NonNegativeInt | None = 0,
 ) -> Split:
     """The train, validation and test indices of one seed, and the training targets with their noise.
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from xentlab.data.dataset import Dataset, of_task
 from xentlab.data.splits import generator
 from xentlab.errors import UserError
-from xentlab.schema import Range
+from xentlab.schema import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Range
 
 _REFERENCE = 4096  # examples on which the model is scaled; drawn apart from the dataset's own
 
@@ -24,13 +24,13 @@ _REFERENCE = 4096  # examples on which the model is scaled; drawn apart from the
 def multilabel_synthetic(
     *,
     samples: Annotated[int, Range(10, None)] = 2000,
-    features: Annotated[int, Range(1, None)] = 20,
+    features: PositiveInt = 20,
     labels: Annotated[int, Range(2, None)] = 8,
-    hidden: Annotated[int, Range(1, None)] = 32,
-    labels_per_example: Annotated[float, Range(0, None, open_low=True)] = 2.5,
-    strength: Annotated[float, Range(0, None)] = 3.0,
-    temperature: Annotated[float, Range(0, None, open_low=True)] = 1.0,
-    draw_seed: Annotated[int, Range(0, None)] = 0,
+    hidden: PositiveInt = 32,
+    labels_per_example: PositiveFloat = 2.5,
+    strength: NonNegativeFloat = 3.0,
+    temperature: PositiveFloat = 1.0,
+    draw_seed: NonNegativeInt = 0,
 ) -> Dataset:
     """N examples of C labels from a model with known posterior: inputs float32 [N, F], targets n-hot uint8 [N, C].
 

@@ -12,7 +12,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ from xentlab.data.delimited import counts_rows
 from xentlab.data.table_files import existing, one_table, read_table
 from xentlab.data.targets import read_classes, read_labels, read_numbers, target_columns
 from xentlab.errors import UserError, unknown
-from xentlab.schema import Range
+from xentlab.schema import NonNegativeInt
 from xentlab.tasks import Task, find
 
 _MOST_WORDS = 100  # a text column with more distinct words is a name or an identifier, not a feature
@@ -53,7 +53,7 @@ def tabular(
     name: str = "tabular",
     task: Literal["multiclass", "multilabel", "regression"] = "multiclass",
     targets: tuple[str, ...] = (),
-    num_targets: Annotated[int, Range(0, None)] = 0,
+    num_targets: NonNegativeInt = 0,
     targets_at: Literal["end", "start"] = "end",
     header: bool | None = None,
     delimiter: str | None = None,

@@ -19,7 +19,7 @@ from xentlab.codes import Symbols, compressed_bits, ngram_bits
 from xentlab.data.dataset import Dataset, of_task
 from xentlab.data.places import path_list, search_folders
 from xentlab.errors import UserError
-from xentlab.schema import Range
+from xentlab.schema import PositiveInt, Range
 
 Share = Annotated[float, Range(0, 1, open_low=True, open_high=True)]
 _UNKNOWN = "unknown"
@@ -28,10 +28,10 @@ _UNKNOWN = "unknown"
 @of_task("tokens")
 def english(
     *,
-    context: Annotated[int, Range(1, None)] = 64,
-    stride: Annotated[int, Range(1, None)] | None = None,
+    context: PositiveInt = 64,
+    stride: PositiveInt | None = None,
     test_share: Share = 0.1,
-    limit: Annotated[int, Range(1, None)] | None = None,
+    limit: PositiveInt | None = None,
 ) -> Dataset:
     """The help texts on the language that ship with every Python (`pydoc_data.topics`), character by character.
 
@@ -60,10 +60,10 @@ def text_file(
     path: str,
     name: str = "text_file",
     unit: Literal["characters", "bytes"] = "characters",
-    context: Annotated[int, Range(1, None)] = 64,
-    stride: Annotated[int, Range(1, None)] | None = None,
+    context: PositiveInt = 64,
+    stride: PositiveInt | None = None,
     test_share: Share = 0.1,
-    limit: Annotated[int, Range(1, None)] | None = None,
+    limit: PositiveInt | None = None,
 ) -> Dataset:
     """Any UTF-8 file as sequences of characters or bytes.
 

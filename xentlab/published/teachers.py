@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 from xentlab.errors import UserError, unknown
-from xentlab.schema import Range, check_knobs
+from xentlab.schema import PositiveFloat, check_knobs
 from xentlab.train import Trial, check_teachable
 
 
@@ -19,7 +19,7 @@ class Teacher:
     """
 
     arm: str
-    temperature: Annotated[float, Range(0, None, open_low=True)] = 1.0
+    temperature: PositiveFloat = 1.0
 
 
 def read_teacher(label: str, settings: Iterable[Mapping[str, Any]]) -> Teacher | None:
