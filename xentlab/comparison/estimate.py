@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
+import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,6 +35,7 @@ _STEPS, _WARM, _LEAST_S = 30, 3, 0.25
 # Seconds of a core beside all steps: for each trial (planning, its files, its place in the journal), for each cell
 # (judging, its report), and for workers to start, as small comparisons of MLPs took.
 _TRIAL_S, _CELL_S, _START_S = 0.012, 2.5, 4.0
+_SYNCS = 5  # of each trial: how often it waits until the disk has what was written
 _Clock = Callable[[], float]
 
 
@@ -47,7 +51,7 @@ class PhaseEstimate:
         stacks: in which the others train.
         memory: bytes of the largest stack, from one measured step.
         seconds: of all stacks, from timed steps and evaluations of each kind, and of what else each trial and the last
-            phase's report take at the pace that this machine has now.
+            phase's report take at the pace that this machine and its disk have now.
     """
 
     cell: str
@@ -61,7 +65,7 @@ class PhaseEstimate:
 
 
 def estimate_study(plan: StudyPlan, session: Session, *, workers: int, threads: int) -> list[PhaseEstimate]:
-    """Every phase of every cell; times some steps of each kind of stack, writes nothing.
+    """Every phase of every cell; times some steps of each kind of stack and the disk, writes nothing that stays.
 
     Args:
         workers: how many train at once where the session's executor takes the stacks, and the threads of each.
@@ -94,7 +98,21 @@ def estimate_study(plan: StudyPlan, session: Session, *, workers: int, threads: 
         if trained:
             found[-1] = dataclasses.replace(found[-1], seconds=found[-1].seconds + _CELL_S)
     pace = (time.perf_counter() - wall) / max(clock() - busy, 1e-9)
-    return [dataclasses.replace(phase, seconds=pace * phase.seconds) for phase in found]
+    disk = _SYNCS * _sync_seconds(session.root)
+    return [dataclasses.replace(p, seconds=pace * p.seconds + (p.trials - p.reused) * disk) for p in found]
+
+
+def _sync_seconds(root: Path) -> float:
+    """How long a write waits for the disk of `root`, the middle of five; 0 where nothing may be written."""
+    folder, waits = next(path for path in (root, *root.absolute().parents) if path.is_dir()), list[float]()
+    with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=folder) as file:
+        for _ in range(5):
+            file.write(bytes(4096))
+            file.flush()
+            began = time.perf_counter()
+            os.fsync(file.fileno())
+            waits.append(time.perf_counter() - began)
+    return statistics.median(waits) if waits else 0.0
 
 
 def trials_by_phase(protocol: Protocol) -> dict[str, list[Trial]]:
