@@ -8,6 +8,7 @@ for it (see `stream`). What was recognised and what was passed over stands in th
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -155,8 +156,10 @@ def _say_twins(
 def _say_subfolders(base: Path, files: list[tuple[Path, str]], remarks: Remarks) -> None:
     """Say which folders inside classes are taken as part of them."""
     inside: dict[str, set[str]] = {label: set() for _, label in files}
+    starts = {label: len(str(base / label)) + 1 for label in inside}
     for file, label in files:
-        inside[label].update(file.relative_to(base / label).parts[:-1][:1])
+        first, below, _ = str(file)[starts[label] :].partition(os.sep)
+        inside[label].update([first] if below else [])
     names = sorted(set().union(*inside.values()))
     if _WORDS & {name.lower() for name in names} or (
         len(names) > 1 and all(len(own) == len(names) for own in inside.values())

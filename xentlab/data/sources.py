@@ -60,7 +60,7 @@ class Files:
         except OSError as error:
             raise UserError(f"{error.filename} cannot be read ({error.strerror}).") from error
         digest = hashlib.sha256(facts.encode())
-        digest.update("\0".join(os.path.relpath(file, root) for file in self._files).encode())
+        digest.update("\0".join(file.removeprefix(f"{root}{os.sep}") for file in self._files).encode())
         digest.update(self._stat.tobytes())
         self.fingerprint = digest.hexdigest()
         self._index = cache("index") / f"{self.fingerprint[:32]}.npy"
