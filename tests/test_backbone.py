@@ -148,7 +148,7 @@ def _damage(file: Path, how: str) -> None:
 MISTAKES = {
     "missing": "must be a file that is here, got",
     "folder": "must be a file that is here, got",
-    "cut": "must be a file that can be read",
+    "cut": "cannot: its end is missing.",
     "flipped": "the checksum of",
     "text": "must be a file of tensors alone, which",
     "code": "must be a file of tensors alone, which",

@@ -118,6 +118,8 @@ def _tensors_in(file: Path, sha256: str) -> dict[str, Tensor]:  # noqa: ARG001
             with zipfile.ZipFile(file) as members:
                 if (bad := members.testzip()) is not None:
                     raise zipfile.BadZipFile(f"the checksum of {bad} differs")
+        elif file.read_bytes()[:2] == b"PK":
+            raise zipfile.BadZipFile("its end is missing")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what it is about to refuse
             found = _safetensors(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
