@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from xentlab.disk import cannot_go_on, written_whole
+from xentlab.disk import cannot_go_on
 from xentlab.journal.lines import DamagedError, unseal, whole_lines
 from xentlab.run.checkpoint import check_tensors
 from xentlab.secrets import redacted
@@ -26,9 +26,11 @@ _ANSWERS = "answers.npz"
 _OPENING = "opening.jsonl"
 
 
-def write_artifacts(folder: Path, fit: Fit, row: int, environment: str, opening: bytes, *, weights: bool) -> None:
+def write_artifacts(
+    folder: Path, fit: Fit, row: int, environment: str, opening: bytes, scratch: Callable[[Path], Path] | None
+) -> None:
     """Write them into a folder of the trial's own, environment and journal lines as they are; examples where it met its
-    test set.
+    test set; weights by way of `scratch`, see `written_together`, where there is one.
     """
     trial = fit.rig.trials[row]
     folder.mkdir(parents=True, exist_ok=True)
@@ -36,14 +38,13 @@ def write_artifacts(folder: Path, fit: Fit, row: int, environment: str, opening:
     (folder / "config.yaml").write_text(config)
     (folder / "environment.json").write_text(environment)
     (folder / _OPENING).write_bytes(opening)
-    if weights:
+    if scratch is not None:
         final, best = (fit.weights(row, which) for which in _WEIGHTS)
-        with written_whole(folder / "final.pt") as scratch:
-            torch.save(final, scratch)
-        with written_whole(folder / "best.pt") as scratch:
-            same = all(torch.equal(value, best[name]) for name, value in final.items())
-            if not (same and _linked(folder / "final.pt", scratch)):
-                torch.save(best, scratch)
+        places = [scratch(folder / f"{which}.pt") for which in _WEIGHTS]
+        torch.save(final, places[0])
+        same = all(torch.equal(value, best[name]) for name, value in final.items())
+        if not (same and _linked(*places)):
+            torch.save(best, places[1])
     if trial.test:
         write_examples(folder, fit.rig, row, {} if fit.history.diverged[row] else fit.answers)
 

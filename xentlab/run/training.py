@@ -17,7 +17,7 @@ import torch
 
 from xentlab.data import Dataset
 from xentlab.data.turns import Turns
-from xentlab.disk import cannot_go_on
+from xentlab.disk import cannot_go_on, written_together
 from xentlab.errors import StoppedError, UserError
 from xentlab.journal import EndEvent, EpochEvent, Event, Journal, MemberEvent, TrialEvent
 from xentlab.run.artifacts import write_artifacts
@@ -222,13 +222,17 @@ class _Training:
         events, outcomes = [], fit.finish()
         facts = {**self.environment, **({"contents": read[0]} if (read := self._contents()) else {})}
         environment = json.dumps(redacted(facts), indent=2)
-        for row, (name, outcome) in enumerate(zip(order.ids, outcomes, strict=True)):
-            folder = self.root / "trials" / name
-            try:
-                write_artifacts(folder, fit, row, environment, self._openings[name], weights=order.weights)
-            except OSError as error:
-                raise cannot_go_on(folder, error) from error
-            events.append(EndEvent(name, "finished", "", outcome.to_json(), str(folder.relative_to(self.root))))
+        folder = self.root / "trials"
+        try:
+            with written_together() as scratch:
+                for row, (name, outcome) in enumerate(zip(order.ids, outcomes, strict=True)):
+                    folder = self.root / "trials" / name
+                    write_artifacts(
+                        folder, fit, row, environment, self._openings[name], scratch if order.weights else None
+                    )
+                    events.append(EndEvent(name, "finished", "", outcome.to_json(), str(folder.relative_to(self.root))))
+        except OSError as error:
+            raise cannot_go_on(folder, error) from error
         self.journal.append(*events)
 
     def _close(self, status: Literal["failed", "interrupted"], reason: str) -> None:
