@@ -66,6 +66,19 @@ def test_neighbours_with_other_knobs_and_other_seeds_change_no_bit(base: Sequenc
     assert [row for trial in mixed for row in ended([trial])] == together
 
 
+def test_a_stack_that_steps_in_blocks_ends_in_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = ("loss=custom_ce", "regularizer=l2", "trainer.class_weights=inverse")
+    rows = trials(range(4), *chosen, knobs=("loss.gamma=2.0", "regularizer.strength=0.01"))
+    together = ended(rows)
+    monkeypatch.setattr("xentlab.train.rig._BLOCK_BYTES", 1)
+    assert [lift.rows for lift in Fit(rows, digits()).rig.lifts] == [slice(0, 2), slice(2, 5), slice(5, 8)]
+    assert ended(rows) == together
+    shared = trials([0], *chosen, knobs=[f"loss.gamma={n}" for n in range(4)])
+    in_blocks = ended(shared)
+    monkeypatch.undo()
+    assert ended(shared) == in_blocks
+
+
 def test_the_lift_follows_from_model_device_and_wish() -> None:
     (mlp,), data = trials([0]), digits()
     assert lift_of(mlp, data) == "vectorised"

@@ -94,15 +94,16 @@ class Looped(Lift):
 
 
 class Vectorised(Lift):
-    """All R trials as one tensor program, written down the second time that it meets a batch's shape, then replayed.
+    """Rows of a stack as one tensor program, written down the second time that it meets a batch's shape, then replayed.
 
-    A batch is [R, B, ...], or [B, ...] where all rows share it (`shared`).
+    A batch is [rows, B, ...], or [B, ...] where all rows share it (`shared`).
     """
 
     def __init__(
         self,
         module: nn.Module,
         state: State,
+        rows: slice,
         objective: Objective,
         given: Given,
         update: Update,
@@ -110,7 +111,7 @@ class Vectorised(Lift):
         shared: bool,
         compiled: bool = False,
     ) -> None:
-        super().__init__(module, state, slice(0, len(state.params)), objective, update)
+        super().__init__(module, state, rows, objective, update)
         moved = trained(module)
         self._names, shapes = list(moved), [p.shape for p in moved.values()]
         self._frozen = set(frozen(module))
@@ -118,7 +119,8 @@ class Vectorised(Lift):
         self._leaves = [
             v.view(len(self.params), *s).detach().requires_grad_() for v, s in zip(views, shapes, strict=True)
         ]
-        self._given = Given(self._tensors(given.loss_knobs), self._tensors(given.penalty_knobs), given.facts)
+        facts = {name: values[rows] for name, values in given.facts.items()}
+        self._given = Given(self._tensors(given.loss_knobs), self._tensors(given.penalty_knobs), facts)
         self.shared = shared
         batch = None if shared else 0
         self._lifted = torch.vmap(self._one, in_dims=(0, 0, 0, batch, batch))
@@ -136,7 +138,7 @@ class Vectorised(Lift):
         self.module.train()
 
     def _tensors(self, knobs: dict[str, list[float]]) -> dict[str, Tensor]:
-        return {k: torch.tensor(v, dtype=self.params.dtype, device=self.params.device) for k, v in knobs.items()}
+        return {k: self.params.new_tensor(v[self.rows]) for k, v in knobs.items()}
 
     def _one(
         self,

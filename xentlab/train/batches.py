@@ -37,6 +37,10 @@ class Batches:
         dtype: of the inputs that the step sees.
         augment: what is done to each batch of training, see `xentlab.data.augment`.
         balanced: whether an epoch draws its examples, every class equally often; else it has each once.
+
+    Attributes:
+        shared: rows see the same batches.
+        dear: a batch is decoded or augmented; rows should not ask for it again.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Batches:
         function = augment.func if isinstance(augment, partial) else augment
         found = declared(function)
         self._augment = None if function is unchanged else augment
+        self.dear = self._augment is not None or self._stream is not None
         self._one_hot = dataset.num_classes if found is not None and found.mixes else None
         self._chances: dict[int, Tensor] = {}
         if balanced:
@@ -104,10 +109,10 @@ class Batches:
 
     def training(self, rows: slice, epoch: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of one epoch for these rows: inputs and targets [rows, B, ...], or [B, ...] where rows share."""
-        order = self._for_rows(self._orders(epoch), rows)
+        order = self._orders(epoch, rows)
         chosen = self._for_rows(self._index["train"], rows).gather(-1, order)
         places = order + self._row_starts(rows)
-        draws = {s: generator(s, f"augmentation of epoch {epoch}") for s in set(self.seeds)}
+        draws = {s: generator(s, f"augmentation of epoch {epoch}") for s in self._seeds_of(rows)}
         used = self.num_steps(batch_size) * batch_size
         for batch, inputs in self._read(chosen[..., :used], batch_size, epoch):
             if self._soft_targets is None:
@@ -124,7 +129,7 @@ class Batches:
             return inputs, target
         if self._one_hot is not None and not target.is_floating_point():
             target = functional.one_hot(target.long(), self._one_hot).to(self.dtype)
-        seeds = self.seeds[:1] if self.shared else self.seeds[rows]
+        seeds = self._seeds_of(rows)
         if len(seeds) == 1:
             return self._augment(inputs, target, draws[seeds[0]])
         made = {s: self._augment(inputs[i], target[i], draws[s]) for s, i in {s: seeds.index(s) for s in seeds}.items()}
@@ -181,16 +186,20 @@ class Batches:
         """Where the examples of a part lie in the dataset, in the part's order: [rows, n], or [n] where rows share."""
         return self._for_rows(self._index[part], rows)
 
-    def _orders(self, epoch: int) -> Tensor:
-        """Which of its training set each row sees in this epoch, and in which order [rows or 1, n]."""
-        seeds = self.seeds[:1] if self.shared else self.seeds
-        size = self.size["train"]
+    def _orders(self, epoch: int, rows: slice) -> Tensor:
+        """Which of its training set each of these rows sees in this epoch, and in which order: [rows, n] or [n]."""
+        seeds, size = self._seeds_of(rows), self.size["train"]
         draws = {s: generator(s, f"order of epoch {epoch}") for s in seeds}
         if self._chances:
             orders = {s: self._chances[s].multinomial(size, replacement=True, generator=g) for s, g in draws.items()}
         else:
             orders = {s: torch.randperm(size, generator=g) for s, g in draws.items()}
-        return torch.stack([orders[s] for s in seeds]).to(self._targets.device)
+        found = torch.stack([orders[s] for s in seeds]).to(self._targets.device)
+        return found[0] if len(found) == 1 else found
+
+    def _seeds_of(self, rows: slice) -> list[int]:
+        """The seed of each of these rows, one where all share it."""
+        return self.seeds[:1] if self.shared else self.seeds[rows]
 
     def _for_rows(self, table: Tensor, rows: slice) -> Tensor:
         """These rows of a table [R or 1, n], without the row axis where one row serves them all."""

@@ -134,12 +134,11 @@ def examples(rig: Rig, row: int, count: int = 4) -> dict[str, np.ndarray]:
     if draw is None or rig.dataset.encoded is not None:  # there, inputs are no pictures
         return {}
     part = "test" if rig.trials[row].test else "val"
-    lift = rig.lifts[row] if len(rig.lifts) > 1 else rig.lifts[0]
+    lift, place = rig.holder(row)
     lift.enter()
     places = torch.linspace(0, rig.batches.size[part] - 1, min(count, rig.batches.size[part])).long()
     inputs, target = rig.batches.chosen(lift.rows, part, places)
     logits = lift.predict(inputs)
-    place = 0 if len(logits) == 1 else row
     if inputs.ndim == rig.dataset.inputs.ndim + 1:
         inputs, target = inputs[place], target[place]
     return draw(inputs, target, logits[place], rig.dataset)
