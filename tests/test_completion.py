@@ -79,13 +79,26 @@ def test_what_is_offered(line: str, offered: list[str]) -> None:
     assert len(choices_by_group()["loss"]) > 50
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
-def test_bash_completes(tmp_path: Path) -> None:
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Where a shell finds the command, and none of the user's own settings."""
     called = tmp_path / "xentlab"
     called.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m xentlab "$@"\n')
     called.chmod(0o755)
+    home = dict.fromkeys(("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"), str(tmp_path))
+    return {**os.environ, **home, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+def test_bash_completes(environment: dict[str, str]) -> None:
     script = 'eval "$(xentlab completion bash)"; complete -p xentlab; COMP_LINE="xentlab train loss=cus"\n'
     script += 'COMP_POINT=${#COMP_LINE}; _xentlab 2>/dev/null; echo "${COMPREPLY[@]}"'
-    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env={**os.environ, "PATH": path})
+    ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment)
     assert ran.stdout.splitlines() == ["complete -F _xentlab xentlab", "custom_ce"]
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="no fish here")
+def test_fish_completes(environment: dict[str, str]) -> None:
+    script = 'xentlab completion fish | source; complete -C "xentlab train loss=cus"; complete -C "xentlab runs sh"'
+    ran = subprocess.run(["fish", "-c", script], capture_output=True, text=True, env=environment, check=True)
+    assert ran.stdout.splitlines() == ["loss=custom_ce", "show"]

@@ -102,6 +102,11 @@ def estimate_study(plan: StudyPlan, session: Session, *, workers: int, threads: 
     return [dataclasses.replace(p, seconds=pace * p.seconds + (p.trials - p.reused) * disk) for p in found]
 
 
+def beside_seconds(trials: int, root: Path) -> float:
+    """What so many trials and one report take beside all steps."""
+    return trials * (_TRIAL_S + _SYNCS * _sync_seconds(root)) + _CELL_S if trials else 0.0
+
+
 def _sync_seconds(root: Path) -> float:
     """How long a write waits for the disk of `root`, the middle of five; 0 where nothing may be written."""
     folder, waits = next(path for path in (root, *root.absolute().parents) if path.is_dir()), list[float]()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xentlab.comparison.arms import Progress
-from xentlab.comparison.estimate import alone_seconds, epoch_seconds
+from xentlab.comparison.estimate import alone_seconds, beside_seconds, epoch_seconds
 from xentlab.journal import GroupEndEvent
 from xentlab.published import neuron, verdicts
 from xentlab.published.distillation import foreseen
@@ -53,7 +53,7 @@ def estimate_experiment(plan: Plan, session: Session) -> tuple[int, float]:
         if key not in seen:
             seen[key] = stack[0].trainer.epochs * epoch_seconds(Rig(stack[:rows], session.dataset(stack[0])))
         seconds += seen[key] * (1 if together else len(stack))
-    return len(missing), seconds
+    return len(missing), seconds + beside_seconds(len(missing), session.root)
 
 
 def _shape(trial: Trial) -> str:
