@@ -30,8 +30,9 @@ from xentlab.train.memory import footprint
 from xentlab.train.plan import structure
 
 # Steps that are timed, after those that warm up: the second meeting of a batch shape records the step. A machine in
-# use by others lets a process go for a moment and then wait, so that a short look says nothing.
-_STEPS, _WARM, _LEAST_S = 30, 3, 0.25
+# use by others lets a process go for a moment and then wait, so that a short look says nothing. Of slow steps, what
+# fits into two seconds is enough.
+_STEPS, _WARM, _LEAST_S, _MOST_S = 30, 3, 0.25, 2.0
 # Seconds of a core beside all steps: for each trial (planning, its files, its place in the journal), for each cell
 # (judging, its report), and for workers to start, as small comparisons of MLPs took.
 _TRIAL_S, _CELL_S, _START_S = 0.012, 2.5, 4.0
@@ -210,7 +211,8 @@ def epoch_seconds(rig: Rig, clock: _Clock = time.perf_counter) -> float:
                 began = clock()
             lift.step(number % rig.steps_per_epoch, inputs, target)
             number += 1
-            if number - warm >= _STEPS and clock() - began >= _LEAST_S:
+            timed = clock() - began
+            if (number - warm >= _STEPS and timed >= _LEAST_S) or (number > warm and timed >= _MOST_S):
                 break
         else:
             if epoch < 20:
