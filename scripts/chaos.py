@@ -158,7 +158,8 @@ def outages(world: World, folder: Path) -> list[str]:
     else:
         with odd_server(world.draws.choice(SERVERS)) as address:
             wrong = sound(call(folder, "sync", "--uri", address, "--all"), 2)
-    return wrong + sound(call(folder, "sync", "--all"), 0) + in_mlflow(folder)
+    done = call(folder, "sync", "--all")
+    return wrong + sound(done, 0) + (in_mlflow(folder) if done.code == 0 else [])
 
 
 def damages(world: World, folder: Path) -> list[str]:
