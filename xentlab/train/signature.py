@@ -29,6 +29,8 @@ from xentlab.train.trial import COMPONENTS, Trial
 _EXECUTION = ("train_sample", "eval_batch_size", "checkpoint_every", "max_stack", "memory")
 # Where the closure of what trains every trial begins.
 _TRAINING = ("xentlab.train.fit", "xentlab.step")
+# What of a syntax tree's node holds statements, or what holds them.
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 _STANDARD = Path(sysconfig.get_path("stdlib")).resolve()
 
 
@@ -141,6 +143,9 @@ def _file(name: str) -> Path | None:
     module = sys.modules.get(name)
     origin = getattr(module, "__file__", None)
     if module is None:
+        package = name.rpartition(".")[0]
+        if package and package not in sys.modules and _lies_installed(package):
+            return None  # to look for what is in a package imports it, and scipy takes a tenth of a second
         try:
             spec = importlib.util.find_spec(name)
         except (ImportError, ValueError, AttributeError):
@@ -149,9 +154,20 @@ def _file(name: str) -> Path | None:
     if origin is None:
         return None
     file = Path(origin).resolve()
-    installed = _STANDARD in file.parents or not {"site-packages", "dist-packages"}.isdisjoint(file.parts)
     own = name.partition(".")[0] == "xentlab"
-    return file if file.is_file() and (own or not installed) else None
+    return file if file.is_file() and (own or not _below_installed(file)) else None
+
+
+def _below_installed(file: Path) -> bool:
+    return _STANDARD in file.parents or not {"site-packages", "dist-packages"}.isdisjoint(file.parts)
+
+
+@functools.cache
+def _lies_installed(name: str) -> bool:
+    """Whether a package that nobody has imported is found among the installed ones."""
+    root = name.partition(".")[0]
+    spec = importlib.util.find_spec(root) if root not in sys.modules else None
+    return spec is not None and spec.origin is not None and _below_installed(Path(spec.origin).resolve())
 
 
 def _is_installed(name: str) -> bool:
@@ -178,8 +194,8 @@ def _imports(name: str) -> list[str]:
             found += [_definer(source, alias.name) for alias in node.names]
         elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
             ahead += node.orelse
-        else:
-            ahead += ast.iter_child_nodes(node)
+        else:  # statements alone: no expression imports
+            ahead += [inner for block in _BLOCKS for inner in getattr(node, block, ())]
     return found
 
 
