@@ -56,6 +56,8 @@ def test_a_winner_with_its_knobs_its_size_and_its_price() -> None:
         "but its confidence is less: ECE 2.3 → 23.4 %."
     )
     assert answer_of(with_price(ended(mine=("better", -0.97)), "mine")).endswith("; but it is worse: ECE 2.3 → 23.4 %.")
+    both = with_price(ended(mine=("better", -0.97), also=("better", -0.5)), "mine")
+    assert answer_of(both).endswith("; but it is worse: ECE 2.3 → 23.4 %; also (−0.50 points) is better too.")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def answer_of(record: Record) -> str:
     by = {v: [row for row in rows if row.verdict == v] for v in ("better", "worse", "equivalent", "inconclusive")}
     failed = (f"; {joined(list(record.failed))} failed" if record.failed else "") + _doubts(record)
     if by["better"]:
-        return f"{_won(record, by['better'])}{_price(record, by['better'][0].loss)}{failed}."
+        return f"{_won(record, by['better'])}{failed}."
     base, metric = record.labels[record.baseline], record.primary
     at = _level(metric, row_of(metric, record.baseline))
     if not rows:
@@ -49,6 +49,7 @@ def _won(record: Record, winners: Sequence[Judgement]) -> str:
         verb = "cuts" if first.mean < base.mean else "raises"
         move = _move(unit, base.mean, first.mean, "to")
         said = f"{name} {verb} the {metric.label} from {move} ({span}, {_count(record, first)})"
+    said += _price(record, first.loss)
     return said + (f"; {_named_with(record, rest, sizes=True)} {_are(rest)} better too" if rest else "")
 
 
