@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,7 +42,7 @@ def soon(node: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:  # noqa
     close_all()
 
 
-def trials(epochs: int = 150) -> list[Trial]:
+def trials(epochs: int = 600) -> list[Trial]:
     return [
         trial(f"trainer.epochs={epochs}", "trainer.checkpoint_every=4", "model.hidden=[16]", seed=s) for s in (0, 1)
     ]
@@ -91,11 +93,17 @@ def test_a_disturbed_job_goes_on_and_nothing_differs(
 def test_jobs_that_hang_until_slurm_ends_them_at_their_time_limit_go_on(tmp_path: Path) -> None:
     wanted = opened(tmp_path / "here").run(trials())
 
+    def stopped(pids: list[int]) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            while any(map(alive, pids)):  # Slurm lets a job go on for submitit's signal, 90 s before the limit
+                for pid in pids:
+                    os.kill(pid, signal.SIGSTOP)
+                time.sleep(0.05)
+
     def hang(_: str) -> None:
+        threading.Thread(target=stopped, args=(worker_pids(tmp_path / "there"),), daemon=True).start()
         for job in queue():
-            scontrol("update", f"jobid={job}", "timelimit=1")  # submitit has its signal for the last 90 s at once
-        for pid in worker_pids(tmp_path / "there"):
-            os.kill(pid, signal.SIGSTOP)
+            scontrol("update", f"jobid={job}", "timelimit=1")
 
     began = time.monotonic()
     assert_same(disturbed(tmp_path, hang), wanted)
