@@ -38,7 +38,7 @@ from xentlab.data import Dataset, digits, split
 from xentlab.train import Fit, Trial, find_device, lift_of, prepare
 from xentlab.train.memory import footprint, is_out_of_memory, memory_limit
 
-MODELS: dict[str, dict[str, Any]] = {"mlp": {"hidden": [64]}, "lenet": {}}
+MODELS: dict[str, dict[str, Any]] = {"mlp": {"hidden": [64]}, "lenet": {}, "convnet": {}}
 # The least steps that still stand for an epoch.
 FEWEST_STEPS = 16
 
@@ -205,7 +205,7 @@ def targets(rows: Sequence[Row], options: argparse.Namespace) -> list[dict[str, 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = harness.parser(__doc__ or "")
     parser.add_argument("--sizes", default="1,4,16,64,256,1024", help="numbers of trials (default: %(default)s)")
-    parser.add_argument("--models", default="mlp,lenet", help="which of mlp, lenet (default: %(default)s)")
+    parser.add_argument("--models", default="mlp,lenet", help=f"which of {', '.join(MODELS)} (default: %(default)s)")
     parser.add_argument("--dataset", choices=["mnist", "digits"], default="mnist")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:0 ... (default: %(default)s)")
     parser.add_argument("--lift", choices=["auto", "looped", "vectorised"], default="auto")

@@ -43,12 +43,12 @@ class Step:
 
 
 STEPS = (
-    Step("tests", ("tests/test_cuda.py", "tests/test_metrics.py", "-k", "cuda", "-q", "-n", "8"), 150),
+    Step("tests", ("tests/test_cuda.py", "tests/test_metrics.py", "-k", "cuda", "-q", "-n", "14", "--dist", "worksteal"), 200),
     Step("trainer_mlp", ("bench_trainer.py", "--device", "cuda", "--model", "mlp", "--repeats", "3"), 60),
-    Step("stack", ("bench_stack.py", "--device", "cuda", "--seconds", "8", "--repeats", "3", "--sample", "2"), 120),
+    Step("stack", ("bench_stack.py", "--device", "cuda", "--seconds", "6", "--repeats", "3", "--sample", "2"), 180),
     Step("sweep", ("bench_sweep.py", "--device", "cuda", "--sample", "1", "--rates", "10"), 150),
     Step("trainer_lenet", ("bench_trainer.py", "--device", "cuda", "--model", "lenet", "--repeats", "3"), 60),
-    Step("losses", ("bench_losses.py", "--devices", "cuda", "--repeats", "5"), 90),
+    Step("losses", ("bench_losses.py", "--devices", "cuda", "--repeats", "3"), 150),
     Step("published", ("published", "mnist_fast", "--size", "gpu", "--minutes", "5"), 240),
 )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -54,22 +55,22 @@ def test_out_of_memory_is_told_from_other_errors() -> None:
 
 
 COMMAND = """
-import resource, sys
+import re, resource, sys
 from xentlab.cli import main
-import torch, torch.func, xentlab.cli.train, xentlab.data
 room = int(sys.argv[1])
 if room:
-    size = next(line for line in open("/proc/self/status") if line.startswith("VmSize"))
-    limit = int(size.split()[1]) * 1024 + room
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-sys.exit(main(sys.argv[2:]))
+    resource.setrlimit(resource.RLIMIT_AS, (room, room))
+code = main(sys.argv[2:])
+print(re.search(r"VmPeak:\\s*(\\d+)", open("/proc/self/status").read())[1] if sys.platform == "linux" else 0)
+sys.exit(code)
 """
 
 
 def run(tmp_path: Path, *arguments: str, room: int = 0) -> subprocess.CompletedProcess[str]:
-    """A command; with `room`, in a process that may map no more than so many bytes more than after its imports."""
+    """A command that prints last how much address space it took in KiB; with `room`, it may take so many bytes."""
     command = [sys.executable, "-c", COMMAND, str(room), *arguments, f"output.root={tmp_path / 'out'}", "tracking=off"]
-    return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    arenas = {**os.environ, "MALLOC_ARENA_MAX": "2"}  # else each thread reserves its own
+    return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, env=arenas)
 
 
 SWEEP = ("train", "-m", "seed=range(6)", *SMALL)
@@ -95,17 +96,18 @@ def test_a_stack_beyond_the_limit_is_split_finished_and_said(tmp_path: Path) -> 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="address space is limited on Linux only")
 def test_running_out_of_memory_halves_the_stack_and_goes_on(tmp_path: Path) -> None:
-    # beside what Python and torch map, room for three rows of 9.2 million numbers but not for six
     wide = ("model.hidden=[3000,3000]", "trainer.memory=100000", "dataset.train_fraction=0.03", "output.weights=false")
-    for room in (2100, 2000, 1900, 1800, 1650, 1500, 1350, 1200, 1050, 900):
-        root = tmp_path / f"room {room}"
+    peaks = {}
+    for count in (3, 6):
+        root = tmp_path / f"{count} alone"
         root.mkdir()
-        done = run(root, *SWEEP, *wide, room=room * 2**20)
-        if "going on with stacks of" in done.stderr and done.returncode == 0:
-            break
+        done = run(root, "train", "-m", f"seed=range({count})", *SMALL, *wide)
+        assert done.returncode == 0, done.stderr
+        peaks[count] = int(done.stdout.split()[-1]) * 1024
+    done = run(tmp_path, *SWEEP, *wide, room=(peaks[3] + peaks[6]) // 2)
     assert "A stack of 6 trials needs more memory than there is: going on with stacks of 3." in done.stderr
     assert done.returncode == 0, done.stderr
-    records = Records(root / "out")
+    records = Records(tmp_path / "out")
     records.update()
     finished = [t for t in records.trials.values() if t.status == "finished"]
     assert len({t.tags["seed"] for t in finished}) == 6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import json
 import logging
 import os
@@ -61,6 +62,7 @@ def train_order(
             raise UserError(
                 f"{stack[0].label} needs more memory than there is: a smaller trainer.batch_size needs less."
             ) from error
+    gc.collect()  # the failed stack's tensors lie in cycles of its traceback
     half = (len(stack) + 1) // 2
     say(f"A stack of {len(stack)} trials needs more memory than there is: going on with stacks of {half}.")
     for rows in (range(half), range(half, len(stack))):
