@@ -43,7 +43,7 @@ class Step:
 
 
 STEPS = (
-    Step("tests", ("tests/test_cuda.py", "tests/test_metrics.py", "-k", "cuda", "-q", "-n", "14", "--dist", "worksteal"), 200),
+    Step("tests", ("tests/test_cuda.py", "tests/test_metrics.py", "-k", "cuda", "-q", "-n", "14"), 200),
     Step("trainer_mlp", ("bench_trainer.py", "--device", "cuda", "--model", "mlp", "--repeats", "3"), 60),
     Step("stack", ("bench_stack.py", "--device", "cuda", "--seconds", "6", "--repeats", "3", "--sample", "2"), 180),
     Step("sweep", ("bench_sweep.py", "--device", "cuda", "--sample", "1", "--rates", "10"), 150),
