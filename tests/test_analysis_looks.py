@@ -59,6 +59,7 @@ def test_a_loss_keeps_the_verdict_of_the_look_that_decided_it():
     seen = looked({name: dict(enumerate(row.tolist())) for name, row in zip("abc", values, strict=True)})
     assert (seen.rows[1].verdict, seen.seeds["b"]) == ("worse", 10)
     assert (seen.rows[2].verdict, seen.seeds["c"], seen.taken, seen.done) == ("inconclusive", 30, 4, True)
+    assert [row.best for row in seen.rows] == [True, False, True]
 
 
 def test_looks_stop_where_all_is_decided_and_wait_where_seeds_are_missing():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -135,6 +136,30 @@ def test_the_first_place_is_by_all_pairs():
     assert analysis.first_places(table(BASE, [None] * 10), direction="min", trivial=0.9) == {"a"}
     rows = analysis.judge(table(BASE, tied, behind), baseline="c", direction="min")
     assert [row.best for row in rows] == [True, True, False]
+
+
+def test_the_marks_follow_from_the_verdicts():
+    # Eight seeds tell four losses from a baseline, and not ten pairs from each other.
+    found = table(*(row[:8] for row in (BASE, shifted(0.0), shifted(0.0005), shifted(0.0)[::-1], shifted(0.03))))
+    rows = analysis.judge(found, baseline="a", direction="min")
+    assert [row.verdict for row in rows] == ["baseline", *["inconclusive"] * 3, "worse"]
+    assert [row.best for row in rows] == [True, True, True, True, False]
+    assert len(analysis.first_places(found, direction="min")) == 5
+
+
+def test_where_the_baseline_is_beaten_all_pairs_of_the_others_are_compared():
+    ahead, further = shifted(-0.02), shifted(-0.04)
+    tied = [v + 0.06 * (-1) ** k for k, v in enumerate(further)]
+    found = table(BASE, ahead, further, tied, shifted(0.03))
+    rows = analysis.judge(found, baseline="a", direction="min")
+    assert [row.verdict for row in rows] == ["baseline", "better", "better", "inconclusive", "worse"]
+    assert [row.loss for row in rows if row.best] == ["c", "d"]
+    # What metrics that share one alpha leave over for pairs is nothing, and a loss at an edge is in none.
+    question = analysis.Question(found, "min")
+    both = analysis.judge_family({"one": question, "two": question}, baseline="a")["one"]
+    assert [row.loss for row in both if row.best] == ["b", "c", "d"]
+    edge = dataclasses.replace(question, edge=frozenset("b"))
+    assert [row.loss for row in analysis.judge_family({"": edge}, baseline="a")[""] if row.best] == ["b", "c", "d"]
 
 
 def many(losses, n, *, behind, seed=0):

@@ -1,4 +1,4 @@
-"""Who shares the first place: every loss against every other, corrected over all pairs.
+"""Who shares the first place: the losses that no other is shown to beat.
 
 A comparison of all losses with the one that happens to lead would be made with the data that chose it, and is not made.
 `leader` says what that choice is worth on seeds that had no part in it.
@@ -6,7 +6,8 @@ A comparison of all losses with the one that happens to lead would be made with 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -14,31 +15,52 @@ import numpy as np
 
 from xentlab.analysis.failures import ValueTable, common, finished_or_none, score_of_failures, scored
 from xentlab.analysis.interval import Array
+from xentlab.analysis.judgement import Judgement, Question
 from xentlab.analysis.paired import Direction, holm, paired_differences
 from xentlab.analysis.permutation import sign_flips
 from xentlab.analysis.planning import SMALLEST_VERDICT
-from xentlab.errors import unknown
+
+
+def marked(rows: Sequence[Judgement], question: Question, *, alpha: float, seed: int = 0) -> list[Judgement]:
+    """The rows, `best` where no other loss is shown to beat that one: alpha is spent on the verdicts, and passed on.
+
+    A loss that is worse than the baseline is beaten by it. Only where a loss is better, which beats the baseline, all
+    pairs of the others that are not worse are compared (`first_places`). The chance that a loss is left out which is as
+    good as every other stays at most alpha: if the baseline is such a loss, this second step follows a false verdict
+    only; if not, a verdict leaves such a loss out by the wrong direction only.
+
+    Args:
+        rows: the judgements of one metric, of all its losses.
+        question: what was judged; the losses at an edge neither beat nor are beaten.
+        alpha: level of the pairs, that of the verdicts; 0 where these answer more than one metric, and leave none over.
+        seed: decides the sign draws beyond 24 seeds.
+    """
+    beaten = {row.loss for row in rows if row.verdict == "worse" or not row.n}
+    if any(row.verdict == "better" for row in rows):
+        clean = {loss: finished_or_none(trials) for loss, trials in question.table.items()}
+        score = score_of_failures(clean, direction=question.direction, trivial=question.trivial)
+        baseline = {row.loss for row in rows if row.verdict == "baseline"}
+        others = {loss: trials for loss, trials in clean.items() if loss not in baseline | beaten | question.edge}
+        first = first_places(others, direction=question.direction, trivial=score, alpha=alpha, seed=seed)
+        beaten |= baseline | (others.keys() - first)
+    return [dataclasses.replace(row, best=row.loss not in beaten) for row in rows]
 
 
 def first_places(
     table: ValueTable,
     *,
     direction: Direction,
-    baseline: str | None = None,
     trivial: float | None = None,
     alpha: float = 0.05,
     seed: int = 0,
 ) -> set[str]:
     """The losses that no other is shown to beat, by sign flips over all pairs with Holm.
 
-    The chance that a loss is left out which is as good as every other is at most alpha over the whole table. With a
-    baseline, half of alpha goes to the pairs that hold it: those were planned, and the pairs of fifty losses alone
-    would leave none room to be told apart.
+    The chance that a loss is left out which is as good as every other is at most alpha over the whole table.
 
     Args:
         table: loss -> seed -> value; None, nan and inf are trials that failed.
         direction: whether smaller (`min`) or larger (`max`) is better.
-        baseline: the loss that the others are compared with, if there is one.
         trivial: what a failed trial scores; None for the worst value of the table.
         alpha: level over all pairs, in (0, 1).
         seed: decides the sign draws beyond 24 seeds.
@@ -46,18 +68,15 @@ def first_places(
     Returns:
         Their names; a loss of which no trial finished is never among them.
     """
-    if baseline is not None and baseline not in table:
-        raise unknown("baseline", baseline, table)
     clean = {loss: finished_or_none(trials) for loss, trials in table.items()}
     score = score_of_failures(clean, direction=direction, trivial=trivial)
     values = {loss: found for loss, trials in clean.items() if (found := scored(trials, score))}
     pairs = list(combinations(values, 2))
     differences = [paired_differences(*common(values[a], values[b])) for a, b in pairs]
-    adjusted = holm(_tests(differences, seed), _weights(pairs, baseline)) if pairs else ()
     sign = 1 if direction == "min" else -1
     beaten = {
         a if sign * float(d.mean()) > 0 else b
-        for (a, b), d, p in zip(pairs, differences, adjusted, strict=True)
+        for (a, b), d, p in zip(pairs, differences, holm(_tests(differences, seed)), strict=True)
         if p < alpha
     }
     return {loss for loss in values if any(v is not None for v in clean[loss].values())} - beaten
@@ -105,9 +124,3 @@ def _tests(differences: list[Array], seed: int) -> Array:
         (where,) = np.nonzero(sizes == size)
         found[where] = sign_flips(np.stack([differences[i] for i in where]), seed=seed)
     return found
-
-
-def _weights(pairs: list[tuple[str, str]], baseline: str | None) -> list[float]:
-    planned = [baseline in pair for pair in pairs]
-    counts: Mapping[bool, int] = {True: sum(planned), False: len(pairs) - sum(planned)}
-    return [1 / counts[is_planned] if all(counts.values()) else 1.0 for is_planned in planned]

@@ -60,7 +60,7 @@ class Judgement:
         skew: skewness of the differences.
         family: how many comparisons share alpha.
         failure_score: what each failed trial of the table scored; None where none failed.
-        best: whether no other loss of the table is shown to beat it (see `best`).
+        best: whether no other loss of the table is shown to beat it (see `marked`).
         verdict: better, worse, equivalent, inconclusive; baseline for the baseline itself.
         note: what the verdict rests on or lacks, in words; empty where there is nothing to say.
 

@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from xentlab.analysis.first import marked
 from xentlab.analysis.judgement import Judgement, Question
 from xentlab.analysis.verdict import judge_family
 from xentlab.errors import UserError
@@ -87,7 +88,8 @@ def judge_looks(question: Question, looks: Looks, *, baseline: str) -> Looked:
             if row.loss not in rows or rows[row.loss].verdict in ("inconclusive", "baseline"):
                 rows[row.loss], seeds[row.loss] = row, n
     done = taken == len(looks.seeds) or _decided(rows, baseline)
-    return Looked([rows[loss] for loss in question.table], seeds, taken, levels[taken - 1], done)
+    last = levels[taken - 1]
+    return Looked(marked([rows[loss] for loss in question.table], so_far, alpha=last), seeds, taken, last, done)
 
 
 def _first(table: Mapping[str, Mapping[int, float | None]], n: int) -> dict[str, dict[int, float | None]]:

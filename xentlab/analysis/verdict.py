@@ -29,7 +29,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from xentlab.analysis.failures import ValueTable, common, count_failed, finished_or_none, score_of_failures, scored
-from xentlab.analysis.first import first_places
+from xentlab.analysis.first import marked
 from xentlab.analysis.interval import Summary, summarise
 from xentlab.analysis.judgement import Judgement, Question, Verdict, known
 from xentlab.analysis.paired import Direction, Paired, equivalence, holm, paired, paired_differences, standardised
@@ -97,24 +97,16 @@ def judge_family(
     same = {key: compared[key[0]].equivalence(key[1], seed) for key in keys}
     p_holm = dict(zip(keys, map(float, holm([*(pairs[key].p for key in keys), *lost])), strict=False))
     p_same = dict(zip(keys, map(float, holm([*(same[key] for key in keys), *lost])), strict=False))
-    judged = {}
+    judged, passed_on = {}, alpha if len(questions) == 1 else 0.0
     for metric, found in compared.items():
-        winners = first_places(
-            found.clean,
-            direction=found.direction,
-            baseline=baseline,
-            trivial=found.question.trivial,
-            alpha=alpha,
-            seed=seed,
-        )
         rows = []
         for loss in found.clean:
-            row = dataclasses.replace(found.row(loss, seed), family=family, best=loss in winners)
+            row = dataclasses.replace(found.row(loss, seed), family=family)
             if loss != baseline:
                 key = (metric, loss)
                 row = found.verdict(row, pairs[key], p_holm[key], p_same[key], alpha)
             rows.append(row)
-        judged[metric] = rows
+        judged[metric] = marked(rows, found.question, alpha=passed_on, seed=seed)
     return judged
 
 

@@ -29,8 +29,8 @@ from xentlab.report.upgrade import present_record
 from xentlab.typed import from_json, to_json
 
 VERSION = 2
-RULE = 3
-"""How `xentlab.analysis` judges: 1, each metric by itself; 2, families, simultaneous intervals; 3, no edge decides."""
+RULE = 4
+"""How `xentlab.analysis` judges: 2, families, simultaneous intervals; 3, no edge decides; 4, marks follow verdicts."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ table: one function here, its place in `outline`.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from xentlab.analysis import Judgement
 from xentlab.report.blocks import Cell, Table, cells
@@ -42,7 +43,7 @@ def overview(record: Record) -> Table:
     base = record.labels[record.baseline]
     note = (
         f"Mean over the final seeds. Against {base}: ▲ better, ▼ worse, ≈ equivalent, ? inconclusive, · baseline. "
-        "Marked: those that no other loss is shown to beat."
+        f"{marks([record])}"
     )
     return Table("All metrics", header, rows, note, layout="stacked")
 
@@ -82,6 +83,16 @@ def verdicts(record: Record, metric: JudgedMetric) -> Table:
     if metric.primary and record.references:
         notes.append(OF_REFERENCES)
     return Table(_title(metric), header, rows, _rule(record, metric), notes, "stacked")
+
+
+def marks(records: Sequence[Record]) -> str:
+    """What a mark says; of earlier records, that it may disagree with a verdict."""
+    if any(record.rule < 4 for record in records):
+        return "Marked: those that no other loss is shown to beat by tests of all pairs, made apart from the verdicts."
+    return (
+        "Marked: those that no other loss is shown to beat, by the verdicts and, on the primary metric where the "
+        "baseline is beaten, by tests of all other pairs with Holm."
+    )
 
 
 def _with_knobs(loss: Loss) -> Cell:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from xentlab.report.blocks import Cell, Table, cells
 from xentlab.report.numbers import MISSING, SYMBOLS, number, p_clause, row_of, scale_of
 from xentlab.report.record import JudgedMetric, Record
-from xentlab.report.record_tables import OF_REFERENCES
+from xentlab.report.record_tables import OF_REFERENCES, marks
 from xentlab.report.study import Study
 
 # Factors of the best at which the profile's table reads the curves.
@@ -25,7 +25,7 @@ def verdict_table(study: Study, key: str | None = None) -> Table:
         rows.append(cells(cell.label, *own, *(_verdict(cell.record, metric, name) for name in study.losses)))
     header = ["", *(["metric"] if differ else []), *study.losses.values()]
     title = f"Verdicts on {labels[0]}" if len(labels) == 1 else "Verdicts on each cell's own metric"
-    return Table(title, header, rows, _legend(metrics), layout="stacked")
+    return Table(title, header, rows, _legend(study, metrics), layout="stacked")
 
 
 def means(study: Study) -> Table:
@@ -113,10 +113,10 @@ def _verdict(record: Record, metric: JudgedMetric | None, loss: str) -> Cell:
     return Cell(f"{symbol} {unit.change(row.difference)}", span, verdict=row.verdict, best=row.best)
 
 
-def _legend(metrics: Sequence[JudgedMetric | None]) -> str:
+def _legend(study: Study, metrics: Sequence[JudgedMetric | None]) -> str:
     points = any(m is not None and m.percent for m in metrics)
     return (
         f"Baseline (·): mean. Others: difference from it{' in points' if points else ''} with its 95 % interval; "
-        "▲ better, ▼ worse, ≈ equivalent, ? inconclusive. Marked: those of the cell that "
-        "no other loss is shown to beat."
+        "▲ better, ▼ worse, ≈ equivalent, ? inconclusive. "
+        f"{marks([cell.record for cell in study.cells])}"
     )
