@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -82,27 +82,24 @@ def _adopt(
     fixed = isinstance(origin, type) or any(p.name == "reduction" for p in knobs)
     opened = _declared(found, name, asked, knobs, fixed=fixed)
     given = check_knobs(path, opened, values)
-    asks = "reduction" in given and "reduction" not in values
-    # Of single values where it has them; some classes have the word and refuse "none", or mean another shape by it.
-    ways = [given | {"reduction": "none"}, given] if asks else [given]
-    for number, given in enumerate(ways):
-        made: dict[Any, Callable[..., Any]] = {}
-        call = _caller(name, found, given, made, asked, fixed=fixed)
-        counts = [len(v) for k, v in given.items() if k.endswith("weight") and isinstance(v, (list, tuple))]
-        counts += [v for k, v in given.items() if k in _COUNTS and isinstance(v, int) and v > 1]
+    ways = [given]
+    if "reduction" in given and "reduction" not in values:
+        # Of single values where it has them; some classes have the word and refuse "none", or mean another shape by it.
+        ways = [given | {"reduction": "none"}, given]
+    for given in ways:
+        call = _Stranger(name, found, given, asked, fixed=fixed)
         try:
             result = probe(
                 call, name, inputs, _library(origin), task, said, {} if fixed else given, per_class=fixed,
-                classes=max(counts, default=3),
+                classes=_classes(given),
             )  # fmt: skip
-        except UserError:
-            if number + 1 == len(ways):
-                raise
-        else:
             break
-    if any(isinstance(ready, nn.Module) and list(ready.parameters()) for ready in made.values()):
+        except UserError:
+            if given is ways[-1]:
+                raise
+    if any(isinstance(ready, nn.Module) and list(ready.parameters()) for ready in call.made.values()):
         result = replace(result, notes=(*result.notes, "its own parameters are not trained"))
-    made.clear()
+    call.made.clear()
     run = with_manners(call, result.notes)
 
     def loss(outputs: Tensor, target: Tensor, *facts: Tensor, **data: Any) -> Tensor:
@@ -116,8 +113,8 @@ def _adopt(
 
     for attribute in ("__name__", "__qualname__", "__module__", "__signature__", "__annotations__", "fixed"):
         setattr(loss, attribute, getattr(opened, attribute))
-    loss.__wrapped__ = _origin(found)  # type: ignore[attr-defined]
-    loss.probed, loss.renew = result, made.clear  # type: ignore[attr-defined]
+    loss.__wrapped__ = origin  # type: ignore[attr-defined]
+    loss.probed, loss.renew = result, call.made.clear  # type: ignore[attr-defined]
     loss.spec = LossSpec(  # type: ignore[attr-defined]
         family="own",
         link=result.link,
@@ -127,6 +124,16 @@ def _adopt(
         coupled=result.reduces,
     )
     return functools.partial(loss, **given)
+
+
+def _classes(given: Mapping[str, Any]) -> int:
+    """How many classes its knobs speak of: some hold a number for each."""
+    counts = [v for k, v in given.items() if k in _COUNTS and isinstance(v, int) and v > 1]
+    return max([*counts, *map(len, _weights(given).values())], default=3)
+
+
+def _weights(given: Mapping[str, Any]) -> dict[str, Sequence[float]]:
+    return {k: v for k, v in given.items() if k.endswith("weight") and isinstance(v, (list, tuple))}
 
 
 def wrapped(
@@ -244,44 +251,38 @@ def _kind(hint: Any, default: Any, *, fixed: bool) -> Any:
     return float if hint is None and isinstance(default, int) and not fixed else Any
 
 
-def _caller(
-    name: str,
-    found: Any,
-    given: Mapping[str, Any],
-    made: dict[Any, Callable[..., Any]],
-    asked: list[str],
-    *,
-    fixed: bool,
-) -> Call:
-    """What is called with inputs and the knobs that are data; an error in it is one sentence.
+class _Stranger:
+    """A loss from outside as it is called with inputs and the knobs that are data; an error in it is one sentence.
 
-    `made` keeps its objects.
+    `made` keeps what it was built into, once for each device and dtype.
     """
-    lists = {k: torch.tensor(v) for k, v in given.items() if k.endswith("weight") and isinstance(v, (list, tuple))}
 
-    def ready(outputs: Tensor) -> Callable[..., Any]:
-        where = (outputs.device, outputs.dtype)
-        if where not in made:
-            knobs = {**given, **{k: v.to(outputs.device, outputs.dtype) for k, v in lists.items()}} if fixed else {}
-            if not isinstance(_origin(found), type):
-                made[where] = functools.partial(found, **knobs) if knobs else found
-            else:
-                # Outside of a stack's axis, and with the same numbers each time.
-                with torch._C._DisableFuncTorch(), torch.random.fork_rng(devices=[]):
-                    torch.default_generator.manual_seed(0)
-                    built = found(**knobs)
-                made[where] = built.to(*where) if isinstance(built, nn.Module) else built
-        return made[where]
+    def __init__(self, name: str, found: Any, given: Mapping[str, Any], asked: Sequence[str], *, fixed: bool) -> None:
+        self.made: dict[Any, Callable[..., Any]] = {}
+        self._name, self._found, self._asked, self._fixed = name, found, asked, fixed
+        self._knobs = given if fixed else {}
 
-    def call(first: Tensor, second: Tensor, *facts: Tensor, **data: Any) -> Tensor:
-        at_call = {} if fixed else data
+    def __call__(self, first: Tensor, second: Tensor, *facts: Tensor, **data: Any) -> Tensor:
+        at_call = dict(zip(self._asked, facts, strict=False)) | ({} if self._fixed else data)
         try:
-            loss = ready(first if first.is_floating_point() else second)
-            values: Tensor = loss(first, second, **dict(zip(asked, facts, strict=False)), **at_call)
+            outputs = first if first.is_floating_point() else second
+            where = (outputs.device, outputs.dtype)
+            if where not in self.made:
+                self.made[where] = self._built(*where)
+            values: Tensor = self.made[where](first, second, **at_call)
         except (torch.OutOfMemoryError, UserError):
             raise
         except Exception as error:
-            raise own_error(f"loss {name}", error) from error
+            raise own_error(f"loss {self._name}", error) from error
         return values
 
-    return call
+    def _built(self, device: torch.device, dtype: torch.dtype) -> Callable[..., Any]:
+        weights = {k: torch.tensor(v).to(device, dtype) for k, v in _weights(self._knobs).items()}
+        knobs = {**self._knobs, **weights}
+        if not isinstance(_origin(self._found), type):
+            return functools.partial(self._found, **knobs)
+        # Outside of a stack's axis, and with the same numbers each time.
+        with torch._C._DisableFuncTorch(), torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            built: Callable[..., Any] = self._found(**knobs)
+        return built.to(device, dtype) if isinstance(built, nn.Module) else built

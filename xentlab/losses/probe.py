@@ -5,6 +5,7 @@ Everything that it might do beside is contained, see `contained`.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,38 +81,41 @@ def probe(
     if link not in task.links:
         raise UserError(f"loss {name} must have a link of {task.name} ({', '.join(task.links)}), got {link}.")
     exclusive = task.exclusive(link)
-    kind = said.get("_input_") or _TORCH_INPUT.get(library) or _named_input(inputs)
+    known_input = said.get("_input_") or _TORCH_INPUT.get(library) or _named_input(inputs)
     orders = (False, True) if not inputs or inputs[0] not in _TRUTHS else (True, False)
-    first: UserError | None = None
-    for form, target in tiny.targets.items():
-        for swapped in orders:
 
-            def ask(logits: Tensor, target: Tensor, kind: str, *, swapped: bool = swapped, **data: Any) -> Tensor:
-                outputs = as_input(logits, kind, link, exclusive=exclusive)
-                return call(*((target, outputs) if swapped else (outputs, target)), **(data or knobs))
+    def taking(form: TargetForm, *, swapped: bool) -> Probed:
+        """What it is if it takes that form of a target, in that place."""
+        target = tiny.targets[form]
 
-            try:
-                with contained(name) as seen:
-                    kind_here = kind or _input_of(ask, tiny.logits, target)
-                    values = _checked(ask, tiny, target, kind_here, name, task, per_class=per_class)
-                    if swapped != orders[0] and not _rewards(ask, tiny.logits, target, kind_here):
-                        raise UserError(f"loss {name} must fall as the outputs of the true classes rise.")
-                    other = _other_form(ask, tiny, form, kind_here)
-                    told = library in _TORCH_LINK or "_link_" in said or kind_here != "logits"
-                    told = told or (values in REDUCED and not exclusive)  # softmax would weigh each row's labels
-                    found_link = link if told else _link(ask, tiny.logits, target, link, task)
-                    seen += _manners(ask, tiny.logits, target, kind_here)
-                    stacks = not {STATE, DRAWS} & set(seen) and _stacks(ask, tiny.logits, target, kind_here, knobs)
-            except UserError as error:
-                first = first or error
-                continue
-            notes = (*dict.fromkeys(seen), *(() if stacks else ("does not stack: its trials train one by one",)))
-            return Probed(
-                values, "either" if other else form, kind_here, swapped, found_link, stacks, notes,
-                task.exclusive(found_link), task.axes > 0,
-            )  # fmt: skip
-    assert first is not None
-    raise first
+        def ask(logits: Tensor, target: Tensor, kind: str, **data: Any) -> Tensor:
+            outputs = as_input(logits, kind, link, exclusive=exclusive)
+            return call(*((target, outputs) if swapped else (outputs, target)), **(data or knobs))
+
+        with contained(name) as seen:
+            kind = known_input or _input_of(ask, tiny.logits, target)
+            values = _checked(ask, tiny, target, kind, name, task, per_class=per_class)
+            if swapped != orders[0] and not _rewards(ask, tiny.logits, target, kind):
+                raise UserError(f"loss {name} must fall as the outputs of the true classes rise.")
+            either = _other_form(ask, tiny, form, kind)
+            told = library in _TORCH_LINK or "_link_" in said or kind != "logits"
+            told = told or (values in REDUCED and not exclusive)  # softmax would weigh each row's labels
+            implied = link if told else _link(ask, tiny.logits, target, link, task)
+            seen += _manners(ask, tiny.logits, target, kind)
+            stacks = not {STATE, DRAWS} & set(seen) and _stacks(ask, tiny.logits, target, kind, knobs)
+        notes = (*dict.fromkeys(seen), *(() if stacks else ("does not stack: its trials train one by one",)))
+        return Probed(
+            values, "either" if either else form, kind, swapped, implied, stacks, notes,
+            task.exclusive(implied), task.axes > 0,
+        )  # fmt: skip
+
+    refused: list[UserError] = []
+    for form, swapped in itertools.product(tiny.targets, orders):
+        try:
+            return taking(form, swapped=swapped)
+        except UserError as error:
+            refused.append(error)
+    raise refused[0]
 
 
 def _checked(
@@ -152,13 +156,20 @@ def _checked(
 
 def _rewards(ask: Call, logits: Tensor, target: Tensor, kind: str) -> bool:
     """Whether it falls as the true outputs rise: an order of inputs that no name suggests must show that it is one."""
-    if target.is_floating_point() and target.shape == logits.shape:
-        truth = target > target.mean()
-    else:
-        truth = torch.zeros_like(logits).scatter(1, target.view_as(logits[:, :1]), 1.0) > 0
+    hot = _hot(logits, target)
+    return bool(_slopes(ask, logits, target, kind)[hot > hot.mean()].mean() < 0)
+
+
+def _hot(logits: Tensor, target: Tensor) -> Tensor:
+    """The target in the shape of the outputs, a class index as 1 in its place."""
+    if target.shape == logits.shape:
+        return target
+    return torch.zeros_like(logits).scatter(1, target.view_as(logits[:, :1]), 1.0)
+
+
+def _slopes(ask: Call, logits: Tensor, target: Tensor, kind: str) -> Tensor:
     leaf = logits.clone().requires_grad_()
-    slopes = torch.autograd.grad(ask(leaf, target, kind).sum(), leaf)[0]
-    return bool(slopes[truth].mean() < 0)
+    return torch.autograd.grad(ask(leaf, target, kind).sum(), leaf)[0]
 
 
 def _input_of(ask: Call, logits: Tensor, target: Tensor) -> str:
@@ -218,19 +229,9 @@ def _link(ask: Call, logits: Tensor, target: Tensor, link: Link, task: Task) -> 
         return link
     if torch.allclose(ask(logits, target, "logits"), ask(logits + 3.0, target, "logits"), rtol=1e-4, atol=1e-5):
         return "softmax"
-    hot = (
-        target
-        if target.shape == logits.shape
-        else torch.zeros_like(logits).scatter(1, target.view_as(logits[:, :1]), 1)
-    )
-
-    def slopes(outputs: Tensor) -> Tensor:
-        leaf = outputs.clone().requires_grad_()
-        return torch.autograd.grad(ask(leaf, target, "logits").sum(), leaf)[0]
-
-    moved = logits.clone()
+    hot, moved = _hot(logits, target), logits.clone()
     moved[:, 0] += 3.0
-    here, there = slopes(logits), slopes(moved)
+    here, there = (_slopes(ask, outputs, target, "logits") for outputs in (logits, moved))
     if not bool(here[hot == 0].any()) or not torch.allclose(here[:, 1:], there[:, 1:], rtol=1e-4, atol=1e-6):
         return link
     margins = 2 * hot - 1
