@@ -175,48 +175,40 @@ def _met(parts: Mapping[str, Any], task: str, own: Mapping[str, Any], *, said: b
         splits[part] = torch.arange(len(places), len(places) + len(source))
         places += [(source, i) for i in range(len(source))]
 
-    def read(number: int) -> Tensor:
-        return _input(_tensor(name, "inputs", _example(name, *places[number])[0]))
+    def example(number: int) -> tuple[Tensor, Any]:
+        given, answer = _example(name, *places[number])
+        return _input(_tensor(name, "inputs", given)), answer
 
-    first, remarks = read(0), Remarks()
+    first, remarks = example(0)[0], Remarks()
     held = is_held(own.get("resident", "auto"), len(places), first.shape, remarks, first.itemsize)
-    rows, digests, raw = list[Tensor](), list[bytes](), list[Any]()
+    rows, digests, answers = list[Tensor](), list[bytes](), list[Any]()
     for number in _watched(range(len(places)), f"reading {name}"):
-        given, target = _example(name, *places[number])
-        value = _input(_tensor(name, "inputs", given))
+        value, answer = example(number)
         _check_like(name, "inputs", first, value, number)
         if not bool(value.isfinite().all()):
             raise UserError(f"dataset {name} must give finite inputs, got nan or inf in example {number}.")
-        raw.append(target)
+        answers.append(answer)
         if held:
             rows.append(value)
         else:
             digests.append(digest_of(value))
-    stream = None if held else Stream(Remembered(name, read, digests), (len(places), *first.shape), first.dtype)
+    stream = None
+    if not held:
+        source = Remembered(name, lambda number: example(number)[0], digests)
+        stream = Stream(source, (len(places), *first.shape), first.dtype)
     inputs = torch.stack(rows) if stream is None else stream.inputs
-    words = sorted({str(y) for y in raw}) if isinstance(raw[0], str) else []
-    answers = [_tensor(name, "targets", words.index(y) if words else y) for y in raw]
-    for number, answer in enumerate(answers):
-        _check_like(name, "targets", answers[0], answer, number)
-    targets = torch.stack(answers)
-    if targets.ndim == 2 and targets.shape[1] == 1:
-        targets = targets.squeeze(1)
-    kept = find(task)
-    if kept.columns == "class" and targets.is_floating_point() and bool((targets == targets.round()).all()):
-        targets = targets.long()
-    targets = targets.float() if kept.floats or targets.is_floating_point() else targets.long()
-    if kept.columns == "labels":
-        targets = targets.to(torch.uint8)
-    ignored = own.get("ignore_index")
-    names = own.get("class_names") or words or class_names_of(parts["train"], targets, ignored)
-    if kept.columns == "class" and not own.get("class_names") and len(names) < 2:
-        raise UserError(f"dataset {name} must have two classes at least, got {len(names)}.")
+    targets, words = _targets(name, answers, task)
+    ignored, named = own.get("ignore_index"), own.get("class_names")
+    names = named or words or class_names_of(parts["train"], targets, ignored)
+    kind, counted = find(task).columns, ""
+    if kind == "class":
+        if not named and len(names) < 2:
+            raise UserError(f"dataset {name} must have two classes at least, got {len(names)}.")
+        counted = _counted(name, targets, names, told=bool(named))
     how = "task as said" if said else "task by its examples"
     sizes = ", ".join(f"{len(index)} {part}" for part, index in splits.items()) if len(splits) > 1 else str(len(places))
-    word = {"numbers": "target", "labels": "label"}.get(str(kept.columns), "classe")
-    many = f"{len(names)} {word}" + ("s" if len(names) > 1 else "")
-    told = _counted(name, targets, names, told="class_names" in own) if kept.columns == "class" else ""
-    note = f"{sizes} examples {list(inputs.shape[1:])} of {task} ({how}), {many}{told}"
+    word = {"numbers": "target", "labels": "label"}.get(str(kind), "classe") + ("s" if len(names) > 1 else "")
+    note = f"{sizes} examples {list(inputs.shape[1:])} of {task} ({how}), {len(names)} {word}{counted}"
     return Dataset(
         name=name,
         task=task,
@@ -229,6 +221,23 @@ def _met(parts: Mapping[str, Any], task: str, own: Mapping[str, Any], *, said: b
         notes=(note, *remarks.notes),
         stream=stream,
     )
+
+
+def _targets(name: str, answers: Sequence[Any], task: str) -> tuple[Tensor, list[str]]:
+    """The targets of all examples in their task's form; and the classes, where they are words."""
+    words = sorted({str(y) for y in answers}) if isinstance(answers[0], str) else []
+    rows = [_tensor(name, "targets", words.index(y) if words else y) for y in answers]
+    for number, row in enumerate(rows):
+        _check_like(name, "targets", rows[0], row, number)
+    targets, form = torch.stack(rows), find(task)
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        targets = targets.squeeze(1)
+    if form.columns == "labels":
+        return targets.to(torch.uint8), words
+    whole = form.columns == "class" and bool((targets == targets.round()).all())
+    if not form.floats and (whole or not targets.is_floating_point()):
+        return targets.long(), words
+    return targets.float(), words
 
 
 def _input(value: Tensor) -> Tensor:
