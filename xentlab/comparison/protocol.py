@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
 from xentlab.analysis import Looks, seeds_for
@@ -26,57 +26,66 @@ _FIRST_TUNING_SEED = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """The keys of `comparison` in a config. Lists and mappings are read further by `read_protocol`.
+class Stated:
+    """What a config says of a comparison and its protocol takes as it is.
 
     Attributes:
         name: of the comparison.
         question: what it asks, one sentence.
-        losses: names, or one label with its knobs each; beside knobs an entry may name the `loss` behind its label, a
-            `tune` of its own knobs, and a `seed_offset` added to its final seeds (which unpairs them: for A/A).
         baseline: label of the loss that all others are compared with.
-        tune: tuned keys as nested mappings, each with its grid or its two bounds, the same for every loss.
         search: `grid`; `halving`, the same grid in rungs of growing epochs; `sobol` or `optuna` with `trials` points
             between bounds.
         trials: points per loss for `sobol` and `optuna`.
         extensions: how often a grid may grow on the side where the winner sits on its edge.
-        eta: of `halving`: one in so many points goes on, for so many times the epochs.
-        min_epochs: of `halving`: the fewest epochs that a point is judged by.
         replicate: what each final seed repeats: the whole `procedure`, tuning on its own validation split; or the
             `point` that was chosen once, which is cheaper and leaves the variance of choosing out.
+        margin: the largest difference of the judged metric that would not matter, or null.
+        rounding: train the final seeds once more in float64, to see what rounding alone changes.
+    """
+
+    name: Name
+    question: str
+    baseline: str
+    search: SearchKind = "grid"
+    trials: Annotated[int, Range(1, 100_000)] | None = None
+    extensions: Annotated[int, Range(0, 100)] = 2
+    replicate: Replicated = "procedure"
+    margin: PositiveFloat | None = None
+    rounding: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Stated):
+    """The keys of `comparison` in a config. Lists and mappings are read further by `read_protocol`.
+
+    Attributes:
+        losses: names, or one label with its knobs each; beside knobs an entry may name the `loss` behind its label, a
+            `tune` of its own knobs, and a `seed_offset` added to its final seeds (which unpairs them: for A/A).
+        tune: tuned keys as nested mappings, each with its grid or its two bounds, the same for every loss.
+        eta: of `halving`: one in so many points goes on, for so many times the epochs.
+        min_epochs: of `halving`: the fewest epochs that a point is judged by.
         tuning_seeds: of `point` a number, or the seeds themselves (null: 2); of `procedure` how many draws more each
             final seed tunes on beside its own (null: 0).
         final_seeds: a number, or the seeds themselves; disjoint from the tuning seeds. `auto` takes as many as the
             number of losses needs.
         looks: numbers of final seeds, ascending, at which verdicts are taken, alpha split over them; null for one look.
-        margin: the largest difference of the judged metric that would not matter, or null.
-        rounding: train the final seeds once more in float64, to see what rounding alone changes.
         modes: of fairness, one or several of `tuned`, `shared`, `matched`.
         axes: what the comparison is repeated over: groups (`dataset: [digits, mnist]`) or knobs, nested.
     """
 
-    name: Name
-    question: str
     losses: tuple[Any, ...]
-    baseline: str
     tune: dict[str, Any]
-    search: SearchKind = "grid"
-    trials: Annotated[int, Range(1, 100_000)] | None = None
-    extensions: Annotated[int, Range(0, 100)] = 2
     eta: Annotated[int, Range(2, None)] = 3
     min_epochs: PositiveInt = 3
-    replicate: Replicated = "procedure"
     tuning_seeds: Annotated[int, Range(0, 10_000)] | Seeds | None = None
     final_seeds: Annotated[int, Range(2, 10_000)] | Seeds | Literal["auto"] = "auto"
     looks: Annotated[tuple[int, ...], Range(2, 10_000)] | None = None
-    margin: PositiveFloat | None = None
-    rounding: bool = False
     modes: tuple[str, ...] = ("tuned",)
     axes: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Protocol:
+@dataclass(frozen=True, kw_only=True)
+class Protocol(Stated):
     """One comparison on one dataset and model under one fairness mode, checked.
 
     Attributes:
@@ -87,22 +96,13 @@ class Protocol:
         seed_offsets: label -> what is added to its final seeds.
     """
 
-    name: str
-    question: str
     base: dict[str, Any]
     losses: dict[str, dict[str, Any]]
-    baseline: str
     spaces: dict[str, Space]
-    search: SearchKind
-    trials: int | None
-    extensions: int
     rungs: tuple[Rung, ...]
-    replicate: Replicated
     tuning_seeds: tuple[int, ...]
     final_seeds: tuple[int, ...]
     looks: Looks | None
-    margin: float | None
-    rounding: bool
     mode: Mode
     seed_offsets: dict[str, int]
 
@@ -226,22 +226,14 @@ def read_protocol(config: Mapping[str, Any], settings: Settings, mode: Mode, los
     if len(final) < 2:
         raise UserError(f"comparison.final_seeds must be at least 2 seeds, got {len(final)}.")
     protocol = Protocol(
-        name=settings.name,
-        question=settings.question,
+        **{field.name: getattr(settings, field.name) for field in fields(Stated)},
         base=base,
         losses=nodes,
-        baseline=settings.baseline,
         spaces=spaces,
-        search=settings.search,
-        trials=settings.trials,
-        extensions=settings.extensions,
         rungs=_rungs(settings, sizes[settings.baseline], base["trainer"]["epochs"]),
-        replicate=settings.replicate,
         tuning_seeds=tuning,
         final_seeds=final,
         looks=looks,
-        margin=settings.margin,
-        rounding=settings.rounding,
         mode=mode,
         seed_offsets=offsets,
     )
