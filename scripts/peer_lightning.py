@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import math
+import os
 import warnings
 from pathlib import Path
 
@@ -17,12 +18,8 @@ from xentlab.train import Trial
 
 
 def missing() -> str:
-    """What to install before anything is timed, or an empty text; keeps Lightning's advice off the terminal."""
-    if importlib.util.find_spec("lightning") is None:
-        return "--peer lightning needs Lightning: pip install lightning."
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")
-    return ""
+    """What to install before anything is timed, or an empty text."""
+    return "" if importlib.util.find_spec("lightning") else "--peer lightning needs Lightning: pip install lightning."
 
 
 def train(trial: Trial, dataset: Dataset, store: Path) -> float:
@@ -37,6 +34,9 @@ def train(trial: Trial, dataset: Dataset, store: Path) -> float:
     import lightning
     from lightning.pytorch.loggers import MLFlowLogger
 
+    warnings.filterwarnings("ignore", module="lightning")
+    for name in ("lightning.pytorch", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     own, division, epochs = ByHand(trial, dataset), split(dataset, trial.seed), trial.trainer.epochs
 
     def loader(index: torch.Tensor, *, shuffle: bool) -> DataLoader[tuple[torch.Tensor, ...]]:
@@ -81,4 +81,5 @@ def train(trial: Trial, dataset: Dataset, store: Path) -> float:
     module = Module()
     trainer.fit(module, train_batches, loader(division.val, shuffle=False))
     (found,) = trainer.test(module, loader(division.test, shuffle=False), verbose=False)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # the logger has set it, and whoever is timed next would follow it
     return float(found["test/accuracy"])

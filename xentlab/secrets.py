@@ -6,6 +6,7 @@ name says that it is one.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Mapping
@@ -31,8 +32,13 @@ def redacted(value: Any) -> Any:
 
 
 def _values(environment: Mapping[str, str]) -> list[str]:
-    found = {v for k, v in environment.items() if _NAMES.search(k) and len(v) >= _SHORTEST and not v.startswith("/")}
+    found = {v for k, v in environment.items() if _is_secret(k) and len(v) >= _SHORTEST and not v.startswith("/")}
     return sorted(found, key=len, reverse=True)
+
+
+@functools.cache
+def _is_secret(name: str) -> bool:
+    return _NAMES.search(name) is not None
 
 
 def _redacted(value: Any, secrets: list[str]) -> Any:

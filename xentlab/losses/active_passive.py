@@ -17,7 +17,7 @@ from xentlab.losses.contract import Limit, as_distribution, loss, of_truth
 from xentlab.losses.cross_entropy import ce
 from xentlab.losses.robust import linear
 from xentlab.schema import NonNegativeFloat, Range
-from xentlab.tasks.links import log_softmax
+from xentlab.tasks.links import log_softmax, softmax
 
 _LOG_1E_4 = math.log(1e-4)
 
@@ -47,7 +47,7 @@ def rce(
     log_truth = torch.log(torch.where(truth > 0, truth, 1.0))
     floor = torch.as_tensor(log_zero, dtype=logits.dtype, device=logits.device)
     clipped = torch.where(truth > 0, torch.maximum(log_truth, floor), floor)
-    return -(torch.softmax(logits, dim=1) * clipped).sum(1)
+    return -(softmax(logits) * clipped).sum(1)
 
 
 @_robust(

@@ -12,7 +12,7 @@ from xentlab.losses.cross_entropy import ce
 from xentlab.losses.residual import absolute_error
 from xentlab.losses.robust import linear
 from xentlab.schema import PositiveFloat
-from xentlab.tasks.links import log_softmax
+from xentlab.tasks.links import log_softmax, softmax
 
 # A distance to a target is one on regression too, where outputs and target are numbers [N, D].
 _WITH_NUMBERS = ("multiclass", "multilabel", "segmentation", "regression")
@@ -84,7 +84,7 @@ def mae(logits: Tensor, target: Tensor) -> Tensor:
 
     Reference: Ghosh, Kumar & Sastry, Robust loss functions under label noise for deep neural networks, 2017.
     """
-    return (torch.softmax(logits, dim=1) - as_distribution(target, logits)).abs().sum(1)
+    return (softmax(logits) - as_distribution(target, logits)).abs().sum(1)
 
 
 @_distance(
@@ -187,7 +187,7 @@ def tanimoto(logits: Tensor, target: Tensor) -> Tensor:
 
     Reference: Janocha & Czarnecki, On loss functions for deep neural networks in classification, 2017.
     """
-    truth, probs = as_distribution(target, logits), torch.softmax(logits, dim=1)
+    truth, probs = as_distribution(target, logits), softmax(logits)
     overlap = (probs * truth).sum(1)
     return -overlap / (probs.square().sum(1) + truth.square().sum(1) - overlap)
 

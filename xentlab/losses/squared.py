@@ -11,6 +11,7 @@ from torch import Tensor
 from xentlab.losses.contract import Limit, as_distribution, loss
 from xentlab.losses.residual import squared_error
 from xentlab.schema import PositiveFloat
+from xentlab.tasks.links import softmax
 
 _squared = functools.partial(loss, family="squared", proper=True)
 
@@ -43,7 +44,7 @@ def mse(logits: Tensor, target: Tensor, *, link: Literal["softmax", "sigmoid"] |
 
     Reference: Brier, Verification of forecasts expressed in terms of probability, 1950.
     """
-    probs = torch.sigmoid(logits) if link == "sigmoid" else torch.softmax(logits, dim=1)
+    probs = torch.sigmoid(logits) if link == "sigmoid" else softmax(logits)
     return (probs - as_distribution(target, logits)).square().sum(1)
 
 

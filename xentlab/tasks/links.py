@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,27 +27,37 @@ def probabilities(logits: Tensor, link: Link, *, exclusive: bool) -> Tensor:
     projection onto the simplex).
     """
     if link == "softmax":
-        return torch.softmax(logits, dim=1)
+        return softmax(logits)
     if link == "sigmoid":
         # softmax(log s(z)) is s(z) / sum s(z) without its underflow.
-        return torch.softmax(F.logsigmoid(logits), dim=1) if exclusive else torch.sigmoid(logits)
+        return softmax(F.logsigmoid(logits)) if exclusive else torch.sigmoid(logits)
     return simplex_projection(logits) if exclusive else logits.clamp(0.0, 1.0)
 
 
+def softmax(logits: Tensor) -> Tensor:
+    """`softmax(z)` over the classes of axis 1, of logits [N, C] or [N, C, H, W]."""
+    return _along_classes(torch.softmax, logits)
+
+
 def log_softmax(logits: Tensor) -> Tensor:
-    """`log softmax(z)` over the classes of axis 1, of logits [N, C] or [N, C, H, W].
+    """`log softmax(z)` over the classes of axis 1, of logits [N, C] or [N, C, H, W]."""
+    return _along_classes(torch.log_softmax, logits)
+
+
+def _along_classes(function: Callable[[Tensor, int], Tensor], logits: Tensor) -> Tensor:
+    """`function` along axis 1.
 
     On a CPU PyTorch takes the last classes of an example that fill no register one by one, ten times as slowly as it
-    takes 16 examples at a time along another axis. The bits are the same.
+    takes 16 examples at a time along another axis.
     """
     examples, classes = logits.shape[:2]
     if classes >= 16 or logits.ndim > 2 or logits.device.type != "cpu":
-        return torch.log_softmax(logits, dim=1)
+        return function(logits, 1)
     # By way of one axis, for then a gradient comes back in the layout of the logits, and its sums have their bits too.
     columns = logits.flatten().unflatten(0, (examples, classes)).T
     if examples % 16 == 0:
-        return torch.log_softmax(columns, dim=0).T.contiguous()
-    return torch.log_softmax(F.pad(columns, (0, -examples % 16)), dim=0)[:, :examples].T.contiguous()
+        return function(columns, 0).T.contiguous()
+    return function(F.pad(columns, (0, -examples % 16)), 0)[:, :examples].T.contiguous()
 
 
 def simplex_projection(points: Tensor) -> Tensor:
