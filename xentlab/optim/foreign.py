@@ -46,6 +46,11 @@ def adopt(chosen: Any) -> Callable[..., None]:
     named = [p for p in own if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if "lr" not in {p.name for p in named}:
         raise UserError(f"optimizer {chosen.__name__} must take a learning rate by the name lr.")
+    if any(p.name == "closure" and p.default is p.empty for p in inspect.signature(chosen.step).parameters.values()):
+        raise UserError(
+            f"optimizer {chosen.__name__} must take a step on the gradient of one batch, but asks for a closure that "
+            f"computes it again."
+        )
 
     def make(parameters: Sequence[nn.Parameter], decay: str, **knobs: Any) -> torch.optim.Optimizer:
         if decay == "all":
