@@ -47,6 +47,8 @@ class New:
 class Change:
     """What one run is to get: first its status, then dataset, params and points, and its tags at the very end.
 
+    Tags that are `gone` are taken away.
+
     `status` comes with `end` in milliseconds since the epoch; an `end` of None leaves the recorded one.
     `dataset` is name, digest and source.
     """
@@ -58,6 +60,7 @@ class Change:
     params: Mapping[str, str] = field(default_factory=dict)
     points: Sequence[MetricPoint] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+    gone: Sequence[str] = ()
 
 
 Landed = Callable[[str, Sequence[MetricPoint]], None]

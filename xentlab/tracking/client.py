@@ -110,6 +110,8 @@ class Client:
             self._client.set_terminated(run, change.status, change.end)
         elif change.status is not None:
             self._client.update_run(run, status=change.status)
+        for name in set(change.gone) & set(self._client.get_run(run).data.tags) if change.gone else ():
+            self._client.delete_tag(run, name)
         if change.dataset is not None:
             name, digest, source = change.dataset
             dataset = entities.Dataset(name, digest, source_type="local", source=source)

@@ -201,7 +201,7 @@ class Sender:
         if _reopens(run, record):
             status = None if over else "RUNNING"
             back = {"xentlab.complete": "false", **content.writer_tags(record)}
-            yield Change(run.id, status, tags=back | {"status": record.status, "reason": ""})
+            yield Change(run.id, status, tags=back | {"status": record.status}, gone=["reason"])
         trial = record if isinstance(record, TrialRecord) else None
         params: dict[str, str] = {}
         dataset: tuple[str, str, str] | None = None

@@ -213,6 +213,7 @@ class Tables:
         )
         rows = [(key, value, run) for key, value in change.tags.items()]
         connection.executemany(_UPSERT, rows)
+        connection.executemany("DELETE FROM tags WHERE key = ? AND run_uuid = ?", [(key, run) for key in change.gone])
         if "mlflow.runName" in change.tags:
             connection.execute("UPDATE runs SET name = ? WHERE run_uuid = ?", (change.tags["mlflow.runName"], run))
 
