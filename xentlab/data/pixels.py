@@ -206,8 +206,8 @@ def _opening(file: Path) -> Iterator[Any]:
         with Image.open(file) as image:
             yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = str(error).rstrip(".")
-        raise UserError(f"{file} cannot be read as an image ({reason}): mend it or take it away.") from error
+        reason = str(error).removesuffix(f" {str(file)!r}").rstrip(".:")
+        raise UserError(f"{file} cannot be read as an image ({reason}), so mend it or take it away.") from error
 
 
 def _opened(file: Path, convert: Callable[[Any], NDArray[Any]], remarks: Remarks) -> NDArray[Any]:
