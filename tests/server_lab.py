@@ -129,7 +129,7 @@ def _takes(cluster: Postgres) -> bool:
 def mlflow_server(folder: Path, store: str, *options: str, **more: str) -> Iterator[str]:
     """`mlflow server` over a store, with the artifacts sent through it; yields its address."""
     port = free_port()
-    address, log = tracking.base("127.0.0.1", port), folder / "server.log"
+    address, log = tracking.base(port), folder / "server.log"
     where = ["--backend-store-uri", store, "--artifacts-destination", str(folder / "artifacts")]
     with open(log, "wb") as stream:
         process = subprocess.Popen(

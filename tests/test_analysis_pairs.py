@@ -113,12 +113,6 @@ def test_a_strong_skew_is_seen_where_it_is_and_rarely_elsewhere():
     assert not analysis.paired([1.0] * 10, [0.0] * 10).strongly_skewed
 
 
-def test_weighted_holm_by_hand():
-    # Ordered by p / weight: 0.02 / 2, 0.015, 0.04: factors 4 / 2, 2 / 1, 1 / 1.
-    assert analysis.holm([0.015, 0.02, 0.04], [1, 2, 1]).tolist() == pytest.approx([0.04, 0.04, 0.04])
-    assert analysis.holm([0.01, 0.04], [1, 1]).tolist() == analysis.holm([0.01, 0.04]).tolist()
-
-
 # Planning
 
 

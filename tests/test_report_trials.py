@@ -19,15 +19,14 @@ def test_the_curves_of_one_trial(tmp_path):
         "train/error": [0.5, 0.2, 0.1],
         "val/error": [0.6, None, float("inf")],
     }
-    figure = report.training_curves(history, "ce, lr 0.1 $x$", targets={"val/error": 0.05})
+    figure = report.training_curves(history, "ce, lr 0.1 $x$")
     panels = {axes.get_title(loc="left"): axes for axes in figure.axes if axes.axison}
     assert list(panels) == ["objective", "error"]
     [line] = panels["objective"].lines
     assert list(line.get_ydata()) == [2.0, 1.0, 0.5]
     assert list(line.get_xdata()) == [1, 2, 3]
-    train, val, target = panels["error"].lines
+    train, val = panels["error"].lines
     assert np.isnan(val.get_ydata()).tolist() == [False, True, True]
-    assert list(target.get_ydata()) == [0.05, 0.05]
     assert train.get_color() != val.get_color()
     path = report.save_curves(history, tmp_path / "plots" / "curves.png", title="ce")
     with Image.open(path) as image:

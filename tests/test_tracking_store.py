@@ -157,7 +157,7 @@ def test_two_that_send_the_same_params_at_once_are_no_trouble(server: tuple[trac
     store, port = server
     process = tracking.serve(store, port)
     try:
-        destination = tracking.resolve_destination(tracking.base("127.0.0.1", port), "lab", store.root)
+        destination = tracking.resolve_destination(tracking.base(port), "lab", store.root)
         stores = [open_store(destination) for _ in range(4)]
         made = stores[0].create([New(f"run {k}", 1, {"xentlab.trial": str(k)}) for k in range(30)])
         changes = [Change(run.id, params={f"knob{k}": str(k) for k in range(90)}) for run in made]
@@ -174,7 +174,7 @@ def test_a_server_stopped_midway_and_started_again_gets_every_point(
     tmp_path: Path, server: tuple[tracking.Destination, int]
 ) -> None:
     store, port = server
-    destination = tracking.resolve_destination(tracking.base("127.0.0.1", port), "lab", tmp_path / "here")
+    destination = tracking.resolve_destination(tracking.base(port), "lab", tmp_path / "here")
     process = tracking.serve(store, port)
     lab = Lab(destination.root)
     trial = lab.trial()

@@ -120,15 +120,13 @@ def paired_differences(values: ArrayLike, baseline: ArrayLike) -> Array:
     return differences
 
 
-def holm(p_values: ArrayLike, weights: ArrayLike | None = None) -> Array:
+def holm(p_values: ArrayLike) -> Array:
     """Holm-adjusted p-values [m]: comparing them with alpha keeps the chance of any false claim at most alpha.
 
-    In ascending order of p / weight, adjusted_(i) = max over j <= i of min(1, (w_(j) + ... + w_(m)) p_(j) / w_(j));
-    with equal weights the factor is m - j + 1.
+    In ascending order of p, adjusted_(i) = max over j <= i of min(1, (m - j + 1) p_(j)).
 
     Args:
         p_values: one per claim, [m]; nan marks a claim that could not be tested and counts as p = 1.
-        weights: how alpha is shared among the claims, > 0, [m]; None shares it equally.
 
     Returns:
         Adjusted p-values in the given order, [m].
@@ -137,10 +135,8 @@ def holm(p_values: ArrayLike, weights: ArrayLike | None = None) -> Array:
         Holm, A simple sequentially rejective multiple test procedure, 1979.
     """
     p = np.nan_to_num(np.asarray(p_values, dtype=np.float64), nan=1.0)
-    share = np.ones_like(p) if weights is None else np.asarray(weights, dtype=np.float64)
-    order = np.argsort(p / share, kind="stable")
-    left = share[order][::-1].cumsum()[::-1]
-    steps = np.minimum(1.0, p[order] * (left / share[order]))
+    order = np.argsort(p, kind="stable")
+    steps = np.minimum(1.0, p[order] * np.arange(p.size, 0, -1))
     adjusted = np.empty_like(p)
     adjusted[order] = np.maximum.accumulate(steps)
     return adjusted

@@ -13,7 +13,7 @@ from itertools import combinations
 
 import numpy as np
 
-from xentlab.analysis.paired import Direction, holm
+from xentlab.analysis.paired import holm
 from xentlab.analysis.permutation import sign_flip
 from xentlab.errors import UserError
 
@@ -38,12 +38,11 @@ class Friedman:
     p: float
 
 
-def friedman(table: Mapping[str, Mapping[str, float | None]], *, direction: Direction = "min") -> Friedman:
+def friedman(table: Mapping[str, Mapping[str, float | None]]) -> Friedman:
     """Rank the losses within every block, and test whether their mean ranks differ.
 
     Args:
-        table: block -> loss -> value or None, the same losses (at least 2) in every block (at least 1).
-        direction: whether smaller (`min`) or larger (`max`) is better.
+        table: block -> loss -> value or None, the same losses (at least 2) in every block (at least 1); less is better.
 
     Returns:
         Mean ranks and the test, losses in the order of the first block.
@@ -64,8 +63,7 @@ def friedman(table: Mapping[str, Mapping[str, float | None]], *, direction: Dire
     for block, values in table.items():
         if set(values) != set(names):
             raise UserError(f"table must have the same losses in every block, got {sorted(values)} in {block}.")
-    sign = 1.0 if direction == "min" else -1.0
-    figures = np.array([[_figure(values[name], sign) for name in names] for values in table.values()])
+    figures = np.array([[_figure(values[name]) for name in names] for values in table.values()])
     ranks = stats.rankdata(figures, axis=1)
     n, k = ranks.shape
     mean = ranks.mean(0)
@@ -77,9 +75,7 @@ def friedman(table: Mapping[str, Mapping[str, float | None]], *, direction: Dire
     return Friedman(dict(zip(names, mean.tolist(), strict=True)), n, k, statistic, p)
 
 
-def inseparable(
-    table: Mapping[str, Mapping[str, float | None]], *, direction: Direction = "min"
-) -> list[list[str]] | None:
+def inseparable(table: Mapping[str, Mapping[str, float | None]]) -> list[list[str]] | None:
     """The longest runs of losses, in the order of their mean ranks, of which no two are told apart over the blocks.
 
     Two losses are told apart by Wilcoxon's signed-rank test over the blocks, exact by sign flips, at 5 % with Holm over
@@ -87,7 +83,6 @@ def inseparable(
 
     Args:
         table: as `friedman` takes it.
-        direction: whether smaller (`min`) or larger (`max`) is better.
 
     Returns:
         Groups of two or more names, the best first; a loss may be in several, or in none. None below five blocks, where
@@ -96,27 +91,27 @@ def inseparable(
     Reference:
         Benavoli, Corani, Mangili, Should we really use post-hoc tests based on mean-ranks?, 2016.
     """
-    mean = friedman(table, direction=direction).ranks
+    mean = friedman(table).ranks
     if len(table) < FEWEST_BLOCKS:
         return None
     names = sorted(mean, key=lambda name: mean[name])
     pairs = list(combinations(range(len(names)), 2))
-    adjusted = holm([_signed_rank(table, names[i], names[j], 1.0 if direction == "min" else -1.0) for i, j in pairs])
+    adjusted = holm([_signed_rank(table, names[i], names[j]) for i, j in pairs])
     apart = {pair for pair, p in zip(pairs, adjusted, strict=True) if p < 0.05}
     joined = [(i, j) for i, j in pairs if not any(i <= a and b <= j for a, b in apart)]
     longest = [(i, j) for i, j in joined if (i - 1, j) not in joined and (i, j + 1) not in joined]
     return [names[i : j + 1] for i, j in longest]
 
 
-def _signed_rank(table: Mapping[str, Mapping[str, float | None]], ours: str, theirs: str, sign: float) -> float:
+def _signed_rank(table: Mapping[str, Mapping[str, float | None]], ours: str, theirs: str) -> float:
     """Wilcoxon's exact two-sided signed-rank p of two losses over the blocks; ties share ranks, zeros are dropped."""
     from scipy import stats
 
-    pairs = [(_figure(row[ours], sign), _figure(row[theirs], sign)) for row in table.values()]
+    pairs = [(_figure(row[ours]), _figure(row[theirs])) for row in table.values()]
     differences = np.array([0.0 if a == b else a - b for a, b in pairs])
     kept = differences[differences != 0]
     return sign_flip(np.sign(kept) * stats.rankdata(np.abs(kept))) if kept.size else 1.0
 
 
-def _figure(value: float | None, sign: float) -> float:
-    return math.inf if value is None or not math.isfinite(value) else sign * value
+def _figure(value: float | None) -> float:
+    return math.inf if value is None or not math.isfinite(value) else value

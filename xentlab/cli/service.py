@@ -73,7 +73,7 @@ def ui(root: str, uri: str | None, experiment: str | None, port: int, *, compari
         signal.signal(sign, signal.default_int_handler)
     server = tracking.serve(destination, port)
     try:
-        _show_links(destination, tracking.base("127.0.0.1", port), comparison, browse=browse)
+        _show_links(destination, tracking.base(port), comparison, browse=browse)
         print("Ctrl-C ends it.", flush=True)
         return server.wait()
     except KeyboardInterrupt:

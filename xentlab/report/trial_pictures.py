@@ -19,15 +19,12 @@ if TYPE_CHECKING:
 IGNORED = (0.62, 0.62, 0.62)
 
 
-def training_curves(
-    history: Mapping[str, Sequence[float | None]], title: str, *, targets: Mapping[str, float] | None = None
-) -> Figure:
+def training_curves(history: Mapping[str, Sequence[float | None]], title: str) -> Figure:
     """One panel per metric of one trial over its epochs, at most three beside each other.
 
     Args:
         history: metric -> one value per epoch, from epoch 1; None, nan and inf leave a gap. Metrics that differ only
             in the part before "/" (`train/error`, `val/error`) share a panel.
-        targets: metric -> the value to be reached, drawn as a dotted line where that metric is shown.
 
     Returns:
         A matplotlib figure that belongs to no window.
@@ -57,8 +54,6 @@ def training_curves(
                 # A line of one epoch, or between two gaps, is only seen by its marker.
                 style: dict[str, Any] = {"color": theme.colour(place), "linestyle": theme.dashes(place)}
                 axes.plot(epochs, values, label=part, linewidth=1.6, marker=".", markersize=4, **style)
-                if targets and key in targets:
-                    axes.axhline(targets[key], color=theme.FILE_INK, linewidth=1, linestyle=":", label="target")
             axes.set_title(name, loc="left", color=theme.FILE_INK, fontsize=10)
             axes.set_xlabel("epoch")
             axes.xaxis.get_major_locator().set_params(integer=True)
@@ -75,15 +70,9 @@ def training_curves(
     return figure
 
 
-def save_curves(
-    history: Mapping[str, Sequence[float | None]],
-    path: Path | str,
-    *,
-    title: str = "",
-    targets: Mapping[str, float] | None = None,
-) -> Path:
+def save_curves(history: Mapping[str, Sequence[float | None]], path: Path | str, *, title: str = "") -> Path:
     """Draw `training_curves` into a PNG at `path` and return the path."""
-    figure = training_curves(history, title, targets=targets)
+    figure = training_curves(history, title)
     with draw.settings():
         return draw.png(figure, path)
 

@@ -101,7 +101,6 @@ class Session:
         trials: Sequence[Trial],
         *,
         groups: Mapping[Trial, str] | None = None,
-        tags: Mapping[str, str] | None = None,
         on_epoch: EpochCallback = lambda trials, epoch: None,  # noqa: ARG005
     ) -> list[TrialRecord]:
         """Bring every trial to its end, reusing what is recorded; returns their records in the given order.
@@ -109,11 +108,10 @@ class Session:
         Args:
             trials: what to run; equal trials run once.
             groups: under which group of the journal a trial is filed, if under any.
-            tags: what each new trial is tagged with beside what it is.
             on_epoch: called after each epoch of each stack.
         """
         records: list[TrialRecord] = []
-        for outcome in self.attempt(trials, groups=groups, tags=tags, on_epoch=on_epoch, stop=True):
+        for outcome in self.attempt(trials, groups=groups, on_epoch=on_epoch, stop=True):
             if isinstance(outcome, Exception):
                 raise outcome
             records.append(outcome)
@@ -131,8 +129,8 @@ class Session:
     ) -> list[TrialRecord | Exception]:
         """As `run`, with the exception in the place of a trial that failed; the others go on unless it is to `stop`.
 
-        Candidates keep their weights until they are chosen or dropped. A trial that was one and now may meet its test
-        set does so from these weights.
+        `tags` are what each new trial is tagged with beside what it is. Candidates keep their weights until they are
+        chosen or dropped. A trial that was one and now may meet its test set does so from these weights.
         """
         groups = groups or {}
         known = {self.signature(t): record.id for t in trials if (record := self.recorded(t)) is not None}

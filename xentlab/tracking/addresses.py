@@ -14,6 +14,7 @@ from xentlab.tracking.client import translated
 from xentlab.tracking.settings import DATABASES, Destination, mlflow_module, without_strays
 from xentlab.tracking.views import PAGE, TAG, View, comparison_views, group_of, overview_view, sweep_view, trial_view
 
+_NEWEST = 3  # comparisons, and sweeps, that are named
 # The versions of MLflow whose pages take the saved views of `views`, tried out: first, and first that is not.
 KNOWN = ((3, 17), (3, 18))
 
@@ -35,16 +36,13 @@ class RunLinks:
     warning: str = ""
 
 
-def links(
-    destination: Destination, *, address: str | None = None, comparison: str | None = None, newest: int = 3
-) -> RunLinks:
+def links(destination: Destination, *, address: str | None = None, comparison: str | None = None) -> RunLinks:
     """Addresses into an experiment; its dashboards are saved in it where its version of MLflow takes them.
 
     Args:
-        address: of the server that shows a database store, such as `base(host, port)`; a store that is a server itself
+        address: of the server that shows a database store, such as `base(port)`; a store that is a server itself
             needs none.
         comparison: the name of the one to link to, its newest; None for the newest comparisons and sweeps.
-        newest: how many comparisons and sweeps to name, >= 0.
 
     Returns:
         Nothing if the experiment does not exist yet.
@@ -65,9 +63,9 @@ def links(
             found = list(page.comparison(page.named(comparison)))
         else:
             found = [page.overview()]
-            for run in page.groups("comparison", newest):
+            for run in page.groups("comparison"):
                 found += page.comparison(run)
-            for run in page.groups("sweep", newest):
+            for run in page.groups("sweep"):
                 found += page.sweep(run)
             found.append(RunLink(f"{page.url}?{PAGE}", f"every run of the experiment '{destination.experiment}'"))
     warning = f"MLflow {version} is not known to take saved views: the links show the runs without columns and charts."
@@ -84,8 +82,8 @@ class _Page:
     def overview(self) -> RunLink:
         return RunLink(self._view(overview_view()), "all comparisons, sweeps and trainings, newest first")
 
-    def groups(self, kind: str, newest: int) -> Sequence[Any]:
-        return self._search(f"tags.`xentlab.kind` = '{kind}'", newest) if newest else ()
+    def groups(self, kind: str) -> Sequence[Any]:
+        return self._search(f"tags.`xentlab.kind` = '{kind}'", _NEWEST)
 
     def named(self, name: str) -> Any:
         runs = self._search("tags.`xentlab.kind` = 'comparison'", 1000)

@@ -19,6 +19,7 @@ from xentlab.tracking.settings import DATABASES, Destination, escaped, mlflow_en
 from xentlab.tracking.sqlite import database_damage
 from xentlab.tracking.tracker import last_line
 
+HOST = "127.0.0.1"
 START_S = 90.0  # a server takes about 10 s to start; a busy machine takes longer
 
 
@@ -99,7 +100,7 @@ def _pages(search: Any, *args: Any) -> Any:
             return
 
 
-def serve(destination: Destination, port: int, *, host: str = "127.0.0.1") -> subprocess.Popen[bytes]:
+def serve(destination: Destination, port: int) -> subprocess.Popen[bytes]:
     """Start MLflow's UI over a database store and wait until it answers.
 
     Returns:
@@ -121,13 +122,13 @@ def serve(destination: Destination, port: int, *, host: str = "127.0.0.1") -> su
         raise UserError(f"{destination.open_uri} was written by another version of MLflow: {problem}.")
     if not 1 <= port <= 65535:
         raise UserError(f"--port must be in [1, 65535], got {port}.")
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+    with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind((HOST, port))
         except OSError as error:
             raise UserError(
-                f"--port must be free, got {port} on {host}: {error.strerror}; try --port {port + 1}."
+                f"--port must be free, got {port} on {HOST}: {error.strerror}; try --port {port + 1}."
             ) from error
     database = destination.database  # by its name alone: MLflow makes the folders that an escaped path seems to name
     where = destination.root if database is None else database.parent
@@ -136,7 +137,7 @@ def serve(destination: Destination, port: int, *, host: str = "127.0.0.1") -> su
     log = destination.root / "mlflow-server.log"
     with open(log, "wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *options, "--host", host, "--port", str(port), "--workers", "1"],
+            [sys.executable, "-m", "mlflow", "server", *options, "--host", HOST, "--port", str(port), "--workers", "1"],
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
@@ -146,7 +147,7 @@ def serve(destination: Destination, port: int, *, host: str = "127.0.0.1") -> su
         )
     until = time.monotonic() + START_S
     try:
-        while not _answers(f"{base(host, port)}/health"):
+        while not _answers(f"{base(port)}/health"):
             if process.poll() is not None:
                 raise UserError(f"The MLflow server did not start: {last_line(log)} (all of it in {log}).")
             if time.monotonic() > until:
@@ -172,9 +173,9 @@ def stop(process: subprocess.Popen[bytes], *, patience_s: float = 5.0) -> None:
     process.wait()
 
 
-def base(host: str, port: int) -> str:
-    """The address of a server."""
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def base(port: int) -> str:
+    """The address of a server on this machine."""
+    return f"http://{HOST}:{port}"
 
 
 def _answers(url: str) -> bool:

@@ -175,12 +175,12 @@ class Batches:
             return self._stream.gather(index.reshape(-1)).unflatten(0, index.shape)
         return _gather(self._inputs, index)
 
-    def targets(self, row: int, part: str, limit: int | None = None) -> Tensor:
+    def targets(self, row: int, part: str) -> Tensor:
         """The targets of one trial's part, on the data's device: indices [n], masks [n, H, W] ..."""
         row = 0 if self.shared else row
         if part == "train":
-            return self._train_targets[row, :limit]
-        return self._targets[self._index[part][row, :limit]]
+            return self._train_targets[row]
+        return self._targets[self._index[part][row]]
 
     def examples(self, rows: slice, part: str) -> Tensor:
         """Where the examples of a part lie in the dataset, in the part's order: [rows, n], or [n] where rows share."""
