@@ -160,7 +160,10 @@ def best(
 def _print_ranking(ranking: Ranking, limit: int, page: Console) -> None:
     better = "larger" if ranking.larger else "smaller"
     table = plain_table()
-    page.print(f"{ranking.dataset}: best validation {ranking.metric} over seeds, {better} is better", highlight=False)
+    page.print(
+        f"{ranking.dataset}: validation {ranking.metric} at its best epoch, over seeds, {better} is better",
+        highlight=False,
+    )
     for head in ("loss", "setting", "mean", "sd", "seeds", "best trial"):
         right, whole = head in ("mean", "sd", "seeds"), head not in ("setting", "loss")
         table.add_column(head, justify="right" if right else "left", no_wrap=whole, overflow="fold")

@@ -144,7 +144,9 @@ class _Jobs:
         rows = summarise_sweep(ended, larger=metric.direction == "max")
         keys = list(dict.fromkeys(key for row in rows for key in row.setting))
         seeds, rates = len({given.get("seed") for given, _ in ended}), any(row.rate for row in rows)
-        table = Table(title=f"on validation, over {seeds} seed{'' if seeds == 1 else 's'}", title_justify="left")
+        table = Table(
+            title=f"on validation at the last epoch, over {seeds} seed{'' if seeds == 1 else 's'}", title_justify="left"
+        )
         factor, unit = (100, " %") if metric.is_share else (1, "")
         for name in (*keys, *(["best rate"] if rates else []), f"{metric.short}{unit}", "sd", "n", "failed"):
             table.add_column(name, justify="left" if name in keys else "right")
