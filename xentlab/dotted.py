@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import importlib
+import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from xentlab.errors import UserError, a_kind, own_error, unknown
@@ -69,3 +70,24 @@ def _find(path: str, target: str) -> Callable[..., Any]:
             raise UserError(f"{path}._target_ must name a function, got {target}, which is {a_kind(found)}.")
         return found
     raise UserError(f"{path}._target_ must be a dotted path that can be imported, got '{target}'.")
+
+
+def posing_as(
+    function: Callable[..., Any],
+    name: str,
+    origin: Any,
+    parameters: Sequence[inspect.Parameter],
+    kinds: Mapping[str, Any],
+    **more: Any,
+) -> Any:
+    """The function as what it stands for, in place: its name and module, parameters and their kinds, and `more`."""
+    facts = {
+        "__name__": name,
+        "__qualname__": getattr(origin, "__qualname__", name),
+        "__module__": getattr(origin, "__module__", "__main__"),
+        "__signature__": inspect.Signature(parameters),
+        "__annotations__": dict(kinds),
+    }
+    for attribute, value in {**facts, **more}.items():
+        setattr(function, attribute, value)
+    return function

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from xentlab.dotted import posing_as
 from xentlab.errors import UserError, own_error
 from xentlab.losses.contained import with_manners
 from xentlab.losses.contract import LossSpec, as_distribution
@@ -80,8 +81,8 @@ def _adopt(
     name, origin = name_of(found), _origin(found)
     inputs, asked, knobs = parameters_of(name, found)
     fixed = isinstance(origin, type) or any(p.name == "reduction" for p in knobs)
-    opened = _declared(found, name, asked, knobs, fixed=fixed)
-    given = check_knobs(path, opened, values)
+    stands = _as_declared(name, origin, asked, knobs, fixed=fixed)
+    given = check_knobs(path, stands(lambda: None), values)
     ways = [given]
     if "reduction" in given and "reduction" not in values:
         # Of single values where it has them; some classes have the word and refuse "none", or mean another shape by it.
@@ -111,11 +112,7 @@ def _adopt(
             )
         return values
 
-    for attribute in ("__name__", "__qualname__", "__module__", "__signature__", "__annotations__", "fixed"):
-        setattr(loss, attribute, getattr(opened, attribute))
-    loss.__wrapped__ = origin  # type: ignore[attr-defined]
-    loss.probed, loss.renew = result, call.made.clear  # type: ignore[attr-defined]
-    loss.spec = LossSpec(  # type: ignore[attr-defined]
+    spec = LossSpec(
         family="own",
         link=result.link,
         tasks=(task.name,),
@@ -123,7 +120,8 @@ def _adopt(
         minimum=None,
         coupled=result.reduces,
     )
-    return functools.partial(loss, **given)
+    adopted = stands(loss, __wrapped__=origin, probed=result, renew=call.made.clear, spec=spec)
+    return functools.partial(adopted, **given)
 
 
 def _classes(given: Mapping[str, Any]) -> int:
@@ -205,32 +203,20 @@ def _forward(found: Any) -> Callable[..., Any]:
     return called
 
 
-def _declared(
-    found: Any, name: str, asked: list[str], parameters: list[inspect.Parameter], *, fixed: bool
+def _as_declared(
+    name: str, origin: Any, asked: list[str], parameters: list[inspect.Parameter], *, fixed: bool
 ) -> Callable[..., Any]:
-    """A function with the signature that the loss has as one of the lab: inputs, facts, and all knobs by name."""
-
-    def opened() -> None: ...
-
-    origin = _origin(found)
+    """What gives a function the signature that the loss has as one of the lab: inputs, facts, and all knobs by name."""
     hints = _hints(origin)
-    names = ["outputs", "target", *asked]
-    positional = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in names]
+    positional = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in ("outputs", "target", *asked)]
     knobs = [
         inspect.Parameter(p.name, inspect.Parameter.KEYWORD_ONLY, default=p.default)
         for p in sorted(parameters, key=lambda p: p.default is not p.empty)
     ]
-    facts: dict[str, Any] = {
-        "__name__": name,
-        "__qualname__": getattr(origin, "__qualname__", name),
-        "__module__": getattr(origin, "__module__", "__main__"),
-        "__signature__": inspect.Signature([*positional, *knobs]),
-        "__annotations__": {p.name: _kind(hints.get(p.name), p.default, fixed=fixed) for p in knobs},
-        "fixed": fixed,
-    }
-    for attribute, value in facts.items():
-        setattr(opened, attribute, value)
-    return opened
+    kinds = {p.name: _kind(hints.get(p.name), p.default, fixed=fixed) for p in knobs}
+    return functools.partial(
+        posing_as, name=name, origin=origin, parameters=[*positional, *knobs], kinds=kinds, fixed=fixed
+    )
 
 
 def _hints(origin: Any) -> dict[str, Any]:

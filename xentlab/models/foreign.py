@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xentlab.dotted import posing_as
 from xentlab.errors import UserError, a_kind, own_error
 from xentlab.models.contract import Builder, check_output, function_of, is_foreign, is_torchvision, kind
 from xentlab.models.start import Start, file_digest, tensors_in, weights_file
@@ -100,19 +101,10 @@ def adopt(builder: Callable[..., Any]) -> Builder:
         for p in sorted(named, key=lambda p: p.name not in sized and p.default is p.empty, reverse=True)
     ]
     both = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in ("input_shape", "num_outputs")]
-    facts = {
-        "__name__": name,
-        "__qualname__": getattr(builder, "__qualname__", name),
-        "__module__": getattr(builder, "__module__", "__main__"),
-        "__signature__": inspect.Signature([*both, *(p for p in free if p.name not in ("input_shape", "num_outputs"))]),
-        "__annotations__": {p.name: Any for p in free},
-        "__wrapped__": builder,
-        "foreign": True,
-        "loose": loose,
-    }
-    for attribute, value in facts.items():
-        setattr(build, attribute, value)
-    return build
+    both += [p for p in free if p.name not in ("input_shape", "num_outputs")]
+    kinds, more = {p.name: Any for p in free}, {"__wrapped__": builder, "foreign": True, "loose": loose}
+    opened: Builder = posing_as(build, name, builder, both, kinds, **more)
+    return opened
 
 
 def _size(name: str, first: bool, input_shape: tuple[int, ...], num_outputs: int) -> Any:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from xentlab.dotted import posing_as
 from xentlab.errors import UserError, own_error
 from xentlab.optim.contract import Rate
 from xentlab.schema import check_knobs, target_of
@@ -27,7 +28,7 @@ def build_optimizer(path: str, node: Mapping[str, Any]) -> functools.partial[Any
     chosen, values = target_of(path, node)
     if not (isinstance(chosen, type) and issubclass(chosen, torch.optim.Optimizer)):
         return functools.partial(chosen, **check_knobs(path, chosen, values))
-    opened: Any = adopt(chosen)  # type: ignore[arg-type]
+    opened = adopt(chosen)  # type: ignore[arg-type]
     bound = functools.partial(opened, **check_knobs(path, opened, values))
     blank = [nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2))]
     try:
@@ -40,7 +41,7 @@ def build_optimizer(path: str, node: Mapping[str, Any]) -> functools.partial[Any
 
 
 @functools.cache
-def adopt(chosen: Any) -> Callable[..., None]:
+def adopt(chosen: Any) -> Any:
     """A function with the class's arguments as its knobs, and `make(parameters, decay, **knobs)`: an object of it."""
     own = list(inspect.signature(chosen).parameters.values())[1:]
     named = [p for p in own if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
@@ -62,14 +63,5 @@ def adopt(chosen: Any) -> Callable[..., None]:
     def opened(**knobs: Any) -> None:  # noqa: ARG001
         raise AssertionError("an adopted optimizer moves parameters by the object that `make` makes")
 
-    facts = {
-        "__name__": chosen.__name__,
-        "__qualname__": chosen.__qualname__,
-        "__module__": chosen.__module__,
-        "__signature__": inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in named]),
-        "__annotations__": {p.name: Rate if p.name == "lr" else Any for p in named},
-        "make": make,
-    }
-    for attribute, value in facts.items():
-        setattr(opened, attribute, value)
-    return opened
+    kinds = {p.name: Rate if p.name == "lr" else Any for p in named}
+    return posing_as(opened, chosen.__name__, chosen, [p.replace(kind=p.KEYWORD_ONLY) for p in named], kinds, make=make)
