@@ -5,7 +5,7 @@ trains is in `xentlab.losses`.
 
 Contract: distributions are one-dimensional, non-negative and sum to one within 1e-6; a distribution that is not raises
 a `UserError`. Results are in nats unless `base` says otherwise (2: bits, 10: hartleys), and 0 log 0 = 0. To add a
-quantity, write one function from its definition, and give it a column in `Row` if `explain` shall show it.
+quantity, write it from its definition, and give it a column in `Row`.
 
 Reference: Shannon, "A Mathematical Theory of Communication", 1948; Kullback and Leibler, "On Information and
 Sufficiency", 1951.
@@ -55,83 +55,6 @@ class Explanation:
     entropy: float
     cross_entropy: float | None = None
     kl_divergence: float | None = None
-
-
-def information(p: Numbers, *, base: float = math.e) -> Vector:
-    """Information of every outcome of a distribution [C]: the less likely, the more it tells.
-
-    I(x) = -log p(x).
-
-    Args:
-        p: probabilities [C], non-negative, sum to one.
-        base: of the logarithm, > 0 and not 1.
-
-    Returns:
-        Information [C] in units of log `base`; inf where p is 0.
-
-    Raises:
-        UserError: `p` is no distribution or `base` is out of range.
-    """
-    return _information(_distribution("p", p), _log_base(base))
-
-
-def entropy(p: Numbers, *, base: float = math.e) -> float:
-    """Entropy of a distribution [C]: its mean information.
-
-    H(p) = -sum p log p, with 0 log 0 = 0.
-
-    Args:
-        p: probabilities [C], non-negative, sum to one.
-        base: of the logarithm, > 0 and not 1.
-
-    Returns:
-        Entropy in units of log `base`, between 0 and log C for a base above 1.
-
-    Raises:
-        UserError: `p` is no distribution or `base` is out of range.
-    """
-    p = _distribution("p", p)
-    return float(_weighted(p, _information(p, _log_base(base))).sum())
-
-
-def cross_entropy(p: Numbers, q: Numbers, *, base: float = math.e) -> float:
-    """Mean information of outcomes drawn from p [C] for one who expects q [C].
-
-    H(p, q) = -sum p log q = H(p) + KL(p || q), with 0 log 0 = 0.
-
-    Args:
-        p: true probabilities [C], non-negative, sum to one.
-        q: expected probabilities [C], non-negative, sum to one.
-        base: of the logarithm, > 0 and not 1.
-
-    Returns:
-        Cross-entropy in units of log `base`; inf where an outcome that happens (p > 0) was held impossible (q = 0).
-
-    Raises:
-        UserError: `p` or `q` is no distribution, their lengths differ, or `base` is out of range.
-    """
-    p, q = _pair(p, q)
-    return float(_weighted(p, _information(q, _log_base(base))).sum())
-
-
-def kl_divergence(p: Numbers, q: Numbers, *, base: float = math.e) -> float:
-    """What expecting q [C] costs on outcomes drawn from p [C], above the unavoidable entropy of p.
-
-    KL(p || q) = sum p log(p / q), with 0 log 0 = 0.
-
-    Args:
-        p: true probabilities [C], non-negative, sum to one.
-        q: expected probabilities [C], non-negative, sum to one.
-        base: of the logarithm, > 0 and not 1.
-
-    Returns:
-        Divergence in units of log `base`, 0 for equal distributions; inf where p > 0 and q = 0.
-
-    Raises:
-        UserError: `p` or `q` is no distribution, their lengths differ, or `base` is out of range.
-    """
-    p, q = _pair(p, q)
-    return float(_divergence(p, q, _log_base(base)).sum())
 
 
 def softmax(logits: Numbers) -> Vector:
@@ -207,7 +130,8 @@ def explain(p: Numbers, q: Numbers | None = None, *, base: float = math.e) -> Ex
     own = _information(p, log_base)
     columns = [p, own, _weighted(p, own)]
     if q is not None:
-        p, q = _pair(p, q)
+        q = _distribution("q", q)
+        _same_length("p", p, "q", q)
         expected = _information(q, log_base)
         columns += [q, expected, _weighted(p, expected), _divergence(p, q, log_base)]
     rows = tuple(Row(i, *map(float, row)) for i, row in enumerate(zip(*columns, strict=True)))
@@ -281,12 +205,6 @@ def _distribution(name: str, values: Numbers) -> Vector:
     if abs(vector.sum() - 1.0) > SUM_TOLERANCE:
         raise UserError(f"{name} must sum to 1 within {SUM_TOLERANCE:g}, got a sum of {vector.sum():.9g}.")
     return vector
-
-
-def _pair(p: Numbers, q: Numbers) -> tuple[Vector, Vector]:
-    first, second = _distribution("p", p), _distribution("q", q)
-    _same_length("p", first, "q", second)
-    return first, second
 
 
 def _same_length(name: str, first: Vector, other: str, second: Vector) -> None:
