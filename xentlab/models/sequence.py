@@ -200,6 +200,7 @@ class _Block(nn.Module):
         queries, keys, values = (
             part.unflatten(-1, (self.heads, -1)).transpose(-3, -2) for part in self.inward(stream).chunk(3, -1)
         )
-        later = torch.ones(stream.shape[-2:-1] * 2, dtype=torch.bool, device=stream.device).triu(1)
-        scores = (queries @ keys.mT / math.sqrt(queries.shape[-1])).masked_fill(later, -torch.inf)
-        return (self.dropout(scores.softmax(-1)) @ values).transpose(-3, -2).flatten(-2)
+        # Over [..., T, T] as few passes as it takes: the queries are scaled, and an added mask has no backward pass.
+        scores = queries / math.sqrt(queries.shape[-1]) @ keys.mT
+        later = scores.new_full(scores.shape[-2:], -torch.inf).triu(1)
+        return (self.dropout((scores + later).softmax(-1)) @ values).transpose(-3, -2).flatten(-2)
