@@ -142,6 +142,15 @@ def test_what_was_not_trained_here_stands_beside_the_means_and_as_lines_among_th
     assert [name for name in values if f">{name}<" in drawn] == ["next", "below"]
 
 
+def test_a_wide_table_of_few_cells_has_a_row_for_each_loss() -> None:
+    values = {f"known {k}": 0.5 for k in range(6)}
+    known = StudyCell("known", dataclasses.replace(TWO[0].record, references=values))
+    table = study_tables.means(a_study(known, TWO[1]))
+    assert table.header == ["", "known", TWO[1].label]
+    assert [row[0].text for row in table.rows] == [*LOSSES, *values]
+    assert [cell.text for cell in table.rows[-1][1:]] == ["50.00", "–"]
+
+
 def test_cells_that_disagree_are_named_with_what_they_share_said_once() -> None:
     sentence, agreed = conclusions.study_sentences(with_verdicts("better", "worse", "better", on_edge=True))["focal"]
     assert agreed == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from xentlab.report.blocks import Cell, Table, cells
 from xentlab.report.numbers import MISSING, SYMBOLS, number, p_clause, row_of, scale_of
@@ -12,6 +13,7 @@ from xentlab.report.study import Study
 
 # Factors of the best at which the profile's table reads the curves.
 _FACTORS = (1.0, 1.1, 1.25, 1.5, 2.0)
+_WIDEST = 8  # columns of numbers and their intervals that a page shows without scrolling sideways
 
 
 def verdict_table(study: Study, key: str | None = None) -> Table:
@@ -25,7 +27,7 @@ def verdict_table(study: Study, key: str | None = None) -> Table:
         rows.append(cells(cell.label, *own, *(_verdict(cell.record, metric, name) for name in study.losses)))
     header = ["", *(["metric"] if differ else []), *study.losses.values()]
     title = f"Verdicts on {labels[0]}" if len(labels) == 1 else "Verdicts on each cell's own metric"
-    return Table(title, header, rows, _legend(study, metrics), layout="stacked")
+    return _upright(Table(title, header, rows, _legend(study, metrics), layout="stacked"))
 
 
 def means(study: Study) -> Table:
@@ -42,7 +44,15 @@ def means(study: Study) -> Table:
     metric = study.cells[0].record.primary
     title = f"Mean {metric.label}{scale_of(metric).unit}" if study.one_metric else "Mean of each cell's own metric"
     note = OF_REFERENCES if beside else ""
-    return Table(title, ["", *study.losses.values(), *beside], rows, note, layout="stacked")
+    return _upright(Table(title, ["", *study.losses.values(), *beside], rows, note, layout="stacked"))
+
+
+def _upright(table: Table) -> Table:
+    """The table as it is, or with a row for each of its columns where it would be wide and few rows long."""
+    if len(table.header) <= max(_WIDEST, 1 + len(table.rows)):
+        return table
+    names, *columns = zip(cells(*table.header), *table.rows, strict=True)
+    return replace(table, header=[name.text for name in names], rows=[list(column) for column in columns])
 
 
 def _mean(record: Record, loss: str) -> Cell:
