@@ -51,8 +51,8 @@ def _along_classes(function: Callable[[Tensor, int], Tensor], logits: Tensor) ->
     takes 16 examples at a time along another axis.
     """
     examples, classes = logits.shape[:2]
-    if classes >= 16 or logits.ndim > 2 or logits.device.type != "cpu":
-        return function(logits, 1)
+    if classes >= 16 or logits.ndim > 2 or logits.device.type != "cpu" or torch.compiler.is_exporting():
+        return function(logits, 1)  # an exported program takes any number of examples, and may not ask for it
     # By way of one axis, for then a gradient comes back in the layout of the logits, and its sums have their bits too.
     columns = logits.flatten().unflatten(0, (examples, classes)).T
     if examples % 16 == 0:
