@@ -11,9 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
-from xentlab.cli.console import console
+from xentlab.cli.console import console, titled
 from xentlab.comparison import StudyPlan, read_study
 from xentlab.comparison.estimate import estimate_study, what_seeds_detect
 from xentlab.comparison.execute import Executed, run_study
@@ -130,9 +128,8 @@ def print_estimate(study: StudyPlan, config: Mapping[str, Any]) -> None:
     crew = session.executor
     workers, threads = (crew.workers or cores(), crew.threads) if isinstance(crew, Processes) else (1, 1)
     phases = estimate_study(study, session, workers=workers, threads=threads)
-    table = Table(title=f"{study.name}: what would run", title_justify="left")
-    for column in ("cell", "phase", "trials", "trial-epochs", "reused", "stacks", "memory MB", "seconds"):
-        table.add_column(column, justify="left" if column in ("cell", "phase") else "right")
+    heads = ("cell", "phase", "trials", "trial-epochs", "reused", "stacks", "memory MB", "seconds")
+    table = titled(f"{study.name}: what would run", heads, left=("cell", "phase"))
     for p in phases:
         counts = (p.trials, p.trial_epochs, p.reused, p.stacks)
         table.add_row(p.cell or study.name, p.phase, *map(str, counts), f"{p.memory / 2**20:.1f}", f"{p.seconds:.0f}")
@@ -145,22 +142,19 @@ def print_estimate(study: StudyPlan, config: Mapping[str, Any]) -> None:
             page.print(
                 f"{label + ': ' if label else ''}every loss has {describe_rungs(protocol.rungs)}: "
                 f"{trial_epochs(protocol.rungs)} trial-epochs for each tuning seed, {whole} by comparison.search=grid.",
-                highlight=False,
             )
         if protocol.drawn_between:
-            page.print(protocol.drawn_between, highlight=False)
-        page.print(what_seeds_detect(protocol, session.root), highlight=False)
+            page.print(protocol.drawn_between)
+        page.print(what_seeds_detect(protocol, session.root))
     if reused := sum(p.reused for p in phases):
         page.print(
             f"{reused} of {sum(p.trials for p in phases)} trials are recorded here and will be reused; "
             "output.fresh=true trains them again.",
-            highlight=False,
         )
     page.print(
         f"about {sum(p.seconds for p in phases):.0f} s on this machine, as busy as it is now, from timed steps; more "
         f"where a winner sits on the edge of its grid and the grid is extended. Memory is the largest stack's, from "
         f"one measured step.",
-        highlight=False,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from rich.console import Console
@@ -41,5 +42,13 @@ def _cell_text(cell: Any) -> str:
 
 def console() -> Console:
     """A console on stdout."""
-    found = _Plain(markup=False, emoji=False)
-    return found if found.is_terminal else _Plain(markup=False, emoji=False, width=_WIDTH)
+    found = _Plain(markup=False, emoji=False, highlight=False)
+    return found if found.is_terminal else _Plain(markup=False, emoji=False, highlight=False, width=_WIDTH)
+
+
+def titled(title: str, heads: Iterable[str], *, left: Collection[str]) -> Table:
+    """A table with a title; `left` names the columns of words, numbers stand to the right."""
+    table = Table(title=title, title_justify="left")
+    for head in heads:
+        table.add_column(head, justify="left" if head in left else "right")
+    return table

@@ -7,7 +7,7 @@ import math
 from rich.table import Table
 
 from xentlab import codes, information
-from xentlab.cli.console import console
+from xentlab.cli.console import console, titled
 from xentlab.errors import UserError
 
 
@@ -66,7 +66,7 @@ def print_account(
     page = console()
     page.print(table)
     if q is not None:
-        page.print("H(p, q) = H(p) + KL(p || q): what it costs to expect q where p is true.", highlight=False)
+        page.print("H(p, q) = H(p) + KL(p || q): what it costs to expect q where p is true.")
     return 0
 
 
@@ -98,16 +98,13 @@ def _print_text(path: str) -> int:
     known, symbols, counts = np.unique(list(text), return_inverse=True, return_counts=True)
     told = information.explain(counts / len(text), base=2)
     title = f"{len(text):,} characters, {len(known)} different, {len(text.encode()):,} bytes"
-    table = Table(title=f"{title}; the most frequent", title_justify="left")
-    for column in ("character", "times", "p", "information, bits", "share of the entropy, bits"):
-        table.add_column(column, justify="right")
+    heads = ("character", "times", "p", "information, bits", "share of the entropy, bits")
+    table = titled(f"{title}; the most frequent", heads, left=())
     for place in np.argsort(-counts, kind="stable")[:_FREQUENT]:
         row = told.rows[place]
         cells = (f"{value:.4f}" for value in (row.p, row.information, row.entropy))
         table.add_row(repr(str(known[place])), f"{counts[place]:,}", *cells)
-    lines = Table(title="bits per character", title_justify="left")
-    lines.add_column("what")
-    lines.add_column("bits", justify="right")
+    lines = titled("bits per character", ("what", "bits"), left=["what"])
     lines.add_row("all characters alike", f"{math.log2(len(known)):.4f}")
     for order, bits in enumerate(codes.entropies(symbols.reshape(-1), min(4, len(text)))):
         lines.add_row(f"entropy of order {order}: given the {order} before", f"{bits:.4f}")
@@ -116,5 +113,5 @@ def _print_text(path: str) -> int:
     page = console()
     page.print(table, lines)
     note = "Entropies are of the text's own counts: with long contexts they say how short it is, not how regular."
-    page.print(note, highlight=False)
+    page.print(note)
     return 0

@@ -57,7 +57,7 @@ def list_components(kind: str, name: str | None) -> int:
         else:
             table.add_row(stem, comments[0], _knobs(yaml.safe_load(file.read_text())))
     page.print(table)
-    page.print(f"xentlab list {kind} NAME shows one in full.", highlight=False)
+    page.print(f"xentlab list {kind} NAME shows one in full.")
     return 0
 
 
@@ -100,7 +100,6 @@ def _losses(files: dict[str, Path]) -> int:
         "Tasks are all those with classes unless named. Targets are class indices, or distributions as augment=mixup, "
         "cutmix and dataset.soft_targets give them. Proper: least in expectation only at the true probabilities. "
         "xentlab list losses NAME shows one in full, xentlab plot-loss NAME ... draws it.",
-        highlight=False,
     )
     return 0
 

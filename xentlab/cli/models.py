@@ -7,10 +7,9 @@ import json
 from pathlib import Path
 
 import torch
-from rich.table import Table
 from torch import Tensor
 
-from xentlab.cli.console import console
+from xentlab.cli.console import console, titled
 from xentlab.comparison.folder import phase
 from xentlab.errors import UserError, unknown
 from xentlab.journal import Records, TrialRecord
@@ -49,9 +48,9 @@ def _show(trained: Predictor, names: list[str], answer: Tensor) -> None:
     """The first answers as a table: the likeliest class and the next ones with their probabilities, or the numbers."""
     heads, numeric = trained.dataset.class_names, trained.models[0].task.numeric
     count = len(trained.models)
-    table = Table(title=f"{len(names)} inputs, {count} model{'s' if count > 1 else ''}", title_justify="left")
-    for head in ("input", *(heads if numeric else ("answer", "probability", "next"))):
-        table.add_column(head, justify="left" if head in ("input", "answer", "next") else "right")
+    columns = ("input", *(heads if numeric else ("answer", "probability", "next")))
+    title = f"{len(names)} inputs, {count} model{'s' if count > 1 else ''}"
+    table = titled(title, columns, left=("input", "answer", "next"))
     for name, row in list(zip(names, answer, strict=True))[:_SHOWN]:
         if numeric:
             cells = [f"{value:.4g}" for value in row.tolist()]

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.table import Table
 
 from xentlab import reproduce as again
 from xentlab.catalogue.rows import find_entry, kind_of, read
 from xentlab.cli.compare import run_and_print
-from xentlab.cli.console import console
+from xentlab.cli.console import console, titled
 from xentlab.comparison.folder import find_comparison, folder_group, own_name, read_groups, read_verdicts, write_text
 from xentlab.config.compose import config_dir
 from xentlab.config.opening import opened
@@ -132,9 +131,7 @@ def reproduce(
 
 def _conclude_trial(done: again.TrialAgain) -> int:
     title = f"trial {done.record.id} ({done.record.label}), again as {done.here.id}"
-    table = Table(title=title, title_justify="left")
-    for column in ("number", "recorded", "here", "judgement"):
-        table.add_column(column, justify="right" if column in ("recorded", "here") else "left")
+    table = titled(title, ("number", "recorded", "here", "judgement"), left=("number", "judgement"))
     for row in done.judged:
         table.add_row(row.what, _number(row.recorded), _number(row.here), row.level, style=_style(row.level))
     console().print(table)
@@ -142,10 +139,9 @@ def _conclude_trial(done: again.TrialAgain) -> int:
 
 
 def _conclude_comparison(done: again.ComparisonAgain) -> int:
-    table = Table(title=f"{done.recorded.name}, again as {done.here.name}", title_justify="left")
-    for column in ("cell", "metric", "loss", "recorded mean", "here", "judgement", "verdict", "stands"):
-        if column != "cell" or done.cells > 1:
-            table.add_column(column, justify="right" if column in ("recorded mean", "here") else "left")
+    heads = [*(["cell"] if done.cells > 1 else []), "metric", "loss", "recorded mean", "here", "judgement", "verdict"]
+    title, numbers = f"{done.recorded.name}, again as {done.here.name}", {"recorded mean", "here"}
+    table = titled(title, [*heads, "stands"], left={*heads, "stands"} - numbers)
     for v in done.verdicts:
         words = v.recorded if v.stands else f"{v.recorded}, here {v.here}"
         cells = [v.metric, v.loss, _number(v.mean.recorded), _number(v.mean.here), v.mean.level, words]
@@ -158,9 +154,8 @@ def _conclude_comparison(done: again.ComparisonAgain) -> int:
 
 
 def _print_differences(found: Sequence[again.Difference]) -> None:
-    table = Table(title="what differs from the record", title_justify="left")
-    for column in ("what", "recorded", "here"):
-        table.add_column(column)
+    heads = ("what", "recorded", "here")
+    table = titled("what differs from the record", heads, left=heads)
     for row in found:
         if not row.same:
             table.add_row(row.what, row.recorded, row.here)
@@ -168,7 +163,7 @@ def _print_differences(found: Sequence[again.Difference]) -> None:
     if table.row_count:
         page.print(table)
     same = [row.what for row in found if row.same]
-    page.print(f"the same as recorded: {', '.join(same) or 'nothing'}", highlight=False)
+    page.print(f"the same as recorded: {', '.join(same) or 'nothing'}")
 
 
 def _conclude(levels: Sequence[again.Closeness], stands: Sequence[bool]) -> int:

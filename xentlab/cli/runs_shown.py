@@ -50,7 +50,7 @@ def show_record(name: str, root: str) -> int:
     }
     for head, text in facts.items():
         if text:
-            page.print(f"{head:<11}  {one_line(text)}", highlight=False, soft_wrap=True)
+            page.print(f"{head:<11}  {one_line(text)}", soft_wrap=True)
     if isinstance(record, GroupRecord):
         _print_result(record, records, page)
     return 0
@@ -160,10 +160,7 @@ def best(
 def _print_ranking(ranking: Ranking, limit: int, page: Console) -> None:
     better = "larger" if ranking.larger else "smaller"
     table = plain_table()
-    page.print(
-        f"{ranking.dataset}: validation {ranking.metric} at its best epoch, over seeds, {better} is better",
-        highlight=False,
-    )
+    page.print(f"{ranking.dataset}: validation {ranking.metric} at its best epoch, over seeds, {better} is better")
     for head in ("loss", "setting", "mean", "sd", "seeds", "best trial"):
         right, whole = head in ("mean", "sd", "seeds"), head not in ("setting", "loss")
         table.add_column(head, justify="right" if right else "left", no_wrap=whole, overflow="fold")
@@ -175,7 +172,7 @@ def _print_ranking(ranking: Ranking, limit: int, page: Console) -> None:
         table.add_row(point.loss, own, short(point.mean), short(point.sd), seeds, point.trial)
     page.print(table)
     if len(ranking.points) > limit:
-        page.print(f"... and {len(ranking.points) - limit} more points", highlight=False)
+        page.print(f"... and {len(ranking.points) - limit} more points")
 
 
 def _spoken(key: str, value: Any) -> str:
@@ -196,9 +193,9 @@ def diff(a: str, b: str, root: str) -> int:
     found = between(records, find_entry(records, a), find_entry(records, b))
     for part, differences in found.differences.items():
         if not differences:
-            page.print(f"{part}: the same", highlight=False)
+            page.print(f"{part}: the same")
             continue
-        page.print(f"{part}:", highlight=False)
+        page.print(f"{part}:")
         table = plain_table()
         for head in ("what", a, b):
             table.add_column(head, overflow="fold")
@@ -209,12 +206,11 @@ def diff(a: str, b: str, root: str) -> int:
     page.print(
         f"trials: {found.shared} are the same ones; of {same + other} that were asked for alike, {same} have the same "
         f"signature" + (f" and {other} another: their code, torch or lift differs" if other else ""),
-        highlight=False,
     )
     shown = [pair for pair in found.verdicts if pair.metric.primary or pair.moved]
     if shown:
         moved = sum(pair.moved for pair in found.verdicts)
-        page.print(f"{moved} of {len(found.verdicts)} verdicts moved", highlight=False)
+        page.print(f"{moved} of {len(found.verdicts)} verdicts moved")
         table = plain_table()
         for head in ("cell", "metric", "loss", a, b, ""):
             if head != "cell" or any(pair.cell for pair in shown):

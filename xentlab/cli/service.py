@@ -142,8 +142,8 @@ def doctor(
     if repair:
         with private():
             for done in health.repair(destination, lambda: tracking.sync(destination, render=render)):
-                page.print(f"repair: {done}", markup=False)
+                page.print(f"repair: {done}")
     problems += health.examine(destination, [Path(file) for file in archives])
     for problem in problems:
-        page.print(f"problem: {problem}", style="red", markup=False)
+        page.print(f"problem: {problem}", style="red")
     return 1 if problems else 0

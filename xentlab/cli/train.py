@@ -8,9 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from rich.table import Table
-
-from xentlab.cli.console import console
+from xentlab.cli.console import console, titled
 from xentlab.comparison.sweep import RATE, Sweep, summarise_sweep
 from xentlab.config.compose import run_composed
 from xentlab.config.opening import opened
@@ -144,12 +142,10 @@ class _Jobs:
         rows = summarise_sweep(ended, larger=metric.direction == "max")
         keys = list(dict.fromkeys(key for row in rows for key in row.setting))
         seeds, rates = len({given.get("seed") for given, _ in ended}), any(row.rate for row in rows)
-        table = Table(
-            title=f"on validation at the last epoch, over {seeds} seed{'' if seeds == 1 else 's'}", title_justify="left"
-        )
         factor, unit = (100, " %") if metric.is_share else (1, "")
-        for name in (*keys, *(["best rate"] if rates else []), f"{metric.short}{unit}", "sd", "n", "failed"):
-            table.add_column(name, justify="left" if name in keys else "right")
+        heads = (*keys, *(["best rate"] if rates else []), f"{metric.short}{unit}", "sd", "n", "failed")
+        title = f"on validation at the last epoch, over {seeds} seed{'' if seeds == 1 else 's'}"
+        table = titled(title, heads, left=keys)
         for row in rows:
             numbers = ["–" if x is None else f"{factor * x:.4g}" for x in (row.mean, row.sd)]
             own = [row.setting.get(key, "") for key in keys] + ([row.rate or "–"] if rates else [])
@@ -201,9 +197,8 @@ def print_trial(record: TrialRecord) -> None:
     title = f"{record.label} · {record.tags['model']} on {record.tags['dataset']}"
     if end.diverged:
         page.print(f"{title}: diverged in epoch {end.epochs}; its last finite numbers are in the journal.")
-    table = Table(title=title, title_justify="left")
-    for column in ("metric", "validation", "test", f"test at best epoch ({end.best_epoch})"):
-        table.add_column(column, justify="left" if column == "metric" else "right")
+    heads = ("metric", "validation", "test", f"test at best epoch ({end.best_epoch})")
+    table = titled(title, heads, left=["metric"])
     validation = {k.removeprefix("val/"): record.final(k) for k in record.curves if k.startswith("val/")}
     # What is known of the truth alone is measured on test data only.
     for name in dict.fromkeys((*validation, *end.test)):
