@@ -88,7 +88,7 @@ def verdicts(record: Record, metric: JudgedMetric) -> Table:
 def marks(records: Sequence[Record]) -> str:
     """What a mark says; of earlier records, that it may disagree with a verdict."""
     if any(record.rule < 4 for record in records):
-        return "Marked: those that no other loss is shown to beat by tests of all pairs, made apart from the verdicts."
+        return "Marked: those that no other loss is shown to beat, by tests apart from the verdicts."
     return (
         "Marked: those that no other loss is shown to beat, by the verdicts and, on the primary metric where the "
         "baseline is beaten, by tests of all other pairs with Holm."
