@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from xentlab.secrets import without_passwords
@@ -69,7 +70,6 @@ class Client:
         runs: dict[str, list[Change]] = {}
         for change in changes:
             runs.setdefault(change.run, []).append(change)
-        refused: dict[str, str] = {}
         lock = threading.Lock()
 
         def land(run: str, points: Sequence[MetricPoint]) -> None:
@@ -77,22 +77,10 @@ class Client:
                 landed(run, points)
 
         def bring(run: str) -> None:
-            try:
-                with translated():
-                    for change in runs[run]:
-                        self._write(change, land)
-            except Refused as error:
-                refused[run] = str(error)
+            for change in runs[run]:
+                self._write(change, land)
 
-        mlflow_module("mlflow.entities")
-        if self._at_once == 1 or len(runs) == 1:
-            for run in runs:
-                bring(run)
-        else:
-            with ThreadPoolExecutor(self._at_once) as pool:
-                for _ in pool.map(bring, runs):
-                    pass
-        return refused
+        return each({run: partial(bring, run) for run in runs}, self._at_once)
 
     def shelve(self, runs: Sequence[str], *, away: bool) -> None:
         with translated():
@@ -148,6 +136,28 @@ class Client:
             except MlflowException as error:
                 if not left or not any(word in str(error) for word in TWICE):
                     raise
+
+
+def each(work: Mapping[str, Callable[[], None]], at_once: int) -> dict[str, str]:
+    """Do what is to be done for each run, so many at a time; returns why which runs were refused."""
+    refused: dict[str, str] = {}
+
+    def do(run: str) -> None:
+        try:
+            with translated():
+                work[run]()
+        except Refused as error:
+            refused[run] = str(error)
+
+    mlflow_module("mlflow.entities")
+    if at_once == 1 or len(work) == 1:
+        for run in work:
+            do(run)
+    else:
+        with ThreadPoolExecutor(at_once) as pool:
+            for _ in pool.map(do, work):
+                pass
+    return refused
 
 
 def _storable(texts: Mapping[str, str]) -> dict[str, str]:

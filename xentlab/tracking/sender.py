@@ -7,6 +7,7 @@ every pass may send its points again, which changes nothing, as they carry the j
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -14,13 +15,13 @@ import yaml
 
 from xentlab.journal import GroupRecord, Records, TrialRecord, new_id
 from xentlab.tracking import content
-from xentlab.tracking.backend import Backend, Change, Found, New, Refused
-from xentlab.tracking.client import translated
+from xentlab.tracking.backend import Backend, Change, Found, New
+from xentlab.tracking.client import AT_ONCE, each
 from xentlab.tracking.content import MetricPoint
 from xentlab.tracking.files import copy_into, local_folder, locked
 from xentlab.tracking.keys import Key, parent_of, place_of, record_of
 from xentlab.tracking.sent import SendReport, SentRun, shelved
-from xentlab.tracking.settings import Destination
+from xentlab.tracking.settings import Destination, mlflow_module
 from xentlab.tracking.store import open_store
 
 TOGETHER = 32  # runs that are brought up to date at once
@@ -174,12 +175,15 @@ class Sender:
             run.described, run.sent = True, record.epochs if isinstance(record, TrialRecord) else 0
         over = [item for item in work if item[2].status != "running"]
         refused: dict[str, str] = {}
+        uploads: dict[str, Callable[[], None]] = {}
         for key, run, record in over:
             try:
-                self._send_artifacts(store, key, run, record, records)
-            except (Refused, OSError) as error:
+                upload = self._place_artifacts(key, run, record, records)
+            except OSError as error:
                 refused[run.id] = str(error)
-        over = self._accepted(over, refused)
+            else:
+                uploads |= {run.id: upload} if upload is not None else {}
+        over = self._accepted(over, refused | (each(uploads, AT_ONCE) if uploads else {}))
         ends = []
         for _, run, record in over:
             tags = {"xentlab.state": content.state(record), "xentlab.complete": "true"}
@@ -220,9 +224,10 @@ class Sender:
         if dataset or params or points or tags:
             yield Change(run.id, dataset=dataset, params=params, points=points, tags=tags)
 
-    def _send_artifacts(
-        self, store: Backend, key: Key, run: SentRun, record: TrialRecord | GroupRecord, records: Records
-    ) -> None:
+    def _place_artifacts(
+        self, key: Key, run: SentRun, record: TrialRecord | GroupRecord, records: Records
+    ) -> Callable[[], None] | None:
+        """Draw a run's pictures and copy its artifacts; returns what sends them, where no local folder takes them."""
         folder = self.destination.root / record.artifacts if record.artifacts else None
         if folder is not None and not folder.is_dir():
             self.report.warnings.append(f"The artifacts of '{content.label_of(record)}' are gone: no folder {folder}.")
@@ -237,13 +242,20 @@ class Sender:
                 copy_into(local, folder)
             if not written:
                 local.mkdir(parents=True, exist_ok=True)
-                (local / "config.yaml").write_text(yaml.safe_dump(dict(content.config_of(record)), sort_keys=False))
-            return
-        with translated():
+                _write_config(local, record)
+            return None
+
+        def upload() -> None:
+            registry = mlflow_module("mlflow.store.artifact.artifact_repository_registry")
+            place = registry.get_artifact_repository(run.artifacts, tracking_uri=self.destination.uri)
             if folder is not None:
-                store.client().log_artifacts(run.id, str(folder))
+                place.log_artifacts(str(folder))
             if not written:
-                store.client().log_dict(run.id, dict(content.config_of(record)), "config.yaml")
+                with tempfile.TemporaryDirectory() as scratch:
+                    _write_config(Path(scratch), record)
+                    place.log_artifacts(scratch)
+
+        return upload
 
     def _draw(self, key: Key, record: TrialRecord, folder: Path, records: Records) -> None:
         group = records.groups[key[1]] if key[1] is not None else None
@@ -256,6 +268,10 @@ class Sender:
             self.render(record, folder)
         except Exception as error:  # a picture that fails must not keep the numbers back; it is reported
             self.report.warnings.append(f"The pictures of '{record.label}' could not be drawn: {error!r}.")
+
+
+def _write_config(folder: Path, record: TrialRecord | GroupRecord) -> None:
+    (folder / "config.yaml").write_text(yaml.safe_dump(dict(content.config_of(record)), sort_keys=False))
 
 
 def _reopens(run: SentRun, record: TrialRecord | GroupRecord) -> bool:
