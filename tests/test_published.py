@@ -223,6 +223,7 @@ def test_an_arm_that_fails_costs_its_own_claims_and_those_of_its_students(run: R
     assert [arm.label for arm in found.arms if not arm.values] == list(found.failed)
     assert why in unescape((folder / "report.html").read_text())
     assert "| hard teacher | failed |" in (folder / "report.md").read_text()
+    assert "## Every arm: mean ± sd over its seeds" in (folder / "report.md").read_text()
     records = Records(here / "xentlab-runs")
     records.update()
     ends = {group.name: group.status for group in records.groups.values() if group.kind == "loss"}

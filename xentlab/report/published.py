@@ -31,7 +31,7 @@ from xentlab.report.numbers import MISSING, decimals, number, short
 from xentlab.report.record_tables import facts
 from xentlab.report.render import markdown
 from xentlab.report.render import page as html
-from xentlab.report.reproduction import Finding, Lines, MeanDifference, Reproduction, SeedMean, Spent
+from xentlab.report.reproduction import Arm, Finding, Lines, MeanDifference, Reproduction, SeedMean, Spent
 
 # The verdict of a comparison whose colour each one takes.
 COLOURS = {
@@ -128,7 +128,7 @@ def markdown_of(title: str, experiments: Sequence[Reproduction], missing: Sequen
         blocks.append(ShellCommand(one.command))
         if one.choices:
             blocks += [Text(f"{_OPEN}:"), Items(one.choices)]
-        blocks += _tables(one)
+        blocks += [*([_means(one)] if one.metrics else []), *_tables(one)]
     return markdown.document(Document(title, _READ, blocks))
 
 
@@ -152,6 +152,8 @@ def _blocks(one: Reproduction) -> Iterable[Block]:
     if one.pictures:
         yield Legend([(label, k) for k, label in enumerate(one.pictures[0].lines)])
         yield Pictures([Picture(partial(_draw, picture), picture.title) for picture in one.pictures])
+    if one.metrics:
+        yield _means(one)
     if one.choices:
         yield Part(_OPEN, [Items(one.choices)], folded=True)
     yield from map(fold, _tables(one))
@@ -211,22 +213,31 @@ def _tried(one: Reproduction) -> Table:
     return Table("Open choices, made another way", header, rows)
 
 
+def _means(one: Reproduction) -> Table:
+    """Every arm beside the others, on every metric."""
+
+    def mean(arm: Arm, key: str) -> str:
+        known = [v for v in arm.values.get(key, {}).values() if v is not None]
+        spread = f" ± {short(statistics.stdev(known))}" if len(known) > 1 else ""
+        return f"{short(statistics.fmean(known))}{spread}" if known else MISSING
+
+    rows = [
+        cells(arm.label, *("failed" if arm.label in one.failed else mean(arm, key) for key in one.metrics))
+        for arm in one.arms
+    ]
+    return Table("Every arm: mean ± sd over its seeds", ["arm", *one.metrics.values()], rows)
+
+
 def _seed_tables(one: Reproduction) -> list[Table]:
     """One table for each metric: an arm in each row, a seed in each column."""
     tables = []
     for key, label in one.metrics.items():
         seeds = list(dict.fromkeys(seed for arm in one.arms for seed in arm.values.get(key, {})))
-        header = ["arm", "mean ± sd", *(f"seed {seed}" for seed in seeds), "stuck", "diverged"]
+        header = ["arm", *(f"seed {seed}" for seed in seeds), "stuck", "diverged"]
         rows = []
         for arm in one.arms:
             values = [short(arm.values.get(key, {}).get(seed)) for seed in seeds]
-            known = [v for v in arm.values.get(key, {}).values() if v is not None]
-            spread = f" ± {short(statistics.stdev(known))}" if len(known) > 1 else ""
-            mean = f"{short(statistics.fmean(known))}{spread}" if known else MISSING
-            mean = "failed" if arm.label in one.failed else mean
-            rows.append(
-                cells(arm.label, mean, *values, MISSING if arm.stuck is None else str(arm.stuck), str(arm.diverged))
-            )
+            rows.append(cells(arm.label, *values, MISSING if arm.stuck is None else str(arm.stuck), str(arm.diverged)))
         tables.append(Table(f"Every seed: {label}", header, rows))
     return tables
 
