@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from support import compose_train
+from torch import Tensor
 
 from xentlab.data import digits
 from xentlab.journal import Records
 from xentlab.train import Fit, Trial, lift_of, prepare
+from xentlab.train.rig import Rig
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -104,3 +107,31 @@ def test_one_job_after_another_gives_the_bits_of_a_stack(run: Run, here: Path) -
         assert (record.outcome.best, record.outcome.test) == (other.outcome.best, other.outcome.test)
         values = [{k: [p[2] for p in c] for k, c in r.curves.items() if "speed" not in k} for r in (record, other)]
         assert values[0] == values[1]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "beside"),
+    [
+        (("model=convnet", "model.widths=[4]"), True),
+        (("model=convnet", "model.widths=[4]", "trainer.precision=float64"), False),
+        (("model=mlp", "trainer.lift=looped"), False),
+    ],
+    ids=["convnet", "float64", "mlp"],
+)
+def test_images_reach_convolutions_with_their_channels_side_by_side(
+    chosen: tuple[str, ...], beside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stepped() -> tuple[Tensor, Tensor, list[bool]]:
+        rig, seen = Rig(trials([0], *chosen), digits()), list[bool]()
+        rig.module.register_forward_pre_hook(lambda _, given: seen.append(given[0].stride()[1] == 1))
+        (lift,) = rig.lifts
+        lift.enter()
+        lift.gradients(*next(rig.batches.training(lift.rows, 1, 64)))
+        return lift.grads, lift.predict(next(rig.batches.evaluation(lift.rows, "val", 64))[0]), seen
+
+    *found, seen = stepped()
+    assert seen == [beside, beside]
+    monkeypatch.setattr(Rig, "_channels_last", lambda _: False)
+    *plain, seen = stepped()
+    assert seen == [False, False]
+    torch.testing.assert_close(found, plain, rtol=1e-4, atol=1e-6)  # float32: sums in another order

@@ -24,7 +24,10 @@ torch._C._functorch._set_vmap_fallback_warning_enabled(False)  # type: ignore[at
 
 
 class Looped(Lift):
-    """One trial through the module itself: its parameters and buffers are views of the trial's row."""
+    """One trial through the module itself: its parameters and buffers are views of the trial's row.
+
+    With `channels_last` the module is shown images whose channels lie side by side in memory, and hands them on so.
+    """
 
     def __init__(
         self,
@@ -36,8 +39,10 @@ class Looped(Lift):
         update: Update,
         *,
         compiled: bool = False,
+        channels_last: bool = False,
     ) -> None:
         super().__init__(module, state, slice(row, row + 1), objective, update)
+        self._format = torch.channels_last if channels_last else torch.preserve_format
         self._forward: Callable[[Tensor], Tensor] = torch.compile(module) if compiled else module
         self._leaves = list(trained(module).values())
         self._frozen = frozen(module)
@@ -77,6 +82,7 @@ class Looped(Lift):
         self._own.load_state_dict(memory)
 
     def gradients(self, inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
+        inputs = inputs.to(memory_format=self._format)
         data, penalty = self.objective(self._forward, self._weights, self._given, inputs, target)
         grads = torch.autograd.grad(
             data if penalty is None else data + penalty, self._leaves, allow_unused=True, materialize_grads=True
@@ -90,7 +96,9 @@ class Looped(Lift):
     def predict(self, inputs: Tensor) -> Tensor:
         with torch.no_grad(), evaluating(self.module), forward_precision(self.objective, inputs):
             side = self.objective.window
-            return in_windows(lambda x: full_precision(self.module(x)), inputs, side).unsqueeze(0)
+            return in_windows(
+                lambda x: full_precision(self.module(x.to(memory_format=self._format))), inputs, side
+            ).unsqueeze(0)
 
 
 class Vectorised(Lift):

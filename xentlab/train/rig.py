@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from xentlab import regularizers
 from xentlab.data import Dataset, generator, split
+from xentlab.models import has_convolution, is_foreign
 from xentlab.optim import clip_norm, optimizer_state, plateau
 from xentlab.step import (
     Facts,
@@ -126,7 +127,23 @@ class Rig:
                 Vectorised(*parts, rows, objective, given, update, shared=shared, compiled=compiled)
                 for rows in self._blocks()
             ]
-        return [Looped(*parts, row, objective, given, update, compiled=compiled) for row in range(len(trials))]
+        last = self._channels_last()
+        return [
+            Looped(*parts, row, objective, given, update, compiled=compiled, channels_last=last)
+            for row in range(len(trials))
+        ]
+
+    def _channels_last(self) -> bool:
+        """Whether images come with their channels side by side: on a CPU a convnet's step took 0.74 of the time so, a
+        unet's 0.86 and a lenet's all of it; in float64 a lenet took 1.5, and a stranger's model may want a `view`.
+        """
+        return (
+            self.device.type == "cpu"
+            and self.state.params.dtype == torch.float32
+            and self.batches.peek(slice(0, 1), "train").ndim == 4
+            and has_convolution(self.module)
+            and not is_foreign(self.trials[0].model)
+        )
 
     def _blocks(self) -> list[slice]:
         """The rows that step together: all of them, but on a CPU few enough for its caches."""
