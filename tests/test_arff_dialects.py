@@ -56,7 +56,7 @@ REFUSED = {
     "too few": (HEAD + "1,yes\n" + body(), "line 6, must hold 3 values, found 2"),
     "zero byte": (HEAD + body() + "\0\n", "must be text, found a zero byte"),
     "infinite": (HEAD + "inf,2,yes\n" + body(), "row 1 is infinite, inf"),
-    "too large": (HEAD + "1e400,2,yes\n" + body(), "row 1 lies beyond float32"),
+    "too large": (HEAD + "1e39,2,yes\n" + body(), "row 1 lies beyond float32"),
     "decimal comma": (HEAD + body().replace(".", ","), "must hold 3 values, found 4"),
     "no rows": (HEAD, "must hold rows after a line @data"),
     "no data line": (HEAD.replace("@data\n", "") + body(), "must begin with @relation, @attribute or @data"),

@@ -31,6 +31,19 @@ BASES = {**SETTINGS, "tokens": ("dataset=english", "dataset.limit=3000", "datase
 HOST = ("student_t_nll",)
 
 
+def _pretends() -> bool:
+    """Whether torch moves a real tensor to a GPU that is not there; 2.9 asks for a driver."""
+    real = torch.zeros(1)
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            return real.to(GPU).device == GPU
+    except RuntimeError:
+        return False
+
+
+pytestmark = pytest.mark.skipif(not _pretends(), reason="fake tensors of this torch need a driver")
+
+
 def choices(*groups: str) -> list[str]:
     return [f"{group}={file.stem}" for group in groups for file in sorted((config_dir() / group).glob("*.yaml"))]
 
