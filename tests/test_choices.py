@@ -160,10 +160,11 @@ def choices_of(comparison: str) -> list[tuple[str, str]]:
 # `tokens` is another's name, see its file.
 READY = [name for name in names("comparison") if name != "tokens"]
 PAIRS = [(comparison, *pair) for comparison in READY for pair in choices_of(comparison)]
+MARKED = [pytest.param(*pair, marks=[pytest.mark.slow] if i % 4 else []) for i, pair in enumerate(PAIRS)]
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize(("comparison", "dataset", "model"), PAIRS)
+@pytest.mark.parametrize(("comparison", "dataset", "model"), MARKED)
 def test_every_ready_comparison_takes_every_dataset_and_model_of_its_task(
     comparison: str, dataset: str, model: str
 ) -> None:

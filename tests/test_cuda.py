@@ -13,7 +13,8 @@ from test_tape import CELLS, SETTINGS
 from xentlab.step.graph import Graph
 from xentlab.train import Epoch, Fit, Trial, prepare
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+if not torch.cuda.is_available():
+    pytest.skip("needs a CUDA device", allow_module_level=True)
 
 VECTORISED = ("trainer.device=cuda", "trainer.lift=vectorised")
 Run = Callable[..., tuple[int, str, str]]

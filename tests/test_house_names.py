@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections import defaultdict
 from pathlib import Path
 
@@ -39,6 +40,7 @@ A_SCREEN = 40  # lines
 KEYS = {"scenes(canvas)", "Size.words"}
 
 
+@functools.cache
 def trees() -> dict[Path, ast.Module]:
     return {file: ast.parse(file.read_text()) for file in FILES}
 

@@ -44,9 +44,10 @@ def comparisons(tree: ast.AST) -> Iterator[int]:
             yield node.lineno if hasattr(node, "lineno") else 0
 
 
-@pytest.mark.parametrize("file", OUTSIDE, ids=lambda f: str(f.relative_to(PACKAGE)))
-def test_no_module_compares_with_the_name_of_a_task(file: Path) -> None:
-    assert list(comparisons(ast.parse(file.read_text()))) == []
+def test_no_module_compares_with_the_name_of_a_task() -> None:
+    assert len(OUTSIDE) > 100
+    found = {str(file): list(comparisons(ast.parse(file.read_text()))) for file in OUTSIDE}
+    assert {file: lines for file, lines in found.items() if lines} == {}
 
 
 def test_such_comparisons_are_seen() -> None:
