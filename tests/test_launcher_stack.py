@@ -15,7 +15,7 @@ from hydra.core.utils import JobStatus
 from launcher_lab import Work, ends, launch
 from omegaconf import DictConfig
 
-from xentlab.config.promise import Promise, run_batches, settled, waiting
+from xentlab.config.promise import Promise, settled, waiting
 
 pytestmark = pytest.mark.usefixtures("registered")
 
@@ -49,16 +49,6 @@ def test_plain_results_and_promises_keep_the_order_of_the_jobs(tmp_path: Path) -
     assert ends(returns) == [0, 1, -2, 9]
 
 
-def test_a_promise_without_a_batch_is_resolved_at_the_end(tmp_path: Path) -> None:
-    called: list[int] = []
-
-    def task(config: DictConfig) -> Promise:
-        called.append(config.a)
-        return Promise(lambda: (config.a, len(called)))
-
-    assert ends(launch(task, tmp_path)) == [(0, 4), (1, 4), (2, 4), (3, 4)]
-
-
 def test_a_job_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     work = Work(refused=(1,))
 
@@ -87,13 +77,13 @@ def test_an_interrupt_ends_the_launch(tmp_path: Path) -> None:
     here, outside = Path.cwd(), HydraConfig.instance().cfg
     with pytest.raises(KeyboardInterrupt):
         launch(lambda _: Promise(lambda: 0, StoppedError()), tmp_path)
-    assert settled(Promise(lambda: 7)) == 7, "no launcher collects promises any more"
+    assert settled(Promise(lambda: 7, Work())) == 7, "no launcher collects promises any more"
     assert Path.cwd() == here
     assert HydraConfig.instance().cfg is outside
 
 
 def test_a_promise_is_resolved_where_its_job_was_called(tmp_path: Path) -> None:
-    here, outside = Path.cwd(), HydraConfig.instance().cfg
+    here, outside, work = Path.cwd(), HydraConfig.instance().cfg, Work()
 
     def place() -> tuple[Any, ...]:
         job = HydraConfig.get()
@@ -101,7 +91,7 @@ def test_a_promise_is_resolved_where_its_job_was_called(tmp_path: Path) -> None:
 
     def task(_: DictConfig) -> Promise:
         before = place()
-        return Promise(lambda: (before, place()))
+        return Promise(lambda: (before, place()), work)
 
     returns = launch(task, tmp_path, "+hydra.job.env_set.XENTLAB_A=${hydra.job.num}")
     wanted = [(str(a), a, str(tmp_path / str(a)), [f"+a={a}"], str(a)) for a in range(4)]
@@ -130,7 +120,6 @@ def test_callbacks_and_logs_hear_of_the_end_with_the_result(tmp_path: Path) -> N
 def test_without_a_launcher_that_waits_a_promise_is_kept_at_once() -> None:
     work = Work(refused=(3,))
     assert settled("a plain result") == "a plain result"
-    assert settled(Promise(lambda: 5)) == 5
     assert settled(work.promise(2)) == 4
     with pytest.raises(ValueError, match="3 is refused"):
         settled(work.promise(3))
@@ -138,5 +127,3 @@ def test_without_a_launcher_that_waits_a_promise_is_kept_at_once() -> None:
         promise = work.promise(4)
         assert settled(promise) is promise
     assert work.runs == [[2], [3]]
-    assert run_batches([promise, promise, Promise(lambda: 0)]) == {}
-    assert work.runs == [[2], [3], [4]]

@@ -1,14 +1,11 @@
 """Hydra's launcher `stack`: all jobs are called first, then the work that they share runs together.
 
-Composition, job directories, HydraConfig, callbacks and returns are Hydra's own: a job goes through `run_job`, as with
-Hydra's basic launcher, unless it differs from another in values alone and the config asks for none of these. What is
-added: a job whose function returns `promise.Promise` is finished after the last job has been called, back in its own
-directory and logging, with the value or the exception put in its JobReturn, and only then do its callbacks hear of its
-end.
+A job goes through Hydra's `run_job`, as with its basic launcher, unless it differs from another in values alone and the
+config asks for none of what that does. One whose function returns `promise.Promise` is finished after the last job has
+been called, back in its own directory and logging; only then do its callbacks hear of its end.
 
-Hydra takes plugins from the namespace `hydra_plugins` alone, and imports all that is installed there in every Hydra
-program. So the plugin's class lies in a folder of this package that is on no path until `register_launcher` puts it
-there.
+Hydra imports all that is installed in the namespace `hydra_plugins` in every Hydra program. So the plugin's class lies
+in a folder of this package that is on no path until `register_launcher` puts it there.
 """
 
 from __future__ import annotations
@@ -40,7 +37,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from xentlab.config.loader import PlainJob, RememberingLoader
-from xentlab.config.promise import Promise, run_batches, waiting
+from xentlab.config.promise import Promise, waiting
 
 log = logging.getLogger(__name__)
 
@@ -86,25 +83,22 @@ def launch(
     with waiting():
         for number, overrides in enumerate(job_overrides, start=initial_job_idx):
             log.info(f"\t#{number} : {' '.join(filter_overrides(overrides))}")
-            plain = loader.plain_job(list(overrides)) if call is not None and not callbacks.callbacks else None
-            if call is not None and plain is not None:
+            if call and not callbacks.callbacks and (plain := loader.plain_job(list(overrides))):
                 returns.append(_run_plain(call, plain, ends))
                 continue
             job = loader.for_job(config, list(overrides))
             with open_dict(job):
                 job.hydra.job.id = number
                 job.hydra.job.num = number
-            returns.append(
-                run_job(
-                    hydra_context=context,
-                    task_function=task_function,
-                    config=job,
-                    job_dir_key="hydra.sweep.dir",
-                    job_subdir_key="hydra.sweep.subdir",
-                )
-            )
+            keys = {"job_dir_key": "hydra.sweep.dir", "job_subdir_key": "hydra.sweep.subdir"}
+            returns.append(run_job(hydra_context=context, task_function=task_function, config=job, **keys))
             _log_as_sweep(config)
-    failures = run_batches([job.promise for job in ends.held])
+    failures: dict[int, Exception] = {}
+    for batch in {id(job.promise.batch): job.promise.batch for job in ends.held}.values():
+        try:
+            batch.run()
+        except Exception as error:  # the failure of the jobs that wait on it
+            failures[id(batch)] = error
     for waited in ends.held:
         _finish(waited, failures.get(id(waited.promise.batch)))
     _log_as_sweep(config)
