@@ -35,12 +35,12 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"xentlab {__version__}")
-    _add(top, COMMANDS, "command")
+    _add(top, COMMANDS)
     return top
 
 
-def _add(parser: argparse.ArgumentParser, commands: Sequence[Command], place: str) -> None:
-    into = parser.add_subparsers(dest=place, metavar="COMMAND", required=True)
+def _add(parser: argparse.ArgumentParser, commands: Sequence[Command]) -> None:
+    into = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in commands:
         made = into.add_parser(
             command.name,
@@ -51,10 +51,11 @@ def _add(parser: argparse.ArgumentParser, commands: Sequence[Command], place: st
             allow_abbrev=False,
             add_help=command.arguments is not None,
         )
+        made.set_defaults(command=command)
         for argument in command.arguments or ():
             made.add_argument(*argument.flags, **argument.options)
         if command.subcommands:
-            _add(made, command.subcommands, "subcommand")
+            _add(made, command.subcommands)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,54 +71,44 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout, sys.stderr = Output(sys.stdout), Output(sys.stderr)
     # Idle worker threads that spin take the core from the process beside them: ten times slower on two cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    known = {command.name: command for command in COMMANDS}
     try:
-        if arguments and arguments[0] in known and known[arguments[0]].arguments is None:
-            return _with_overrides(known[arguments[0]], arguments[1:])
+        first = next((command for command in COMMANDS if [command.name] == arguments[:1]), None)
+        if first is not None and first.arguments is None:
+            return _with_overrides(first, arguments[1:])
         options = vars(parser().parse_args(_spelled(arguments)))
-        command = known[options.pop("command")]
-        if command.subcommands:
-            command = next(c for c in command.subcommands if c.name == options["subcommand"])
-            del options["subcommand"]
-        return command.function()(**options)
-    except UserError as error:
-        print(visible(f"xentlab: {error}"), file=sys.stderr)
-        return 2
-    except StoppedError as error:
-        print(visible(f"xentlab: {error}"), file=sys.stderr)
-        return 1
+        return options.pop("command").function()(**options)
+    except (UserError, StoppedError) as error:
+        said, code = str(error), 2 if isinstance(error, UserError) else 1
     except OSError as error:
         if not disk_refuses(error):
             raise
         place = Path(os.fsdecode(error.filename)) if error.filename is not None else Path.cwd()
-        print(visible(f"xentlab: {cannot_go_on(place, error)}"), file=sys.stderr)
-        return 1
+        said, code = str(cannot_go_on(place, error)), 1
     except KeyboardInterrupt as error:
-        said = str(error) or "interrupted; the same command goes on from the last checkpoint."
-        print(visible(f"xentlab: {said}"), file=sys.stderr)
-        return 130
+        said, code = str(error) or "interrupted; the same command goes on from the last checkpoint.", 130
+    print(visible(f"xentlab: {said}"), file=sys.stderr)
+    return code
 
 
 def _spelled(arguments: Sequence[str]) -> list[str]:
-    """The arguments with the first subcommand where a group of them is called alone.
-
-    Raises:
-        UserError: there is no such command.
-    """
-    commands: tuple[Command, ...] = COMMANDS
-    words, kind = list(arguments), "command"
-    for place in range(2):
-        if place and (len(words) == place or words[place].startswith("-")) and not {"-h", "--help"} & set(words):
-            words.insert(place, commands[0].name)
-        if len(words) <= place or words[place].startswith("-"):
-            break
-        found = next((command for command in commands if command.name == words[place]), None)
-        if found is None:
-            raise unknown(kind, words[place], [command.name for command in commands])
-        commands, kind = found.subcommands, f"command of `xentlab {found.name}`"
-        if not commands:
-            break
+    """The arguments with the first subcommand where a group of them is called alone; every command is one that is."""
+    words = list(arguments)
+    if words and not words[0].startswith("-"):
+        command = _named(COMMANDS, words[0], "command")
+        if command.subcommands:
+            alone = len(words) == 1 or words[1].startswith("-")
+            if alone and not {"-h", "--help"} & set(words):
+                words.insert(1, command.subcommands[0].name)
+            elif not alone:
+                _named(command.subcommands, words[1], f"command of `xentlab {command.name}`")
     return words
+
+
+def _named(commands: Sequence[Command], name: str, kind: str) -> Command:
+    found = next((command for command in commands if command.name == name), None)
+    if found is None:
+        raise unknown(kind, name, [command.name for command in commands])
+    return found
 
 
 def _with_overrides(command: Command, overrides: list[str]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xentlab.cli.commands import COMMANDS
-from xentlab.cli.contract import Command
+from xentlab.cli.contract import Argument, Command
 from xentlab.config.words import choices_by_group, keys_of
 
 _SCRIPTS = {
@@ -55,7 +55,7 @@ def _all(before: Sequence[str], last: str) -> list[str]:
     return [command.name for command in commands]
 
 
-def _of_command(name: str, arguments: Sequence[object] | None, before: Sequence[str], last: str) -> list[str]:
+def _of_command(name: str, arguments: Sequence[Argument] | None, before: Sequence[str], last: str) -> list[str]:
     known = choices_by_group()
     if arguments is None:
         key, equals, _ = last.partition("=")
@@ -68,4 +68,4 @@ def _of_command(name: str, arguments: Sequence[object] | None, before: Sequence[
     kinds = {"losses": "loss", **{f"{g}s": g for g in known if g not in ("loss", "start", "tracking")}}
     if name == "list":
         return known[kinds[before[0]]] if before and before[0] in kinds else [*kinds]
-    return [flag for argument in arguments for flag in getattr(argument, "flags", ()) if flag.startswith("--")]
+    return [flag for argument in arguments for flag in argument.flags if flag.startswith("--")]

@@ -17,12 +17,9 @@ class Argument:
 
 @dataclass(frozen=True)
 class Command:
-    """One command.
+    """One command: its name, what it does in a few words, and examples.
 
     Attributes:
-        name: as it is typed.
-        summary: what it does, in a few words.
-        examples: at least one.
         run: module of this package and function in it.
         arguments: what it takes; None where it takes Hydra's overrides.
         subcommands: of which it is a group; called without one, it is the first.

@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from xentlab.cli.console import console
+from xentlab.cli.console import console, titled
 from xentlab.cli.contract import Command
 from xentlab.config.compose import config_dir
 from xentlab.errors import unknown
@@ -45,19 +45,16 @@ def list_components(kind: str, name: str | None) -> int:
         return _show(files[name])
     if kind == "losses":
         return _losses(files)
-    page = console()
-    table = Table(title=f"{len(files)} {kind}", title_justify="left", show_lines=False)
-    table.add_column(KINDS[kind])
-    table.add_column("what it is")
-    table.add_column("knobs with their defaults" if kind != "comparisons" else "command")
+    heads = (KINDS[kind], "what it is", "knobs with their defaults" if kind != "comparisons" else "command")
+    table = titled(f"{len(files)} {kind}", heads, left=heads)
     for stem, file in files.items():
         comments = first_comments(file)
         if kind == "comparisons":
             table.add_row(stem, " ".join(comments[1:]), comments[0])
         else:
             table.add_row(stem, comments[0], _knobs(yaml.safe_load(file.read_text())))
-    page.print(table)
-    page.print(f"xentlab list {kind} NAME shows one in full.")
+    console().print(table)
+    console().print(f"xentlab list {kind} NAME shows one in full.")
     return 0
 
 
@@ -89,12 +86,8 @@ def _losses(files: dict[str, Path]) -> int:
         what = Text(first_comments(files[stem])[0])
         if spec.reference:
             what.append(f" ({spec.reference})", style="dim")
-        table.add_row(
-            f" {stem}",
-            what,
-            Text(words),
-            ", ".join([spec.link if spec.link != "task" else "task's own link", *_properties(spec)]),
-        )
+        link = spec.link if spec.link != "task" else "task's own link"
+        table.add_row(f" {stem}", what, Text(words), ", ".join([link, *_properties(spec)]))
     page.print(table)
     page.print(
         "Tasks are all those with classes unless named. Targets are class indices, or distributions as augment=mixup, "
@@ -115,26 +108,18 @@ def _properties(spec: LossSpec) -> list[str]:
     """What a loss declares, in words, where it is not what one expects."""
     from xentlab.losses.contract import UNDECLARED
 
-    words = []
-    if spec.tasks != UNDECLARED.tasks:
-        words.append(f"only {' and '.join(spec.tasks)}")
-    if spec.proper:
-        words.append("proper")
-    if spec.shift_invariant:
-        words.append("shift-invariant")
-    if not spec.symmetric:
-        words.append("classes differ")
-    if not spec.float_targets:
-        words.append("index targets only")
-    if spec.coupled:
-        words.append("couples a batch")
-    if not spec.raises_truth:
-        words.append("may not raise the truth most")
-    if spec.minimum is None:
-        words.append("no lower bound")
-    elif spec.minimum != 0.0:
-        words.append(f"minimum {spec.minimum:g}")
-    return words
+    words = {
+        f"only {' and '.join(spec.tasks)}": spec.tasks != UNDECLARED.tasks,
+        "proper": spec.proper,
+        "shift-invariant": spec.shift_invariant,
+        "classes differ": not spec.symmetric,
+        "index targets only": not spec.float_targets,
+        "couples a batch": spec.coupled,
+        "may not raise the truth most": not spec.raises_truth,
+        "no lower bound": spec.minimum is None,
+        f"minimum {spec.minimum or 0.0:g}": bool(spec.minimum),
+    }
+    return [word for word, holds in words.items() if holds]
 
 
 def first_comments(file: Path) -> list[str]:
@@ -171,8 +156,7 @@ def _show(file: Path) -> int:
         from xentlab.dotted import locate
 
         function = locate("_target_", node["_target_"])
-        documentation = inspect.getdoc(function)
-        if documentation:
+        if documentation := inspect.getdoc(function):
             print(f"\n{node['_target_']}\n\n{documentation}")
     return 0
 

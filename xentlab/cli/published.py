@@ -98,11 +98,22 @@ def run_all(
     common = [f"size={size}", f"output.root={root}", *overrides]
     missing: list[tuple[str, str]] = []
     wanted: list[str] = []
+    told: list[tuple[int, float]] = []
+    failed: list[str] = []
+
+    def estimate(config: dict[str, Any], given: list[str]) -> None:
+        plan = published.read_plan(config, compose_group, given_keys(given))
+        told.append(published.estimate_experiment(plan, looking(config)))
+
+    def run(config: dict[str, Any], given: list[str]) -> None:
+        found = compare_published(config, given, dry_run=False)
+        failed.extend(found.failed if found else ())
+
     print(f"estimates at size {size}, at most {minutes:g} minutes each:")
     for name in chosen or known:
-        told: list[tuple[int, float]] = []
+        told.clear()
         try:
-            run_composed("compare", [f"comparison={_GROUP}/{name}", *common], _estimator(told))
+            run_composed("compare", [f"comparison={_GROUP}/{name}", *common], estimate)
         except UserError as error:
             missing.append((name, str(error)))
             print(f"  {name:<20} cannot run: {error}", file=sys.stderr)
@@ -116,9 +127,8 @@ def run_all(
             missing.append((name, f"about {seconds / 60:.0f} minutes on this machine at size {size}"))
     if dry_run:
         return 0
-    failed: list[str] = []
     for name in wanted:
-        run_composed("compare", [f"comparison={_GROUP}/{name}", *common], _runner(failed))
+        run_composed("compare", [f"comparison={_GROUP}/{name}", *common], run)
     recorded = {one.name: one for one in published.saved(Path(root)) if one.size == size}  # by earlier commands too
     shown = [recorded[name] for name in known if name in recorded]
     missing = [(name, reason) for name, reason in missing if name not in recorded]
@@ -126,19 +136,3 @@ def run_all(
     print("\n".join(verdict_counts(one) for one in shown))
     print(f"report: {path}")
     return 1 if failed else 0
-
-
-def _estimator(told: list[tuple[int, float]]) -> Any:
-    def job(config: dict[str, Any], given: list[str]) -> None:
-        plan = published.read_plan(config, compose_group, given_keys(given))
-        told.append(published.estimate_experiment(plan, looking(config)))
-
-    return job
-
-
-def _runner(failed: list[str]) -> Any:
-    def job(config: dict[str, Any], given: list[str]) -> None:
-        found = compare_published(config, given, dry_run=False)
-        failed.extend(found.failed if found else ())
-
-    return job

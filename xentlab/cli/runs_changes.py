@@ -105,11 +105,7 @@ def _trials(count: int) -> str:
 
 
 def _agreed(question: str, *, yes: bool) -> bool:
-    """Whether the user agrees.
-
-    Raises:
-        UserError: there is nobody to ask.
-    """
+    """Whether the user agrees; a mistake where there is nobody to ask."""
     if yes:
         return True
     if not sys.stdin.isatty():

@@ -57,9 +57,8 @@ def show_record(name: str, root: str) -> int:
 
 
 def _of_trial(trial: TrialRecord) -> dict[str, str]:
-    own = {
-        key: value for key, value in trial.config.items() if key not in ("output", "tracking", "executor", "dataset")
-    }
+    elsewhere = ("output", "tracking", "executor", "dataset")
+    own = {key: value for key, value in trial.config.items() if key not in elsewhere}
     knobs = [(key, value) for key, value in flat(own) if value is not None and "._" not in key]
     facts = {"what": trial.label, "config": ", ".join(f"{key} {value}" for key, value in knobs)}
     if (end := trial.ended) is not None:
@@ -123,17 +122,7 @@ def _print_result(group: GroupRecord, records: Records, page: Console) -> None:
             _print_ranking(ranking, 5, page)
 
 
-def best(
-    root: str,
-    name: str | None,
-    limit: int,
-    *,
-    as_json: bool,
-    dataset: str | None,
-    model: str | None,
-    loss: str | None,
-    since: str | None,
-) -> int:
+def best(root: str, name: str | None, limit: int, *, as_json: bool, **wanted: str | None) -> int:
     """Print the best points by validation."""
     records = catalogue.read(Path(root))
     inside = None
@@ -141,9 +130,7 @@ def best(
         record, sizes = find_entry(records, name), Sizes(records)
         groups = sizes.below(record.id) if isinstance(record, GroupRecord) else []
         inside = {t for g in groups for t in records.groups[g].members} or {record.id}
-    entries = catalogue.entries(
-        records, Wanted(kind="trial", dataset=dataset, model=model, loss=loss, since=since), sized=False
-    )
+    entries = catalogue.entries(records, Wanted(kind="trial", sort="when", **wanted), sized=False)
     found = best_points([records.trials[e.id] for e in entries if inside is None or e.id in inside])
     if as_json:
         cut = [dataclasses.replace(ranking, points=ranking.points[:limit]) for ranking in found]
@@ -211,19 +198,16 @@ def diff(a: str, b: str, root: str) -> int:
     if shown:
         moved = sum(pair.moved for pair in found.verdicts)
         page.print(f"{moved} of {len(found.verdicts)} verdicts moved")
-        table = plain_table()
-        for head in ("cell", "metric", "loss", a, b, ""):
-            if head != "cell" or any(pair.cell for pair in shown):
-                table.add_column(head, overflow="fold")
+        table, cells = plain_table(), any(pair.cell for pair in shown)
+        for head in (*(["cell"] if cells else []), "metric", "loss", a, b, ""):
+            table.add_column(head, overflow="fold")
         for pair in shown:
             unit = scale_of(pair.metric)
             sides = [
-                " ".join(
-                    [row.verdict, unit.change(row.difference), unit.interval(row.diff_low, row.diff_high)]
-                ).rstrip()
+                f"{row.verdict} {unit.change(row.difference)} {unit.interval(row.diff_low, row.diff_high)}".rstrip()
                 for row in (pair.a, pair.b)
             ]
-            own = [pair.cell] if any(p.cell for p in shown) else []
+            own = [pair.cell] if cells else []
             table.add_row(*own, pair.metric.label, pair.loss, *sides, "moved" if pair.moved else "")
         page.print(table)
     return 0
