@@ -6,25 +6,22 @@ All obey `xentlab.losses.contract`. A normalised (active) loss pulls up the true
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from xentlab.losses.contract import Limit, as_distribution, loss, of_truth
+from xentlab.losses.contract import Limit, as_distribution, of_truth
 from xentlab.losses.cross_entropy import ce
-from xentlab.losses.robust import linear
+from xentlab.losses.robust import linear, robust_loss
 from xentlab.schema import NonNegativeFloat, Range
 from xentlab.tasks.links import log_softmax, softmax
 
 _LOG_1E_4 = math.log(1e-4)
 
-_robust = functools.partial(loss, family="robust", link="softmax", shift_invariant=True)
 
-
-@_robust(reference="Wang 2019", limits=(Limit({}, "sce", {"alpha": 0.0, "beta": 1.0, "log_zero": _LOG_1E_4}),))
+@robust_loss(reference="Wang 2019", limits=(Limit({}, "sce", {"alpha": 0.0, "beta": 1.0, "log_zero": _LOG_1E_4}),))
 def rce(
     logits: Tensor, target: Tensor, *, log_zero: Annotated[float, Range(None, 0, open_high=True)] = _LOG_1E_4
 ) -> Tensor:
@@ -50,7 +47,7 @@ def rce(
     return -(softmax(logits) * clipped).sum(1)
 
 
-@_robust(
+@robust_loss(
     reference="Wang 2019",
     limits=(Limit({"alpha": 1.0, "beta": 0.0}, "ce"), Limit({"alpha": 0.0, "beta": 1.0}, "rce", {"log_zero": -4.0})),
 )
@@ -76,8 +73,9 @@ def sce(
     return alpha * ce(logits, target) + beta * rce(logits, target, log_zero=log_zero)
 
 
-@_robust(
+@robust_loss(
     reference="Ma 2020",
+    values="in [0, 1]",
     limits=(Limit({}, "nce_rce", {"alpha": 1.0, "beta": 0.0}), Limit({}, "nce_mae", {"alpha": 1.0, "beta": 0.0})),
 )
 def nce(logits: Tensor, target: Tensor) -> Tensor:
@@ -86,9 +84,6 @@ def nce(logits: Tensor, target: Tensor) -> Tensor:
         sum_c t_c log p_c / sum_c log p_c
 
     A class masked by -inf is left out of both sums.
-
-    Returns:
-        [N] or [N, H, W], in [0, 1].
 
     Reference: Ma et al., Normalized loss functions for deep learning with noisy labels, 2020.
     """
@@ -99,7 +94,7 @@ def nce(logits: Tensor, target: Tensor) -> Tensor:
     return (truth * log_true).sum(1) / torch.where(total < 0.0, total, -1.0)
 
 
-@_robust(reference="Ma 2020", limits=(Limit({"beta": 0.0}, "nce"), Limit({"alpha": 0.0, "beta": 1.0}, "rce")))
+@robust_loss(reference="Ma 2020", limits=(Limit({"beta": 0.0}, "nce"), Limit({"alpha": 0.0, "beta": 1.0}, "rce")))
 def nce_rce(
     logits: Tensor,
     target: Tensor,
@@ -126,7 +121,7 @@ def nce_rce(
     return alpha * nce(logits, target) + beta * rce(logits, target, log_zero=log_zero)
 
 
-@_robust(reference="Ma 2020", limits=(Limit({"beta": 0.0}, "nce"), Limit({"alpha": 0.0, "beta": 1.0}, "linear")))
+@robust_loss(reference="Ma 2020", limits=(Limit({"beta": 0.0}, "nce"), Limit({"alpha": 0.0, "beta": 1.0}, "linear")))
 def nce_mae(logits: Tensor, target: Tensor, *, alpha: NonNegativeFloat = 1.0, beta: NonNegativeFloat = 10.0) -> Tensor:
     """Active and passive loss in one: `alpha nce(z, t) + beta linear(z, t)`.
 

@@ -10,7 +10,7 @@ from xentlab.losses.contract import bounded, loss, one_vs_rest
 from xentlab.schema import PositiveFloat
 
 
-@loss(family="binary", link="sigmoid", reference="Good 1952", proper=True)
+@loss(family="binary", link="sigmoid", reference="Good 1952", values="in nats, >= 0", proper=True)
 def bce(logits: Tensor, target: Tensor, *, pos_weight: PositiveFloat = 1.0) -> Tensor:
     """Binary cross-entropy of every class, summed over classes, in nats, with `s` the sigmoid:
 
@@ -21,9 +21,6 @@ def bce(logits: Tensor, target: Tensor, *, pos_weight: PositiveFloat = 1.0) -> T
     Args:
         target: class indices [N] or [N, H, W] (one-vs-rest), or n-hot floats shaped like `logits`.
         pos_weight: weight of the positive answers, > 0.
-
-    Returns:
-        [N] or [N, H, W], in nats, >= 0.
 
     Example:
         >>> bce(torch.tensor([[2.0, -2.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0]]))

@@ -18,14 +18,12 @@ _calibrated = functools.partial(loss, family="calibrated", link="softmax", shift
 
 @_calibrated(
     reference="Brier 1950",
+    values="in [0, 2]",
     proper=True,
     limits=(Limit({}, "mse", {"link": "softmax"}), Limit({}, "tsallis", {"alpha": 2.0})),
 )
 def brier(logits: Tensor, target: Tensor) -> Tensor:
     """Brier score of the softmax on every task: `sum_c (softmax(z)_c - t_c)^2`; `mse` takes the task's own link.
-
-    Returns:
-        [N] or [N, H, W], in [0, 2].
 
     Reference: Brier, Verification of forecasts expressed in terms of probability, 1950.
     """

@@ -61,20 +61,29 @@ class Limit:
     rtol: float = 1e-9
 
 
-# How the inputs of losses are, by link or kind where that decides: entered into every docstring that does not say so.
+# How the inputs of losses are, by link, kind or what they require where that decides: entered into every docstring that does not say so.
 _INPUTS = {
     "logits": "[N, C] or [N, C, H, W].",
     "logits of images": "[N, C, H, W].",
     "outputs": "points [N, D].",
+    "outputs of log": "logarithms of the prediction [N, D].",
+    "outputs of log1p": "predicted standardised logarithms [N, D].",
+    "outputs of quantiles": "[N, K D] for K levels.",
+    "outputs of bins": "logits of the bins [N, K D].",
     "target of softmax": "class indices [N] or [N, H, W], or a distribution shaped like `logits`.",
     "target of sigmoid": "class indices [N] or [N, H, W] (one-vs-rest), or labels in [0, 1] shaped like `logits`.",
     "target of identity": "class indices [N] or [N, H, W], or floats shaped like `logits`.",
     "target of images": "class indices [N, H, W], or distributions shaped like `logits`.",
     "target of numbers": "floats [N, D].",
+    "target of nonnegative": "floats [N, D], >= 0.",
+    "target of positive": "floats [N, D], > 0.",
+    "target of target_logs": "standardised logarithms [N, D].",
+    "target of bins": "floats [N, D]; what lies outside the outermost centres counts as lying there.",
+    "target_range": "[2, D], the outermost centres.",
     "weight": "of each pixel [N, H, W], >= 0; None for all equal.",
     "class_weights": "of each class in the mean [C], >= 0; None for all equal.",
     "class_counts": "how often each class occurs in the training set [C], >= 0.",
-}
+} | {f"outputs of {link}": "locations and raw scales [N, 2 D]." for link in ("gaussian", "laplace", "student_t")}
 
 # What the lab's own losses declare, by name.
 _DECLARED: dict[str, LossSpec] = {}
@@ -93,6 +102,7 @@ class LossSpec:
         float_targets: whether float targets (distributions, n-hot) have a meaning, beside class indices.
         symmetric: whether renaming the classes in logits and target alike changes nothing.
         shift_invariant: whether adding a constant to all logits of an element changes nothing.
+        values: their range and unit in words, such as `in [0, 2]`; where empty, that they are >= `minimum`.
         minimum: no value lies below it, at the default knobs and for one true class; None where there is no bound.
         proper: whether the expected loss under a distribution p is least where, and only where, link(logits) = p.
         raises_truth: whether at equal logits a gradient step raises the true class most.
@@ -116,6 +126,7 @@ class LossSpec:
     float_targets: bool = True
     symmetric: bool = True
     shift_invariant: bool = False
+    values: str = ""
     minimum: float | None = 0.0
     proper: bool = False
     raises_truth: bool = True
@@ -144,17 +155,22 @@ def _completed(function: LossFunction, spec: LossSpec) -> str:
     """The docstring, with what `_INPUTS` says of the inputs before the first that it names itself, and its range."""
     text = inspect.getdoc(function) or ""
     names = list(inspect.signature(function).parameters)
-    kind = "images" if "weight" in names else "numbers" if "outputs" in names else spec.link
+    marks = {"weight": "images", "target_range": "bins", "outputs": "numbers"}
+    kind = next((kind for mark, kind in marks.items() if mark in names), spec.link)
     silent = itertools.takewhile(lambda name: f"\n    {name}: " not in text, names)
-    said = [f"    {name}: {_INPUTS.get(f'{name} of {kind}') or _INPUTS[name]}\n" for name in silent]
+    said = ""
+    for name in silent:
+        ways = [f"{name} of {what}" for what in (*spec.requires, kind, spec.link)]
+        said += f"    {name}: {next(_INPUTS[way] for way in (*ways, name) if way in _INPUTS)}\n"
     if "\nReturns:\n" not in text:
-        values = "[N]" if kind in ("images", "numbers") else "[N] or [N, H, W]"
-        values += "" if spec.minimum is None else f", >= {spec.minimum:g}"
+        values = "[N]" if kind in marks.values() else "[N] or [N, H, W]"
+        bound = "" if spec.minimum is None else f">= {spec.minimum:g}"
+        values = ", ".join(filter(None, (values, spec.values or bound)))
         before, mark, after = text.partition("\n\nExample:" if "\n\nExample:" in text else "\n\nReference:")
         text = f"{before}\n\nReturns:\n    {values}.{mark}{after}"
     if "\nArgs:\n" not in text:
         text = text.replace("\nReturns:\n", "\nArgs:\n\nReturns:\n")
-    return text.replace("\nArgs:\n", f"\nArgs:\n{''.join(said)}")
+    return text.replace("\nArgs:\n", f"\nArgs:\n{said}")
 
 
 # A loss that declares nothing, such as a user's own, follows the task and is held to what every loss must do.

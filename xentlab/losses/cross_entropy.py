@@ -17,12 +17,9 @@ from xentlab.tasks.links import log_softmax
 _cross_entropy = functools.partial(loss, family="cross_entropy", link="softmax", shift_invariant=True)
 
 
-@_cross_entropy(reference="Shannon 1948", proper=True)
+@_cross_entropy(reference="Shannon 1948", values="in nats, >= 0", proper=True)
 def ce(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy in nats, per element: `-sum_c t_c log softmax(z)_c`. The first choice where one class is true.
-
-    Returns:
-        [N] or [N, H, W], in nats, >= 0.
 
     Example:
         >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
@@ -209,7 +206,7 @@ def z_loss(logits: Tensor, target: Tensor, *, z_weight: NonNegativeFloat = 1e-4)
     return ce(logits, target) + z_weight * torch.logsumexp(logits, dim=1).square()
 
 
-@_cross_entropy(reference="Wei 2022", shift_invariant=False)
+@_cross_entropy(reference="Wei 2022", values="in nats, in (0, sqrt(2) / temperature + log C)", shift_invariant=False)
 def logit_norm(logits: Tensor, target: Tensor, *, temperature: PositiveFloat = 0.04) -> Tensor:
     """Cross-entropy of the logits' direction alone, so that training cannot grow their length: `ce(z', t)` with
 
@@ -219,9 +216,6 @@ def logit_norm(logits: Tensor, target: Tensor, *, temperature: PositiveFloat = 0
 
     Args:
         temperature: divides the unit vector, > 0; 0.04 is the paper's for ten classes.
-
-    Returns:
-        [N] or [N, H, W], in nats, in (0, sqrt(2) / temperature + log C).
 
     Reference: Wei et al., Mitigating neural network overconfidence with logit normalization, 2022.
     """

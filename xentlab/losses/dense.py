@@ -20,10 +20,12 @@ from xentlab.schema import NonNegativeFloat
 
 Classes = Literal["all", "present"]
 
-_dense = functools.partial(loss, family="dense", link="softmax", tasks=("segmentation",), shift_invariant=True)
+of_images = functools.partial(
+    loss, family="dense", link="softmax", tasks=("segmentation",), shift_invariant=True, values="in [0, 1]"
+)
 
 
-@_dense(reference="Drozdzal 2016", limits=(Limit({}, "tversky", {"alpha": 0.5, "beta": 0.5, "smooth": 0.5}),))
+@of_images(reference="Drozdzal 2016", limits=(Limit({}, "tversky", {"alpha": 0.5, "beta": 0.5, "smooth": 0.5}),))
 def dice(
     logits: Tensor,
     target: Tensor,
@@ -47,9 +49,6 @@ def dice(
         smooth: added to both areas, in pixels, >= 0; evens the steep loss of a class of a few pixels.
         classes: average over all classes, or over those present in the image's truth.
 
-    Returns:
-        [N], in [0, 1].
-
     Example:
         >>> target = torch.tensor([[[0, 0, 1]]])
         >>> right, wrong = (torch.tensor([[[[x, x, -x]], [[-x, -x, x]]]]) for x in (3.0, -3.0))
@@ -64,7 +63,7 @@ def dice(
     return class_mean(ratio(wrong, wrong + 2.0 * hit + smooth), hit + missed, classes, class_weights)
 
 
-@_dense(reference="Milletari 2016")
+@of_images(reference="Milletari 2016")
 def squared_dice(
     logits: Tensor,
     target: Tensor,
@@ -84,9 +83,6 @@ def squared_dice(
         smooth: added to both areas, in pixels, >= 0.
         classes: average over all classes, or over those present in the image's truth.
 
-    Returns:
-        [N], in [0, 1].
-
     Reference: Milletari et al., V-Net: fully convolutional neural networks for volumetric medical image segmentation,
     2016.
     """
@@ -96,7 +92,7 @@ def squared_dice(
     return class_mean(ratio(distance, areas + smooth), weighed_area(truth, weight), classes, class_weights)
 
 
-@_dense(reference="Sudre 2017")
+@of_images(reference="Sudre 2017")
 def generalised_dice(
     logits: Tensor,
     target: Tensor,
@@ -117,9 +113,6 @@ def generalised_dice(
         power: of the area in a class's weight, >= 0; 2 is the paper's, at 1 all areas weigh alike, at 0 all pixels: the
             mean of `1 - q_true`.
 
-    Returns:
-        [N], in [0, 1].
-
     Reference: Sudre et al., Generalised Dice overlap as a deep learning loss function for highly unbalanced
     segmentations, 2017.
     """
@@ -137,7 +130,7 @@ def generalised_dice(
     return ratio(wrong, wrong + 2.0 * right)
 
 
-@_dense(reference="Jadon 2020")
+@of_images(reference="Jadon 2020", values="in [0, log cosh 1 = 0.4338]")
 def log_cosh_dice(
     logits: Tensor,
     target: Tensor,
@@ -154,9 +147,6 @@ def log_cosh_dice(
     Args:
         smooth: as in `dice`, >= 0.
         classes: as in `dice`.
-
-    Returns:
-        [N], in [0, log cosh 1 = 0.4338].
 
     Reference: Jadon, A survey of loss functions for semantic segmentation, 2020.
     """

@@ -24,20 +24,17 @@ from xentlab.tasks.distributions import ordered, positive_scale
 _HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
 _density = functools.partial(loss, family="density", tasks=REGRESSION, moves=True)
+# Of a location and a scale, proper.
+_likelihood = functools.partial(
+    _density, values="in nats per example", minimum=None, outputs=2, proper=True, elicits="distribution"
+)
 
 
-@_density(link="gaussian", reference="Nix & Weigend 1994", minimum=None, outputs=2, proper=True, elicits="distribution")
+@_likelihood(link="gaussian", reference="Nix & Weigend 1994")
 def gaussian_nll(outputs: Tensor, target: Tensor) -> Tensor:
     """Negative log-density of a normal distribution with a scale `s` of its own.
 
         sum_d (r / s)^2 / 2 + log s + log(2 pi) / 2
-
-    Args:
-        outputs: locations and raw scales [N, 2 D].
-        target: floats [N, D].
-
-    Returns:
-        [N], in nats per example.
 
     Reference: Nix & Weigend, Estimating the mean and variance of the target probability distribution, 1994.
     """
@@ -62,12 +59,7 @@ def beta_nll(outputs: Tensor, target: Tensor, *, beta: Annotated[float, Range(0,
     moves as under squared error.
 
     Args:
-        outputs: locations and raw scales [N, 2 D].
-        target: floats [N, D].
         beta: in [0, 1]; 0 is `gaussian_nll`.
-
-    Returns:
-        [N].
 
     Reference: Seitzer, Tavakoli, Antic & Martius, On the pitfalls of heteroscedastic uncertainty estimation with
     probabilistic neural networks, 2022.
@@ -76,16 +68,9 @@ def beta_nll(outputs: Tensor, target: Tensor, *, beta: Annotated[float, Range(0,
     return (scale.detach() ** (2.0 * beta) * _gaussian(residual, scale)).sum(1)
 
 
-@_density(link="laplace", reference="Kendall & Gal 2017", minimum=None, outputs=2, proper=True, elicits="distribution")
+@_likelihood(link="laplace", reference="Kendall & Gal 2017")
 def laplace_nll(outputs: Tensor, target: Tensor) -> Tensor:
     """Negative log-density of a Laplace distribution with a scale of its own: `sum_d |r| / s + log(2 s)`.
-
-    Args:
-        outputs: locations and raw scales [N, 2 D].
-        target: floats [N, D].
-
-    Returns:
-        [N], in nats per example.
 
     Reference: Kendall & Gal, What uncertainties do we need in Bayesian deep learning for computer vision?, 2017.
     """
@@ -93,7 +78,7 @@ def laplace_nll(outputs: Tensor, target: Tensor) -> Tensor:
     return (residual.abs() / scale + torch.log(2.0 * scale)).sum(1)
 
 
-@_density(link="student_t", reference="Lange 1989", minimum=None, outputs=2, proper=True, elicits="distribution")
+@_likelihood(link="student_t", reference="Lange 1989")
 def student_t_nll(
     outputs: Tensor, target: Tensor, *, df: Annotated[float, Range(1, None, open_low=True)] = 4.0
 ) -> Tensor:
@@ -102,12 +87,7 @@ def student_t_nll(
         sum_d (v + 1) / 2 log(1 + (r / s)^2 / v) + log s + log(v pi) / 2 + lgamma(v / 2) - lgamma((v + 1) / 2)
 
     Args:
-        outputs: locations and raw scales [N, 2 D].
-        target: floats [N, D].
         df: degrees of freedom, > 1; the fewer, the less an outlier pulls.
-
-    Returns:
-        [N], in nats per example.
 
     Reference: Lange, Little & Taylor, Robust statistical modeling using the t distribution, 1989.
     """
@@ -136,8 +116,6 @@ def quantiles(
     The first output is the lowest quantile, each further one a step `softplus(z)` above the one before.
 
     Args:
-        outputs: [N, K D] for K levels.
-        target: floats [N, D].
         levels: of the quantiles, each in (0, 1) and above the one before.
 
     Reference: Koenker & Bassett, Regression quantiles, 1978.

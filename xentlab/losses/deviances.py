@@ -24,13 +24,6 @@ _deviance = functools.partial(loss, family="deviance", tasks=REGRESSION)
 def poisson_nll(outputs: Tensor, target: Tensor) -> Tensor:
     """Negative log-likelihood of a Poisson distribution without its constant: `sum_d exp(z_d) - t_d z_d`. Link: log.
 
-    Args:
-        outputs: logarithms of the mean [N, D].
-        target: floats [N, D], >= 0.
-
-    Returns:
-        [N].
-
     Reference: Nelder & Wedderburn, Generalized linear models, 1972.
     """
     z, truth = _log_mean(outputs, target)
@@ -40,10 +33,6 @@ def poisson_nll(outputs: Tensor, target: Tensor) -> Tensor:
 @_deviance(link="log", reference="Nelder & Wedderburn 1972", requires=("positive",), elicits="mean", degree=0.0)
 def gamma_deviance(outputs: Tensor, target: Tensor) -> Tensor:
     """Deviance of a gamma distribution, of relative errors: `2 sum_d (t_d / mu_d - log(t_d / mu_d) - 1)`. Link: log.
-
-    Args:
-        outputs: logarithms of the mean [N, D].
-        target: floats [N, D], > 0.
 
     Reference: Nelder & Wedderburn, Generalized linear models, 1972.
     """
@@ -58,8 +47,6 @@ def tweedie(outputs: Tensor, target: Tensor, *, power: Annotated[float, Range(1.
         2 sum_d ( t^(2 - p) / ((1 - p) (2 - p)) - t mu^(1 - p) / (1 - p) + mu^(2 - p) / (2 - p) )
 
     Args:
-        outputs: logarithms of the mean [N, D].
-        target: floats [N, D], >= 0.
         power: p in [1.01, 1.99], at its low end like Poisson's deviance, at its high end like gamma's.
 
     Reference: Jorgensen, Exponential dispersion models, 1987.
@@ -74,26 +61,15 @@ def tweedie(outputs: Tensor, target: Tensor, *, power: Annotated[float, Range(1.
 def mape(outputs: Tensor, target: Tensor) -> Tensor:
     """Absolute error as a share of the target: `sum_d |mu_d - t_d| / t_d`. Link: log.
 
-    Args:
-        outputs: logarithms of the prediction [N, D].
-        target: floats [N, D], > 0.
-
     Reference: Makridakis, Accuracy measures: theoretical and practical concerns, 1993.
     """
     z, truth = _log_mean(outputs, target)
     return ((mean_of(z) - truth).abs() / truth).sum(1)
 
 
-@_deviance(link="log", reference="Makridakis 1993", requires=("nonnegative",), degree=0.0)
+@_deviance(link="log", reference="Makridakis 1993", values="in [0, 2 D]", requires=("nonnegative",), degree=0.0)
 def smape(outputs: Tensor, target: Tensor) -> Tensor:
     """Absolute error as a share of the mean of prediction and target: `sum_d 2 |mu_d - t_d| / (mu_d + t_d)`. Link: log.
-
-    Args:
-        outputs: logarithms of the prediction [N, D].
-        target: floats [N, D], >= 0.
-
-    Returns:
-        [N], in [0, 2 D].
 
     Reference: Makridakis, Accuracy measures: theoretical and practical concerns, 1993.
     """
@@ -117,10 +93,6 @@ def msle(outputs: Tensor, target: Tensor) -> Tensor:
 
     The task gives it the logarithms of the targets at mean 0 and deviation 1 over the training rows, so that it is the
     mean squared logarithmic error divided by their variance.
-
-    Args:
-        outputs: predicted standardised logarithms [N, D].
-        target: standardised logarithms [N, D].
 
     Reference: scikit-learn's mean_squared_log_error, since version 0.20.
     """

@@ -69,6 +69,7 @@ def quadratic_sigmoid(logits: Tensor, target: Tensor) -> Tensor:
     link="softmax",
     tasks=_WITH_NUMBERS,
     reference="Ghosh 2017",
+    values="in [0, 2]",
     shift_invariant=True,
     elsewhere=(absolute_error,),
     limits=(Limit({}, "linear", factor=2.0),),
@@ -78,9 +79,6 @@ def mae(logits: Tensor, target: Tensor) -> Tensor:
 
     For one true class y it is `2 (1 - p_y)`, symmetric in the sense of the reference: its sum over all targets is
     constant.
-
-    Returns:
-        [N] or [N, H, W], in [0, 2].
 
     Reference: Ghosh, Kumar & Sastry, Robust loss functions under label noise for deep neural networks, 2017.
     """
@@ -159,6 +157,7 @@ def cauchy_schwarz(logits: Tensor, target: Tensor) -> Tensor:
 @_distance(
     link="softmax",
     reference="Janocha & Czarnecki 2017",
+    values="in [0, 2]",
     shift_invariant=True,
     limits=(Limit({}, "linear", factor=2.0), Limit({}, "mae")),
 )
@@ -167,9 +166,6 @@ def expectation(logits: Tensor, target: Tensor) -> Tensor:
 
     The authors write the 1-norm `|p - e_y|`, which is `mae` on one true class, and show that it is this expectation. On
     soft targets the two part: this one is linear in the target, and best at certainty in its largest class.
-
-    Returns:
-        [N] or [N, H, W], in [0, 2].
 
     Reference: Janocha & Czarnecki, On loss functions for deep neural networks in classification, 2017.
     """
@@ -196,7 +192,7 @@ def tanimoto(logits: Tensor, target: Tensor) -> Tensor:
 _SHORTEST = 1e-12
 
 
-@_distance(link="identity", tasks=("multiclass", "segmentation"), reference="Barz & Denzler 2020")
+@_distance(link="identity", tasks=("multiclass", "segmentation"), reference="Barz & Denzler 2020", values="in [0, 2]")
 def cosine(logits: Tensor, target: Tensor) -> Tensor:
     """One minus the cosine between the logits and the target: `1 - z . t / (|z| |t|)`. Link: identity.
 
@@ -206,9 +202,6 @@ def cosine(logits: Tensor, target: Tensor) -> Tensor:
 
     Args:
         target: class indices [N] or [N, H, W], or floats shaped like `logits`; their scale is irrelevant.
-
-    Returns:
-        [N] or [N, H, W], in [0, 2].
 
     Reference: Barz & Denzler, Deep learning on small datasets without pre-training using cosine loss, 2020.
     """

@@ -22,6 +22,7 @@ _entropies = functools.partial(loss, family="entropies", link="softmax", shift_i
 
 @_entropies(
     reference="Kullback & Leibler 1951",
+    values="in nats, >= 0",
     proper=True,
     limits=(Limit({}, "js", {"pi": 1e-9}, rtol=1e-5), Limit({}, "tsallis", {"alpha": 1 + 1e-8}, rtol=1e-6)),
 )
@@ -31,9 +32,6 @@ def kl(logits: Tensor, target: Tensor) -> Tensor:
         sum_c t_c (log t_c - log q_c)
 
     It is `ce` less the entropy of the target: the same gradients, and the same values where one class is true.
-
-    Returns:
-        [N] or [N, H, W], in nats, >= 0.
 
     Reference: Kullback & Leibler, On information and sufficiency, 1951.
     """
@@ -86,6 +84,7 @@ def js(
 
 @_entropies(
     reference="Tsallis 1988, Basu 1998",
+    values="in [0, alpha / (alpha - 1)]",
     proper=True,
     limits=(Limit({"alpha": 2.0}, "brier"), Limit({"alpha": 1 + 1e-8}, "kl", rtol=1e-6)),
 )
@@ -99,9 +98,6 @@ def tsallis(logits: Tensor, target: Tensor, *, alpha: Annotated[float, Range(1, 
 
     Args:
         alpha: order of the entropy, > 1.
-
-    Returns:
-        [N] or [N, H, W], in [0, alpha / (alpha - 1)].
 
     Reference: Tsallis, Possible generalization of Boltzmann-Gibbs statistics, 1988; Basu et al., Robust and efficient
     estimation by minimising a density power divergence, 1998.
@@ -121,7 +117,7 @@ def tsallis(logits: Tensor, target: Tensor, *, alpha: Annotated[float, Range(1, 
     return (truth * gained + torch.exp(beta * log_q) * (torch.exp(log_q) - truth)).sum(1)
 
 
-@_entropies(reference="Lapin 2016", limits=(Limit({"k": 1}, "ce"),))
+@_entropies(reference="Lapin 2016", values="in nats, >= 0", limits=(Limit({"k": 1}, "ce"),))
 def topk_ce(logits: Tensor, target: Tensor, *, k: PositiveInt = 2) -> Tensor:
     """Cross-entropy that forgives the `k - 1` strongest rivals of the true class: the truncated top-k entropy,
 
@@ -134,9 +130,6 @@ def topk_ce(logits: Tensor, target: Tensor, *, k: PositiveInt = 2) -> Tensor:
         target: class indices [N] or [N, H, W], or a distribution shaped like `logits` (the expected loss).
         k: number of guesses that count as right, >= 1; 1 is `ce`. C - 1 stands for any larger number, with which
             nothing could be wrong.
-
-    Returns:
-        [N] or [N, H, W], in nats, >= 0.
 
     Reference: Lapin, Hein & Schiele, Loss functions for top-k error: analysis and insights, 2016.
     """

@@ -19,10 +19,10 @@ from xentlab.tasks.distributions import grid
 
 Bins = Annotated[int, Range(2, 10_000)]
 
-
 _histogram = functools.partial(
-    loss, family="histogram", link="histogram", tasks=REGRESSION, outputs=lambda knobs: int(knobs["bins"])
-)
+    loss, family="histogram", link="histogram", tasks=REGRESSION, values=">= 0, in nats",
+    outputs=lambda knobs: int(knobs["bins"]),
+)  # fmt: skip
 
 
 @_histogram(reference="Imani & White 2018")
@@ -34,14 +34,8 @@ def hl_gauss(
         p_k = (F(e_{k + 1}) - F(e_k)) / (F(e_K) - F(e_0)),   F that of N(t, (sigma width)^2), e the bins' edges
 
     Args:
-        outputs: logits of the bins [N, K D].
-        target: floats [N, D]; what lies outside the outermost centres counts as lying there.
-        target_range: [2, D], the outermost centres.
         bins: K, >= 2.
         sigma: deviation of the normal distribution in widths of a bin, > 0.
-
-    Returns:
-        [N], >= 0, in nats.
 
     Reference: Imani & White, Improving regression performance with distributional losses, 2018; Farebrother et al.,
     Stop regressing: training value functions via classification for scalable deep RL, 2024.
@@ -60,13 +54,7 @@ def two_hot(outputs: Tensor, target: Tensor, target_range: Tensor, *, bins: Bins
     `p_k = max(0, 1 - |t - centre_k| / width)`, so that the mean of the centres under `p` is the target.
 
     Args:
-        outputs: logits of the bins [N, K D].
-        target: floats [N, D]; what lies outside the outermost centres counts as lying there.
-        target_range: [2, D], the outermost centres.
         bins: K, >= 2.
-
-    Returns:
-        [N], >= 0, in nats.
 
     Reference: Schrittwieser et al., Mastering Atari, Go, chess and shogi by planning with a learned model, 2020.
     """

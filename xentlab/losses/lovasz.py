@@ -7,12 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xentlab.losses.contract import loss
-from xentlab.losses.dense import Classes, class_mean, maps, ratio, weighed_area
+from xentlab.losses.dense import Classes, class_mean, maps, of_images, ratio, weighed_area
 from xentlab.schema import NonNegativeInt
 
 
-@loss(family="dense", link="softmax", tasks=("segmentation",), reference="Berman 2018", shift_invariant=True)
+@of_images(reference="Berman 2018")
 def lovasz_softmax(
     logits: Tensor,
     target: Tensor,
@@ -37,9 +36,6 @@ def lovasz_softmax(
             error.
         bins: 0 sorts the errors of every class, which is most of the loss's time; from 1 on they are counted in so many
             bins instead, whose pixels share their slope: at most `1 / bins` off the exact value.
-
-    Returns:
-        [N], in [0, 1].
 
     Example:
         >>> target = torch.tensor([[[0, 0, 1]]])

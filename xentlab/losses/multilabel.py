@@ -132,7 +132,7 @@ def zlpr(logits: Tensor, target: Tensor) -> Tensor:
     return torch.logsumexp(labels, dim=1) + torch.logsumexp(others, dim=1)
 
 
-@_multilabel(reference="Zhang & Zhou 2006", minimum=math.exp(-2.0))
+@_multilabel(reference="Zhang & Zhou 2006", values="in [exp(-2), exp(2)], or 0 without a pair", minimum=math.exp(-2.0))
 def bp_mll(logits: Tensor, target: Tensor) -> Tensor:
     """Pairwise exponential ranking: the mean of `exp(o_l - o_k)` over pairs of a label k and another class l.
 
@@ -143,9 +143,6 @@ def bp_mll(logits: Tensor, target: Tensor) -> Tensor:
 
     Args:
         target: class indices [N] or [N, H, W] (one label), or labels in [0, 1] shaped like `logits`.
-
-    Returns:
-        [N] or [N, H, W], in [exp(-2), exp(2)], or 0 without a pair.
 
     Reference: Zhang & Zhou, Multilabel neural networks with applications to functional genomics and text
     categorization, 2006.
@@ -209,7 +206,7 @@ def multilabel_soft_margin(logits: Tensor, target: Tensor) -> Tensor:
     return bce(logits, target) / logits.shape[1]
 
 
-@_multilabel(reference="Benedict 2021")
+@_multilabel(reference="Benedict 2021", values="in [0, 1]")
 def sigmoid_f1(
     logits: Tensor, target: Tensor, *, slope: PositiveFloat = 1.0, offset: Annotated[float, Range(None, None)] = 0.0
 ) -> Tensor:
@@ -226,9 +223,6 @@ def sigmoid_f1(
         target: class indices [N] or [N, H, W] (one label), or labels in [0, 1] shaped like `logits`.
         slope: of the sigmoid, > 0.
         offset: added to the logits.
-
-    Returns:
-        [N] or [N, H, W], in [0, 1].
 
     Reference: Benedict, Koops, Odijk & de Rijke, sigmoidF1: A smooth F1 score surrogate loss for multilabel
     classification, 2021.

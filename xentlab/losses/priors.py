@@ -21,16 +21,13 @@ from xentlab.tasks.links import log_softmax
 _priors = functools.partial(loss, family="priors", link="softmax", symmetric=False, shift_invariant=True)
 
 
-@_priors(reference="Menon 2021", limits=(Limit({"tau": 0.0}, "ce"),))
+@_priors(reference="Menon 2021", values="in nats, >= 0", limits=(Limit({"tau": 0.0}, "ce"),))
 def logit_adjusted(logits: Tensor, target: Tensor, class_counts: Tensor, *, tau: NonNegativeFloat = 1.0) -> Tensor:
     """Cross-entropy of logits shifted by the log of the class prior, so that softmax(z) answers as if all classes were
     equally common: `ce(z + tau log prior, t)` with `prior_c = class_counts_c / sum class_counts`.
 
     Args:
         tau: strength of the shift, >= 0; 0 is `ce`.
-
-    Returns:
-        [N] or [N, H, W], in nats, >= 0.
 
     Example:
         >>> logits, counts = torch.zeros(2, 2), torch.tensor([90.0, 10.0])

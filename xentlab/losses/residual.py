@@ -71,7 +71,7 @@ def expectile(outputs: Tensor, target: Tensor, *, level: Level = 0.5) -> Tensor:
     return (level * residual.clamp_min(0).square() + (1.0 - level) * residual.clamp_max(0).square()).sum(1)
 
 
-@_regression(reference="Beaton & Tukey 1974")
+@_regression(reference="Beaton & Tukey 1974", values="in [0, D c^2 / 6]")
 def tukey(outputs: Tensor, target: Tensor, *, c: PositiveFloat = 4.685) -> Tensor:
     """Tukey's biweight, which an outlier beyond `c` does not pull at all:
 
@@ -79,9 +79,6 @@ def tukey(outputs: Tensor, target: Tensor, *, c: PositiveFloat = 4.685) -> Tenso
 
     Args:
         c: beyond which a residual counts as an outlier, in standard deviations of the target, > 0.
-
-    Returns:
-        [N], in [0, D c^2 / 6].
 
     Reference: Beaton & Tukey, The fitting of power series, meaning polynomials, illustrated on band-spectroscopic data,
     1974.

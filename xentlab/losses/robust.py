@@ -16,10 +16,10 @@ from xentlab.losses.contract import Limit, as_distribution, bounded, loss, of_tr
 from xentlab.schema import Range
 from xentlab.tasks.links import log_softmax
 
-_robust = functools.partial(loss, family="robust", link="softmax", shift_invariant=True)
+robust_loss = functools.partial(loss, family="robust", link="softmax", shift_invariant=True)
 
 
-@_robust(reference="Menon 2020", limits=(Limit({}, "gce", {"q": 1.0}), Limit({}, "taylor_ce", {"order": 1})))
+@robust_loss(reference="Menon 2020", limits=(Limit({}, "gce", {"q": 1.0}), Limit({}, "taylor_ce", {"order": 1})))
 def linear(logits: Tensor, target: Tensor) -> Tensor:
     """Linear loss, the probability of being wrong: `sum_c t_c (1 - softmax(z)_c)`.
 
@@ -32,7 +32,9 @@ def linear(logits: Tensor, target: Tensor) -> Tensor:
     return -(truth * torch.expm1(log_p)).sum(1)
 
 
-@_robust(reference="Zhang & Sabuncu 2018", limits=(Limit({"q": 1.0}, "linear"), Limit({"q": 1e-8}, "ce", rtol=1e-6)))
+@robust_loss(
+    reference="Zhang & Sabuncu 2018", limits=(Limit({"q": 1.0}, "linear"), Limit({"q": 1e-8}, "ce", rtol=1e-6))
+)
 def gce(logits: Tensor, target: Tensor, *, q: Annotated[float, Range(0, 1, open_low=True)] = 0.7) -> Tensor:
     """Generalised cross-entropy, from `ce` (q to 0) to `linear` (q = 1), with `p = softmax(z)`:
 
@@ -58,7 +60,7 @@ def gce(logits: Tensor, target: Tensor, *, q: Annotated[float, Range(0, 1, open_
     return (truth * _gce_values(log_p, q)).sum(1)
 
 
-@_robust(reference="Menon 2020", limits=(Limit({"tau": 1.0}, "linear"), Limit({"tau": 1e15}, "ce")))
+@robust_loss(reference="Menon 2020", limits=(Limit({"tau": 1.0}, "linear"), Limit({"tau": 1e15}, "ce")))
 def phuber_ce(logits: Tensor, target: Tensor, *, tau: Annotated[float, Range(1, None)] = 10.0) -> Tensor:
     """Partially Huberised cross-entropy, linear where its slope in `p = softmax(z)` would pass `tau`:
 
@@ -78,8 +80,9 @@ def phuber_ce(logits: Tensor, target: Tensor, *, tau: Annotated[float, Range(1, 
     return (truth * values).sum(1)
 
 
-@_robust(
+@robust_loss(
     reference="Menon 2020",
+    values="in [0, 1 / q]",
     limits=(Limit({"tau": 1.0}, "linear"), Limit({"tau": 1e15}, "gce"), Limit({"q": 1e-8}, "phuber_ce", rtol=1e-6)),
 )
 def phuber_gce(
@@ -99,9 +102,6 @@ def phuber_gce(
         q: exponent of `gce`, in (0, 1).
         tau: largest slope, >= 1; 1 is `linear`, infinity is `gce`.
 
-    Returns:
-        [N] or [N, H, W], in [0, 1 / q].
-
     Reference: Menon et al., Can gradient clipping mitigate label noise?, 2020.
     """
     truth, log_p = of_truth(target, logits, log_softmax(logits))
@@ -112,7 +112,7 @@ def phuber_gce(
     return (truth * values).sum(1)
 
 
-@_robust(reference="Reed 2015", limits=(Limit({"beta": 1.0}, "ce"),))
+@robust_loss(reference="Reed 2015", values="in nats, >= 0", limits=(Limit({"beta": 1.0}, "ce"),))
 def bootstrap_soft(logits: Tensor, target: Tensor, *, beta: Annotated[float, Range(0, 1)] = 0.95) -> Tensor:
     """Cross-entropy with a target that partly believes the prediction, `p = softmax(z)`, gradient included:
 
@@ -121,9 +121,6 @@ def bootstrap_soft(logits: Tensor, target: Tensor, *, beta: Annotated[float, Ran
     Args:
         beta: trust in the label, in [0, 1]; 1 is `ce`.
 
-    Returns:
-        [N] or [N, H, W], in nats, >= 0.
-
     Reference: Reed et al., Training deep neural networks on noisy labels with bootstrapping, 2015.
     """
     log_p = bounded(log_softmax(logits))
@@ -131,7 +128,7 @@ def bootstrap_soft(logits: Tensor, target: Tensor, *, beta: Annotated[float, Ran
     return -(believed * log_p).sum(1)
 
 
-@_robust(reference="Reed 2015", limits=(Limit({"beta": 1.0}, "ce"),))
+@robust_loss(reference="Reed 2015", values="in nats, >= 0", limits=(Limit({"beta": 1.0}, "ce"),))
 def bootstrap_hard(logits: Tensor, target: Tensor, *, beta: Annotated[float, Range(0, 1)] = 0.8) -> Tensor:
     """Cross-entropy with a target that partly believes the predicted class `k = argmax_c z_c`, with `p = softmax(z)`:
 
@@ -139,9 +136,6 @@ def bootstrap_hard(logits: Tensor, target: Tensor, *, beta: Annotated[float, Ran
 
     Args:
         beta: trust in the label, in [0, 1]; 1 is `ce`.
-
-    Returns:
-        [N] or [N, H, W], in nats, >= 0.
 
     Reference: Reed et al., Training deep neural networks on noisy labels with bootstrapping, 2015.
     """

@@ -20,6 +20,7 @@ _squared = functools.partial(loss, family="squared", proper=True)
     link="task",
     tasks=("multiclass", "multilabel", "segmentation", "regression"),
     reference="Brier 1950",
+    values="in [0, 2] for softmax and [0, C] for sigmoid",
     shift_invariant=True,
     elsewhere=(squared_error,),
 )
@@ -33,9 +34,6 @@ def mse(logits: Tensor, target: Tensor, *, link: Literal["softmax", "sigmoid"] |
         target: class indices [N] or [N, H, W], or floats shaped like `logits`.
         link: softmax or sigmoid; None is the task's own (sigmoid on multilabel) and softmax outside a task.
             It has no meaning on regression.
-
-    Returns:
-        [N] or [N, H, W], in [0, 2] for softmax and [0, C] for sigmoid.
 
     Example:
         >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0]])

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-
 import torch
 from torch import Tensor
 
-from xentlab.losses.contract import Limit, loss
-from xentlab.losses.dense import Classes, class_mean, overlap, ratio
+from xentlab.losses.contract import Limit
+from xentlab.losses.dense import Classes, class_mean, of_images, overlap, ratio
 from xentlab.schema import NonNegativeFloat, PositiveFloat
 
-_dense = functools.partial(loss, family="dense", link="softmax", tasks=("segmentation",), shift_invariant=True)
 
-
-@_dense(reference="Rahman & Wang 2016", limits=(Limit({}, "tversky", {"alpha": 1.0, "beta": 1.0}),))
+@of_images(reference="Rahman & Wang 2016", limits=(Limit({}, "tversky", {"alpha": 1.0, "beta": 1.0}),))
 def jaccard(
     logits: Tensor,
     target: Tensor,
@@ -34,9 +30,6 @@ def jaccard(
         smooth: added to intersection and union, in pixels, >= 0.
         classes: average over all classes, or over those present in the image's truth.
 
-    Returns:
-        [N], in [0, 1].
-
     Reference: Rahman & Wang, Optimizing intersection-over-union in deep neural networks for image segmentation, 2016.
     """
     hit, false, missed = overlap(logits, target, weight)
@@ -44,7 +37,7 @@ def jaccard(
     return class_mean(ratio(wrong, wrong + hit + smooth), hit + missed, classes, class_weights)
 
 
-@_dense(
+@of_images(
     reference="Salehi 2017",
     limits=(Limit({"alpha": 0.5, "beta": 0.5, "smooth": 0.5}, "dice"), Limit({"alpha": 1.0, "beta": 1.0}, "jaccard")),
 )
@@ -72,9 +65,6 @@ def tversky(
         smooth: added to both areas, in pixels, >= 0; half of what it is in `dice`.
         classes: average over all classes, or over those present in the image's truth.
 
-    Returns:
-        [N], in [0, 1].
-
     Reference: Salehi et al., Tversky loss function for image segmentation using 3D fully convolutional deep networks,
     2017.
     """
@@ -82,7 +72,7 @@ def tversky(
     return class_mean(terms, area, classes, class_weights)
 
 
-@_dense(reference="Abraham & Khan 2019", limits=(Limit({"gamma": 1.0}, "tversky"),))
+@of_images(reference="Abraham & Khan 2019", limits=(Limit({"gamma": 1.0}, "tversky"),))
 def focal_tversky(
     logits: Tensor,
     target: Tensor,
@@ -107,9 +97,6 @@ def focal_tversky(
         gamma: focus, > 0; above 1 what is nearly right still pulls, 1 is `tversky`.
         smooth: added to both areas, in pixels, >= 0.
         classes: average over all classes, or over those present in the image's truth.
-
-    Returns:
-        [N], in [0, 1].
 
     Reference: Abraham & Khan, A novel focal Tversky loss function with improved attention U-Net for lesion
     segmentation, 2019.
