@@ -33,7 +33,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from xentlab.errors import UserError, unknown
 from xentlab.losses.adapters import bind_term
-from xentlab.losses.catalogue import catalogue
+from xentlab.losses.contract import catalogue
 from xentlab.schema import check_knobs
 from xentlab.tasks import find
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from xentlab.losses.catalogue import catalogue
+from xentlab.losses.contract import catalogue
 
 EXAMPLES = {
     name: found

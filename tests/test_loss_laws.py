@@ -15,8 +15,7 @@ import yaml
 from xentlab import losses
 from xentlab.config.compose import config_dir
 from xentlab.errors import UserError
-from xentlab.losses.catalogue import catalogue
-from xentlab.losses.contract import spec_of
+from xentlab.losses.contract import catalogue, spec_of
 from xentlab.losses.laws import LAWS, assert_lawful, check
 from xentlab.schema import knobs
 

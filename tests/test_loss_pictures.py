@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from xentlab import losses
-from xentlab.losses.catalogue import catalogue
-from xentlab.losses.contract import spec_of
+from xentlab.losses.contract import catalogue, spec_of
 from xentlab.losses.laws.curves import curve
 from xentlab.report.loss_curves import loss_curves
 

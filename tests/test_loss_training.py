@@ -12,8 +12,7 @@ import pytest
 from support import compose_train
 
 from xentlab.data import Dataset
-from xentlab.losses.catalogue import catalogue
-from xentlab.losses.contract import spec_of
+from xentlab.losses.contract import catalogue, spec_of
 from xentlab.train import Fit, Trial, prepare
 
 Run = Callable[..., tuple[int, str, str]]

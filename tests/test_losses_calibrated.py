@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xentlab import losses
-from xentlab.losses.adapters import bind
+from xentlab.losses.compound import bind
 from xentlab.schema import build
 
 RTOL = 1e-9

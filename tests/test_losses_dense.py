@@ -11,7 +11,7 @@ import torch
 from torchmetrics.functional.segmentation import dice_score, generalized_dice_score
 
 from xentlab import losses
-from xentlab.losses.adapters import bind
+from xentlab.losses.compound import bind
 from xentlab.losses.contract import as_distribution
 
 RTOL = 1e-9

@@ -14,7 +14,7 @@ from foreign_losses_lab import OWN, batch
 
 from xentlab.errors import UserError
 from xentlab.losses import ce
-from xentlab.losses.compound import bind_any
+from xentlab.losses.compound import bind
 from xentlab.losses.contract import probed_of
 from xentlab.losses.foreign import build_loss
 from xentlab.losses.probe import Probed
@@ -104,7 +104,7 @@ def test_arguments_are_knobs() -> None:
         torch.testing.assert_close(loss(logits, target), 3 * ce(logits, target), rtol=1e-12, atol=0)
     loss, _ = adopted("positional", gamma=3, mode="double")
     torch.testing.assert_close(loss(logits, target), 6 * ce(logits, target), rtol=1e-12, atol=0)
-    assert bind_any(loss, "multiclass").data == {"gamma": 3.0}
+    assert bind(loss, "multiclass").data == {"gamma": 3.0}
     loss, _ = adopted("Reduced", weight=0.5)
     torch.testing.assert_close(loss(logits, target), 0.5 * ce(logits, target), rtol=1e-12, atol=0)
 
@@ -164,7 +164,7 @@ def test_what_a_loss_does_beside_is_contained_and_said(name: str, note: str, cap
 def test_a_state_begins_anew_with_each_training() -> None:
     loss, _ = adopted("Counts")
     values = [float(loss(*batch()).sum()) for _ in range(2)]
-    bound = bind_any(loss, "multiclass")
+    bound = bind(loss, "multiclass")
     bound.renew()
     assert (bound.alone, values[1]) == (True, pytest.approx(2 * values[0]))
     assert float(loss(*batch()).sum()) == values[0]

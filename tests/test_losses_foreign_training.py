@@ -12,7 +12,7 @@ from foreign_losses_lab import OWN, batch
 from support import compose_train, small_digits
 
 from xentlab.losses.adapters import BoundLoss
-from xentlab.losses.compound import bind_any
+from xentlab.losses.compound import bind
 from xentlab.losses.foreign import build_loss
 from xentlab.losses.laws import check
 from xentlab.tasks import find
@@ -33,7 +33,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def bound(name: str, task: str) -> BoundLoss:
-    return bind_any(build_loss("loss", {"_target_": name}, find(task)), task)
+    return bind(build_loss("loss", {"_target_": name}, find(task)), task)
 
 
 def test_torchs_cross_entropy_is_ce_with_ignored_pixels_and_class_weights() -> None:

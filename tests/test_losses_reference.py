@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xentlab import losses
-from xentlab.losses.adapters import bind
+from xentlab.losses.compound import bind
 from xentlab.schema import build
 from xentlab.tasks import classes, find, probabilities, simplex_projection
 

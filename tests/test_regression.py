@@ -18,7 +18,7 @@ from xentlab import losses
 from xentlab.data import Dataset, diabetes, regression_synthetic, split, tabular
 from xentlab.errors import UserError
 from xentlab.journal import Records
-from xentlab.losses.adapters import bind
+from xentlab.losses.compound import bind
 from xentlab.tasks import find
 
 Run = Callable[..., tuple[int, str, str]]

@@ -10,8 +10,7 @@ from support import compose_train
 from torch import Tensor
 
 from xentlab.data import Dataset
-from xentlab.losses.catalogue import catalogue
-from xentlab.losses.contract import spec_of
+from xentlab.losses.contract import catalogue, spec_of
 from xentlab.step.tape import record
 from xentlab.train import Fit, Trial, prepare
 

@@ -17,9 +17,8 @@ from torch.func import functional_call, stack_module_state
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from xentlab import codes, losses, metrics, models
-from xentlab.losses.adapters import bind
-from xentlab.losses.catalogue import catalogue
-from xentlab.losses.contract import suits
+from xentlab.losses.compound import bind
+from xentlab.losses.contract import catalogue, suits
 from xentlab.losses.laws import assert_lawful
 from xentlab.tasks import find
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import importlib
 import inspect
 import re
@@ -70,6 +71,13 @@ def _find(path: str, target: str) -> Callable[..., Any]:
             raise UserError(f"{path}._target_ must name a function, got {target}, which is {a_kind(found)}.")
         return found
     raise UserError(f"{path}._target_ must be a dotted path that can be imported, got '{target}'.")
+
+
+def behind(component: Any) -> Any:
+    """The function or class behind partials."""
+    while isinstance(component, functools.partial):
+        component = component.func
+    return component
 
 
 def posing_as(

@@ -20,7 +20,7 @@ from xentlab.errors import UserError
 from xentlab.losses.contract import as_distribution, meaningful, probed_of, spec_of, standing_for, suits
 from xentlab.schema import knobs
 from xentlab.step import Facts, weighted_mean
-from xentlab.tasks import Link, Task, find
+from xentlab.tasks import Link, Task
 
 # What a loss may take that is no fact of the training set: the objective has it where it is asked for.
 _GIVEN = ("weight", "class_weights")
@@ -193,17 +193,6 @@ def _is_numeric(value: Any) -> bool:
     if isinstance(value, (tuple, list)):
         return bool(value) and all(isinstance(v, (int, float)) for v in value)
     return isinstance(value, (int, float))
-
-
-def bind(loss: functools.partial[Any], task: str) -> BoundLoss:
-    """What `loss` means on the task of that name.
-
-    Raises:
-        UserError: the loss declares that it has no meaning there.
-    """
-    on = find(task)
-    term, link = bind_term(loss, on)
-    return BoundLoss({"": term}, dict(term.data), link, on)
 
 
 def bind_term(loss: functools.partial[Any], task: Task) -> tuple[Term, Link]:

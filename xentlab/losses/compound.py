@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from torch import Tensor
 
 from xentlab.errors import UserError
-from xentlab.losses.adapters import BoundLoss, bind, bind_term
+from xentlab.losses.adapters import BoundLoss, bind_term
 from xentlab.losses.contract import loss
 from xentlab.losses.foreign import build_loss
 from xentlab.schema import Knob, Range, check_knob
@@ -46,17 +46,21 @@ def compound(
         A scalar: terms of different shapes have no common element.
     """
     task = "segmentation" if logits.ndim == 4 else "multiclass"
-    bound = bind_compound(functools.partial(compound, terms=terms, smoothing=smoothing), task)
+    bound = bind(functools.partial(compound, terms=terms, smoothing=smoothing), task)
     return bound.data_term(None)(logits, target, {}, bound.data)
 
 
-def bind_compound(loss: functools.partial[Any], task: str) -> BoundLoss:
-    """What a compound means on the task of that name: its terms bound, its floats by their paths (`terms.focal.gamma`).
+def bind(loss: functools.partial[Any], task: str) -> BoundLoss:
+    """What a loss means on the task of that name; of a compound its terms, their floats by paths (`terms.focal.gamma`).
 
     Raises:
-        UserError: no term, a term that does not exist or has no meaning here, or terms with different links.
+        UserError: it declares that it has no meaning there; or a compound has no term, one that does not exist or has
+            no meaning here, or terms with different links.
     """
     on = find(task)
+    if loss.func is not compound:
+        term, link = bind_term(loss, on)
+        return BoundLoss({"": term}, dict(term.data), link, on)
     terms, data, links = {}, {"smoothing": loss.keywords["smoothing"]}, {}
     if not loss.keywords["terms"]:
         raise UserError("loss.terms must name at least one loss, got none.")
@@ -77,10 +81,4 @@ def bind_compound(loss: functools.partial[Any], task: str) -> BoundLoss:
     if len({term.outputs for term in terms.values()}) > 1:
         found = ", ".join(f"{name} {term.outputs}" for name, term in terms.items())
         raise UserError(f"loss.terms must take equally many outputs for each target, got {found}.")
-    link = next(iter(links.values()))
-    return BoundLoss(terms, data, link, on)
-
-
-def bind_any(loss: functools.partial[Any], task: str) -> BoundLoss:
-    """What any loss of the config means on the task of that name, a compound included."""
-    return bind_compound(loss, task) if loss.func is compound else bind(loss, task)
+    return BoundLoss(terms, data, next(iter(links.values())), on)

@@ -23,7 +23,6 @@ values what `minimum` does.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import itertools
 from collections.abc import Callable, Mapping
@@ -33,6 +32,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xentlab.dotted import behind
 from xentlab.losses.probed import Probed
 from xentlab.tasks import Link, Task
 from xentlab.tasks.distributions import parts
@@ -61,7 +61,7 @@ class Limit:
     rtol: float = 1e-9
 
 
-# How the inputs of losses are, by link, kind or what they require where that decides: entered into every docstring that does not say so.
+# How the inputs of losses are, by kind, link or need where those decide: entered into docstrings that do not say so.
 _INPUTS = {
     "logits": "[N, C] or [N, C, H, W].",
     "logits of images": "[N, C, H, W].",
@@ -85,8 +85,8 @@ _INPUTS = {
     "class_counts": "how often each class occurs in the training set [C], >= 0.",
 } | {f"outputs of {link}": "locations and raw scales [N, 2 D]." for link in ("gaussian", "laplace", "student_t")}
 
-# What the lab's own losses declare, by name.
-_DECLARED: dict[str, LossSpec] = {}
+# The lab's own losses by name.
+_OWN: dict[str, LossFunction] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,10 +144,10 @@ class LossSpec:
         """`function` itself, which from now on declares this."""
         function.spec = self  # type: ignore[attr-defined]
         if function.__module__.startswith("xentlab.losses."):
-            _DECLARED[function.__name__] = self
+            _OWN[function.__name__] = function
             function.__doc__ = _completed(function, self)
         for other in self.elsewhere:
-            _DECLARED.pop(other.__name__, None)
+            _OWN.pop(other.__name__, None)
         return function
 
 
@@ -183,17 +183,13 @@ loss = LossSpec
 
 def spec_of(function: Callable[..., Any]) -> LossSpec:
     """What `function` (or a partial of it) declares, or `UNDECLARED`."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    found: LossSpec = getattr(function, "spec", UNDECLARED)
+    found: LossSpec = getattr(behind(function), "spec", UNDECLARED)
     return found
 
 
 def probed_of(function: Callable[..., Any]) -> Probed | None:
     """What the probe found of a loss from outside (or a partial of it); None of a loss of this lab."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    return getattr(function, "probed", None)
+    return getattr(behind(function), "probed", None)
 
 
 def suits(spec: LossSpec, task: Task) -> bool:
@@ -209,7 +205,12 @@ def standing_for(function: LossFunction, task: Task) -> LossFunction:
 
 def meaningful(task: Task) -> list[str]:
     """The names of the lab's own losses that have a meaning on a task."""
-    return sorted(name for name, spec in _DECLARED.items() if suits(spec, task))
+    return sorted(name for name, function in _OWN.items() if suits(spec_of(function), task))
+
+
+def catalogue() -> dict[str, LossFunction]:
+    """The lab's own losses by name, in alphabetical order; `compound` is no entry, but a sum of entries."""
+    return {name: function for name, function in sorted(_OWN.items()) if spec_of(function).family != "combinators"}
 
 
 def per_target(outputs: Tensor, target: Tensor, count: int) -> tuple[Tensor, Tensor]:

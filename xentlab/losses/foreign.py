@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from xentlab.dotted import posing_as
+from xentlab.dotted import behind, posing_as
 from xentlab.errors import UserError, own_error
 from xentlab.losses.contained import with_manners
 from xentlab.losses.contract import LossSpec, as_distribution
@@ -78,7 +78,7 @@ def adopt(
 def _adopt(
     found: Callable[..., Any], values: Mapping[str, Any], task: Task, said: Mapping[str, str], path: str
 ) -> functools.partial[Tensor]:
-    name, origin = name_of(found), _origin(found)
+    name, origin = name_of(found), behind(found)
     inputs, asked, knobs = parameters_of(name, found)
     fixed = isinstance(origin, type) or any(p.name == "reduction" for p in knobs)
     stands = _as_declared(name, origin, asked, knobs, fixed=fixed)
@@ -150,14 +150,7 @@ def wrapped(
 
 def name_of(function: Callable[..., Any]) -> str:
     """What a person calls it."""
-    return str(getattr(_origin(function), "__name__", type(function).__name__))
-
-
-def _origin(found: Any) -> Any:
-    """The function or class behind partials."""
-    while isinstance(found, functools.partial):
-        found = found.func
-    return found
+    return str(getattr(behind(function), "__name__", type(function).__name__))
 
 
 def _library(origin: Any) -> str:
@@ -173,7 +166,7 @@ def parameters_of(name: str, function: Any) -> tuple[list[str], list[str], list[
     Raises:
         UserError: it does not take two inputs, or what it takes has no name.
     """
-    built = isinstance(_origin(function), type)
+    built = isinstance(behind(function), type)
     try:
         parameters = list(inspect.signature(function).parameters.values())
         called = list(inspect.signature(_forward(function)).parameters.values())[1:] if built else parameters
@@ -198,7 +191,7 @@ def parameters_of(name: str, function: Any) -> tuple[list[str], list[str], list[
 
 def _forward(found: Any) -> Callable[..., Any]:
     """What calling an object of a class runs."""
-    kind = _origin(found)
+    kind = behind(found)
     called: Callable[..., Any] = kind.forward if issubclass(kind, nn.Module) else kind.__call__
     return called
 
@@ -265,7 +258,7 @@ class _Stranger:
     def _built(self, device: torch.device, dtype: torch.dtype) -> Callable[..., Any]:
         weights = {k: torch.tensor(v).to(device, dtype) for k, v in _weights(self._knobs).items()}
         knobs = {**self._knobs, **weights}
-        if not isinstance(_origin(self._found), type):
+        if not isinstance(behind(self._found), type):
             return functools.partial(self._found, **knobs)
         # Outside of a stack's axis, and with the same numbers each time.
         with torch._C._DisableFuncTorch(), torch.random.fork_rng(devices=[]):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 
+from xentlab.dotted import behind
 from xentlab.errors import UserError
 from xentlab.tasks import find
 
@@ -36,7 +36,7 @@ def outputs(what: Kind) -> Callable[[Builder], Builder]:
 
 def is_torchvision(builder: Builder) -> bool:
     """Whether the builder is a function of `torchvision.models`, which takes no input shape."""
-    return function_of(builder).__module__.split(".")[:2] == ["torchvision", "models"]
+    return behind(builder).__module__.split(".")[:2] == ["torchvision", "models"]
 
 
 def kind(builder: Builder) -> Kind | None:
@@ -47,7 +47,7 @@ def kind(builder: Builder) -> Kind | None:
     """
     if is_torchvision(builder):
         return "vector"
-    return getattr(function_of(builder), "outputs", None)
+    return getattr(behind(builder), "outputs", None)
 
 
 def check_model(builder: Builder, task: str) -> None:
@@ -59,14 +59,14 @@ def check_model(builder: Builder, task: str) -> None:
     gives, needs = kind(builder), find(task).output
     if gives is not None and gives != needs:
         raise UserError(
-            f"The task {task} needs a model with {_WORDS.get(needs, needs)}, got {function_of(builder).__name__}, "
+            f"The task {task} needs a model with {_WORDS.get(needs, needs)}, got {behind(builder).__name__}, "
             f"which gives {_WORDS[gives]}; choose one of {', '.join(sorted(_BUILDERS.get(needs, ())))}."
         )
 
 
 def is_foreign(builder: Builder) -> bool:
     """Whether it is a user's own or another library's, see `xentlab.models.foreign`."""
-    return getattr(function_of(builder), "foreign", False)
+    return getattr(behind(builder), "foreign", False)
 
 
 def check_output(
@@ -147,10 +147,3 @@ def image_shape(name: str, input_shape: tuple[int, ...], least: int) -> tuple[in
     if min(height, width) < least:
         raise UserError(f"{name} needs images of at least {least}x{least} pixels here, got {height}x{width}.")
     return channels, height, width
-
-
-def function_of(builder: Builder) -> Any:
-    """The builder without its knobs."""
-    while isinstance(builder, functools.partial):
-        builder = builder.func
-    return builder

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xentlab.dotted import posing_as
+from xentlab.dotted import behind, posing_as
 from xentlab.errors import UserError, a_kind, own_error
-from xentlab.models.contract import Builder, check_output, function_of, is_foreign, is_torchvision, kind
+from xentlab.models.contract import Builder, check_output, is_foreign, is_torchvision, kind
 from xentlab.models.start import Start, file_digest, tensors_in, weights_file
 from xentlab.schema import check_knobs, knobs, target_of
 
@@ -163,7 +163,7 @@ def check_foreign(
     """
     if not is_foreign(builder):
         return True
-    name, input_shape = f"model {function_of(builder).__name__}", tuple(blank.shape[1:])
+    name, input_shape = f"model {behind(builder).__name__}", tuple(blank.shape[1:])
     try:
         check_output(module, input_shape, num_outputs, what, name, blank)
     except UserError as error:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from xentlab.data.places import path_list, search_folders
+from xentlab.dotted import behind
 from xentlab.errors import UserError
 from xentlab.models.contract import Builder, dropout_probability, is_torchvision
 
@@ -74,7 +75,7 @@ def _hub() -> Path:
 
 def _own_names(builder: Builder) -> dict[str, Callable[[], str]]:
     """The files of torchvision's own weights of a net, by their names; else those that a builder of the lab names."""
-    function: Any = builder.func if isinstance(builder, functools.partial) else builder
+    function = behind(builder)
     if not is_torchvision(builder):
         return getattr(function, "weights", {})
     import torchvision

@@ -6,11 +6,11 @@ torchvision takes seconds to import, so it is imported only when one of these mo
 
 from __future__ import annotations
 
-import functools
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from xentlab.dotted import behind
 from xentlab.errors import UserError
 from xentlab.models.contract import Builder, check_output, image_shape, outputs
 
@@ -136,8 +136,7 @@ def torchvision_classifier(builder: Builder, input_shape: tuple[int, ...], num_o
     Raises:
         UserError: the builder is no classifier, asks for pretrained weights, or cannot take such inputs.
     """
-    bound = builder.keywords if isinstance(builder, functools.partial) else {}
-    function: Any = builder.func if isinstance(builder, functools.partial) else builder
+    function, bound = behind(builder), getattr(builder, "keywords", {})
     if function.__module__.split(".")[2] in _OTHER_FAMILIES:
         got = f"{function.__module__}.{function.__name__}"
         raise UserError(f"model._target_ must name an image classifier of torchvision.models, got {got}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
+from xentlab.dotted import behind
 from xentlab.schema import Range
 
 Number = float | Tensor
@@ -43,10 +43,7 @@ def optimizer_state(function: Optimizer, params: Tensor, knobs: Mapping[str, Any
         params: the stacked parameters [R, P].
         knobs: the knobs that the steps will pass, over those bound in the partial.
     """
-    bound: dict[str, Any] = {}
-    while isinstance(function, functools.partial):
-        bound = {**function.keywords, **bound}
-        function = function.func
+    bound, function = getattr(function, "keywords", {}), behind(function)
     needed_by: str | None = getattr(function, "needed_by", None)
     if needed_by is not None:
         default = inspect.signature(function).parameters[needed_by].default

@@ -15,7 +15,7 @@ from xentlab.data.augmentation import declared
 from xentlab.data.foreign import build_dataset
 from xentlab.errors import UserError, unknown
 from xentlab.losses.adapters import BoundLoss
-from xentlab.losses.compound import bind_any
+from xentlab.losses.compound import bind
 from xentlab.losses.contract import spec_of
 from xentlab.losses.foreign import build_loss
 from xentlab.metrics import Metric
@@ -137,7 +137,7 @@ def prepare(config: Mapping[str, Any], *, test: bool = True, name: str | None = 
     task = task_of(dataset)
     model, start, node = model_of(config["model"])
     check_model(model, task.name)
-    bound = bind_any(build_loss("loss", config["loss"], task), task.name)
+    bound = bind(build_loss("loss", config["loss"], task), task.name)
     find_device(trainer.device)
     _check_trainer(trainer, task, bound)
     if dataset.keywords.get("ignore_index") is not None:

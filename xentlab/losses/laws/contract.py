@@ -21,8 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xentlab.dotted import behind
 from xentlab.errors import UserError, a_kind
-from xentlab.losses.adapters import BoundLoss, bind
+from xentlab.losses.adapters import BoundLoss
+from xentlab.losses.compound import bind
 from xentlab.losses.contract import UNDECLARED, LossSpec, probed_of, spec_of
 from xentlab.losses.foreign import RULE, adopt, parameters_of
 from xentlab.losses.probed import Probed
@@ -169,8 +171,7 @@ def subject(loss: Callable[..., Any], task: str) -> Subject:
     Raises:
         UserError: its signature is not that of a loss, a knob is out of range, or it has no meaning on the task.
     """
-    function = loss.func if isinstance(loss, functools.partial) else loss
-    given = loss.keywords if isinstance(loss, functools.partial) else {}
+    function, given = behind(loss), getattr(loss, "keywords", {})
     name = getattr(function, "__name__", str(function))
     if spec_of(function) is UNDECLARED:
         try:
@@ -190,11 +191,11 @@ def subject(loss: Callable[..., Any], task: str) -> Subject:
 
 def takes(loss: Callable[..., Any], task: str) -> bool:
     """Whether a loss from outside, or a partial of it, can be a loss on the task of that name."""
-    function, given = (loss.func, loss.keywords) if isinstance(loss, functools.partial) else (loss, {})
     try:
-        return adopt(function, given, find(task), {}) is not None
+        adopt(behind(loss), getattr(loss, "keywords", {}), find(task), {})
     except UserError:
         return False
+    return True
 
 
 def check_signature(name: str, function: Callable[..., Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,8 +10,7 @@ import torch
 
 from xentlab.dotted import locate
 from xentlab.errors import UserError, unknown
-from xentlab.losses.catalogue import catalogue
-from xentlab.losses.contract import UNDECLARED, spec_of
+from xentlab.losses.contract import UNDECLARED, catalogue, spec_of
 from xentlab.losses.laws import identities, numerics, regression, stepping, symmetry
 from xentlab.losses.laws.contract import (
     Counterexample,
@@ -124,8 +122,7 @@ def check(loss: str | Callable[..., Any], task: str | None = None) -> LawReport:
         UserError: there is no such loss or task, its signature is not that of a loss, or it has no meaning on the task.
     """
     found = resolve_loss(loss) if isinstance(loss, str) else loss
-    function = found.func if isinstance(found, functools.partial) else found
-    tasks = (find(task).name,) if task is not None else spec_of(function).tasks
+    tasks = (find(task).name,) if task is not None else spec_of(found).tasks
     # A loss from outside is looked at on the tasks whose targets it takes.
     fitting = [name for name in tasks if spec_of(found) is not UNDECLARED or takes(found, name)] or tasks
     subjects = [subject(found, name) for name in fitting]
