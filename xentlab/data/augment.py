@@ -2,8 +2,8 @@
 
 An augmentation is `augment(inputs, target, generator, *, knobs) -> (inputs, target)`. `inputs` [B, C, H, W] are floats
 as the model sees them, [0, 1] for photographs, on the step's device; `target` is class indices [B], n-hot labels [B, C]
-or masks [B, H, W]. All that is random comes from `generator`, which is on the CPU: a seed draws alike on every device,
-for every loss and in every stack. Validation and test see none of it.
+or masks [B, H, W], which move with their images. All that is random comes from `generator`, which is on the CPU: a seed
+draws alike on every device, for every loss and in every stack. Validation and test see none of it.
 
 To add one: a function here, or in a module of its own, with `@augmentation`, and `configs/augment/<name>.yaml` with its
 knobs. A function from elsewhere (`augment._target_`) needs no declaration; where it blends targets, `mixes=True`.
@@ -33,12 +33,9 @@ def unchanged(inputs: Tensor, target: Tensor, generator: torch.Generator) -> Aug
 
 @augmentation()
 def flip(inputs: Tensor, target: Tensor, generator: torch.Generator, *, chance: Chance = 0.5) -> Augmented:
-    """Mirror left and right.
+    """Mirror images and masks left and right.
 
     Args:
-        inputs: images [B, C, H, W].
-        target: moved where it is masks.
-        generator: draws.
         chance: of each image, in [0, 1].
     """
     return crop_flip(inputs, target, generator, pad=0, chance=chance)
@@ -56,9 +53,6 @@ def crop_flip(
     """Move by up to `pad` pixels in both directions, with the pixels of its edges repeated, and mirror left and right.
 
     Args:
-        inputs: images [B, C, H, W].
-        target: moved where it is masks.
-        generator: draws.
         pad: pixels, >= 0.
         chance: of each image to be mirrored, in [0, 1].
 
@@ -91,9 +85,6 @@ def cifar(
     """As `crop_flip`, then a square of each image becomes its mean colour.
 
     Args:
-        inputs: images [B, C, H, W].
-        target: moved where it is masks.
-        generator: draws.
         pad: pixels, >= 0.
         chance: of each image to be mirrored, in [0, 1].
         cutout: side of the square in pixels, whose centre may lie anywhere; 0 for none. The paper has 16.
@@ -118,12 +109,9 @@ def mixup(
     *,
     alpha: Annotated[float, Range(0, None, open_low=True)] = 0.2,
 ) -> Augmented:
-    """Blend each image and its target with another of the batch, all in one proportion.
+    """Blend each input [B, ...] and its target [B, C] with another of the batch, all in one proportion.
 
     Args:
-        inputs: [B, ...].
-        target: distributions [B, C].
-        generator: draws.
         alpha: the proportion is drawn from Beta(alpha, alpha), > 0.
 
     Reference: Zhang, Cisse, Dauphin, Lopez-Paz, mixup: beyond empirical risk minimization, 2018.
@@ -144,9 +132,6 @@ def cutmix(
     """Put a rectangle of another image of the batch into each, and blend the targets by its area.
 
     Args:
-        inputs: images [B, C, H, W].
-        target: distributions [B, C].
-        generator: draws.
         alpha: the area is drawn from Beta(alpha, alpha), > 0.
 
     Reference: Yun et al., CutMix: regularization strategy to train strong classifiers with localizable features, 2019.
@@ -175,12 +160,9 @@ def segmentation(
     chance: Chance = 0.5,
     brightness: Annotated[float, Range(0, 1, open_high=True)] = 0.2,
 ) -> Augmented:
-    """A random part of each image, enlarged, mirrored and made brighter or darker, with its mask.
+    """A random part of each image, enlarged, mirrored and made brighter or darker, with its mask (nearest pixels).
 
     Args:
-        inputs: images [B, C, H, W].
-        target: moved where it is masks, to the class of the nearest pixel.
-        generator: draws.
         smallest: share of the sides that is left at least, in (0, 1].
         side: of the square that is trained on, pixels, >= 8; None: the whole image's size. Evaluated are whole images.
         chance: of each image to be mirrored, in [0, 1].

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from xentlab.data.dataset import Dataset
+from xentlab.data.dataset import Dataset, consecutive
 from xentlab.data.images import digits, mnist
 from xentlab.data.splits import generator, split
 from xentlab.errors import UserError
@@ -21,7 +21,7 @@ from xentlab.tasks import find
 
 _INK = 0.25  # ink of at least this value, in [0, 1], belongs to the digit; fainter ink is drawn but labelled background
 _VISIBLE = 0.25  # a digit counts as visible where at least this share of its ink lies on top
-_SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
+_ENDS = (0.6, 0.8)  # where the training scenes end, and those of validation
 
 
 def scenes(
@@ -68,12 +68,11 @@ def scenes(
     pixels = find(task).axes == 2
     stamps = digits() if source == "digits" else mnist(root=root, download=download)
     of_digits = split(stamps, draw_seed)
-    ends = {"train": round(samples * _SHARES["train"]), "val": round(samples * (_SHARES["train"] + _SHARES["val"]))}
-    bounds = {"train": (0, ends["train"]), "val": (ends["train"], ends["val"]), "test": (ends["val"], samples)}
-    images, targets, splits = [], [], {}
-    for name, (start, stop) in bounds.items():
-        draws = generator(draw_seed, f"scenes {name}")
-        count, pool = stop - start, getattr(of_digits, name)
+    first, second = (round(samples * share) for share in _ENDS)
+    sizes = {"train": first, "val": second - first, "test": samples - second}
+    images, targets = [], []
+    for part, count in sizes.items():
+        draws, pool = generator(draw_seed, f"scenes {part}"), getattr(of_digits, part)
         number = torch.randint(min_objects, max_objects + 1, (count,), generator=draws)
         choice = pool[torch.randint(len(pool), (count, max_objects), generator=draws)]
         corner = torch.randint(canvas - side + 1, (count, max_objects, 2), generator=draws)
@@ -81,7 +80,6 @@ def scenes(
         classes = stamps.targets[choice]
         images.append(image)
         targets.append(_masks(owner, classes) if pixels else _visible(owner, classes, ink))
-        splits[name] = torch.arange(start, stop)
     return Dataset(
         name="scenes",
         task=task,
@@ -89,7 +87,7 @@ def scenes(
         targets=torch.cat(targets),
         class_names=("background", *stamps.class_names) if pixels else stamps.class_names,
         scale=stamps.scale,
-        source_splits=splits,
+        source_splits=consecutive(sizes),
     )
 
 

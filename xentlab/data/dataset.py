@@ -28,6 +28,15 @@ def of_task(task: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return declare
 
 
+def consecutive(sizes: Mapping[str, int]) -> dict[str, Tensor]:
+    """The indices of parts that lie one after another."""
+    start, found = 0, {}
+    for part, size in sizes.items():
+        found[part] = torch.arange(start, start + size)
+        start += size
+    return found
+
+
 @dataclass(frozen=True)
 class Feature:
     """What one of the inputs [N, F] of a table is: the numbers of a column less `shift`, or 1 where it holds `word`.

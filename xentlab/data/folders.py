@@ -17,11 +17,10 @@ from typing import Literal
 import torch
 
 from xentlab.data.columns import few
-from xentlab.data.dataset import Dataset, of_task
-from xentlab.data.pixels import Remarks, centred, contents, images_in, is_hidden, read_all, read_pixels, resized
+from xentlab.data.dataset import Dataset, consecutive, of_task
+from xentlab.data.pixels import Remarks, centred, contents, images_in, is_hidden, read_pixels, resized
 from xentlab.data.places import find_folder
-from xentlab.data.sources import Files
-from xentlab.data.stream import Stream, is_held
+from xentlab.data.stream import images_of
 from xentlab.errors import UserError
 from xentlab.schema import PositiveInt
 
@@ -99,19 +98,15 @@ def image_folder(
     every = [entry for found in files.values() for entry in found]
     shape = (1 if grayscale else 3, size, size)
 
-    def read(index: int) -> torch.Tensor:
-        pixels = read_pixels(every[index][0], "L" if grayscale else "RGB", remarks)
+    def read(file: Path) -> torch.Tensor:
+        pixels = read_pixels(file, "L" if grayscale else "RGB", remarks)
         pixels = resized(centred(pixels) if fit == "crop" else pixels, (size, size), "bilinear")
         return torch.from_numpy(pixels.reshape(size, size, -1)).permute(2, 0, 1)
 
-    paths, stream = [file for file, _ in every], None
-    if is_held(resident, len(every), shape, remarks):
-        inputs = torch.empty(len(every), *shape, dtype=torch.uint8)
-        read_all(lambda index: inputs.__setitem__(index, read(index)), len(every))
+    paths = [file for file, _ in every]
+    inputs, stream = images_of(folder, paths, shape, read, f"{fit} {grayscale} {shape}", resident, remarks)
+    if stream is None:
         _say_twins(inputs, folder, files, remarks)
-    else:
-        stream = Stream(Files(folder, paths, read, f"{fit} {grayscale} {shape}"), (len(paths), *shape))
-        inputs = stream.inputs
     place = {label: number for number, label in enumerate(known)}
     targets = torch.tensor([place[label] for _, label in every])
     trained = torch.bincount(targets[: len(next(iter(files.values())))]).tolist()
@@ -198,15 +193,6 @@ def split_folders(folder: Path, remarks: Remarks) -> dict[str, Path]:
     said = ", ".join(f"{part} {path.name}" for part, path in found.items() if path.name != part)
     if said:
         remarks.notes.append(f"splits recognised by their names: {said}")
-    return found
-
-
-def consecutive(sizes: Mapping[str, int]) -> dict[str, torch.Tensor]:
-    """The indices of parts that lie one after another."""
-    start, found = 0, {}
-    for part, size in sizes.items():
-        found[part] = torch.arange(start, start + size)
-        start += size
     return found
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from xentlab.data.columns import few
-from xentlab.data.dataset import Dataset
+from xentlab.data.dataset import Dataset, consecutive
 from xentlab.data.handed import class_names_of, framed, of_frames, parts_of
 from xentlab.data.pixels import Remarks
 from xentlab.data.sources import Remembered, digest_of
@@ -168,12 +168,10 @@ def _task_of(name: str, source: Any) -> str:
 def _met(parts: Mapping[str, Any], task: str, own: Mapping[str, Any], *, said: bool) -> Dataset:
     """All examples of the parts of a source, their inputs held or streamed."""
     name = str(own["name"])
-    places, splits = list[tuple[Any, int]](), {}
-    for part, source in parts.items():
-        if not len(source):
-            raise UserError(f"dataset {name} must have {part} examples, got none.")
-        splits[part] = torch.arange(len(places), len(places) + len(source))
-        places += [(source, i) for i in range(len(source))]
+    counts = {part: len(source) for part, source in parts.items()}
+    if not all(counts.values()):
+        raise UserError(f"dataset {name} must have {min(counts, key=lambda part: counts[part])} examples, got none.")
+    places = [(source, i) for source in parts.values() for i in range(len(source))]
 
     def example(number: int) -> tuple[Tensor, Any]:
         given, answer = _example(name, *places[number])
@@ -206,7 +204,7 @@ def _met(parts: Mapping[str, Any], task: str, own: Mapping[str, Any], *, said: b
             raise UserError(f"dataset {name} must have two classes at least, got {len(names)}.")
         counted = _counted(name, targets, names, told=bool(named))
     how = "task as said" if said else "task by its examples"
-    sizes = ", ".join(f"{len(index)} {part}" for part, index in splits.items()) if len(splits) > 1 else str(len(places))
+    sizes = ", ".join(f"{count} {part}" for part, count in counts.items()) if len(counts) > 1 else str(len(places))
     word = {"numbers": "target", "labels": "label"}.get(str(kind), "classe") + ("s" if len(names) > 1 else "")
     note = f"{sizes} examples {list(inputs.shape[1:])} of {task} ({how}), {len(names)} {word}{counted}"
     return Dataset(
@@ -217,7 +215,7 @@ def _met(parts: Mapping[str, Any], task: str, own: Mapping[str, Any], *, said: b
         class_names=tuple(map(str, names)),
         scale=1 / 255 if inputs.dtype == torch.uint8 and inputs.ndim == 4 else 1.0,
         ignore_index=ignored,
-        source_splits=splits if len(splits) > 1 else {},
+        source_splits=consecutive(counts) if len(counts) > 1 else {},
         notes=(note, *remarks.notes),
         stream=stream,
     )

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xentlab.data.dataset import Dataset
+from xentlab.data.dataset import Dataset, consecutive
 from xentlab.data.frames import frame_table
 from xentlab.data.tables import resident_table
 from xentlab.errors import UserError
@@ -73,10 +73,8 @@ def of_frames(name: str, frames: Mapping[str, Any], own: Mapping[str, Any]) -> D
     if not task:
         task = "regression" if known and known[0].dtype.kind == "f" else "multiclass"
     data = resident_table(tables, name=str(own.get("name") or name), task=task, targets=tuple(targets))
-    if len(frames) == 1:
-        return data
-    ends = np.cumsum([0, *(len(held[0]) for held in frames.values())])
-    return replace(data, source_splits={part: torch.arange(ends[i], ends[i + 1]) for i, part in enumerate(frames)})
+    sizes = {part: len(held[0]) for part, held in frames.items()}
+    return data if len(sizes) == 1 else replace(data, source_splits=consecutive(sizes))
 
 
 def class_names_of(source: Any, targets: Tensor, ignored: int | None) -> Sequence[str]:

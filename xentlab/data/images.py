@@ -7,7 +7,6 @@ missing, and they are checked to the last byte before use. To add a set of the f
 
 from __future__ import annotations
 
-import functools
 import gzip
 import importlib.util
 import math
@@ -20,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xentlab.data.dataset import Dataset, of_task
+from xentlab.data.dataset import Dataset, consecutive, of_task
 from xentlab.data.places import downloaded, path_list, search_folders
 from xentlab.errors import UserError
 
@@ -42,9 +41,6 @@ _FILES = {
 @of_task("multiclass")
 def digits() -> Dataset:
     """The 1,797 real handwritten digits that come with scikit-learn: inputs uint8 [1797, 1, 8, 8] with values 0..16.
-
-    Returns:
-        A multiclass dataset of 10 classes with scale 1/16 and no splits of its own.
 
     Reference:
         Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998.
@@ -77,9 +73,6 @@ def mnist(*, root: str | None = None, download: bool = True) -> Dataset:
     Args:
         root: the folder that holds `MNIST/raw`; None looks in XENTLAB_DATA and in the user's cache.
         download: whether torchvision may download what is missing.
-
-    Returns:
-        A multiclass dataset of 10 classes with scale 1/255.
 
     Raises:
         UserError: the files are missing and cannot be had, or one of them is not what it should be.
@@ -117,7 +110,7 @@ def _idx_dataset(name: str, folder: str, class_names: tuple[str, ...], root: str
         targets=torch.cat([found[file] for file in labels]),
         class_names=class_names,
         scale=1 / 255,
-        source_splits={"train": torch.arange(_TRAIN), "test": torch.arange(_TRAIN, _TRAIN + _TEST)},
+        source_splits=consecutive({"train": _TRAIN, "test": _TEST}),
     )
 
 
@@ -149,33 +142,28 @@ def _by(lengths: np.ndarray) -> str:
     return " x ".join(str(length) for length in lengths)
 
 
-def _missing(raw: Path) -> list[str]:
-    return [name for name in _FILES if not (raw / name).is_file() and not (raw / f"{name}.gz").is_file()]
-
-
 def _find(name: str, folder: str, root: str | None, download: bool) -> Path:
     """The folder that holds the four files, downloaded if they are nowhere and `download` allows it."""
-    candidates = [place / folder / "raw" for place in search_folders(root)]
+    candidates, begun = [place / folder / "raw" for place in search_folders(root)], ""
     for raw in candidates:
-        if not _missing(raw):
+        missing = [file for file in _FILES if not any((raw / f"{file}{end}").is_file() for end in ("", ".gz"))]
+        if not missing:
             return raw
-    begun = [f"{', '.join(_missing(raw))} is missing there" for raw in candidates if len(_missing(raw)) < len(_FILES)]
-    sought = f"The files of {name} were looked for in {path_list(candidates)} and not found"
-    if begun:
-        sought += f" ({'; '.join(begun)})"
+        if len(missing) < len(_FILES):
+            begun = f" ({', '.join(missing)} is missing there)"
+
+    def fetch(target: Path) -> Path:
+        from torchvision import datasets
+
+        # Elsewhere first, then moved file by file: a broken or a parallel download never leaves half a file in place.
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=target) as temporary:
+            getattr(datasets, folder)(temporary, download=True)
+            raw = target / folder / "raw"
+            raw.mkdir(parents=True, exist_ok=True)
+            for file in _FILES:
+                shutil.move(Path(temporary, folder, "raw", file), raw / file)
+        return raw
+
+    sought = f"The files of {name} were looked for in {path_list(candidates)} and not found{begun}"
     advice = f"put the four idx files into {candidates[0]}, or set dataset.root to the folder that holds {folder}/raw"
-    fetch = functools.partial(_download, folder)
     return downloaded(fetch, search_folders(root), sought, advice, allowed=download)
-
-
-def _download(folder: str, target: Path) -> Path:
-    from torchvision import datasets
-
-    # Elsewhere first, then moved file by file: a broken or a parallel download never leaves half a file in place.
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=target) as temporary:
-        getattr(datasets, folder)(temporary, download=True)
-        raw = target / folder / "raw"
-        raw.mkdir(parents=True, exist_ok=True)
-        for name in _FILES:
-            shutil.move(Path(temporary, folder, "raw", name), raw / name)
-    return raw

@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from xentlab.data.class_lists import listed_classes, listing_in
 from xentlab.data.columns import few
-from xentlab.data.dataset import Dataset, of_task
-from xentlab.data.folders import consecutive, split_folders
+from xentlab.data.dataset import Dataset, consecutive, of_task
+from xentlab.data.folders import split_folders
 from xentlab.data.pixels import Remarks, by, contents, images_in, read_all, read_mask, read_pixels, resized, seen_size
 from xentlab.data.places import find_folder
-from xentlab.data.sources import Files
-from xentlab.data.stream import Stream, is_held
+from xentlab.data.stream import images_of
 from xentlab.errors import UserError
 from xentlab.schema import Range
 
@@ -114,18 +113,8 @@ def of_pairs(
     shape = size or seen_size(pairs[0][0])
     raw: list[NDArray[Any]] = [np.empty(0)] * len(pairs)
 
-    def picture(index: int) -> torch.Tensor:
-        return torch.from_numpy(resized(read_pixels(pairs[index][0], "RGB", remarks), shape, "bilinear")).permute(
-            2, 0, 1
-        )
-
-    stream, inputs = None, torch.empty(0)
-    if is_held(resident, len(pairs), (3, *shape), remarks):
-        inputs = torch.empty(len(pairs), 3, *shape, dtype=torch.uint8)
-    else:
-        files = Files(folder, [image for image, _ in pairs], picture, f"RGB {shape}")
-        stream = Stream(files, (len(pairs), 3, *shape))
-        inputs = stream.inputs
+    def picture(file: Path) -> torch.Tensor:
+        return torch.from_numpy(resized(read_pixels(file, "RGB", remarks), shape, "bilinear")).permute(2, 0, 1)
 
     def read(index: int) -> None:
         image, mask = pairs[index]
@@ -142,10 +131,10 @@ def of_pairs(
         if colors:
             values = _of_colors(mask, values, colors)
         raw[index] = resized(values, shape, "nearest")
-        if stream is None:
-            inputs[index] = picture(index)
 
     read_all(read, len(pairs))
+    images = [image for image, _ in pairs]
+    inputs, stream = images_of(folder, images, (3, *shape), picture, f"RGB {shape}", resident, remarks)
     if colors and names and len(colors) != len(names):
         raise UserError(f"dataset.colors must name a colour for each of {len(names)} classes, got {len(colors)}.")
     masks, names, ignored = _indices(folder, [mask for _, mask in pairs], raw, names, ignore_index, remarks)

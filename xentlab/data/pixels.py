@@ -100,7 +100,7 @@ def contents(folder: Path) -> str:
     return ", ".join(names[:8] + ["..."] * (len(names) > 8)) or "nothing"
 
 
-def read_all(read: Callable[[int], None], count: int) -> None:
+def read_all(read: Callable[[int], object], count: int) -> None:
     """Run `read` on every index in a few threads; the error of the lowest index that failed is raised."""
     with warnings.catch_warnings(action="ignore", category=UserWarning), ThreadPoolExecutor(_THREADS) as pool:
         try:

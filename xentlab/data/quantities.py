@@ -17,11 +17,11 @@ from xentlab.data.dataset import Dataset, of_task
 from xentlab.data.images import digits, mnist
 from xentlab.data.places import find_folder
 from xentlab.data.splits import generator
+from xentlab.data.synthetic import NUM_REFERENCE, crooked
 from xentlab.errors import UserError
 from xentlab.metrics.noise import SHAPES, Shape, draw_noise
 from xentlab.schema import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Range
 
-_REFERENCE = 4096  # examples on which the mean is scaled; drawn apart from the dataset's own
 # How the logarithm of the noise's scale varies where it varies.
 _VARIES = 0.8
 
@@ -30,8 +30,7 @@ _VARIES = 0.8
 def diabetes() -> Dataset:
     """The 442 patients of scikit-learn's diabetes table: how far the disease went in a year, from ten measurements.
 
-    Returns:
-        A regression dataset: inputs float32 [442, 10] as measured, targets float64 [442] from 25 to 346.
+    Inputs are float32 [442, 10] as measured, targets float64 [442] from 25 to 346.
 
     Reference: Efron, Hastie, Johnstone & Tibshirani, Least angle regression, 2004.
     """
@@ -59,7 +58,7 @@ def sinusoid(
 ) -> Dataset:
     """N points of a sine with normal noise: inputs float32 [N, 1], targets float64 [N].
 
-    x ~ U(0, periods); y = amplitude sin(2 pi x) + noise_scale e, with e ~ N(0, 1).
+    x ~ U(0, periods); y = amplitude sin(2 pi x) + noise_scale e, with e ~ N(0, 1). Its `posterior` [N, 3] is exact.
 
     Args:
         samples: N, number of examples.
@@ -68,23 +67,24 @@ def sinusoid(
         noise_scale: standard deviation of the noise, > 0.
         draw_seed: draws the examples; a trial's seed does not change them.
 
-    Returns:
-        A regression dataset with `posterior` [N, 3] float64, exact for the inputs as stored.
-
     Reference: Seitzer et al., On the pitfalls of heteroscedastic uncertainty estimation, 2022.
     """
     draws = generator(draw_seed, "sinusoid")
     inputs = (periods * torch.rand(samples, 1, generator=draws, dtype=torch.float64)).float()
     mean = amplitude * torch.sin(2 * math.pi * inputs.double()[:, 0])
     scale = torch.full_like(mean, noise_scale)
+    return replace(_drawn("sinusoid", inputs, mean, scale, "normal", draws), standardize=True)
+
+
+def _drawn(name: str, inputs: Tensor, mean: Tensor, scale: Tensor, shape: Shape, draws: torch.Generator) -> Dataset:
+    """Inputs with a number each, drawn around its `mean` [N] with its `scale` [N]."""
     return Dataset(
-        name="sinusoid",
+        name=name,
         task="regression",
         inputs=inputs,
-        targets=mean + scale * draw_noise("normal", samples, draws),
+        targets=mean + scale * draw_noise(shape, len(inputs), draws),
         class_names=("y",),
-        posterior=torch.stack([mean, scale, torch.full_like(mean, SHAPES.index("normal"))], 1),
-        standardize=True,
+        posterior=torch.stack([mean, scale, torch.full_like(mean, SHAPES.index(shape))], 1),
     )
 
 
@@ -96,12 +96,11 @@ def uci(
 ) -> Dataset:
     """One of six UCI tables with its 20 published test sets, of which each seed meets one in turn.
 
+    Inputs are float32 [N, F] as they are, targets float64 [N].
+
     Args:
         table: the folder in `root` with `data.txt`, `index_features.txt`, `index_target.txt`, `index_test_K.txt`.
         root: the folder of all tables; None looks for a folder called `uci` in XENTLAB_DATA and in the user's cache.
-
-    Returns:
-        A regression dataset: inputs float32 [N, F] as they are, targets float64 [N].
 
     Raises:
         UserError: a file is missing, or holds something else.
@@ -147,9 +146,6 @@ def rotated_digits(
         draw_seed: draws the angles; a trial's seed does not change them.
         root: as of `mnist`.
         download: as of `mnist`.
-
-    Returns:
-        A regression dataset with the scale of its source.
     """
     upright = digits() if source == "digits" else mnist(root=root, download=download)
     draws = generator(draw_seed, "rotated_digits")
@@ -204,25 +200,12 @@ def regression_synthetic(
         noise's scale, and which of the shapes of `metrics.noise` it has.
     """
     model = generator(draw_seed, "regression_synthetic model")
-    inward = torch.randn(features, hidden, generator=model, dtype=torch.float64) * (1.5 / features**0.5)
-    outward = torch.randn(hidden, 2, generator=model, dtype=torch.float64)
-    reference = torch.randn(_REFERENCE, features, generator=model, dtype=torch.float64)
-
-    def score(x: Tensor) -> Tensor:
-        return torch.tanh(x @ inward) @ outward
-
-    centre, spread = score(reference).mean(0), score(reference).std(0)
+    score = crooked(features, hidden, 2, model)
+    reference = score(torch.randn(NUM_REFERENCE, features, generator=model, dtype=torch.float64))
     draws = generator(draw_seed, "regression_synthetic examples")
     inputs = torch.randn(samples, features, generator=draws, dtype=torch.float64).float()
-    mean, varies = ((score(inputs.double()) - centre) / spread).unbind(1)
+    mean, varies = ((score(inputs.double()) - reference.mean(0)) / reference.std(0)).unbind(1)
     mean = strength * mean
     scale = noise_scale * (torch.exp(_VARIES * varies) if kind == "heteroscedastic" else torch.ones_like(mean))
     shape: Shape = next((shape for shape in SHAPES if shape == kind), "normal")
-    return Dataset(
-        name="regression_synthetic",
-        task="regression",
-        inputs=inputs,
-        targets=mean + scale * draw_noise(shape, samples, draws),
-        class_names=("y",),
-        posterior=torch.stack([mean, scale, torch.full_like(mean, SHAPES.index(shape))], 1),
-    )
+    return _drawn("regression_synthetic", inputs, mean, scale, shape, draws)

@@ -22,12 +22,9 @@ def randaugment(
     operations: Annotated[int, Range(1, 20)] = 2,
     magnitude: Annotated[int, Range(0, 30)] = 9,
 ) -> Augmented:
-    """So many of fourteen operations on each image, one after another: torchvision's RandAugment, drawn for each image.
+    """So many of fourteen operations on each image [B, 1 or 3, H, W]: torchvision's RandAugment, drawn for each image.
 
     Args:
-        inputs: images [B, 1 or 3, H, W] in [0, 1].
-        target: left as it is.
-        generator: draws.
         operations: for each image, in [1, 20].
         magnitude: of each, in [0, 30].
 

@@ -14,11 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xentlab.data.dataset import Dataset, of_task
+from xentlab.data.dataset import Dataset, consecutive, of_task
 from xentlab.data.places import downloaded, first_line, path_list, search_folders
 from xentlab.errors import UserError
 
-Way = Mapping[str, Any]
 _TRAIN_TEST = ({"train": True}, {"train": False})
 
 
@@ -100,11 +99,30 @@ def emnist(
     return _read("emnist", "EMNIST", root, download, ways)
 
 
-def _read(name: str, kind: str, root: str | None, download: bool, ways: Sequence[Way] = _TRAIN_TEST) -> Dataset:
-    return _resident(name, parts_found(name, kind, root, download, ways))
+def _read(
+    name: str, kind: str, root: str | None, download: bool, ways: Sequence[Mapping[str, Any]] = _TRAIN_TEST
+) -> Dataset:
+    parts = parts_found(name, kind, root, download, ways)
+    inputs = torch.cat([_channels_first(part.data) for part in parts])
+    labels = [part.labels if hasattr(part, "labels") else part.targets for part in parts]
+    targets = torch.cat([torch.as_tensor(np.asarray(of_part)).long() for of_part in labels])
+    names = [str(word) for word in getattr(parts[0], "classes", range(10))]
+    if names[0] == "N/A":  # the letters count from 1
+        names, targets = names[1:], targets - 1
+    if name == "emnist":
+        inputs = inputs.transpose(2, 3).contiguous()
+    return Dataset(
+        name=name,
+        task="multiclass",
+        inputs=inputs,
+        targets=targets,
+        class_names=tuple(names),
+        scale=1 / 255,
+        source_splits=consecutive({"train": len(parts[0].data), "test": len(parts[1].data)}),
+    )
 
 
-def parts_found(name: str, kind: str, root: str | None, download: bool, ways: Sequence[Way]) -> list[Any]:
+def parts_found(name: str, kind: str, root: str | None, download: bool, ways: Sequence[Mapping[str, Any]]) -> list[Any]:
     """The training and the test part of the set that torchvision calls `kind`, by two `ways` of calling it.
 
     Raises:
@@ -114,46 +132,21 @@ def parts_found(name: str, kind: str, root: str | None, download: bool, ways: Se
 
     source = getattr(datasets, kind)
     sought = search_folders(root)
-    found: list[Any] = []
     for place in sought:
         try:
-            found = [source(place, download=False, **way) for way in ways]
-            break
+            return [source(place, download=False, **way) for way in ways]
         except (RuntimeError, OSError, ValueError, AssertionError, EOFError, pickle.UnpicklingError) as error:
             if "not found" in str(error):
                 continue  # the next place may have it; if none does, the sentence below names them all
             sentence = f"The files of {name} in {place} cannot be read ({first_line(error)}): get them anew."
             raise UserError(sentence) from error
-    if not found:
-        missing = f"The files of {name} were looked for in {path_list(sought)} and not found, or are damaged"
-        advice = "set dataset.root to the folder that holds them"
 
-        def fetch(target: Path) -> list[Any]:
-            return [source(target, download=True, **way) for way in ways]
+    def fetch(target: Path) -> list[Any]:
+        return [source(target, download=True, **way) for way in ways]
 
-        found = downloaded(fetch, sought, missing, advice, allowed=download)
-    return found
-
-
-def _resident(name: str, parts: list[Any]) -> Dataset:
-    inputs = torch.cat([_channels_first(part.data) for part in parts])
-    labels = [part.labels if hasattr(part, "labels") else part.targets for part in parts]
-    targets = torch.cat([torch.as_tensor(np.asarray(of_part)).long() for of_part in labels])
-    names = [str(word) for word in getattr(parts[0], "classes", range(10))]
-    if names[0] == "N/A":  # the letters count from 1
-        names, targets = names[1:], targets - 1
-    if name == "emnist":
-        inputs = inputs.transpose(2, 3).contiguous()
-    count = len(parts[0].data)
-    return Dataset(
-        name=name,
-        task="multiclass",
-        inputs=inputs,
-        targets=targets,
-        class_names=tuple(names),
-        scale=1 / 255,
-        source_splits={"train": torch.arange(count), "test": torch.arange(count, len(inputs))},
-    )
+    missing = f"The files of {name} were looked for in {path_list(sought)} and not found, or are damaged"
+    advice = "set dataset.root to the folder that holds them"
+    return downloaded(fetch, sought, missing, advice, allowed=download)
 
 
 def _channels_first(images: Any) -> Tensor:

@@ -10,7 +10,6 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,39 +20,20 @@ from xentlab.disk import written_whole
 from xentlab.errors import StoppedError, UserError
 
 
-class Source(Protocol):
-    """What a stream reads.
-
-    Attributes:
-        fingerprint: sha256 of what decides what is read.
-    """
-
-    fingerprint: str
-
-    def read(self, index: int) -> Tensor:
-        """One example; called from several threads."""
-
-    def contents(self) -> str:
-        """What is known of the content by now, in a clause."""
-
-    def save(self) -> None:
-        """All of an epoch has been read: keep what was found out."""
-
-
 class Files:
     """Images in files, one each.
 
     Args:
         root: the folder that all files lie in.
         files: in the order of the examples.
-        read: decodes one, by its index.
+        read: decodes one.
         facts: what beside the files decides what is decoded.
 
     Attributes:
         fingerprint: sha256 over the files' names, sizes and times and `facts`; their content is read in training.
     """
 
-    def __init__(self, root: Path, files: Sequence[Path], read: Callable[[int], Tensor], facts: str) -> None:
+    def __init__(self, root: Path, files: Sequence[Path], read: Callable[[Path], Tensor], facts: str) -> None:
         self._files, self._read = [str(file) for file in files], read
         try:
             self._stat = np.array([_stamp(file) for file in self._files], dtype=np.int64)
@@ -64,11 +44,15 @@ class Files:
         digest.update(self._stat.tobytes())
         self.fingerprint = digest.hexdigest()
         self._index = cache("index") / f"{self.fingerprint[:32]}.npy"
-        self._digests = self._known_digests()
+        self._digests = np.zeros((len(self._files), 32), dtype=np.uint8)  # sha256, as far as they are known
+        with contextlib.suppress(OSError, ValueError):
+            found = np.load(self._index, allow_pickle=False)
+            if (found.shape, found.dtype) == (self._digests.shape, self._digests.dtype):
+                self._digests = found
         self._unsaved = False
 
     def read(self, index: int) -> Tensor:
-        """One image.
+        """One image; called from several threads.
 
         Raises:
             StoppedError: its file has changed, or cannot be read.
@@ -80,7 +64,7 @@ class Files:
             if not self._digests[index].any():
                 self._digests[index] = np.frombuffer(hashlib.sha256(Path(file).read_bytes()).digest(), dtype=np.uint8)
                 self._unsaved = True
-            return self._read(index)
+            return self._read(Path(file))
         except OSError as error:
             reason = f"{file} cannot be read ({error.strerror})"
         except UserError as error:
@@ -94,16 +78,8 @@ class Files:
             return f"contents of {known} of {len(self._files)} files known"
         return f"contents sha256 {hashlib.sha256(self._digests.tobytes()).hexdigest()}"
 
-    def _known_digests(self) -> np.ndarray:
-        """The sha256 of each file [N, 32] as far as they are known, else zeros."""
-        with contextlib.suppress(OSError, ValueError):
-            found = np.load(self._index, allow_pickle=False)
-            if found.shape == (len(self._files), 32) and found.dtype == np.uint8:
-                return np.asarray(found)
-        return np.zeros((len(self._files), 32), dtype=np.uint8)
-
     def save(self) -> None:
-        """Keep what is known of the files' content; what cannot be kept is found again."""
+        """Keep what an epoch has found of the files' content; what cannot be kept is found again."""
         if self._unsaved:
             self._unsaved = False
             with contextlib.suppress(OSError), written_whole(self._index) as scratch, open(scratch, "wb") as opened:
@@ -147,6 +123,9 @@ class Remembered:
 
     def save(self) -> None:
         """Nothing is found out anew."""
+
+
+Source = Files | Remembered
 
 
 def digest_of(value: Tensor) -> bytes:

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from xentlab.data import turns
-from xentlab.data.pixels import Remarks
-from xentlab.data.sources import Source
+from xentlab.data.pixels import Remarks, read_all
+from xentlab.data.sources import Files, Source
 
 # Of batches that are decoded ahead: at most so many, in so many bytes; one at least.
 _AHEAD, _AHEAD_BYTES = 8, 2**26
@@ -42,13 +43,21 @@ def is_held(resident: str | bool, count: int, shape: Sequence[int], remarks: Rem
     return False
 
 
+def images_of(
+    folder: Path, files: Sequence[Path], shape: tuple[int, ...], read: Callable[[Path], Tensor], facts: str,
+    resident: str | bool, remarks: Remarks,
+) -> tuple[Tensor, Stream | None]:  # fmt: skip
+    """Images uint8 [N, *shape] in files, decoded now and held, or what stands for them and their stream."""
+    if is_held(resident, len(files), shape, remarks):
+        held = torch.empty(len(files), *shape, dtype=torch.uint8)
+        read_all(lambda index: held[index].copy_(read(files[index])), len(files))
+        return held, None
+    stream = Stream(Files(folder, files, read, facts), (len(files), *shape))
+    return stream.inputs, stream
+
+
 class Stream:
     """The inputs [N, ...] of a source, decoded when they are asked for.
-
-    Args:
-        source: of N examples.
-        shape: [N, ...].
-        dtype: of the inputs.
 
     Attributes:
         row_bytes: of one.
@@ -94,7 +103,7 @@ class Stream:
     def close(self) -> None:
         """Decode nothing more ahead."""
         if self._current is not None:
-            self._current.drop(None)
+            self._current.drop(len(self._current.columns))
             self._current = None
 
     def _reading(self, order: Tensor, size: int, device: torch.device) -> _Reading:
@@ -111,8 +120,8 @@ class _Reading:
 
     def __init__(self, stream: Stream, order: Tensor, size: int, device: torch.device) -> None:
         self.order, self.size, self.device, self._stream = order, size, device, stream
-        self._columns = order.split(size, dim=-1)
-        self._ahead = _ahead(self._columns[0].numel() * stream.row_bytes)
+        self.columns = order.split(size, dim=-1)
+        self._ahead = _ahead(self.columns[0].numel() * stream.row_bytes)
         self._waiting: dict[int, tuple[Tensor, list[Future[None]]]] = {}
         self._ready: dict[int, Tensor] = {}
 
@@ -120,16 +129,16 @@ class _Reading:
         """Columns of the order; what comes before them is not asked for any more."""
         first, last = batch.start // self.size, (batch.stop - 1) // self.size
         self.drop(first)
-        for number in range(first, min(last + self._ahead + 1, len(self._columns))):
+        for number in range(first, min(last + self._ahead + 1, len(self.columns))):
             self._begin(number)
         chunks = [self._chunk(number) for number in range(first, last + 1)]
         whole = chunks[0] if first == last else torch.cat(chunks, self.order.ndim - 1)
         inside = slice(batch.start - first * self.size, batch.stop - first * self.size)
         return whole[(slice(None),) * (self.order.ndim - 1) + (inside,)]
 
-    def drop(self, before: int | None) -> None:
-        """Forget chunks before this one, or all."""
-        for number in [n for n in (*self._ready, *self._waiting) if before is None or n < before]:
+    def drop(self, before: int) -> None:
+        """Forget chunks before this one."""
+        for number in [n for n in (*self._ready, *self._waiting) if n < before]:
             self._ready.pop(number, None)
             for job in self._waiting.pop(number, (None, ()))[1]:
                 job.cancel()
@@ -137,7 +146,7 @@ class _Reading:
     def _begin(self, number: int) -> None:
         if number in self._ready or number in self._waiting:
             return
-        index = self._columns[number].reshape(-1).tolist()
+        index = self.columns[number].reshape(-1).tolist()
         images = torch.empty(len(index), *self._stream.shape[1:], dtype=self._stream.dtype)
 
         def decode(place: int) -> None:
@@ -151,7 +160,7 @@ class _Reading:
             for job in jobs:
                 job.result()
             del self._waiting[number]
-            self._ready[number] = images.unflatten(0, self._columns[number].shape).to(self.device)
+            self._ready[number] = images.unflatten(0, self.columns[number].shape).to(self.device)
         return self._ready[number]
 
 

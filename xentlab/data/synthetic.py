@@ -7,6 +7,7 @@ are stored.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import torch
@@ -17,7 +18,7 @@ from xentlab.data.splits import generator
 from xentlab.errors import UserError
 from xentlab.schema import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Range
 
-_REFERENCE = 4096  # examples on which the model is scaled; drawn apart from the dataset's own
+NUM_REFERENCE = 4096  # examples on which the model is scaled; drawn apart from the dataset's own
 
 
 @of_task("multilabel")
@@ -36,7 +37,8 @@ def multilabel_synthetic(
 
     x ~ N(0, I); s(x) = standardised V tanh(W x) with fixed random W and V; P(y_c = 1 | x) =
     sigmoid((strength s_c(x) + a_c) / temperature + b), independently for each label given x. a_c ~ N(0, 1) makes some
-    labels rarer than others; the common b is set so that the expected number of labels is `labels_per_example`.
+    labels rarer than others; the common b is set so that the expected number of labels is `labels_per_example`. The
+    `posterior` [N, C] is exact for the inputs as stored.
 
     Args:
         samples: N, number of examples.
@@ -48,9 +50,6 @@ def multilabel_synthetic(
         temperature: > 0; towards 0 x decides the labels, with large values chance does.
         draw_seed: draws the model and the examples; a trial's seed changes neither.
 
-    Returns:
-        A multilabel dataset with `posterior` [N, C] float64, exact for the inputs as stored.
-
     Raises:
         UserError: `labels_per_example` is not below `labels`.
     """
@@ -58,23 +57,17 @@ def multilabel_synthetic(
         raise UserError(f"dataset.labels_per_example must be < dataset.labels ({labels}), got {labels_per_example:g}.")
     # float64 throughout: single-precision draws differ in the last bit from one kind of processor to another.
     model = generator(draw_seed, "multilabel_synthetic model")
-    inward = torch.randn(features, hidden, generator=model, dtype=torch.float64) * (1.5 / features**0.5)
-    outward = torch.randn(hidden, labels, generator=model, dtype=torch.float64)
+    score = crooked(features, hidden, labels, model)
     offset = torch.randn(labels, generator=model, dtype=torch.float64)
-    reference = torch.randn(_REFERENCE, features, generator=model, dtype=torch.float64)
+    reference = score(torch.randn(NUM_REFERENCE, features, generator=model, dtype=torch.float64))
 
-    def score(x: Tensor) -> Tensor:
-        return torch.tanh(x @ inward) @ outward
-
-    mean, std = score(reference).mean(0), score(reference).std(0)
-
-    def logits(x: Tensor) -> Tensor:
-        return (strength * (score(x) - mean) / std + offset) / temperature
+    def logits(scores: Tensor) -> Tensor:
+        return (strength * (scores - reference.mean(0)) / reference.std(0) + offset) / temperature
 
     shift = _shift(logits(reference), labels_per_example)
     draws = generator(draw_seed, "multilabel_synthetic examples")
     inputs = torch.randn(samples, features, generator=draws, dtype=torch.float64).float()
-    posterior = torch.sigmoid(logits(inputs.double()) + shift)
+    posterior = torch.sigmoid(logits(score(inputs.double())) + shift)
     targets = torch.rand(samples, labels, generator=draws, dtype=torch.float64) < posterior
     return Dataset(
         name="multilabel_synthetic",
@@ -84,6 +77,13 @@ def multilabel_synthetic(
         class_names=tuple(f"label_{c}" for c in range(labels)),
         posterior=posterior,
     )
+
+
+def crooked(features: int, hidden: int, outputs: int, draws: torch.Generator) -> Callable[[Tensor], Tensor]:
+    """A drawn function of inputs float64 [N, features] to [N, outputs]: tanh of one random layer, summed by another."""
+    inward = torch.randn(features, hidden, generator=draws, dtype=torch.float64) * (1.5 / features**0.5)
+    outward = torch.randn(hidden, outputs, generator=draws, dtype=torch.float64)
+    return lambda x: torch.tanh(x @ inward) @ outward
 
 
 def _shift(logits: Tensor, count: float) -> float:

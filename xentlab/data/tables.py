@@ -29,7 +29,7 @@ from xentlab.data.columns import (
     read_column,
     refuse_missing,
 )
-from xentlab.data.dataset import Dataset, Feature
+from xentlab.data.dataset import Dataset, Feature, consecutive
 from xentlab.data.delimited import counts_rows
 from xentlab.data.table_files import existing, one_table, read_table
 from xentlab.data.targets import read_classes, read_labels, read_numbers, target_columns
@@ -168,7 +168,6 @@ def resident_table(
         table.notes.append(f"{int(incomplete.sum())} rows have a missing value: impute={impute}")
     if impute == "drop":
         x, y, known = x[~incomplete], y[~incomplete], int((~incomplete[:known]).sum())
-    splits = {"train": torch.arange(known), "test": torch.arange(known, len(x))} if len(tables) > 1 else {}
     kept = ", ".join(f"{count} columns of {kind}" for kind, count in kinds.items())
     return Dataset(
         name=name,
@@ -176,7 +175,7 @@ def resident_table(
         inputs=torch.from_numpy(x.astype(np.float32)),
         targets=torch.from_numpy(y),
         class_names=class_names,
-        source_splits=splits,
+        source_splits=consecutive({"train": known, "test": len(x) - known}) if len(tables) > 1 else {},
         standardize=standardize,
         impute=impute if np.isnan(x).any() and impute != "refuse" and impute != "drop" else None,
         features=tuple(said),

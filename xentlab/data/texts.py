@@ -33,18 +33,15 @@ def english(
     test_share: Share = 0.1,
     limit: PositiveInt | None = None,
 ) -> Dataset:
-    """The help texts on the language that ship with every Python (`pydoc_data.topics`), character by character.
+    """The help texts that ship with every Python, character by character: inputs and targets int64 [N, context].
 
-    They are Python's own documentation, under the PSF licence; each version of Python has its own.
+    They are Python's own documentation (`pydoc_data.topics`, PSF licence); each version of Python has its own.
 
     Args:
         context: T, characters of a sequence.
         stride: characters from the start of a training sequence to that of the next; None: `context`, without overlap.
         test_share: share of the text, at its end, that is the test set, in (0, 1).
         limit: characters from the start on that are taken; None: all.
-
-    Returns:
-        A tokens dataset: inputs and targets int64 [N, context].
     """
     import platform
     from pydoc_data.topics import topics
@@ -65,19 +62,12 @@ def text_file(
     test_share: Share = 0.1,
     limit: PositiveInt | None = None,
 ) -> Dataset:
-    """Any UTF-8 file as sequences of characters or bytes.
+    """Any UTF-8 file as sequences of characters or bytes; what is not named here is as of `english`.
 
     Args:
         path: the file, from here on or from a folder in which data is looked for.
         name: what the dataset is called.
         unit: what a token is: a character, or a byte of UTF-8.
-        context: T, tokens of a sequence.
-        stride: tokens from the start of a training sequence to that of the next; None: `context`, without overlap.
-        test_share: share of the text, at its end, that is the test set, in (0, 1).
-        limit: characters from the start on that are taken; None: all.
-
-    Returns:
-        A tokens dataset: inputs and targets int64 [N, context].
 
     Raises:
         UserError: there is no such file, it is not UTF-8, or it is too short for a sequence in each part.
@@ -120,7 +110,8 @@ def _sequences(
     text, stride = text[:limit], stride or context
     cut = round(len(text) * (1 - test_share))
     cut = text.rfind("\n", 0, cut) + 1 or cut
-    tokens, rest = (_tokens(part, unit) for part in (text[:cut], text[cut:]))
+    parts = (text[:cut], text[cut:])
+    tokens, rest = map(list, parts) if unit == "characters" else ([f"<0x{b:02X}>" for b in p.encode()] for p in parts)
     vocabulary = sorted(set(tokens))
     index = {token: place for place, token in enumerate(vocabulary)}
     strange = collections.Counter(token for token in rest if token not in index)
@@ -136,7 +127,7 @@ def _sequences(
     rows = torch.cat([train, test])
     count = len(train)
     said = f"{len(text):,} characters as {len(rows):,} sequences of {context} {unit}, {len(vocabulary)} different"
-    references = _references(text[:cut], text[cut:], learned, tested, len(vocabulary))
+    references = _references(*parts, learned, tested, len(vocabulary))
     lines = ", ".join(f"{label} {value:.2f}" for label, value in references.items())
     known = (
         f"bits per character of the test part after the rest: {lines} (n-grams by Witten-Bell; compressors: what the "
@@ -158,10 +149,6 @@ def _sequences(
         references=references,
         notes=(*notes, said, *([unknown] if strange else ()), known),
     )
-
-
-def _tokens(text: str, unit: Literal["characters", "bytes"]) -> list[str]:
-    return list(text) if unit == "characters" else [f"<0x{byte:02X}>" for byte in text.encode()]
 
 
 def _references(before: str, text: str, learned: Symbols, tested: Symbols, size: int) -> dict[str, float]:
