@@ -72,16 +72,13 @@ class Run:
 
     def plot(self, metric: str | None = None) -> Any:
         """A figure of one metric on training and validation, by default the one that chose the best epoch."""
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(6, 3.5), layout="constrained")
-        axes, name = figure.subplots(), metric or self.record.outcome.monitor
+        name, curves = metric or self.record.outcome.monitor, self.curves
+        axes = _axes(3.5, xlabel="epoch", ylabel=name, title=self.record.label)
         for part in ("train", "val"):
-            if f"{part}/{name}" in self.curves:
-                axes.plot(self.curves.index, self.curves[f"{part}/{name}"], label=part)
-        axes.set(xlabel="epoch", ylabel=name, title=self.record.label)
+            if f"{part}/{name}" in curves:
+                axes.plot(curves.index, curves[f"{part}/{name}"], label=part)
         axes.legend()
-        return figure
+        return axes.figure
 
     def _repr_html_(self) -> str:
         return str(self.table.to_html(float_format="%.4f"))
@@ -155,39 +152,41 @@ class Comparison:
 
     def plot(self, metric: str | None = None) -> Any:
         """A figure of the differences from the baseline on the primary metric, or of one of `curves` by epoch."""
-        from matplotlib.figure import Figure
-
         if metric is not None:
             return self._plot_curves(metric)
         table = self.table.dropna(subset=["difference"])
         names = [" ".join(filter(None, pair)) for pair in zip(table["cell"], table["loss"], strict=True)]
-        figure = Figure(figsize=(6, 1.2 + 0.4 * len(table)), layout="constrained")
-        axes = figure.subplots()
+        label = f"{self._cells[0][1].primary.key}, difference from the baseline [95 % interval]"
+        axes = _axes(1.2 + 0.4 * len(table), xlabel=label)
         middle = table["difference"].to_numpy(float)
         axes.errorbar(middle, names, xerr=abs(table[["diff_low", "diff_high"]].to_numpy(float).T - middle), fmt="o")
         axes.axvline(0.0, color="grey", linewidth=1)
         axes.margins(y=0.2)
         axes.invert_yaxis()
-        axes.set(xlabel=f"{self._cells[0][1].primary.key}, difference from the baseline [95 % interval]")
-        return figure
+        return axes.figure
 
     def _plot_curves(self, metric: str) -> Any:
-        from matplotlib.figure import Figure
-
         curves = self.curves
         if metric not in set(curves["metric"]):
             raise unknown("metric of curves", metric, set(curves["metric"]))
-        figure = Figure(figsize=(6, 3.5), layout="constrained")
-        axes = figure.subplots()
+        axes = _axes(3.5, xlabel="epoch", ylabel=metric)
         for (cell, loss), rows in curves[curves["metric"] == metric].groupby(["cell", "loss"], sort=False):
             axes.plot(rows["epoch"], rows["mean"], label=" ".join(filter(None, (cell, loss))))
             axes.fill_between(rows["epoch"], rows["low"].astype(float), rows["high"].astype(float), alpha=0.2)
-        axes.set(xlabel="epoch", ylabel=metric)
         axes.legend()
-        return figure
+        return axes.figure
 
     def _repr_html_(self) -> str:
         return str(self.table.to_html(float_format="%.4f"))
+
+
+def _axes(height: float, **words: str) -> Any:
+    """The axes of a new figure; `height` in inches."""
+    from matplotlib.figure import Figure
+
+    axes = Figure(figsize=(6, height), layout="constrained").subplots()
+    axes.set(**words)
+    return axes
 
 
 def train(*overrides: str, **given: Any) -> Run:
@@ -230,8 +229,7 @@ def compare(*overrides: str, extend: str | None = None, **given: Any) -> Compari
         held.write_sources(config)
         kept, wider = Composed(), None
         if extend is not None:
-            added = losses is not None
-            wider = read_extension(extend, config, given_keys(words), compose_group, added=added)
+            wider = read_extension(extend, config, given_keys(words), compose_group, added=losses is not None)
             study, config, kept = wider.study, wider.config, wider.composed
             words = ["--extend", wider.name, *(w.replace("comparison.losses=", f"{ADDED}=") for w in words)]
         else:

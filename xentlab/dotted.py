@@ -7,7 +7,9 @@ import contextvars
 import functools
 import importlib
 import inspect
+import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +26,12 @@ def only(prefixes: tuple[str, ...]) -> Iterator[None]:
         yield
     finally:
         _allowed.reset(before)
+
+
+def see_working_directory() -> None:
+    """A user's own modules lie where the command is called: they are found there, after all others."""
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
 
 
 def locate(path: str, target: str) -> Callable[..., Any]:

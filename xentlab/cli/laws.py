@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,22 +14,17 @@ from rich.table import Table
 from rich.text import Text
 
 from xentlab.cli.console import console
+from xentlab.dotted import see_working_directory
 from xentlab.errors import UserError, unknown
 from xentlab.schema import check_knob
 from xentlab.schema import knobs as knobs_of
-
-
-def _see_own_losses() -> None:
-    """A user's own loss lives beside where the command is called."""
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
 
 
 def check_loss(target: str, task: str | None) -> int:
     """Print law by law what `target` keeps; returns 0, or 1 where a law is broken."""
     from xentlab.losses.laws import LAWS, check
 
-    _see_own_losses()
+    see_working_directory()
     loss, given = _given(target)
     report = check(functools.partial(loss, **given) if given else loss, task)
     page = console()
@@ -59,7 +53,7 @@ def plot_loss(names: Sequence[str], out: str, classes: int) -> int:
     from xentlab.report.loss_curves import loss_curves
     from xentlab.tasks import find
 
-    _see_own_losses()
+    see_working_directory()
     losses = [pair for name in names for pair in _family(name)]
     numbers = any(find(spec_of(loss).tasks[0]).numeric for _, loss in losses)  # what takes both is drawn beside them
     curves = [curve(loss, classes=classes, name=said, numbers=numbers) for said, loss in losses]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,11 +19,12 @@ from xentlab.comparison.folder import find_comparison, folder_group, own_name, r
 from xentlab.config.compose import config_dir
 from xentlab.config.opening import opened
 from xentlab.disk import private
+from xentlab.dotted import see_working_directory
 from xentlab.errors import UserError
 from xentlab.journal import GroupRecord, Records, TrialRecord, names_of
 from xentlab.plain import visible
 from xentlab.report import html, latex, markdown, print_verdict
-from xentlab.reproduce.archive import Archive, Imported, export_record, import_archive, read_archive
+from xentlab.reproduce.archive import Archive, export_record, import_archive, read_archive
 from xentlab.run.progress import progress_bar
 
 
@@ -78,13 +78,13 @@ def export(name: str, out: str | None, root: str, *, diff: bool) -> int:
 
 def import_(file: str, root: str) -> int:
     """Bring the comparison of an archive into an output directory."""
-    archive = read_archive(Path(file))
-    with private():
-        _tell_import(import_archive(archive, Path(root).absolute()), archive, root)
+    _bring(read_archive(Path(file)), root)
     return 0
 
 
-def _tell_import(brought: Imported, archive: Archive, root: str) -> None:
+def _bring(archive: Archive, root: str) -> None:
+    with private():
+        brought = import_archive(archive, Path(root).absolute())
     new = "nothing that was not here" if not brought.trials + brought.files else f"{brought.trials} new trials"
     own = names_of(read_groups(Path(root)).groups).get(archive.group, [archive.group])[0]
     print(f"imported {new}: {own if brought.folder is None else brought.folder}")
@@ -104,13 +104,12 @@ def reproduce(
     if name is None and source is None:
         raise UserError("Say what to reproduce: a trial, a comparison, or --from FILE.")
     place = Path(root).absolute()
-    archive = read_archive(Path(source)) if source is not None else None
-    if archive is not None and not trust:
-        for config in archive.configs:
+    if source is not None:
+        archive = read_archive(Path(source))
+        for config in archive.configs if not trust else ():
             again.check_targets(config)
-    if archive is not None:
-        with private():
-            _tell_import(import_archive(archive, place), archive, root)
+        _bring(archive, root)
+        name = name or archive.group
     own = {
         "output": {"root": str(place), "fresh": True, "weights": True},
         "executor": yaml.safe_load((config_dir() / "executor" / "inline.yaml").read_text()),
@@ -120,9 +119,9 @@ def reproduce(
     records = Records(place)
     records.update()
     records.mark_killed()
-    found = again.find_record(records, name or (archive.group if archive is not None else ""))
-    if trust and "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # a user's own loss lives beside where the command is called
+    found = again.find_record(records, name or "")
+    if trust:
+        see_working_directory()
     rerun = again.Rerun(records, own, trust, opened, _print_differences)
     if isinstance(found, TrialRecord):
         return _conclude_trial(rerun.trial(found, progress_bar))

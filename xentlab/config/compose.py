@@ -9,12 +9,12 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from xentlab.config.mistakes import check_flags, check_override, hydra_mistake
 from xentlab.config.words import config_dir as config_dir
 from xentlab.disk import disk_refuses
+from xentlab.dotted import see_working_directory
 from xentlab.errors import UserError
 from xentlab.train import COMPONENTS
 
@@ -60,8 +60,7 @@ def run_composed(config_name: str, overrides: Sequence[str], job: Callable[[dict
     os.environ["HYDRA_FULL_ERROR"] = "1"
     check_flags(config_name, overrides)
     sys.argv = ["xentlab", *_written(overrides)]
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # a user's own loss lives beside where the command is called
+    see_working_directory()
     register_launcher()
     try:
         with _composed_once(overrides):

@@ -1,12 +1,10 @@
 """Hydra's loader of configs with a memory, for sweeps of many jobs.
 
-Hydra composes each job of a sweep twice, to check it and to run it, and each time reads and merges every file of the
-defaults list. But the files stay as they are while a sweep runs, and most jobs choose the same ones. So the files are
-read once, and merged once for each choice of files, and what a sweeper composed to check a job is kept for running it.
-Parsing, overriding and checking remain Hydra's own. A test holds the configs equal to those of Hydra's loader.
+Hydra composes each job of a sweep twice, to check it and to run it, and each time reads and merges every file. Here the
+files are read once, and merged once for each choice of files, and what was composed to check a job is kept for running
+it. Parsing, overriding and checking remain Hydra's own; a test holds the configs equal to those of Hydra's loader.
 
-Most jobs of a sweep even set the same keys and differ in their values alone. Such a job needs no composing once another
-like it was composed: it is that one's config as plain data, with its own values in their places.
+A job that differs in values alone from one that was composed is that one's config as plain data, with its own values.
 """
 
 from __future__ import annotations
@@ -55,7 +53,7 @@ class RememberingLoader(ConfigLoaderImpl):
         kind, values = self._apart(sweep_overrides) if self._plain else ((), {})
         pattern = self._patterns.get(kind)
         if pattern is not None:
-            return pattern.composed
+            return pattern[0]
         config = super().load_sweep_config(master_config, sweep_overrides)
         if self._plain and kind not in self._patterns:
             self._patterns[kind] = _pattern(config, values)
@@ -74,11 +72,11 @@ class RememberingLoader(ConfigLoaderImpl):
         pattern = self._patterns.get(kind)
         if pattern is None:
             return None
-        config = copy.deepcopy(pattern.config)
+        config = copy.deepcopy(pattern[1].config)
         for key, value in values.items():
             node, name = _place(config, key)
             node[name] = value
-        return PlainJob(config, [o for o in sweep_overrides if not _is_hydras(o)], pattern.choices)
+        return PlainJob(config, [o for o in sweep_overrides if not _is_hydras(o)], pattern[1].choices)
 
     def _apart(self, overrides: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Any]]:
         """What jobs of one pattern share: keys and whole choices, in their order; and the values by key."""
@@ -123,17 +121,12 @@ class RememberingLoader(ConfigLoaderImpl):
         return copy.deepcopy(self._merged[key])
 
 
-@dataclass(frozen=True)
-class _Pattern:
-    """A job that was composed, and what it is as plain data."""
-
-    composed: DictConfig
-    config: dict[str, Any]
-    choices: Mapping[str, str]
+_Pattern = tuple[DictConfig, PlainJob]
+"""A job as it was composed, and as plain data to copy others from."""
 
 
 def _pattern(config: DictConfig, values: Mapping[str, Any]) -> _Pattern | None:
-    """A composed job as one to copy others from; None where a value of it may hang on another, or on Hydra."""
+    """A composed job to copy others from; None where a value of it may hang on another, or on Hydra."""
     hydra = config.hydra
     choices = OmegaConf.to_container(hydra.runtime.choices)
     asks = (hydra.job.chdir, hydra.output_subdir is not None, hydra.job.env_set, hydra.get("callbacks"), hydra.verbose)
@@ -142,7 +135,7 @@ def _pattern(config: DictConfig, values: Mapping[str, Any]) -> _Pattern | None:
     task = {key: node for key, node in OmegaConf.to_container(config).items() if key != "hydra"}
     if not _is_plain(task) or any(_place(task, key) is None for key in values):
         return None
-    return _Pattern(config, task, choices)
+    return config, PlainJob(task, [], choices)
 
 
 def _place(config: dict[str, Any], key: str) -> Any:

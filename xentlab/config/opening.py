@@ -116,11 +116,8 @@ def _drain(tracker: Tracker, wait: float) -> None:
     """Wait until MLflow has everything, but not for long; Ctrl-C leaves it to go on by itself."""
     from rich.console import Console
 
-    console = Console(stderr=True)
-    if console.is_terminal:
-        with console.status("sending to MLflow; Ctrl-C leaves it to finish in the background"):
-            tracker.close(wait)
-    else:
+    console, words = Console(stderr=True), "sending to MLflow; Ctrl-C leaves it to finish in the background"
+    with console.status(words) if console.is_terminal else contextlib.nullcontext():
         tracker.close(wait)
     if tracker.done is None and tracker.reachable and tracker.feeding:
         gets = f"still gets about {tracker.pending} points" if tracker.sent else "has taken nothing yet and is tried"

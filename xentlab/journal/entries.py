@@ -9,8 +9,18 @@ from typing import Any
 from xentlab.outcome import Outcome
 
 
+@dataclass(kw_only=True)
+class _Marked:
+    marks: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def removed(self) -> bool:
+        """Whether it is in the trash, or gone."""
+        return bool(self.marks.get("place"))
+
+
 @dataclass
-class TrialRecord:
+class TrialRecord(_Marked):
     """One trial as the journal knows it.
 
     `curves` holds (epoch, milliseconds, value or None) by metric name, epochs ascending without double; one is missing
@@ -33,12 +43,6 @@ class TrialRecord:
     artifacts: str | None = None
     epochs: int = 0
     attempt: int = 0
-    marks: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def removed(self) -> bool:
-        """Whether it is in the trash, or gone."""
-        return bool(self.marks.get("place"))
 
     @property
     def outcome(self) -> Outcome:
@@ -61,7 +65,7 @@ class TrialRecord:
 
 
 @dataclass
-class GroupRecord:
+class GroupRecord(_Marked):
     """A sweep, a comparison, or one loss of a comparison: what its trials are filed under.
 
     `curves` holds (step, value) by metric name: what is said of all its trials together.
@@ -82,12 +86,6 @@ class GroupRecord:
     artifacts: str | None = None
     members: list[str] = field(default_factory=list)
     attempt: int = 0
-    marks: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def removed(self) -> bool:
-        """Whether it is in the trash, or gone."""
-        return bool(self.marks.get("place"))
 
 
 def last_time(record: TrialRecord | GroupRecord) -> int:

@@ -1,8 +1,7 @@
 """Running a record again, and judging what comes out against what it says.
 
-A record may come from anyone. `check_targets` refuses a config that names code from outside the allowed modules before
-anything of it is looked up; `xentlab.dotted.only` holds that while it runs. `localised` keeps of a config what decides
-the result and takes paths and devices from here.
+A record may come from anyone: `check_targets` refuses a config that names code from outside the allowed modules before
+anything of it is looked up; `xentlab.dotted.only` holds that while it runs.
 
 - `again`: a record as a training of this machine, and what is not as it was
 - `rerun`: a trial or a comparison from its record to its judgement

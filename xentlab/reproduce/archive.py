@@ -44,8 +44,8 @@ _NEEDED = ("verdicts.json", "protocol.yaml", "environment.json", "trials.json")
 class Archive:
     """A comparison read from an archive and checked: its name, group, files by name, journal events and protocol.
 
-    `digest` is of its journal, `source` the name of its file. Of a sweep it has no files and no protocol; `group` of a
-    single trial is that trial's id.
+    `digest` is of its journal, `source` the name of its file. A sweep or a trial has no files and no protocol; `group`
+    of a trial is its id.
     """
 
     name: str
@@ -129,45 +129,40 @@ def read_archive(file: Path) -> Archive:
         UserError: what makes it no archive that can be trusted to be whole, in one sentence.
     """
     facts, members = contents.read_members(file)
-    name, group = facts.get("name"), facts.get("group")
+    name, group, kind = facts.get("name"), facts.get("group"), facts.get("kind", "comparison")
     if not isinstance(name, str) or not isinstance(group, str) or not segments.is_id(group):
         raise UserError(f"The manifest of {file.name} must name a comparison and its group.")
-    kind = facts.get("kind", "comparison")
     if kind not in ("comparison", "sweep", "trial"):
         raise UserError(f"The manifest of {file.name} must be of a comparison, a sweep or a trial, got {kind!r:.40}.")
-    if kind != "comparison":
-        return _read_bare(file.name, name, group, "trial" if kind == "trial" else "group", members)
-    from_json(Name, name, "The name in the manifest")
-    files = {key.removeprefix("comparison/"): body for key, body in members.items() if key.startswith("comparison/")}
-    missing = [needed for needed in _NEEDED if needed not in files]
-    if missing:
-        raise UserError(f"{file.name} must hold comparison/{missing[0]}, which it lacks.")
-    if "journal.jsonl" not in members:
-        raise UserError(f"{file.name} must hold journal.jsonl, which it lacks.")
-    protocol = load_protocol(contents.decoded(files["protocol.yaml"], "protocol.yaml"))
-    for needed, kind in (("verdicts.json", dict), ("environment.json", dict), ("trials.json", list)):
-        if not isinstance(contents.json_of(files[needed], needed), kind):
-            raise UserError(f"{needed} of {file.name} must be a {'mapping' if kind is dict else 'list'}.")
+    if kind == "comparison":
+        from_json(Name, name, "The name in the manifest")
+        for needed in (*(f"comparison/{part}" for part in _NEEDED), "journal.jsonl"):
+            if needed not in members:
+                raise UserError(f"{file.name} must hold {needed}, which it lacks.")
+    else:
+        name = one_line(name)[:200]
+        if members.keys() - {"fingerprints.json"} != {"journal.jsonl"}:
+            got = ", ".join(members)
+            raise UserError(f"{file.name} must hold journal.jsonl and fingerprints.json alone, got {got}.")
     sessions = segments.read_sessions(contents.decoded(members["journal.jsonl"], "journal.jsonl"))
-    if group not in {e["group"] for s in sessions for e in s.events if e["event"] == "group"}:
-        raise UserError(f"journal.jsonl of {file.name} must hold the group {group}, which its manifest names.")
-    from_json(Name, protocol["comparison"].get("name"), "comparison.name of protocol.yaml")
-    files = {key: body for key, body in files.items() if key.endswith(_KEPT)} | _laid_out(files["verdicts.json"])
-    return Archive(
-        name, group, files, sessions, protocol, hashlib.sha256(members["journal.jsonl"]).hexdigest(), file.name
-    )
-
-
-def _read_bare(source: str, name: str, group: str, kind: str, members: Mapping[str, bytes]) -> Archive:
-    """A sweep or a trial, which has no folder."""
-    extra = [member for member in members if member not in ("journal.jsonl", "fingerprints.json")]
-    if extra or "journal.jsonl" not in members:
-        raise UserError(f"{source} must hold journal.jsonl and fingerprints.json alone, got {', '.join(members)}.")
-    sessions = segments.read_sessions(contents.decoded(members["journal.jsonl"], "journal.jsonl"))
-    if group not in {e[kind] for s in sessions for e in s.events if e["event"] == kind}:
-        raise UserError(f"journal.jsonl of {source} must hold {group}, which its manifest names.")
+    event, said = ("trial", group) if kind == "trial" else ("group", f"the group {group}")
+    if group not in {e[event] for s in sessions for e in s.events if e["event"] == event}:
+        raise UserError(f"journal.jsonl of {file.name} must hold {said}, which its manifest names.")
     digest = hashlib.sha256(members["journal.jsonl"]).hexdigest()
-    return Archive(one_line(name)[:200], group, {}, sessions, None, digest, source)
+    files, protocol = _read_folder(members, file.name) if kind == "comparison" else ({}, None)
+    return Archive(name, group, files, sessions, protocol, digest, file.name)
+
+
+def _read_folder(members: Mapping[str, bytes], source: str) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The files of a comparison's folder that are to be kept, and its protocol."""
+    files = {key.removeprefix("comparison/"): body for key, body in members.items() if key.startswith("comparison/")}
+    protocol = load_protocol(contents.decoded(files["protocol.yaml"], "protocol.yaml"))
+    for name, kind in (("verdicts.json", dict), ("environment.json", dict), ("trials.json", list)):
+        if not isinstance(contents.json_of(files[name], name), kind):
+            raise UserError(f"{name} of {source} must be a {'mapping' if kind is dict else 'list'}.")
+    from_json(Name, protocol["comparison"].get("name"), "comparison.name of protocol.yaml")
+    kept = {key: body for key, body in files.items() if key.endswith(_KEPT)}
+    return kept | _laid_out(files["verdicts.json"]), protocol
 
 
 def _laid_out(verdicts: bytes) -> dict[str, bytes]:
@@ -195,9 +190,8 @@ def import_archive(archive: Archive, root: Path) -> Imported:
     records = Records(root)
     records.update()
     folder = Path("comparisons") / archive.folder
-    opened = [e for s in archive.sessions for e in s.events if e["event"] == "group"]
-    known = {name: group.parent for name, group in records.groups.items()}
-    segments.check_circles({e["group"]: e["parent"] for e in opened} | known)
+    opened = {e["group"]: e["parent"] for s in archive.sessions for e in s.events if e["event"] == "group"}
+    segments.check_circles(opened | {name: group.parent for name, group in records.groups.items()})
     for name in ("verdicts.json", "protocol.yaml", "trials.json"):
         path = root / folder / name
         if archive.files and path.is_file() and path.read_bytes() != archive.files[name]:

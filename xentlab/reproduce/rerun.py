@@ -14,35 +14,15 @@ from typing import Any
 
 from xentlab import dotted
 from xentlab.comparison import StudyPlan, read_study
+from xentlab.comparison import folder as folders
 from xentlab.comparison.arms import Progress
 from xentlab.comparison.execute import Executed
-from xentlab.comparison.folder import (
-    Composed,
-    comparison_folders,
-    find_comparison,
-    folder_group,
-    groups_below,
-    load_protocol,
-    phase,
-    read_cells,
-    recorded_config,
-    remember,
-    write_text,
-)
+from xentlab.comparison.folder import Composed, find_comparison, load_protocol, phase, read_cells
 from xentlab.comparison.recording import judged_today
 from xentlab.errors import UserError, unknown
 from xentlab.journal import Records, TrialEvent, TrialRecord
-from xentlab.reproduce.again import (
-    ALLOWED,
-    Difference,
-    check_targets,
-    differences,
-    local_executor,
-    localised,
-    stack_of,
-    threads,
-    trial_of,
-)
+from xentlab.reproduce import again
+from xentlab.reproduce.again import Difference
 from xentlab.reproduce.judge import NumberAgain, VerdictAgain, judge_comparison, judge_trial, peers_of
 from xentlab.run.session import Session
 
@@ -93,10 +73,10 @@ def find_record(records: Records, name: str) -> Path | TrialRecord:
         return find_comparison(records.root, name)
     except UserError as error:
         if not matches:
-            folders = comparison_folders(records.root)
-            if not records.trials or not folders:
+            known = folders.comparison_folders(records.root)
+            if not records.trials or not known:
                 raise
-            names = {folder.name.rpartition("-")[0] for folder in folders}
+            names = {folder.name.rpartition("-")[0] for folder in known}
             raise unknown("trial or comparison", name, names) from error
     if len(matches) > 1:
         shown = ", ".join(matches[:3])
@@ -109,11 +89,8 @@ class Rerun:
     """How records are trained again here.
 
     Attributes:
-        records: what is recorded.
         own: the local `output`, `tracking` and `executor`.
-        trust: run any code that a record names, not only `ALLOWED`.
-        open_session: opens the session that trains.
-        on_differences: hears what differs from the record.
+        trust: run any code that a record names, not only `again.ALLOWED`.
     """
 
     records: Records
@@ -124,12 +101,12 @@ class Rerun:
 
     def trial(self, record: TrialRecord, progress: Progress) -> TrialAgain:
         """Train a trial again, with the stack that it was trained in."""
-        stack = stack_of(self.records, record)
+        stack = again.stack_of(self.records, record)
         environment = self.records.sessions[record.session].environment
         with self._session([mate.config for mate in stack], environment, self.own) as session:
-            trials = [trial_of(mate, self.own) for mate in stack]
+            trials = [again.trial_of(mate, self.own) for mate in stack]
             size = Difference("trials in its stack", str(record.outcome.stack), str(len(stack)))
-            self.on_differences([*differences(session, [record], environment, self.own), size])
+            self.on_differences([*again.differences(session, [record], environment, self.own), size])
             originals = {session.signature(trial): mate.id for trial, mate in zip(trials, stack, strict=True)}
             session.journal.tags = lambda event: (
                 {"reproduces": originals[event.signature]} if isinstance(event, TrialEvent) else {}
@@ -140,55 +117,49 @@ class Rerun:
 
     def comparison(self, folder: Path, run_study: RunStudy) -> ComparisonAgain:
         """Run a comparison again, and keep beside its report how the two compare."""
-        group = folder_group(folder)
+        group = folders.folder_group(folder)
         recorded = read_cells(folder)
         if not (folder / "protocol.yaml").is_file() or group not in self.records.groups:
             raise UserError(f"{folder} must hold protocol.yaml, and the journal of --root its trials, to run it again.")
         whole = load_protocol((folder / "protocol.yaml").read_text(encoding="utf-8"))
         examples = _examples(self.records, group)
-        own = {**self.own, "executor": local_executor(whole, self.own["executor"])}
+        own = {**self.own, "executor": again.local_executor(whole, self.own["executor"])}
         environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
         with self._session([whole, *(record.config for record in examples)], environment, own) as session:
             composed: Composed = {}
-            config, group_node = recorded_config(whole)
-            config = localised(config, own, examples[0].tags["device"] if examples else "auto")
-            study = read_study(config, remember(group_node, composed))
+            config, group_node = folders.recorded_config(whole)
+            config = again.localised(config, own, examples[0].tags["device"] if examples else "auto")
+            study = read_study(config, folders.remember(group_node, composed))
             session.journal.tags = lambda event: {"reproduces": group}  # noqa: ARG005
-            self.on_differences(differences(session, examples, environment, own))
+            self.on_differences(again.differences(session, examples, environment, own))
             new = run_study(study, session, shlex.join(["xentlab", "reproduce", group]), config, composed).folder
         here = read_cells(new)
         # An earlier version judged by another rule: what is compared is the numbers that both rest on.
         today = {cell: judged_today(old) for cell, old in recorded.items()}
         verdicts = [v for cell, old in today.items() for v in judge_comparison(old, here.get(cell), cell)]
         good = all(v.stands and v.mean.level != "differs" for v in verdicts)
-        facts = {"reproduces": group, "reproduced": good, "verdicts": [dataclasses.asdict(v) for v in verdicts]}
-        write_text(new / "reproduction.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+        facts = {"reproduces": group, "reproduced": good, "verdicts": list(map(dataclasses.asdict, verdicts))}
+        folders.write_text(new / "reproduction.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
         return ComparisonAgain(folder, new, len(recorded), verdicts, rejudged=today != recorded)
 
     @contextlib.contextmanager
     def _session(
         self, configs: Sequence[Any], environment: Mapping[str, Any], own: Mapping[str, Any]
     ) -> Iterator[Session]:
-        """A session that trains afresh, on as many threads as recorded, and names no code that is not allowed.
-
-        Raises:
-            UserError: what a record that is not trusted names.
-        """
-        if not self.trust:
-            for config in configs:
-                check_targets(config)
-        with (
-            contextlib.nullcontext() if self.trust else dotted.only(ALLOWED),
-            threads(environment),
-            self.open_session(own, "reproduce") as session,
-        ):
-            yield session
+        """A session that trains afresh, on as many threads as recorded, and names no code that is not allowed."""
+        with contextlib.ExitStack() as stack:
+            if not self.trust:
+                for config in configs:
+                    again.check_targets(config)
+                stack.enter_context(dotted.only(again.ALLOWED))
+            stack.enter_context(again.threads(environment))
+            yield stack.enter_context(self.open_session(own, "reproduce"))
 
 
 def _examples(records: Records, group: str) -> list[TrialRecord]:
     """One final trial of each loss of a comparison, for what all of its trials share."""
     chosen: dict[tuple[str, str, str], TrialRecord] = {}
-    for name in groups_below(records, group):
+    for name in folders.groups_below(records, group):
         for trial in (records.trials[member] for member in records.groups[name].members):
             if trial.status == "finished" and phase(trial.tags) == "final":
                 key = (records.groups[name].name, trial.tags["dataset"], trial.tags["model"])

@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,9 +46,7 @@ def select(root: Path, names: Mapping[str, str], trials: Collection[str], *, dif
     """The events of groups and trials as JSON lines, session by session, as they were written.
 
     Args:
-        root: the output directory.
         names: id of a group -> the name of its own that it is to have elsewhere; empty where it has none.
-        trials: ids.
         diff: leave the uncommitted difference in, where it was recorded.
     """
     lines: list[str] = []
@@ -92,13 +90,15 @@ def _concerns(event: RawEvent, groups: Mapping[str, str], trials: Collection[str
         case "member":
             return event if event["group"] in groups and event["trial"] in trials else None
         case "epoch":
-            rows = [row for row, trial in enumerate(event["trials"]) if trial in trials]
-            if not rows:
-                return None
-            metrics = {name: [values[row] for row in rows] for name, values in event["metrics"].items()}
-            return {**event, "trials": [event["trials"][row] for row in rows], "metrics": metrics}
+            return _cut(event, [row for row, trial in enumerate(event["trials"]) if trial in trials])
         case _:
             return event if event["trial"] in trials else None
+
+
+def _cut(epoch: RawEvent, rows: Sequence[int]) -> RawEvent | None:
+    """An epoch of these rows alone; None where there is none."""
+    metrics = {name: [values[row] for row in rows] for name, values in epoch["metrics"].items()}
+    return {**epoch, "trials": [epoch["trials"][row] for row in rows], "metrics": metrics} if rows else None
 
 
 # What a trial's tags must say to be filed and judged here.
@@ -115,18 +115,18 @@ def read_sessions(text: str) -> list[ArchivedSession]:
     current: ArchivedSession | None = None
     opened: dict[str, str | None] = {}
     for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
+        where = f"Line {number} of journal.jsonl"
         try:
             event = json.loads(line, parse_constant=refuse_constant)
         except (ValueError, RecursionError) as error:
-            raise UserError(f"Line {number} of journal.jsonl must be JSON: {error}.") from error
-        where = f"Line {number} of journal.jsonl"
+            raise UserError(f"{where} must be JSON: {error}.") from error
         _check_use(load_event(event, where), where)
         if event["event"] == "session":
             current = sessions.setdefault(event["session"], ArchivedSession(event))
             continue
         if current is None:
-            raise UserError(f"Line {number} of journal.jsonl must follow the opening of its session.")
-        _check_names(event, opened, number)
+            raise UserError(f"{where} must follow the opening of its session.")
+        _check_names(event, opened, where)
         current.events.append(event)
     check_circles(opened)
     return [sessions[name] for name in sorted(sessions)]
@@ -152,11 +152,7 @@ def _check_use(event: journal.Event, where: str) -> None:
 
 
 def check_circles(parents: Mapping[str, str | None]) -> None:
-    """Refuse groups that lie in each other: whoever walks up from one would never arrive.
-
-    Raises:
-        UserError: a group lies in itself, at whatever distance.
-    """
+    """Refuse groups that lie in themselves, at whatever distance: whoever walks up from one would never arrive."""
     try:
         graphlib.TopologicalSorter({group: [above] for group, above in parents.items() if above}).prepare()
     except graphlib.CycleError as error:
@@ -165,17 +161,17 @@ def check_circles(parents: Mapping[str, str | None]) -> None:
         ) from error
 
 
-def _check_names(event: RawEvent, opened: dict[str, str | None], number: int) -> None:
+def _check_names(event: RawEvent, opened: dict[str, str | None], where: str) -> None:
     """Refuse an event that speaks of a trial or group which no earlier event opened."""
     if event["event"] in ("group", "trial"):
         name, parent = event[event["event"]], event.get("parent")
         if opened.setdefault(name, parent) != parent:
-            raise UserError(f"Line {number} of journal.jsonl must leave {name} in {opened[name]}, got {parent}.")
+            raise UserError(f"{where} must leave {name} in {opened[name]}, got {parent}.")
     named = event["trials"] if event["event"] == "epoch" else [event[k] for k in ("group", "trial") if k in event]
     # a session may file, or speak of, a trial that a later segment opens; the journal waits for it
     for name in named if event["event"] not in ("member", "mark") else ():
         if name not in opened:
-            raise UserError(f"Line {number} of journal.jsonl speaks of {name}, which was not opened before.")
+            raise UserError(f"{where} speaks of {name}, which was not opened before.")
 
 
 def write_sessions(
@@ -215,9 +211,7 @@ def _new(event: RawEvent, records: Records, done: set[str], folders: Mapping[str
             group = records.groups.get(event["group"])
             return None if group is not None and event["trial"] in group.members else event
         case "epoch":
-            rows = [row for row, trial in enumerate(event["trials"]) if trial not in done]
-            metrics = {name: [values[row] for row in rows] for name, values in event["metrics"].items()}
-            return {**event, "trials": [event["trials"][row] for row in rows], "metrics": metrics} if rows else None
+            return _cut(event, [row for row, trial in enumerate(event["trials"]) if trial not in done])
         case "end":
             return None if event["trial"] in done else {**event, "artifacts": None}
         case _:

@@ -37,15 +37,11 @@ class RunLinks:
 
 
 def links(destination: Destination, *, address: str | None = None, comparison: str | None = None) -> RunLinks:
-    """Addresses into an experiment; its dashboards are saved in it where its version of MLflow takes them.
+    """Addresses into an experiment, none before it exists; its dashboards are saved in it where its MLflow takes them.
 
     Args:
-        address: of the server that shows a database store, such as `base(port)`; a store that is a server itself
-            needs none.
+        address: of the server that shows a database store, such as `base(port)`; a server itself needs none.
         comparison: the name of the one to link to, its newest; None for the newest comparisons and sweeps.
-
-    Returns:
-        Nothing if the experiment does not exist yet.
 
     Raises:
         UserError: the store does not answer, or has no comparison of that name.

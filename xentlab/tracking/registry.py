@@ -35,22 +35,6 @@ def register_model(
     """
     if not name.strip() or set(name) & set("/:.%\"'"):
         raise UserError(f"A model's name must be some text without / : . % and quotes, got '{name}'.")
-    with _at(destination.uri):
-        return _register(destination, trial, name, network, example, met)
-
-
-@contextlib.contextmanager
-def _at(uri: str) -> Iterator[None]:
-    """The registry looks a logged model up where the whole process does: there, for as long as it takes."""
-    mlflow, before = mlflow_module(), os.environ.get(TRACKING_URI)
-    mlflow.set_tracking_uri(uri)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(before)
-
-
-def _register(destination: Destination, trial: TrialRecord, name: str, network: Any, example: Any, met: str) -> str:
     entities = mlflow_module("mlflow.entities")
     client = open_store(destination).client()
     with translated():
@@ -77,7 +61,7 @@ def _register(destination: Destination, trial: TrialRecord, name: str, network: 
             client.log_model_artifacts(made.model_id, str(folder))
     found = content.final_points(trial, trial.start if trial.end is None else trial.end)  # as they stand in the run
     points = [entities.Metric(*point, made.model_id, *facts, run) for point in found if point[0].startswith(met)]
-    with translated():
+    with translated(), _at(destination.uri):
         client.log_batch(run, metrics=points)
         client.log_outputs(run, [entities.LoggedModelOutput(made.model_id, 0)])
         client.finalize_logged_model(made.model_id, "READY")
@@ -85,3 +69,14 @@ def _register(destination: Destination, trial: TrialRecord, name: str, network: 
             client.create_registered_model(name)
         version = client.create_model_version(name, made.model_uri, run, model_id=made.model_id)
     return f"models:/{name}/{version.version}"
+
+
+@contextlib.contextmanager
+def _at(uri: str) -> Iterator[None]:
+    """The registry looks a logged model up where the whole process does: there, for as long as it takes."""
+    mlflow, before = mlflow_module(), os.environ.get(TRACKING_URI)
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)

@@ -21,6 +21,7 @@ from xentlab.tracking.tracker import last_line
 
 HOST = "127.0.0.1"
 START_S = 90.0  # a server takes about 10 s to start; a busy machine takes longer
+PATIENCE_S = 5.0  # what it gets to end
 
 
 def status(destination: Destination) -> dict[str, Any]:
@@ -56,11 +57,10 @@ def _database_status(destination: Destination) -> dict[str, Any]:
         if "runs" not in tables:
             return {"reachable": True, "schema": "none yet", "problem": "the database has no MLflow tables yet"}
         schema = _schema(db, db._get_schema_version(engine))
+        active = "SELECT count(*) FROM {} WHERE lifecycle_stage = 'active'"
         with engine.connect() as connection:
             count = {
-                name: connection.execute(
-                    sqlalchemy.text(f"SELECT count(*) FROM {name} WHERE lifecycle_stage = 'active'")
-                ).scalar_one()
+                name: connection.execute(sqlalchemy.text(active.format(name))).scalar_one()
                 for name in ("experiments", "runs")
             }
     finally:
@@ -138,13 +138,9 @@ def serve(destination: Destination, port: int) -> subprocess.Popen[bytes]:
     with open(log, "wb") as stream:
         process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "server", *options, "--host", HOST, "--port", str(port), "--workers", "1"],
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=stream,
-            cwd=where,
-            env=mlflow_environment(os.environ),
+            stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, cwd=where, env=mlflow_environment(os.environ),
             start_new_session=True,  # it starts workers of its own: `stop` ends the whole group
-        )
+        )  # fmt: skip
     until = time.monotonic() + START_S
     try:
         while not _answers(f"{base(port)}/health"):
@@ -159,7 +155,7 @@ def serve(destination: Destination, port: int) -> subprocess.Popen[bytes]:
     return process
 
 
-def stop(process: subprocess.Popen[bytes], *, patience_s: float = 5.0) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
     """End a server that `serve` has started, with its workers; at once where the user asks again."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         try:
@@ -167,7 +163,7 @@ def stop(process: subprocess.Popen[bytes], *, patience_s: float = 5.0) -> None:
         except ProcessLookupError:
             break
         try:
-            process.wait(patience_s)
+            process.wait(PATIENCE_S)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             continue
     process.wait()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,12 +77,12 @@ class RayCluster(Executor):
                 for ref in done:
                     index, attempt = running.pop(ref)
                     failure, lost = _outcome(ray, ref)
-                    if lost is not None and attempt < self.retries:
-                        send(index, attempt + 1)
-                    elif lost is not None:
-                        yield index, given_up(orders[index], attempt + 1, lost)
-                    else:
+                    if lost is None:
                         yield index, failure
+                    elif attempt < self.retries:
+                        send(index, attempt + 1)
+                    else:
+                        yield index, given_up(orders[index], attempt + 1, lost)
         finally:
             _cancel(ray, list(running))
 
@@ -103,11 +102,9 @@ class RayCluster(Executor):
         import ray
 
         if not ray.is_initialized():
-            where: dict[str, Any] = {"address": self.address or "local"}
-            if self.address is None:
-                where["include_dashboard"] = False
+            here = {"include_dashboard": False} if self.address is None else {}
             try:
-                ray.init(**where, log_to_driver=False, configure_logging=False)
+                ray.init(address=self.address or "local", log_to_driver=False, configure_logging=False, **here)
             except (ConnectionError, RuntimeError, ValueError) as error:
                 said = str(error).strip().splitlines()[0].rstrip(".")
                 raise UserError(
@@ -165,7 +162,6 @@ def _cancel(ray: Any, running: Sequence[Any]) -> None:
         return
     for ref in running:
         ray.cancel(ref, force=False)
-    until = time.monotonic() + PATIENCE_S
-    _, left = ray.wait(list(running), num_returns=len(running), timeout=max(0.0, until - time.monotonic()))
+    _, left = ray.wait(list(running), num_returns=len(running), timeout=PATIENCE_S)
     for ref in left:
         ray.cancel(ref, force=True)

@@ -98,17 +98,15 @@ class Slurm(Executor):
                     watch()
                     slurm = self.cluster == "slurm"
                     over = queue.over(running) if slurm else {j: None for j in running if j.done()}
-                    for job, lost in over.items():
+                    for job, why in over.items():
                         index, attempt = running.pop(job)
-                        failure = None
+                        failure, lost = _outcome(job) if why is None else (None, why)
                         if lost is None:
-                            failure, lost = _outcome(job)
-                        if lost is not None and attempt < self.retries:
-                            waiting.append((index, attempt + 1))
-                        elif lost is not None:
-                            yield index, given_up(orders[index], attempt + 1, lost)
-                        else:
                             yield index, failure
+                        elif attempt < self.retries:
+                            waiting.append((index, attempt + 1))
+                        else:
+                            yield index, given_up(orders[index], attempt + 1, lost)
             finally:
                 self._cancel(list(running))
 
@@ -125,12 +123,11 @@ class Slurm(Executor):
             return []
         executor = submitit.AutoExecutor(folder=folder, cluster=self.cluster)
         gpus = self.gpus if self.gpus is not None else int(orders[first[0][0]].gpu)
+        where = {} if self.partition is None else {"slurm_partition": self.partition}
         executor.update_parameters(
             name="xentlab", timeout_min=self.timeout_min, cpus_per_task=self.cpus, gpus_per_node=gpus,
-            mem_gb=self.mem_gb, slurm_array_parallelism=self.array_parallelism,
+            mem_gb=self.mem_gb, slurm_array_parallelism=self.array_parallelism, **where,
         )  # fmt: skip
-        if self.partition is not None:
-            executor.update_parameters(slurm_partition=self.partition)
         silence = DRIVER_SILENCE_S[self.cluster]
         with importable(), executor.batch():
             return [
@@ -180,7 +177,9 @@ class Queue:
             if state is None or (state not in OVER and state != "in no queue"):
                 self._silent.pop(job, None)
                 continue
-            sign = _last_sign(self._folder, job.job_id)
+            sign = 0.0
+            with contextlib.suppress(FileNotFoundError):
+                sign = _sign(self._folder, job.job_id).stat().st_mtime
             if self._silent.setdefault(job, (sign, now))[0] != sign:
                 self._silent[job] = (sign, now)
             if now - self._silent[job][1] >= SILENCE_S:
@@ -206,12 +205,6 @@ def _has_result(job: Any) -> bool:
 
 def _sign(folder: Path, job_id: str) -> Path:
     return folder / f"alive-{job_id}"
-
-
-def _last_sign(folder: Path, job_id: str) -> float:
-    with contextlib.suppress(FileNotFoundError):
-        return os.stat(_sign(folder, job_id)).st_mtime
-    return 0.0
 
 
 def job(message: Mapping[str, Any], touched: str, silence: float) -> dict[str, Any] | None:
