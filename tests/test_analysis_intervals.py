@@ -116,11 +116,6 @@ def test_a_band_is_the_t_interval_of_each_epoch_over_the_finite_curves():
     assert math.isnan(band.low[3])
 
 
-def test_a_band_refuses_ragged_curves():
-    with pytest.raises(UserError, match="rows of one length"):
-        analysis.band([[1.0, 2.0], [1.0]])
-
-
 @pytest.mark.parametrize(("noise", "n"), [*itertools.product(NOISE, [10, 30])])
 def test_the_interval_of_a_difference_covers_the_truth(noise, n):
     tables = 2000 if n == 10 else 400

@@ -25,21 +25,14 @@ def looked(table, looks=LOOKS, margin=None):
     return analysis.judge_looks(analysis.Question(table, "min", margin), looks, baseline="a")
 
 
-def test_alpha_is_split_as_stated():
-    assert LOOKS.levels(0.05) == pytest.approx((0.0125,) * 4)
-    assert analysis.Looks((10, 30), (0.2, 0.8)).levels(0.05) == pytest.approx((0.01, 0.04))
+def test_alpha_is_split_equally():
+    assert LOOKS.level == pytest.approx(0.0125)
 
 
 @pytest.mark.parametrize("seeds", [(), (10, 10), (20, 10), (1, 10)])
 def test_looks_are_ascending(seeds):
     with pytest.raises(UserError, match="looks must be ascending numbers of seeds"):
         analysis.Looks(seeds)
-
-
-@pytest.mark.parametrize("shares", [(1.0,), (0.5, 0.6), (0.0, 1.0)])
-def test_shares_are_one_together(shares):
-    with pytest.raises(UserError, match="shares of alpha must be > 0 and 1 together"):
-        analysis.Looks((10, 20), shares)
 
 
 def test_each_look_is_a_judgement_of_the_first_seeds_at_its_share():
@@ -58,15 +51,15 @@ def test_a_loss_keeps_the_verdict_of_the_look_that_decided_it():
     values[1, 10:] -= 20.0
     seen = looked({name: dict(enumerate(row.tolist())) for name, row in zip("abc", values, strict=True)})
     assert (seen.rows[1].verdict, seen.seeds["b"]) == ("worse", 10)
-    assert (seen.rows[2].verdict, seen.seeds["c"], seen.taken, seen.done) == ("inconclusive", 30, 4, True)
+    assert (seen.rows[2].verdict, seen.seeds["c"], seen.done) == ("inconclusive", 30, True)
     assert [row.best for row in seen.rows] == [True, False, True]
 
 
 def test_looks_stop_where_all_is_decided_and_wait_where_seeds_are_missing():
     far = drawn(np.random.default_rng(2), 2, 30, shift=9.0)
-    assert (looked(far).taken, looked(far).done) == (1, True)
+    assert (looked(far).seeds, looked(far).done) == ({"a": 10, "b": 10}, True)
     near = drawn(np.random.default_rng(2), 2, 12)
-    assert (looked(near).taken, looked(near).done) == (1, False)
+    assert (looked(near).seeds, looked(near).done) == ({"a": 10, "b": 10}, False)
     with pytest.raises(UserError, match="the first look needs 10 seeds, got 9"):
         looked(drawn(np.random.default_rng(2), 2, 9))
 
@@ -97,7 +90,6 @@ def test_agreement_is_two_one_sided_welch_tests(n):
     both = scipy.stats.ttest_ind(ours, theirs, equal_var=False)
     interval = both.confidence_interval(0.95)
     assert found.p_within == pytest.approx(max(below, above), rel=1e-9)
-    assert found.p_differs == pytest.approx(both.pvalue, rel=1e-9)
     assert [found.low, found.high] == pytest.approx([interval.low, interval.high], rel=1e-9)
 
 
@@ -112,20 +104,18 @@ def test_noise_buys_no_agreement():
     wild = analysis.Sample(float(np.mean([20.0, 60.0, 99.0])), float(np.std([20.0, 60.0, 99.0], ddof=1)), 3)
     found = analysis.welch(wild, analysis.Sample(98.2, 0.1, 3), margin=0.5)
     assert found.p_within > 0.4
-    assert found.p_differs > 0.05
+    assert found.low < 0 < found.high
 
 
-def test_agreement_needs_three_runs_and_a_margin():
+def test_agreement_needs_a_margin():
     theirs = analysis.Sample(98.2, 0.1, 3)
-    assert analysis.welch(analysis.Sample(98.0, 0.1, 2), theirs, margin=0.5) is None
     assert math.isnan(analysis.welch(analysis.Sample(98.0, 0.1, 3), theirs).p_within)
-    with pytest.raises(UserError, match="margin must be a number > 0"):
-        analysis.welch(analysis.Sample(98.0, 0.1, 3), theirs, margin=0.0)
 
 
 def test_runs_without_spread_are_compared_exactly():
     ours, theirs = analysis.Sample(98.96, 0.0, 3), analysis.Sample(99.0, 0.0, 3)
     found = analysis.welch(ours, theirs, margin=0.1)
-    assert (found.p_within, found.p_differs) == (0.0, 0.0)
+    assert (found.p_within, found.low) == (0.0, found.high)
     rounded = analysis.Sample(99.0, 0.0, 3, rounding=0.05)
-    assert analysis.welch(ours, rounded, margin=0.1).p_differs > 0.05
+    found = analysis.welch(ours, rounded, margin=0.1)
+    assert found.low < 0 < found.high

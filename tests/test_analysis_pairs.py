@@ -43,9 +43,6 @@ def test_equivalence_at_its_edges():
     assert analysis.equivalence([0.1] * 6, 0.2) == 2**-6
     assert analysis.equivalence([0.2] * 6, 0.2) == 1.0
     assert math.isnan(analysis.equivalence([], 1.0))
-    for margin in (0.0, -1.0, math.nan, math.inf):
-        with pytest.raises(UserError, match="margin must be a number > 0"):
-            analysis.equivalence([0.0, 0.1, 0.2], margin)
 
 
 @pytest.mark.parametrize(("noise", "n"), [("normal", 8), ("heavy", 10), ("normal", 30)])
@@ -122,11 +119,6 @@ def test_as_many_seeds_as_holm_over_the_losses_needs(compared, seeds):
     assert found == seeds
     assert 2.0 ** (1 - found) * compared <= 0.05 / 4
     assert found == 10 or 2.0 ** (2 - found) * compared > 0.05 / 4
-
-
-def test_a_plan_of_seeds_needs_a_comparison():
-    with pytest.raises(UserError, match="at least one comparison, got 0"):
-        analysis.seeds_for(0)
 
 
 def t_power(effect, n, alpha):

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xentlab import analysis
-from xentlab.errors import UserError
 
 # Demsar, Statistical comparisons of classifiers over multiple data sets, 2006, table 6: AUC of C4.5 with and without
 # limits on the leaves' size (m) and tuned pruning (cf).
@@ -136,12 +135,6 @@ def test_the_family_of_pairs_keeps_its_level():
     assert apart / tables <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / tables)
 
 
-@pytest.mark.parametrize("table", [{}, {"a": {"x": 1.0}}, {"a": {"x": 1.0, "y": 2.0}, "b": {"x": 1.0, "z": 2.0}}])
-def test_ranks_refuse_what_is_no_table(table):
-    with pytest.raises(UserError, match="table must"):
-        analysis.friedman(table)
-
-
 def test_a_profile_by_hand():
     table = {
         "p": {"a": 1.0, "b": 2.0, "c": None},
@@ -168,12 +161,3 @@ def test_a_profile_rises_and_knows_no_unit(rows, unit):
         shares = [one.at(tau) for tau in (1.0, 1.5, 2.0, 1e6)]
         assert shares == sorted(shares)
         assert shares[-1] == 1.0
-
-
-def test_profiles_refuse_what_has_no_ratio():
-    with pytest.raises(UserError, match="costs must be >= 0, got -1 of b in p"):
-        analysis.performance_profiles({"p": {"a": 1.0, "b": -1.0}})
-    with pytest.raises(UserError, match="same losses in every problem"):
-        analysis.performance_profiles({"p": {"a": 1.0}, "q": {"b": 1.0}})
-    with pytest.raises(UserError, match="at least one problem"):
-        analysis.performance_profiles({})

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from xentlab.errors import UserError
 
@@ -58,37 +59,13 @@ class Explanation:
 
 
 def softmax(logits: Numbers) -> Vector:
-    """Probabilities [C] of logits [C]: exp(z) / sum exp(z).
-
-    Args:
-        logits: finite numbers [C].
-
-    Returns:
-        Probabilities [C] that sum to one.
-
-    Raises:
-        UserError: `logits` are not a list of finite numbers.
-    """
-    z = _vector("logits", logits)
-    powers = np.exp(z - z.max())  # softmax does not change with a shift, and the largest power becomes 1
-    return powers / powers.sum()
+    """Probabilities [C] that sum to one, of finite logits [C]: exp(z) / sum exp(z)."""
+    return np.asarray(special.softmax(_vector("logits", logits)))
 
 
 def sigmoid(logits: Numbers) -> Vector:
-    """Probability of every label [C] of logits [C]: 1 / (1 + exp(-z)).
-
-    Args:
-        logits: finite numbers [C].
-
-    Returns:
-        Probabilities [C], each in [0, 1]; they need not sum to one.
-
-    Raises:
-        UserError: `logits` are not a list of finite numbers.
-    """
-    z = _vector("logits", logits)
-    tail = np.exp(-np.abs(z))  # never overflows
-    return np.where(z >= 0, 1.0, tail) / (1.0 + tail)
+    """Probability of every label [C], of finite logits [C]: 1 / (1 + exp(-z)); they need not sum to one."""
+    return np.asarray(special.expit(_vector("logits", logits)))
 
 
 def binary_cross_entropy(n_hot: Numbers, probs: Numbers, *, base: float = math.e) -> float:
@@ -104,36 +81,31 @@ def binary_cross_entropy(n_hot: Numbers, probs: Numbers, *, base: float = math.e
         if vector.min() < 0 or vector.max() > 1:
             raise UserError(f"{name} must be in [0, 1], got {vector[(vector < 0) | (vector > 1)][0]:g}.")
     _same_length("n_hot", y, "probs", p)
-    log_base = _log_base(base)
-    with np.errstate(divide="ignore"):
-        absent = -np.log1p(-p) / log_base
-    return float((_weighted(y, _information(p, log_base)) + _weighted(1.0 - y, absent)).sum())
+    shares = special.xlogy(y, p) + special.xlog1py(1.0 - y, -p)
+    return 0.0 - float(shares.sum()) / _log_base(base)
 
 
 def explain(p: Numbers, q: Numbers | None = None, *, base: float = math.e) -> Explanation:
     """Lay out how every outcome of p [C] adds to the entropy and, against q [C], to cross-entropy and divergence.
 
-    Args:
-        p: probabilities [C], non-negative, sum to one.
-        q: expected probabilities [C], or None.
-        base: of the logarithm, > 0 and not 1.
-
-    Returns:
-        One row for each outcome, and the totals, in units of log `base`.
+    Both are probabilities, non-negative, that sum to one; the base of the logarithm is > 0 and not 1.
 
     Raises:
         UserError: `p` or `q` is no distribution, their lengths differ, or `base` is out of range.
     """
     log_base = _log_base(base)
     unit = {math.e: "nats", 2: "bits", 10: "hartleys"}.get(base, f"log base {base:g}")
+
+    def weighed(weight: Vector | float, probs: Vector) -> Vector:
+        # Not a bare minus: a sure outcome has information 0, not -0.
+        return np.asarray(0.0 - special.xlogy(weight, probs) / log_base)
+
     p = _distribution("p", p)
-    own = _information(p, log_base)
-    columns = [p, own, _weighted(p, own)]
+    columns = [p, weighed(1.0, p), weighed(p, p)]
     if q is not None:
         q = _distribution("q", q)
         _same_length("p", p, "q", q)
-        expected = _information(q, log_base)
-        columns += [q, expected, _weighted(p, expected), _divergence(p, q, log_base)]
+        columns += [q, weighed(1.0, q), weighed(p, q), special.rel_entr(p, q) / log_base]
     rows = tuple(Row(i, *map(float, row)) for i, row in enumerate(zip(*columns, strict=True)))
     totals = [float(columns[i].sum()) for i in (2, 5, 6) if i < len(columns)]
     return Explanation(rows, base, unit, *totals)
@@ -141,12 +113,6 @@ def explain(p: Numbers, q: Numbers | None = None, *, base: float = math.e) -> Ex
 
 def parse_distribution(text: str) -> Vector:
     """Read a distribution [C] as people type it: `0.7,0.2,0.1`.
-
-    Args:
-        text: numbers separated by commas; spaces around them are ignored.
-
-    Returns:
-        Probabilities [C].
 
     Raises:
         UserError: a part is no number, or the numbers are no distribution.
@@ -168,22 +134,6 @@ def parse_numbers(text: str) -> list[float]:
             rule = "A distribution must be numbers separated by commas, such as 0.7,0.2,0.1"
             raise UserError(f"{rule}; got '{part.strip()}' in '{text}'.") from None
     return numbers
-
-
-def _information(p: Vector, log_base: float) -> Vector:
-    with np.errstate(divide="ignore"):
-        return 0.0 - np.log(p) / log_base  # not a bare minus: a sure outcome has information 0, not -0
-
-
-def _weighted(weight: Vector, value: Vector) -> Vector:
-    """Product [C] with 0 * inf = 0, which is 0 log 0."""
-    return np.multiply(weight, value, out=np.zeros_like(weight), where=weight > 0)
-
-
-def _divergence(p: Vector, q: Vector, log_base: float) -> Vector:
-    # A difference of logs, not the log of p / q, which overflows for a tiny q.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return _weighted(p, (np.log(p) - np.log(q)) / log_base)
 
 
 def _vector(name: str, values: Numbers) -> Vector:

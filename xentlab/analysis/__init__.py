@@ -7,7 +7,7 @@ procedures to what they promise: false positives, coverage and power on tables w
 To add a statistic: one pure function here, its law in `tests/test_analysis_*.py`, its column in `Judgement`.
 """
 
-from xentlab.analysis.agreement import SMALLEST_AGREEMENT, Agreement, Sample, welch
+from xentlab.analysis.agreement import Agreement, Sample, welch
 from xentlab.analysis.examples import McNemar, crossed, mcnemar, rooted
 from xentlab.analysis.first import Leader, first_places, leader
 from xentlab.analysis.interval import Band, Summary, band, summarise

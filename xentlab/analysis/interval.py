@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from xentlab.errors import UserError
 
 Array = NDArray[np.float64]
-Method = Literal["bca", "flip", "t", "constant", "none"]
+Method = Literal["bca", "t", "constant", "none"]
 
 LEVEL = 0.95
 RESAMPLES = 9_999
@@ -71,14 +71,7 @@ class Band:
 
 
 def summarise(values: ArrayLike, *, seed: int = 0) -> Summary:
-    """Mean, standard deviation and 95 % interval of the finite `values` [n].
-
-    Args:
-        values: one number per seed, [n]; their order does not matter beyond the resampling.
-        seed: decides the resampling; the same values and seed give the same digits.
-
-    Returns:
-        The summary; its `method` says how the interval was made.
+    """Mean, standard deviation and 95 % interval of `values` [n], one per seed; `seed` decides the resampling.
 
     Raises:
         UserError: a value is not finite, or `values` is not one-dimensional.
@@ -106,15 +99,7 @@ def band(curves: Sequence[Sequence[float | None]] | Array) -> Band:
 
     Args:
         curves: one row per seed, one column per epoch, [n, E]; None, nan and inf mark a trial that had diverged.
-
-    Returns:
-        mean, low, high and count, each [E].
-
-    Raises:
-        UserError: the rows differ in length.
     """
-    if len({len(row) for row in curves}) > 1:
-        raise UserError(f"curves must have rows of one length, got {sorted({len(row) for row in curves})}.")
     table = np.array(curves, dtype=np.float64).reshape(len(curves), -1)
     finite = np.isfinite(table)
     count = finite.sum(axis=0)
@@ -145,9 +130,6 @@ def bca(samples: Array, *, level: float, resamples: int = RESAMPLES, seed: int =
 
     Returns:
         The lower and the upper ends, each [T].
-
-    Reference:
-        Efron, Better bootstrap confidence intervals, 1987.
     """
     from scipy.special import ndtr, ndtri
 

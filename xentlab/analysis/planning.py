@@ -18,7 +18,6 @@ import math
 
 from xentlab.analysis.interval import t_quantile
 from xentlab.analysis.permutation import smallest_conclusive
-from xentlab.errors import UserError
 
 SMALLEST_VERDICT = 6
 """With fewer pairs there is no verdict: no sign-flip test of them rejects at 5 %."""
@@ -38,8 +37,6 @@ def seeds_for(compared: int) -> int:
     Args:
         compared: how many comparisons share alpha, such as the number of losses beside the baseline; >= 1.
     """
-    if compared < 1:
-        raise UserError(f"a plan of seeds needs at least one comparison, got {compared}.")
     return max(_FEWEST_PLANNED, math.ceil(1 + math.log2(_ROOM * compared / _ALPHA) - 1e-9))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xentlab import analysis
-from xentlab.analysis.profile import costs
 from xentlab.report.study import Overview, StudyCell
 
 
@@ -50,13 +49,15 @@ def _table(blocks: Sequence[StudyCell], losses: Sequence[str]) -> dict[str, dict
 
 
 def _profiles(blocks: Sequence[StudyCell], losses: Sequence[str], notes: list[str]) -> list[analysis.Profile]:
-    """Every block is one problem, by its means; none where a metric has no cost that could be divided."""
+    """Every block is one problem, by its means or what they lack of 1; none where these are no cost to be divided."""
     problems: dict[str, dict[str, float | None]] = {}
     for cell in blocks:
         metric = cell.record.primary
-        if metric.direction == "max" and not metric.percent:
+        rising = metric.direction == "max"
+        means = {row.loss: row.mean for row in metric.rows if row.loss in losses}
+        costs = {loss: 1.0 - mean if rising and mean is not None else mean for loss, mean in means.items()}
+        if (rising and not metric.percent) or any(cost is not None and cost < 0 for cost in costs.values()):
             notes.append(f"No performance profile: {metric.label} is no cost")
             return []
-        means = {row.loss: row.mean for row in metric.rows if row.loss in losses}
-        problems[cell.label] = costs(means, bounded=metric.percent, direction=metric.direction)
+        problems[cell.label] = costs
     return analysis.performance_profiles(problems)

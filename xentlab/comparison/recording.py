@@ -49,7 +49,7 @@ def make_record(result: Result, session: Session, command: str, axes: Axes | Non
     target = trainer["target"]
     looked = judged_at_looks(result) if protocol.looks is not None else None
     judged = _metrics(result, ordered, looked)
-    answers, alpha = answers_by_loss(result, session.root), looked.level if looked is not None else 0.05
+    answers, alpha = answers_by_loss(result, session.root), _alpha(result)
     pairs = list(zip(judged, ordered, strict=True))
     return Record(
         name=protocol.name,
@@ -146,7 +146,7 @@ def _metrics(result: Result, metrics: Sequence[Metric], looked: analysis.Looked 
     """Every metric with its rows: the first is the primary one, all others are one family of their own."""
     protocol, primary = result.protocol, metrics[0]
     questions = {m.name: result.question(m, protocol.margin if m == primary else None) for m in metrics}
-    judged = _judge(questions, primary.name, protocol.baseline, looked.level if looked is not None else 0.05)
+    judged = _judge(questions, primary.name, protocol.baseline, _alpha(result))
     if looked is not None:
         judged[primary.name] = looked.rows
     return [
@@ -163,6 +163,12 @@ def _metrics(result: Result, metrics: Sequence[Metric], looked: analysis.Looked 
         )
         for m in metrics
     ]
+
+
+def _alpha(result: Result) -> float:
+    """The level of each judgement."""
+    looks = result.protocol.looks
+    return 0.05 if looks is None else looks.level
 
 
 def _judge(

@@ -24,8 +24,10 @@ import numpy as np
 from xentlab import analysis
 from xentlab.analysis.interval import LEVEL, t_quantile
 from xentlab.report.reproduction import ClaimKind, ClaimVerdict, MeanDifference
+from xentlab.schema import PositiveFloat
 
 _DRAWS = 40_000
+_FEWEST = 3  # values whose spread says something
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Claim:
     runs: int = 1
     best_of: int = 1
     rounding: float = 0.0
-    margin: float | None = None
+    margin: PositiveFloat | None = None
     smallest: float = 0.0
     better: str = ""
     worse: str = ""
@@ -104,7 +106,7 @@ def against_value(
         margin: the largest difference that is still agreement; None can only disagree.
     """
     n = len(ours)
-    if n < analysis.SMALLEST_AGREEMENT:
+    if n < _FEWEST:
         difference = MeanDifference(sum(ours) / n - published) if n else None
         return Judged("not decidable", f"{n} finished seed{'' if n == 1 else 's'}: no spread of ours", difference)
     sample = np.asarray(ours, dtype=np.float64)
@@ -122,8 +124,7 @@ def against_value(
         if sd is None
         else analysis.Sample(published, sd, runs, rounding)
     )
-    found = analysis.welch(analysis.Sample(mean, spread, n), theirs, margin=margin, level=LEVEL)
-    assert found is not None
+    found = analysis.welch(analysis.Sample(mean, spread, n), theirs, margin=margin)
     within = margin is not None and found.p_within < 1 - LEVEL
     return _value(MeanDifference(found.difference, found.low, found.high), within=within, margin=margin)
 
