@@ -13,20 +13,23 @@ from xentlab.report.numbers import MISSING, colour_of, number, p_value, row_of, 
 from xentlab.report.record import JudgedMetric, Record
 from xentlab.report.trial_pictures import IGNORED, class_colours, painted
 
-SIZE = (2.5, 3.1)  # inches of one reliability diagram
-
 
 def reliability_table(record: Record) -> Table:
     """For every bin of stated probability: what each loss's models stated, how often it came true, and its share."""
     entries = record.reliability
-    rows = []
-    for k in range(len(entries[0].low)):
-        bins = []
-        for entry in entries:
-            stated, true = entry.confidence[k], entry.frequency[k]
-            empty = stated is None or true is None
-            bins.append(MISSING if empty else f"{number(stated, 3)} → {number(true, 3)}, {_share(entry.share[k])}")
-        rows.append(cells(f"{number(entries[0].low[k], 2)} to {number(entries[0].high[k], 2)}", *bins))
+
+    def told(entry: Reliability, k: int) -> str:
+        stated, true, percent = entry.confidence[k], entry.frequency[k], 100 * entry.share[k]
+        if stated is None or true is None:
+            return MISSING
+        share = "< 0.1 %" if percent < 0.1 else f"{percent:.1f} %"
+        return f"{number(stated, 3)} → {number(true, 3)}, {share}"
+
+    edges = zip(entries[0].low, entries[0].high, strict=True)
+    rows = [
+        cells(f"{number(low, 2)} to {number(high, 2)}", *(told(entry, k) for entry in entries))
+        for k, (low, high) in enumerate(edges)
+    ]
     header = ["stated", *(record.labels[entry.loss] for entry in entries)]
     note = "Mean stated probability → how often it came true, and the bin's share of all statements; all final seeds."
     return Table("Reliability", header, rows, note)
@@ -34,17 +37,10 @@ def reliability_table(record: Record) -> Table:
 
 def reliability_picture(record: Record, entry: Reliability, prefix: str) -> str:
     """One loss's reliability diagram: frequency over stated probability, the gap to the diagonal, and shares below."""
-    from matplotlib.figure import Figure
-
-    index = colour_of(record, entry.loss)
-    width, height = SIZE
+    colour = theme.series(colour_of(record, entry.loss))
     with draw.settings():
-        figure = Figure(figsize=SIZE, frameon=False)
-        left, across = 0.62 / width, 1 - 0.72 / width
-        upper = figure.add_axes((left, 1.05 / height, across, 1.9 / height), facecolor="none")
-        lower = figure.add_axes((left, 0.5 / height, across, 0.42 / height), facecolor="none")
+        figure, (upper, lower) = draw.page_panels(2.5, 3.1, (1.05, 1.9), (0.5, 0.42), left=0.62, right=0.1)
         for axes in (upper, lower):
-            draw.dress(axes, theme.INK, theme.GRID)
             axes.set_xlim(0, 1)
             axes.set_xticks([0, 0.5, 1])
         upper.set_ylim(0, 1)
@@ -55,17 +51,10 @@ def reliability_picture(record: Record, entry: Reliability, prefix: str) -> str:
             if stated is None or true is None:
                 continue
             middle, thick = (low + high) / 2, 0.86 * (high - low)
-            upper.bar(middle, true, thick, color=theme.series(index), alpha=0.35, linewidth=0)
-            upper.bar(
-                middle, stated - true, thick, bottom=true, color="none", edgecolor=theme.series(index), linewidth=1.2
-            )
-        lower.bar(
-            [(a + b) / 2 for a, b in zip(entry.low, entry.high, strict=True)],
-            [100 * share for share in entry.share],
-            [0.86 * (b - a) for a, b in zip(entry.low, entry.high, strict=True)],
-            color=theme.ZONE,
-            linewidth=0,
-        )
+            upper.bar(middle, true, thick, color=colour, alpha=0.35, linewidth=0)
+            upper.bar(middle, stated - true, thick, bottom=true, color="none", edgecolor=colour, linewidth=1.2)
+        ends = np.array(entry.low), np.array(entry.high)
+        lower.bar(sum(ends) / 2, 100 * np.array(entry.share), 0.86 * (ends[1] - ends[0]), color=theme.ZONE, linewidth=0)
         # One scale for all losses, so that their shares compare.
         most = 10 * math.ceil(10 * max(share for each in record.reliability for share in each.share))
         lower.set_ylim(0, most)
@@ -161,8 +150,7 @@ def cross_table(record: Record) -> Table:
     note = (
         "Mean value of the column's loss on test data at the final weights. Compare within a column only: losses have "
         "different scales, and no value where the model's outputs are not theirs. Marked: those that no other is shown "
-        "to beat; the deeper "
-        "the tint, the nearer to the column's highest."
+        "to beat; the deeper the tint, the nearer to the column's highest."
     )
     return Table("Cross-loss matrix", header, rows, note)
 
@@ -179,8 +167,3 @@ def example_grid(record: Record, examples: MaskExamples) -> PixelGrid:
     present = sorted({int(v) for mask in masks.values() for v in np.unique(mask) if v < len(examples.class_names)})
     legend = [(examples.class_names[c], colours[c]) for c in present]
     return PixelGrid(columns, [*legend, *([("ignored", np.array(IGNORED))] if ignored.any() else [])])
-
-
-def _share(share: float) -> str:
-    percent = 100 * share
-    return "< 0.1 %" if percent < 0.1 else f"{percent:.1f} %"

@@ -68,17 +68,26 @@ def svg(figure: Figure, prefix: str, description: str) -> str:
 
 
 def page_axes(width: float, height: float, *, left: float) -> tuple[Figure, Axes]:
-    """A transparent figure for the page with one axes in marker colours; all lengths in inches.
+    """A transparent figure for the page with one axes in marker colours; all lengths in inches."""
+    figure, (axes,) = page_panels(width, height, (0.55, height - 0.65), left=left)
+    return figure, axes
+
+
+def page_panels(
+    width: float, height: float, *spans: tuple[float, float], left: float, right: float = 0.12
+) -> tuple[Figure, list[Axes]]:
+    """The same with an axes for each of `spans`: its lower end and its height.
 
     The margins are fixed, because measuring every text to fit them takes as long as the drawing itself.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), frameon=False)
-    box = (left / width, 0.55 / height, 1 - (left + 0.12) / width, 1 - 0.65 / height)
-    axes = figure.add_axes(box, facecolor="none")
-    dress(axes, INK, GRID)
-    return figure, axes
+    figure, across = Figure(figsize=(width, height), frameon=False), 1 - (left + right) / width
+    panels = []
+    for bottom, tall in spans:
+        panels.append(figure.add_axes((left / width, bottom / height, across, tall / height), facecolor="none"))
+        dress(panels[-1], INK, GRID)
+    return figure, panels
 
 
 def dress(axes: Axes, ink: str, grid: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,6 @@ from xentlab.report.record import Record
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-SIZE = (2.5, 3.9)  # inches of one loss's picture
 
 
 def predicted_pictures(record: Record) -> Pictures:
@@ -39,12 +38,9 @@ def predicted_pictures(record: Record) -> Pictures:
 def _prediction(
     record: Record, each: Predicted, span: tuple[float, float], across: tuple[float, float], prefix: str
 ) -> str:
-    from matplotlib.figure import Figure
-
     colour = theme.series(colour_of(record, each.loss))
     with draw.settings():
-        figure = Figure(figsize=SIZE, frameon=False)
-        upper, lower = _panels(figure)
+        figure, (upper, lower) = _panels()
         upper.plot(span, span, color=theme.INK, linewidth=1, linestyle=":")
         upper.scatter(each.true, each.predicted, s=7, color=colour, alpha=0.5, linewidths=0)
         upper.set_xlim(*span)
@@ -65,14 +61,8 @@ def _prediction(
         return draw.svg(figure, prefix, f"predicted against true, and residuals, of {record.labels[each.loss]}")
 
 
-def _panels(figure: Figure) -> tuple[Axes, Axes]:
-    width, height = SIZE
-    left, across = 0.68 / width, 1 - 0.85 / width
-    upper = figure.add_axes((left, 2.05 / height, across, 1.75 / height), facecolor="none")
-    lower = figure.add_axes((left, 0.5 / height, across, 1.0 / height), facecolor="none")
-    for axes in (upper, lower):
-        draw.dress(axes, theme.INK, theme.GRID)
-    return upper, lower
+def _panels() -> tuple[Figure, list[Axes]]:
+    return draw.page_panels(2.5, 3.9, (2.05, 1.75), (0.5, 1.0), left=0.68, right=0.17)
 
 
 def calibration_pictures(record: Record) -> Pictures:
@@ -91,15 +81,10 @@ def calibration_pictures(record: Record) -> Pictures:
 
 
 def _calibration(record: Record, entry: Reliability, most: float, prefix: str) -> str:
-    from matplotlib.figure import Figure
-
     colour = theme.series(colour_of(record, entry.loss))
     with draw.settings():
-        figure = Figure(figsize=SIZE, frameon=False)
-        upper, lower = _panels(figure)
-        below = [0.0]
-        for share in entry.share:
-            below.append(below[-1] + share)
+        figure, (upper, lower) = _panels()
+        below = list(itertools.accumulate(entry.share, initial=0.0))
         upper.plot([0, 1], [0, 1], color=theme.INK, linewidth=1, linestyle=":")
         upper.plot([0.0, *entry.high], below, color=colour, linewidth=1.6)
         upper.set_ylim(0, 1)
@@ -122,28 +107,25 @@ def _calibration(record: Record, entry: Reliability, most: float, prefix: str) -
 
 def coverage_table(record: Record) -> Table:
     """How many targets lie in the central intervals that each loss's models predict."""
-    entries, rows = record.reliability, []
-    bins = len(entries[0].share)
-    for outside in reversed(range((bins + 1) // 2)):
-        inside = slice(outside, bins - outside)
-        stated = 100 * (bins - 2 * outside) / bins
-        if outside:
-            rows.append(cells(f"{stated:.0f} %", *(f"{100 * sum(entry.share[inside]):.1f} %" for entry in entries)))
+    entries, bins = record.reliability, len(record.reliability[0].share)
+    rows = []
+    for outside in reversed(range(1, (bins + 1) // 2)):
+        inside, stated = slice(outside, bins - outside), 100 * (bins - 2 * outside) / bins
+        rows.append(cells(f"{stated:.0f} %", *(f"{100 * sum(entry.share[inside]):.1f} %" for entry in entries)))
     header = ["central interval", *(record.labels[entry.loss] for entry in entries)]
     return Table("Interval coverage", header, rows, "Share of test targets inside; all final seeds together.")
 
 
 def residual_table(record: Record) -> Table:
     """Every loss's residuals by what was predicted: their median, and where nine of ten lie."""
-    rows = []
-    for tenth in range(max(len(each.residuals) for each in record.predicted)):
-        found = []
-        for each in record.predicted:
-            if tenth >= len(each.residuals):
-                found.append(MISSING)
-                continue
-            _, low, _, middle, _, high = each.residuals[tenth]
-            found.append(f"{short(middle)} [{short(low)}, {short(high)}]")
-        rows.append(cells(f"{tenth + 1}.", *found))
+
+    def shown(row: list[float] | None) -> str:
+        if row is None:
+            return MISSING
+        _, low, _, middle, _, high = row
+        return f"{short(middle)} [{short(low)}, {short(high)}]"
+
+    tenths = itertools.zip_longest(*(each.residuals for each in record.predicted))
+    rows = [cells(f"{k}.", *map(shown, tenth)) for k, tenth in enumerate(tenths, start=1)]
     header = ["tenth of predictions", *(record.labels[each.loss] for each in record.predicted)]
     return Table("Residuals", header, rows, "Median of true minus predicted, and the interval that holds 90 %.")

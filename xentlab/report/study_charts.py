@@ -32,8 +32,8 @@ def across_cells(study: Study, prefix: str) -> str:
                     continue
                 spots.append(place + shift)
                 middles.append(factor * row.mean)
-                ends, spot = [factor * row.low, factor * row.high], [place + shift] * 2
-                axes.plot(*((ends, spot) if ticks is None else (spot, ends)), color=theme.series(index), linewidth=1.5)
+                span, spot = [factor * row.low, factor * row.high], [place + shift] * 2
+                axes.plot(*((span, spot) if ticks is None else (spot, span)), color=theme.series(index), linewidth=1.5)
             axes.plot(
                 *((middles, spots) if ticks is None else (spots, middles)), color=theme.series(index), markersize=5,
                 marker=theme.marker(index), linestyle="none" if ticks is None else theme.dashes(index), linewidth=1.5,
@@ -49,20 +49,13 @@ def across_cells(study: Study, prefix: str) -> str:
             axes.set_xticks(places, [f"{place:g}" for place in places])
             axes.set_xlabel(axis_name(axis[0]) if axis is not None else "")
             axes.set_ylabel(title)
-        draw.widen(axes, [factor * end for end in _ends(study)], upright=ticks is not None)
+        ends = [end for cell in study.cells for row in cell.record.primary.rows for end in (row.low, row.high)]
+        draw.widen(axes, [factor * end for end in ends if end is not None], upright=ticks is not None)
         return draw.svg(figure, prefix, f"mean {metric.label} under each loss in every cell")
-
-
-def _ends(study: Study) -> list[float]:
-    """The ends of the intervals of all cells' primary metrics."""
-    rows = [row for cell in study.cells for row in cell.record.primary.rows]
-    return [end for row in rows for end in (row.low, row.high) if end is not None]
 
 
 def mean_ranks(study: Study, ranks: Friedman, prefix: str) -> str:
     """Losses at their mean ranks, the best above; bars join those that are not told apart."""
-    from matplotlib.figure import Figure
-
     labels = study.losses
     places = list(labels)
     order = sorted(ranks.ranks, key=lambda loss: ranks.ranks[loss])
@@ -71,10 +64,7 @@ def mean_ranks(study: Study, ranks: Friedman, prefix: str) -> str:
     left, top, step = 0.35 + 0.085 * max(len(clip(labels[x])) for x in order), 0.85, 0.3
     height = top + step * len(order) + 0.2 * groups + 0.2
     with draw.settings():
-        figure = Figure(figsize=(WIDTH, height), frameon=False)
-        box = (left / WIDTH, 0.1 / height, 1 - (left + 0.25) / WIDTH, 1 - (0.1 + top) / height)
-        axes = figure.add_axes(box, facecolor="none")
-        draw.dress(axes, theme.INK, theme.GRID)
+        figure, (axes,) = draw.page_panels(WIDTH, height, (0.1, height - 0.1 - top), left=left, right=0.25)
         for place, loss in enumerate(order):
             index = places.index(loss)
             rank = ranks.ranks[loss]
