@@ -7,12 +7,13 @@ import datetime
 import hashlib
 import inspect
 import json
-import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xentlab import analysis
+from xentlab.analysis.judgement import known
 from xentlab.comparison import diagnose
 from xentlab.comparison.answers import answers_by_loss, duels, wider
 from xentlab.comparison.cross import cross_matrix
@@ -43,8 +44,8 @@ def make_record(result: Result, session: Session, command: str, axes: Axes | Non
     first = next(iter(result.finals.values()))[0]
     task = find(first.tags["task"])
     monitor = task.metric(result.monitor)
-    known = {name for records in result.finals.values() for r in records for name in r.outcome.test}
-    ordered = [monitor, *(m for m in task.metrics if m != monitor), *(m for m in task.truth_metrics if m.name in known)]
+    found = {name for records in result.finals.values() for r in records for name in r.outcome.test}
+    ordered = [monitor, *(m for m in task.metrics if m != monitor), *(m for m in task.truth_metrics if m.name in found)]
     curves = [monitor, *(m for m in task.metrics if m.name in _CURVES and m != monitor)]
     target = trainer["target"]
     looked = judged_at_looks(result) if protocol.looks is not None else None
@@ -120,25 +121,15 @@ def _sensitivity(result: Result, label: str) -> list[TuningPoint]:
     by_rate: dict[float, Score] = {}
     for point, score in tuning.scores.items():
         rate = dict(point).get("optimizer.lr")
-        if rate is None:
-            continue
-        if rate not in by_rate or rank(score, result.monitor) < rank(by_rate[rate], result.monitor):
-            by_rate[rate] = score
-    times: dict[float | None, int] = {}
+        if rate is not None:
+            by_rate[rate] = min(by_rate.get(rate, score), score, key=lambda s: rank(s, result.monitor))
+    times: Counter[float | None] = Counter()
     for point, count in tuning.times.items():
-        rate = dict(point).get("optimizer.lr")
-        times[rate] = times.get(rate, 0) + count
+        times[dict(point).get("optimizer.lr")] += count
     most, alone = max(times.values()), len(tuning.replicates) == 1
     return [
-        TuningPoint(
-            rate,
-            score.value,
-            score.n,
-            chosen=times.get(rate) == most,
-            epochs=score.epochs,
-            times=0 if alone else times.get(rate, 0),
-        )
-        for rate, score in sorted(by_rate.items())
+        TuningPoint(rate, s.value, s.n, times[rate] == most, s.epochs, times=0 if alone else times[rate])
+        for rate, s in sorted(by_rate.items())
     ]
 
 
@@ -176,11 +167,8 @@ def _judge(
 ) -> dict[str, list[analysis.Judgement]]:
     """The rows of each metric: the primary one is judged by itself, all others as one family."""
     others = {name: question for name, question in questions.items() if name != primary}
-    families = ({primary: questions[primary]}, others)
-    judged: dict[str, list[analysis.Judgement]] = {}
-    for family in families:
-        judged |= analysis.judge_family(family, baseline=baseline, alpha=alpha)
-    return judged
+    judged = analysis.judge_family({primary: questions[primary]}, baseline=baseline, alpha=alpha)
+    return judged | analysis.judge_family(others, baseline=baseline, alpha=alpha)
 
 
 def judged_today(record: Record) -> Record:
@@ -210,13 +198,9 @@ def _curves(result: Result, key: str) -> dict[str, MeanCurve]:
         length = max(r.epochs for r in records)
         rows = [[r.at(key, epoch) for epoch in range(1, length + 1)] for r in records]
         band = analysis.band(rows)
-        mean, low, high = ([_finite(v) for v in part] for part in (band.mean, band.low, band.high))
+        mean, low, high = ([known(float(v)) for v in part] for part in (band.mean, band.low, band.high))
         drawn[label] = MeanCurve([float(e) for e in range(1, length + 1)], mean, low, high, band.count.tolist())
     return drawn
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 def _target(result: Result, monitor: Metric, target: float, horizon: int) -> Target:
@@ -237,11 +221,8 @@ def _target(result: Result, monitor: Metric, target: float, horizon: int) -> Tar
 
 def _cost(label: str, records: Sequence[TrialRecord]) -> Cost:
     steps = [v for r in records for _, _, v in r.curves["speed/ms_per_step"] if v is not None]
-    return Cost(
-        loss=label,
-        ms_per_step=statistics.median(steps) if steps else None,
-        seconds=statistics.median(r.outcome.seconds for r in records),
-    )
+    seconds = statistics.median(r.outcome.seconds for r in records)
+    return Cost(label, statistics.median(steps) if steps else None, seconds)
 
 
 def _setup(result: Result, session: Session, first: TrialRecord, axes: Axes) -> Setup:
@@ -301,6 +282,6 @@ def _described(group: str, node: Mapping[str, Any]) -> str:
 
 
 def _signature(result: Result) -> str:
-    """sha256 over the signatures of the final trials, in order: the same comparison has the same one."""
+    """sha256 over the signatures of the final trials, in order."""
     facts = {label: [r.signature for r in records] for label, records in result.finals.items()}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
