@@ -18,7 +18,7 @@ def reliability_table(record: Record) -> Table:
     """For every bin of stated probability: what each loss's models stated, how often it came true, and its share."""
     entries = record.reliability
 
-    def told(entry: Reliability, k: int) -> str:
+    def stated_and_true(entry: Reliability, k: int) -> str:
         stated, true, percent = entry.confidence[k], entry.frequency[k], 100 * entry.share[k]
         if stated is None or true is None:
             return MISSING
@@ -27,7 +27,7 @@ def reliability_table(record: Record) -> Table:
 
     edges = zip(entries[0].low, entries[0].high, strict=True)
     rows = [
-        cells(f"{number(low, 2)} to {number(high, 2)}", *(told(entry, k) for entry in entries))
+        cells(f"{number(low, 2)} to {number(high, 2)}", *(stated_and_true(entry, k) for entry in entries))
         for k, (low, high) in enumerate(edges)
     ]
     header = ["stated", *(record.labels[entry.loss] for entry in entries)]

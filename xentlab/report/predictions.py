@@ -119,13 +119,13 @@ def coverage_table(record: Record) -> Table:
 def residual_table(record: Record) -> Table:
     """Every loss's residuals by what was predicted: their median, and where nine of ten lie."""
 
-    def shown(row: list[float] | None) -> str:
+    def spelled(row: list[float] | None) -> str:
         if row is None:
             return MISSING
         _, low, _, middle, _, high = row
         return f"{short(middle)} [{short(low)}, {short(high)}]"
 
     tenths = itertools.zip_longest(*(each.residuals for each in record.predicted))
-    rows = [cells(f"{k}.", *map(shown, tenth)) for k, tenth in enumerate(tenths, start=1)]
+    rows = [cells(f"{k}.", *map(spelled, tenth)) for k, tenth in enumerate(tenths, start=1)]
     header = ["tenth of predictions", *(record.labels[each.loss] for each in record.predicted)]
     return Table("Residuals", header, rows, "Median of true minus predicted, and the interval that holds 90 %.")
