@@ -85,11 +85,7 @@ def names() -> list[str]:
 def run_all(
     chosen: Sequence[str], size: str | None, minutes: float, root: str, *, dry_run: bool, overrides: Sequence[str]
 ) -> int:
-    """Estimate and run published experiments, and write one page of all that were ever run under the root at this size.
-
-    Args:
-        minutes: what one experiment may take; longer ones are left out, and the page says so.
-    """
+    """Run published experiments of at most `minutes` each; one page tells of all that this root has at this size."""
     known = names()
     for name in chosen:
         if name not in known:

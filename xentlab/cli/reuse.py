@@ -29,10 +29,7 @@ from xentlab.run.progress import progress_bar
 
 
 def report(name: str, kind: str, root: str) -> int:
-    """Lay out a comparison again from its verdicts: a page whose path is printed, or text on stdout.
-
-    `published/NAME` is a published experiment.
-    """
+    """Lay out a comparison, or `published/NAME`, again: a page whose path is printed, or text on stdout."""
     if name.startswith("published/"):
         from xentlab.cli.published import lay_out
 
@@ -44,10 +41,8 @@ def report(name: str, kind: str, root: str) -> int:
     if kind == "html":
         write_text(folder / "report.html", html(found))
         print((folder / "report.html").absolute())
-    elif kind == "md":
-        print(markdown(found), end="")
-    elif kind == "tex":
-        print(latex(found), end="")
+    elif kind in ("md", "tex"):
+        print((markdown if kind == "md" else latex)(found), end="")
     elif kind == "json":
         print(json.dumps(found.to_json(), indent=1, ensure_ascii=False))
     else:

@@ -36,10 +36,9 @@ def ls(
     """List what is recorded."""
     records = catalogue.read(Path(root))
     found = catalogue.entries(records, Wanted(sort=sort, **wanted), sized=sort == "disk")
-    shown = (
-        found[: limit or None] if limit is not None or as_json or as_csv or not sys.stdout.isatty() else found[:_SCREEN]
-    )
-    shown = catalogue.with_sizes(records, shown)
+    if limit is None and sys.stdout.isatty() and not (as_json or as_csv):
+        limit = _SCREEN
+    shown = catalogue.with_sizes(records, found[: limit or None])
     if as_json:
         print(json.dumps([_plain(entry) for entry in shown], indent=1, ensure_ascii=False))
     elif as_csv:

@@ -64,11 +64,7 @@ class _Single:
 
 
 class _Jobs:
-    """The jobs of one multirun, as one sweep.
-
-    Each job is checked when Hydra calls it; all are trained together when the launcher has called the last one, or one
-    by one under a launcher that does not wait.
-    """
+    """The jobs of one multirun, as one sweep: each is checked when Hydra calls it, and `run` trains those that wait."""
 
     def __init__(self, overrides: list[str], stack: contextlib.ExitStack) -> None:
         self._given = [o for o in overrides if o not in _MULTIRUN]
@@ -113,24 +109,22 @@ class _Jobs:
             else:
                 number += 1
                 self._values[trial] = outcome.outcome.best
-                metric, value = on_validation(outcome)
-                self._seen.append((line, metric, value))
+                self._seen.append((line, *on_validation(outcome)))
                 print(f"{number:>4}  {varied(line, self._given)}: {headline(outcome)}")
 
     def end(self) -> int:
-        finished = 0
         if self._stopped is not None:
             raise self._stopped
         if self._sweep is not None:
             self._sweep.close(len(self._failures))
-            finished = self._sweep.finished
         self._conclude()
         for line, error in self._failures:
             said = str(error) if isinstance(error, (UserError, TrainingError)) else f"{type(error).__name__}: {error}"
             print(f"xentlab: failed: {line}: {said}", file=sys.stderr)
         if not self._failures:
             return 0
-        return 2 if not finished and all(isinstance(error, UserError) for _, error in self._failures) else 1
+        mistakes = all(isinstance(error, UserError) for _, error in self._failures)
+        return 2 if mistakes and not (self._sweep and self._sweep.finished) else 1
 
     def _conclude(self) -> None:
         """What varies over its seeds, on validation, as a table, and the command that compares it properly."""

@@ -16,11 +16,7 @@ from xentlab.train.trial import dataset_of, task_of
 
 
 def of_its_task(config: Mapping[str, Any], given: Sequence[str], ready: Collection[str]) -> str | None:
-    """The ready comparison for data of another task than the default comparison is of; None where that one will do.
-
-    Args:
-        ready: the comparisons that there are; one for a task is called after it.
-    """
+    """Of the `ready` comparisons the one called after the data's task; None where the default one will do."""
     keys = given_keys(given)
     if not isinstance(config.get("comparison"), Mapping) or not isinstance(config.get("dataset"), Mapping):
         return None
@@ -42,7 +38,6 @@ def settle(
     Args:
         chosen: group -> the file of it that was chosen in the end.
         preset: those that would be chosen under these overrides alone.
-        group_node: composes one file of a group.
 
     Returns:
         What was dropped, a sentence for each component.

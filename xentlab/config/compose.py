@@ -91,11 +91,7 @@ def _composed_once(overrides: Sequence[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def composed(config_name: str, overrides: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The config under these overrides, without a command line; within it, `compose_group` composes files of groups.
-
-    Raises:
-        UserError: Hydra could not make sense of the overrides.
-    """
+    """The config under these overrides, without a command line; errors as of `run_composed`."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
@@ -114,12 +110,7 @@ def composed(config_name: str, overrides: Sequence[str]) -> Iterator[dict[str, A
         yield _settled(config_name, found, words, chosen)
 
 
-def _settled(
-    config_name: str,
-    found: dict[str, Any],
-    given: list[str],
-    chosen: Mapping[str, str],
-) -> dict[str, Any]:
+def _settled(config_name: str, found: dict[str, Any], given: list[str], chosen: Mapping[str, str]) -> dict[str, Any]:
     """The config with a comparison of its data's task, without what was meant for other choices; both are said."""
     from hydra import compose
 
@@ -205,7 +196,7 @@ def _read_anew(written: Any, value: Any) -> Any:
 
 
 def compose_group(group: str, name: str) -> dict[str, Any]:
-    """One file of a config group, composed; only inside a job of `run_composed`."""
+    """One file of a config group, composed; only inside a job of `run_composed` or within `composed`."""
     from hydra.core.global_hydra import GlobalHydra
 
     return copy.deepcopy(_composed_group(group, name, str(GlobalHydra.instance().config_loader().get_search_path())))

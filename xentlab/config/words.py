@@ -31,11 +31,7 @@ def choices_by_group() -> dict[str, list[str]]:
 
 
 def check_words(command: str, overrides: Sequence[str]) -> None:
-    """Refuse a name or a first key that is not there, where nothing on the command line adds files or keys.
-
-    Raises:
-        UserError: as composing would say it.
-    """
+    """Refuse, as composing would, a name or key that is not there, where nothing given adds files or keys."""
     if any(override.startswith(_ELSEWHERE) for override in overrides):
         return
     known = choices_by_group()

@@ -181,11 +181,7 @@ def line_from_event(event: Event, time: int) -> dict[str, Any]:
 
 
 def event_from_line(line: dict[str, Any]) -> tuple[Event, int]:
-    """The event of a line that we wrote ourselves, and its time; nothing is checked, since there may be millions.
-
-    Raises:
-        UserError: a later version wrote it.
-    """
+    """The event of a line that we wrote ourselves, and its time; nothing is checked, since there may be millions."""
     kind, time = line.pop("event"), line.pop("time")
     if kind not in EVENTS:
         raise UserError(f"The journal holds an event '{kind}' that this version does not know.")
@@ -201,8 +197,7 @@ def load_event(line: Any, where: str) -> Event:
     kind = line.get("event") if isinstance(line, dict) else None
     if not isinstance(kind, str) or kind not in EVENTS:
         raise UserError(f"{where} must be an event of {', '.join(EVENTS)}.")
-    fields = {**line}
-    del fields["event"]
+    fields = {name: value for name, value in line.items() if name != "event"}
     from_json(Annotated[int, _TIMES], fields.pop("time", None), f"{where}: time")
     event: Event = from_json(EVENTS[kind], fields, f"{where}: {kind}")
     if isinstance(event, EpochEvent):

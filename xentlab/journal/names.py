@@ -21,15 +21,14 @@ def names_of(groups: Mapping[str, GroupRecord]) -> dict[str, list[str]]:
     Of two groups with one name, which began on two machines at once or were merged by hand, the older keeps it.
     """
     top = [group for _, group in sorted(groups.items()) if group.parent is None]
+    given = {group.id: [group.marks.get("name", ""), group.tags.get("alias", "")] for group in top}
     taken: dict[str, str] = {}
     for group in top:
-        for name in (group.marks.get("name", ""), group.tags.get("alias", "")):
-            if name:
-                taken.setdefault(name, group.id)
+        for name in filter(None, given[group.id]):
+            taken.setdefault(name, group.id)
     found: dict[str, list[str]] = {}
     for group in top:
-        own = [group.marks.get("name", ""), group.tags.get("alias", "")]
-        found[group.id] = [name for name in dict.fromkeys(own) if taken.get(name) == group.id]
+        found[group.id] = [name for name in dict.fromkeys(given[group.id]) if taken.get(name) == group.id]
         if not found[group.id]:
             found[group.id] = [_numbered(group.kind, group.name, taken)]
             taken[found[group.id][0]] = group.id
@@ -54,9 +53,7 @@ def alone(folder: Path) -> Iterator[None]:
     """Hold a folder's lock, alone among all processes that ask for it, where the disk has such locks."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with suppress(
-            OSError
-        ):  # some network file systems lock no folders: two of one name are told apart all the same
+        with suppress(OSError):  # some network file systems lock no folders: two of one name are told apart anyhow
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:

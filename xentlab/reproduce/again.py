@@ -42,11 +42,7 @@ class Difference:
 
 
 def check_targets(config: Any, path: str = "") -> None:
-    """Refuse a config in which anything names code from outside `ALLOWED`; imports nothing.
-
-    Raises:
-        UserError: the first `_target_` that is not allowed.
-    """
+    """Refuse a config in which anything names code from outside `ALLOWED`; imports nothing."""
     if isinstance(config, Mapping):
         for key, value in config.items():
             here = f"{path}.{key}" if path else str(key)
@@ -96,11 +92,7 @@ def threads(environment: Mapping[str, Any]) -> Iterator[None]:
 
 
 def trial_of(record: TrialRecord, own: Mapping[str, Any]) -> Trial:
-    """The trial that a record describes, to be trained here as it was trained there.
-
-    Raises:
-        UserError: the trial did not end, or its config has no meaning here.
-    """
+    """The trial that a record describes, to be trained here as it was trained there."""
     if record.status != "finished":
         raise UserError(f"Trial {record.id} must have finished to be reproduced, but it is {record.status}.")
     config = localised(record.config, own, record.tags["device"])
@@ -130,11 +122,7 @@ def stack_of(records: Records, record: TrialRecord) -> list[TrialRecord]:
 def differences(
     session: Session, records: Sequence[TrialRecord], environment: Mapping[str, Any], own: Mapping[str, Any]
 ) -> list[Difference]:
-    """What stands in a record's environment, code, data and hardware, and what is here.
-
-    Args:
-        records: one or more trials that stand for all; equal rows are shown once.
-    """
+    """What stands in the environment, code, data and hardware of trials that stand for all, and what is here."""
     there, here = facts_of(environment), facts_of(session.environment)
     found = [Difference(key, there.get(key, "not recorded"), here.get(key, "none")) for key in here]
     for record in records:

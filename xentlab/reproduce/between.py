@@ -55,11 +55,7 @@ class Between:
 
 
 def between(records: Records, a: TrialRecord | GroupRecord, b: TrialRecord | GroupRecord) -> Between:
-    """Compare two comparisons, or two trials.
-
-    Raises:
-        UserError: they are not of one kind, or of a kind that has no verdict.
-    """
+    """Compare two comparisons, or two trials; others are refused."""
     if isinstance(a, TrialRecord) and isinstance(b, TrialRecord):
         return _between_trials(records, a, b)
     if isinstance(a, TrialRecord) or isinstance(b, TrialRecord) or "sweep" in (a.kind, b.kind):
@@ -68,16 +64,10 @@ def between(records: Records, a: TrialRecord | GroupRecord, b: TrialRecord | Gro
     protocols = [_protocol(folder) for folder in folders]
     environments = [facts_of(json.loads((f / "environment.json").read_text(encoding="utf-8"))) for f in folders]
     cells = [read_cells(folder) for folder in folders]
-    data = [
-        {f"{label or 'data'} {name}": value for label, record in found.items() for name, value in _data(record).items()}
-        for found in cells
-    ]
     trials = [_trials(records, group) for group in (a, b)]
-    parts = {"protocol": protocols, "data": data, "versions": environments}
+    parts = {"protocol": protocols, "data": [_data(found) for found in cells], "versions": environments}
     found = {part: _differences(*pair) for part, pair in parts.items()}
-    pairs = [
-        pair for label in cells[0] if label in cells[1] for pair in _verdicts(label, cells[0][label], cells[1][label])
-    ]
+    pairs = [pair for cell in cells[0] if cell in cells[1] for pair in _verdicts(cell, *(c[cell] for c in cells))]
     return Between(found, len(trials[0].keys() & trials[1].keys()), _code(*trials), pairs)
 
 
@@ -102,9 +92,12 @@ def _as_text(pairs: list[tuple[str, Any]]) -> dict[str, str]:
     return {key: json.dumps(value, default=str) if not isinstance(value, str) else value for key, value in pairs}
 
 
-def _data(record: Record) -> dict[str, str]:
-    sizes = {f"{part} examples": str(size) for part, size in record.setup.sizes.items()}
-    return {"fingerprint": record.fingerprint[:16], **sizes}
+def _data(cells: Mapping[str, Record]) -> dict[str, str]:
+    found = {}
+    for label, record in cells.items():
+        found[f"{label or 'data'} fingerprint"] = record.fingerprint[:16]
+        found |= {f"{label or 'data'} {part} examples": str(size) for part, size in record.setup.sizes.items()}
+    return found
 
 
 def _differences(a: Mapping[str, str], b: Mapping[str, str]) -> list[Difference]:

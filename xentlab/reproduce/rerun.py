@@ -26,12 +26,6 @@ from xentlab.reproduce.again import Difference
 from xentlab.reproduce.judge import NumberAgain, VerdictAgain, judge_comparison, judge_trial, peers_of
 from xentlab.run.session import Session
 
-OpenSession = Callable[[Mapping[str, Any], str], AbstractContextManager[Session]]
-"""Opens a session as a config asks for it, for a command in words."""
-
-OnDifferences = Callable[[Sequence[Difference]], None]
-"""Hears what differs from the record, before anything is trained."""
-
 RunStudy = Callable[[StudyPlan, Session, str, Mapping[str, Any], Composed], Executed]
 """`comparison.execute.run_study` with its callbacks bound."""
 
@@ -91,13 +85,15 @@ class Rerun:
     Attributes:
         own: the local `output`, `tracking` and `executor`.
         trust: run any code that a record names, not only `again.ALLOWED`.
+        open_session: opens one as a config asks for it, for a command in words.
+        on_differences: hears what differs from the record, before anything is trained.
     """
 
     records: Records
     own: Mapping[str, Any]
     trust: bool
-    open_session: OpenSession
-    on_differences: OnDifferences
+    open_session: Callable[[Mapping[str, Any], str], AbstractContextManager[Session]]
+    on_differences: Callable[[Sequence[Difference]], None]
 
     def trial(self, record: TrialRecord, progress: Progress) -> TrialAgain:
         """Train a trial again, with the stack that it was trained in."""

@@ -82,12 +82,8 @@ class Destination:
 
 
 def default_uri(root: Path) -> str:
-    """The URI of the sqlite store of an output directory.
-
-    Raises:
-        UserError: the path holds a `?`, which ends the path of a database URI.
-    """
-    if "?" in str(root):
+    """The URI of the sqlite store of an output directory."""
+    if "?" in str(root):  # it ends the path of a database URI
         raise UserError(f"output.root must not hold a '?', got {root}.")
     return "sqlite:///" + escaped(str(root.absolute() / "mlflow.db"))
 

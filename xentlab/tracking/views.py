@@ -115,11 +115,7 @@ class View:
 
 
 def line(title: str, *metrics: str, against: str | None = None, log: bool = False) -> Chart:
-    """A chart of curves.
-
-    Args:
-        against: the metric on the x axis; None for the epoch.
-    """
+    """A chart of curves over the epoch, or `against` another metric."""
     return {
         "type": "LINE",
         "deleted": False,
