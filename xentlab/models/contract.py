@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
@@ -91,20 +92,29 @@ def check_output(
     """
     places: dict[str, tuple[int, ...]] = {"vector": (), "sequence": input_shape}
     wanted = (2, num_outputs, *places.get(what, input_shape[1:]))
-    modes = [(m, m.training) for m in module.modules()]
     try:
-        with torch.no_grad():
-            found = module.eval()(torch.zeros(2, *input_shape) if blank is None else blank)
+        with evaluating(module):
+            found = module(torch.zeros(2, *input_shape) if blank is None else blank)
     except (RuntimeError, ValueError, AssertionError, IndexError, TypeError) as error:
         said = str(error).strip() or type(error).__name__
         reason = said.splitlines()[0].rstrip(".!").replace(". ", "; ")
         raise UserError(f"{name} cannot take inputs of shape {input_shape}: {reason}.") from error
-    finally:
-        for part, training in modes:
-            part.training = training
     shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
     if shape != wanted:
         raise UserError(f"{name} must return logits of shape {wanted} for two inputs {input_shape}, got {shape}.")
+
+
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Within it the module works as in evaluation and makes no graph; the modes of its parts come back after it."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 def has_convolution(module: nn.Module) -> bool:

@@ -28,12 +28,8 @@ def unet(
 
     Args:
         input_shape: (channels, H, W) with H, W >= 2^depth.
-        num_outputs: C, the number of classes.
         width: channels of the first level, >= 1.
         depth: how many times the image is halved, 1 to 6.
-
-    Returns:
-        A module from [B, channels, H, W] to logits [B, C, H, W].
 
     Raises:
         UserError: the input is no image, or too small for the depth.
@@ -88,12 +84,8 @@ def segnet_basic(
 
     Args:
         input_shape: (channels, H, W) with H, W >= 16.
-        num_outputs: C, the number of classes.
         width: channels of every layer, >= 1; the paper has 64.
         kernel: side of the convolutions in pixels: 3, 5 or 7; the paper has 7.
-
-    Returns:
-        A module from [B, channels, H, W] to logits [B, C, H, W].
 
     Raises:
         UserError: the input is no image or under 16x16 pixels.

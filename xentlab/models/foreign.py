@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from xentlab.dotted import behind, posing_as
 from xentlab.errors import UserError, a_kind, own_error
-from xentlab.models.contract import Builder, check_output, is_foreign, is_torchvision, kind
+from xentlab.models.contract import Builder, check_output, evaluating, is_foreign, is_torchvision, kind
 from xentlab.models.start import Start, file_digest, tensors_in, weights_file
 from xentlab.schema import check_knobs, knobs, target_of
 
@@ -139,15 +139,11 @@ def logits_of(outputs: Any) -> Any:
 
 
 def _opened(module: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
-    modes = [(part, part.training) for part in module.modules()]
     try:
-        with torch.no_grad():
-            found = module.eval()(torch.zeros(2, *input_shape))
+        with evaluating(module):
+            found = module(torch.zeros(2, *input_shape))
     except Exception:
         return module  # `check_foreign` says it
-    finally:
-        for part, training in modes:
-            part.training = training
     return module if isinstance(found, Tensor) else _Opened(module)
 
 
@@ -159,7 +155,7 @@ def check_foreign(
     A model of this lab passes. `examples`: 1 where batches hold one.
 
     Raises:
-        UserError: it fails on blank inputs, or gives another shape than `what` (vector, map) says.
+        UserError: it fails on blank inputs or in training, or gives another shape than `what` (vector, map) says.
     """
     if not is_foreign(builder):
         return True
@@ -175,22 +171,13 @@ def check_foreign(
         raise UserError(
             f"{name} must have parameters to train, got {'none' if not parameters else 'frozen ones only'}."
         )
-    _check_training(name, module, blank[:examples])
-    return runs_stacked(module, blank)
-
-
-def _check_training(name: str, module: nn.Module, inputs: Tensor) -> None:
-    """Refuse a model that fails in training, as BatchNorm does with one example, or has no gradient.
-
-    Raises:
-        UserError: its own words.
-    """
-    try:
+    try:  # BatchNorm fails on one example, others have no gradient
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            module.float().train()(inputs).sum().backward()
+            module.float().train()(blank[:examples]).sum().backward()
     except Exception as error:
-        raise own_error(f"{name} in training on a batch of {len(inputs)}", error) from error
+        raise own_error(f"{name} in training on a batch of {len(blank[:examples])}", error) from error
     module.zero_grad()
+    return runs_stacked(module, blank)
 
 
 def runs_stacked(module: nn.Module, inputs: Tensor) -> bool:

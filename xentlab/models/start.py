@@ -7,6 +7,7 @@ names where the file is in torch's cache: nothing is downloaded.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import functools
 import hashlib
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from xentlab.data.places import path_list, search_folders
 from xentlab.dotted import behind
 from xentlab.errors import UserError
-from xentlab.models.contract import Builder, dropout_probability, is_torchvision
+from xentlab.models.contract import Builder, dropout_probability, evaluating, is_torchvision
 
 _INNER = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.", "net.")
@@ -166,20 +167,11 @@ def _bare(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def last_layer(module: nn.Module, blank: Tensor) -> str:
     """The name of the layer with parameters that comes last as inputs go through: the head, which fits one task."""
     ran: list[str] = []
-    hooks = [
-        part.register_forward_hook(lambda *_, name=name: ran.append(name))
-        for name, part in module.named_modules()
-        if next(part.parameters(recurse=False), None) is not None
-    ]
-    modes = [(part, part.training) for part in module.modules()]
-    try:
-        with torch.no_grad():
-            module.eval()(blank)
-    finally:
-        for part, training in modes:
-            part.training = training
-        for hook in hooks:
-            hook.remove()
+    with evaluating(module), contextlib.ExitStack() as hooks:
+        for name, part in module.named_modules():
+            if next(part.parameters(recurse=False), None) is not None:
+                hooks.enter_context(part.register_forward_hook(lambda *_, name=name: ran.append(name)))
+        module(blank)
     return ran[-1]
 
 
@@ -260,11 +252,8 @@ def seen_by(module: nn.Module, part: str, inputs: Tensor) -> list[tuple[Any, ...
     """What a part of a module is given as inputs go through, a tuple for each time that it runs; and what comes out."""
     calls: list[tuple[Any, ...]] = []
     hook = module.get_submodule(part).register_forward_hook(lambda _, given, out: calls.append((*given, out)))
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            calls.append((module(inputs),))
-    finally:
-        hook.remove()
+    with hook, torch.no_grad(), torch.random.fork_rng(devices=[]):
+        calls.append((module(inputs),))
     return calls
 
 

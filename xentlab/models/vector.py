@@ -32,11 +32,7 @@ def linear(
 
     Args:
         input_shape: the shape of one input, any number of axes.
-        num_outputs: C, the number of classes.
         init: `default` draws as `nn.Linear` does; `zero` starts at equal scores for all classes.
-
-    Returns:
-        A module from [B, *input_shape] to logits [B, C].
     """
     layer = nn.Linear(math.prod(input_shape), num_outputs)
     if init == "zero":
@@ -58,13 +54,9 @@ def mlp(
 
     Args:
         input_shape: the shape of one input, any number of axes.
-        num_outputs: C, the number of classes.
         hidden: units of each hidden layer, each >= 1; an empty list gives a linear model.
         activation: the non-linearity after each hidden layer.
         init: `default` draws as `nn.Linear` does; `normal` draws all weights and biases from N(0, 1).
-
-    Returns:
-        A module from [B, *input_shape] to logits [B, C].
 
     Reference: `init: normal` is the large start of M. Nielsen, Neural Networks and Deep Learning, chapter 3, 2015.
     """
@@ -97,14 +89,10 @@ def lenet(
 
     Args:
         input_shape: (channels, H, W) with H, W >= 4.
-        num_outputs: C, the number of classes.
         activation: the non-linearity after each hidden layer.
         pooling: what a 2x2 window becomes, its average (as in the original) or its maximum.
         init: `default` draws as PyTorch's layers do; `truncated_normal` draws weights from N(0, 0.1^2) cut at two
             standard deviations, with biases 0.
-
-    Returns:
-        A module from [B, channels, H, W] to logits [B, C].
 
     Raises:
         UserError: the input is no image or under 4x4 pixels.
@@ -150,12 +138,8 @@ def convnet(
 
     Args:
         input_shape: (channels, H, W) with H, W >= 2^len(widths), since each block halves them.
-        num_outputs: C, the number of classes.
         widths: channels of each block, each >= 1.
         hidden: units of the fully connected layer (with batch normalisation and ReLU) before the scores; 0 for none.
-
-    Returns:
-        A module from [B, channels, H, W] to logits [B, C].
 
     Raises:
         UserError: the input is no image, or too small for so many blocks.

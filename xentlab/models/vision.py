@@ -32,12 +32,8 @@ def resnet18(
 
     Args:
         input_shape: (channels, H, W) with H, W >= 8.
-        num_outputs: C, the number of classes.
         stem: `small` begins with a 3x3 convolution of stride 1 and no pooling, as is usual for 32x32 images;
             `imagenet` with a 7x7 convolution of stride 2 and a pooling of stride 2.
-
-    Returns:
-        A module from [B, channels, H, W] to logits [B, C].
 
     Raises:
         UserError: the input is no image or under 8x8 pixels.
@@ -76,10 +72,6 @@ def efficientnet_lite0(input_shape: tuple[int, ...], num_outputs: int) -> nn.Mod
 
     Args:
         input_shape: (channels, H, W) with 1 or 3 channels and H, W >= 32; values in [0, 1].
-        num_outputs: C, the number of classes.
-
-    Returns:
-        A module from [B, channels, H, W] to logits [B, C].
 
     Raises:
         UserError: the input is no such image, or the package efficientnet-lite-pytorch is not installed.
@@ -128,10 +120,6 @@ def torchvision_classifier(builder: Builder, input_shape: tuple[int, ...], num_o
     Args:
         builder: a function such as `torchvision.models.vgg11`, or a `functools.partial` of one.
         input_shape: (channels, H, W) with 1 or 3 channels.
-        num_outputs: C, the number of classes.
-
-    Returns:
-        A module from [B, channels, H, W] to logits [B, C].
 
     Raises:
         UserError: the builder is no classifier, asks for pretrained weights, or cannot take such inputs.

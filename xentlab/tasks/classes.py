@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
+from xentlab import metrics
 from xentlab.errors import UserError
-from xentlab.tasks.contract import Examples, Facts, Link, Statistics
+from xentlab.tasks.contract import Examples, Facts, Link, Statistics, Task
 from xentlab.tasks.links import probabilities
 
 LINKS = ("softmax", "sigmoid", "identity")
@@ -69,30 +72,6 @@ def weigh_indices(target: Tensor, facts: Facts, ignore_index: int | None, link: 
     return target, valid if weights is None else weights[target] * valid
 
 
-def weigh_rows(target: Tensor, facts: Facts) -> tuple[Tensor, Tensor | None]:
-    """Targets with an axis of classes [N, C], floats, and each example's weight: the mean weight of its labels."""
-    weights = facts.get("class_weights")
-    if weights is None:
-        return target, None
-    distribution, labels = _distribution(target)
-    weight = (distribution * weights.to(target.dtype)).sum(1)
-    return target, torch.where(labels > 0, weight, torch.ones_like(weight))
-
-
-def weigh_distributions(target: Tensor, facts: Facts) -> tuple[Tensor, Tensor | None]:
-    """N-hot targets [N, C] divided by their sum, and each example's weight: 0 of one without labels."""
-    weights = facts.get("class_weights")
-    distribution, labels = _distribution(target)
-    if weights is None:
-        return distribution, (labels > 0).to(target.dtype)
-    return distribution, (distribution * weights.to(target.dtype)).sum(1)
-
-
-def _distribution(target: Tensor) -> tuple[Tensor, Tensor]:
-    labels = target.sum(1)
-    return target / labels.clamp_min(1.0).unsqueeze(1), labels
-
-
 def counts(targets: Tensor, examples: Examples) -> Tensor:
     """How often each class occurs [C], float64, in training `targets`: indices [N], maps [N, H, W] or n-hot [N, C]."""
     return _occurrences(targets, examples)[0]
@@ -132,13 +111,6 @@ def _occurrences(targets: Tensor, examples: Examples) -> tuple[Tensor, Tensor]:
     return per_image.sum(0), (present * per_image.sum(1, keepdim=True)).sum(0)
 
 
-def frequencies(train: Tensor, examples: Examples) -> Tensor:
-    """The share of each class [C], float64, among the elements of training targets that count."""
-    valid = train if examples.ignore_index is None else train[train != examples.ignore_index]
-    found = torch.bincount(valid.flatten().long(), minlength=examples.num_classes).double()
-    return found / found.sum()
-
-
 def reliability(stats: Statistics) -> dict[str, Tensor]:
     """How often the predicted class had each stated probability, and how often it was right.
 
@@ -149,9 +121,16 @@ def reliability(stats: Statistics) -> dict[str, Tensor]:
     return {name: stats[f"bin_{name}"] for name in ("count", "correct", "confidence")}
 
 
-def to_values(metrics: dict[str, Tensor]) -> dict[str, float]:
+def constant_counts(train: Tensor, judged: Tensor, examples: Examples) -> Statistics:
+    """What always answering with each class's share of the training targets comes to."""
+    valid = train if examples.ignore_index is None else train[train != examples.ignore_index]
+    found = torch.bincount(valid.flatten().long(), minlength=examples.num_classes).double()
+    return metrics.constant_counts(found / found.sum(), judged, ignore_index=examples.ignore_index)
+
+
+def to_values(measured: dict[str, Tensor]) -> dict[str, float]:
     """Metrics of one row as plain numbers."""
-    return {name: float(value) for name, value in metrics.items()}
+    return {name: float(value) for name, value in measured.items()}
 
 
 def disturb_indices(targets: Tensor, examples: Examples, rate: float, kind: str, draws: torch.Generator) -> Tensor:
@@ -181,3 +160,21 @@ def draw_distributions(
 ) -> Tensor:
     """Random distributions [N, C, ...]."""
     return torch.softmax(2.0 * torch.randn(samples, classes, *places, generator=generator, dtype=torch.float64), 1)
+
+
+# A task in which exactly one class is true of an element.
+one_true = functools.partial(
+    Task,
+    num_outputs=num_classes,
+    link="softmax",
+    links=LINKS,
+    exclusive=always,
+    weigh=weigh_indices,
+    facts={"class_counts": counts},
+    class_weights=class_weights,
+    predict=predict_one,
+    combine=metrics.add,
+    reliability=reliability,
+    forms=("index", "soft"),
+    draw=draw_distributions,
+)

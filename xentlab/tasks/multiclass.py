@@ -7,7 +7,7 @@ from torch import Tensor
 
 from xentlab import metrics
 from xentlab.tasks import classes
-from xentlab.tasks.contract import Examples, Statistics, Task
+from xentlab.tasks.contract import Examples, Statistics
 
 
 def _check(examples: Examples) -> None:
@@ -28,12 +28,10 @@ def _statistics(probs: Tensor, target: Tensor, ignore_index: int | None) -> Stat
 
 
 def _trivial(train: Tensor, judged: Tensor, examples: Examples) -> dict[str, float]:
-    frequency = classes.frequencies(train, examples)
-    counts = metrics.constant_counts(frequency, judged, ignore_index=examples.ignore_index)
-    return classes.to_values(metrics.multiclass_metrics(counts))
+    return classes.to_values(metrics.multiclass_metrics(classes.constant_counts(train, judged, examples)))
 
 
-MULTICLASS = Task(
+MULTICLASS = classes.one_true(
     name="multiclass",
     check=_check,
     columns="class",
@@ -42,21 +40,9 @@ MULTICLASS = Task(
     disturb=_disturb,
     soft_targets=True,
     output="vector",
-    num_outputs=classes.num_classes,
-    link="softmax",
-    links=classes.LINKS,
-    exclusive=classes.always,
-    weigh=classes.weigh_indices,
-    facts={"class_counts": classes.counts},
-    class_weights=classes.class_weights,
-    predict=classes.predict_one,
     metrics=metrics.CLASS_METRICS,
     statistics=_statistics,
-    combine=metrics.add,
     finish=metrics.multiclass_metrics,
     trivial=_trivial,
-    reliability=classes.reliability,
     answers=metrics.multiclass_answers,
-    forms=("index", "soft"),
-    draw=classes.draw_distributions,
 )

@@ -39,7 +39,19 @@ def _exclusive(link: Link) -> bool:
 
 
 def _weigh(target: Tensor, facts: Facts, ignore_index: int | None, link: Link) -> tuple[Tensor, Tensor | None]:
-    return (classes.weigh_distributions if _exclusive(link) else classes.weigh_rows)(target, facts)
+    """N-hot rows, where one label is drawn divided by their sum, and each example's weight: the mean of its labels'.
+
+    Without a label it weighs 0 where one is drawn, else 1.
+    """
+    weights, drawn = facts.get("class_weights"), _exclusive(link)
+    if weights is None and not drawn:
+        return target, None
+    labels = target.sum(1)
+    distribution = target / labels.clamp_min(1.0).unsqueeze(1)
+    if weights is None:
+        return distribution, (labels > 0).to(target.dtype)
+    weight = (distribution * weights.to(target.dtype)).sum(1)
+    return (distribution, weight) if drawn else (target, torch.where(labels > 0, weight, torch.ones_like(weight)))
 
 
 def _predict(outputs: Tensor, link: Link, facts: Facts) -> Tensor:

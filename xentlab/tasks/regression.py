@@ -227,8 +227,8 @@ def _trivial(train: Tensor, judged: Tensor, examples: Examples) -> dict[str, flo
     columns = _columns(judged).double()
     point = _mean(train, examples).to(columns.device).expand(1, *columns.shape)
     spread = _spread(train, examples).to(columns.device).expand_as(point)
-    found = metrics.regression_metrics(_statistics(Prediction(point, Normal(point, spread)), columns, None))
-    return {name: float(value) for name, value in found.items()}
+    answers = Prediction(point, Normal(point, spread))
+    return classes.to_values(metrics.regression_metrics(_statistics(answers, columns, None)))
 
 
 def _draw(samples: int, targets: int, places: tuple[int, ...], link: Link, generator: torch.Generator) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from xentlab import metrics
 from xentlab.tasks import classes
-from xentlab.tasks.contract import Examples, Statistics, Task
+from xentlab.tasks.contract import Examples, Statistics
 
 
 def _check(examples: Examples) -> None:
@@ -26,9 +26,7 @@ def _statistics(probs: Tensor, target: Tensor, ignore_index: int | None) -> Stat
 
 
 def _trivial(train: Tensor, judged: Tensor, examples: Examples) -> dict[str, float]:
-    frequency = classes.frequencies(train, examples)
-    counts = metrics.constant_counts(frequency, judged, ignore_index=examples.ignore_index)
-    return classes.to_values(metrics.segmentation_metrics(counts))
+    return classes.to_values(metrics.segmentation_metrics(classes.constant_counts(train, judged, examples)))
 
 
 def _example(inputs: Tensor, target: Tensor, outputs: Tensor, examples: Examples) -> dict[str, np.ndarray]:
@@ -42,30 +40,18 @@ def _example(inputs: Tensor, target: Tensor, outputs: Tensor, examples: Examples
     }
 
 
-SEGMENTATION = Task(
+SEGMENTATION = classes.one_true(
     name="segmentation",
     check=_check,
     noise=("symmetric", "asymmetric", "pairs"),
     disturb=_disturb,
     output="map",
-    num_outputs=classes.num_classes,
-    link="softmax",
-    links=classes.LINKS,
-    exclusive=classes.always,
-    weigh=classes.weigh_indices,
-    facts={"class_counts": classes.counts},
-    class_weights=classes.class_weights,
-    predict=classes.predict_one,
     metrics=metrics.MAP_METRICS,
     statistics=_statistics,
-    combine=metrics.add,
     finish=metrics.segmentation_metrics,
     trivial=_trivial,
-    reliability=classes.reliability,
     batch_size=8,
     train_sample=100,
     example=_example,
     axes=2,
-    forms=("index", "soft"),
-    draw=classes.draw_distributions,
 )

@@ -16,7 +16,7 @@ from torch import Tensor
 from xentlab import metrics
 from xentlab.errors import UserError
 from xentlab.tasks import classes
-from xentlab.tasks.contract import Examples, Facts, Link, Statistics, Task
+from xentlab.tasks.contract import Examples, Facts, Link, Statistics
 
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
 
@@ -66,38 +66,28 @@ def _statistics(prediction: TokenPrediction, target: Tensor, ignore_index: int |
 
 def _trivial(train: Tensor, judged: Tensor, examples: Examples) -> dict[str, float]:
     """Always the training set's frequencies, whatever came before."""
-    ignored = examples.ignore_index
-    counts = metrics.constant_counts(classes.frequencies(train, examples), judged, ignore_index=ignored)
-    kept = judged if ignored is None else judged[judged != ignored]
+    counts = classes.constant_counts(train, judged, examples)
+    kept = judged if examples.ignore_index is None else judged[judged != examples.ignore_index]
     counts["characters"] = _lengths(train, examples).to(kept.device)[kept.flatten()].sum().reshape(1)
     return classes.to_values(metrics.token_metrics(counts))
 
 
-TOKENS = Task(
+TOKENS = classes.one_true(
     name="tokens",
     like="multiclass",
     check=_check,
     noise=("symmetric",),
     disturb=_disturb,
     output="sequence",
-    num_outputs=classes.num_classes,
-    link="softmax",
-    links=classes.LINKS,
-    exclusive=classes.always,
-    weigh=classes.weigh_indices,
     facts={"class_counts": _counts, "token_lengths": _lengths},
     always=("token_lengths",),
     class_weights=_class_weights,
     predict=_predict,
     metrics=metrics.TOKEN_METRICS,
     statistics=_statistics,
-    combine=metrics.add,
     finish=metrics.token_metrics,
     trivial=_trivial,
-    reliability=classes.reliability,
     batch_size=32,
     train_sample=100,
     axes=1,
-    forms=("index", "soft"),
-    draw=classes.draw_distributions,
 )

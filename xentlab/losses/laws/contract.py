@@ -75,15 +75,18 @@ class Law:
 
     Attributes:
         name: two or three words.
-        statement: what holds when it holds, in one sentence.
         function: the law itself.
         dtypes: the precisions in which it is tried.
     """
 
     name: str
-    statement: str
     function: LawFunction
     dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.float64)
+
+    @property
+    def statement(self) -> str:
+        """What holds when it holds, in one sentence."""
+        return (self.function.__doc__ or "").splitlines()[0]
 
 
 class LossError(Exception):

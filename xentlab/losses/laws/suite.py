@@ -26,34 +26,31 @@ from xentlab.tasks import find
 
 _SINGLE, _DOUBLE = (torch.float32,), (torch.float64,)
 
-LAWS: tuple[Law, ...] = tuple(
-    Law(name, (function.__doc__ or "").splitlines()[0], function, dtypes)
-    for name, function, dtypes in (
-        ("shape", numerics.shape, _SINGLE + _DOUBLE),
-        ("finite", numerics.finite, _SINGLE + _DOUBLE),
-        ("nan", numerics.nan, _SINGLE),
-        ("masked", numerics.masked, _SINGLE),
-        ("autocast", numerics.autocast, _SINGLE),
-        ("gradient", numerics.gradient, _DOUBLE),
-        ("pure", numerics.pure, _SINGLE + _DOUBLE),
-        ("refusal", numerics.refusal, _SINGLE),
-        ("knob ranges", numerics.knob_ranges, _SINGLE + _DOUBLE),
-        ("independence", symmetry.independence, _SINGLE + _DOUBLE),
-        ("renaming", symmetry.renaming, _SINGLE + _DOUBLE),
-        ("raises truth", symmetry.raises_truth, _SINGLE + _DOUBLE),
-        ("shift", symmetry.shift, _SINGLE + _DOUBLE),
-        ("minimum", symmetry.minimum, _SINGLE + _DOUBLE),
-        ("stacked knobs", stepping.stacked_knobs, _SINGLE + _DOUBLE),
-        ("stacked inputs", stepping.stacked_inputs, _SINGLE + _DOUBLE),
-        ("two forms", stepping.two_forms, _SINGLE + _DOUBLE),
-        ("ignored", stepping.ignored, _SINGLE + _DOUBLE),
-        ("class weights", stepping.own_class_weights, _SINGLE + _DOUBLE),
-        ("limits", identities.limits, _DOUBLE),
-        ("proper", identities.proper, _DOUBLE),
-        ("translation", regression.translation, _SINGLE + _DOUBLE),
-        ("scale", regression.stretch, _SINGLE + _DOUBLE),
-        ("functional", regression.functional, _DOUBLE),
-    )
+LAWS = (
+    Law("shape", numerics.shape),
+    Law("finite", numerics.finite),
+    Law("nan", numerics.nan, _SINGLE),
+    Law("masked", numerics.masked, _SINGLE),
+    Law("autocast", numerics.autocast, _SINGLE),
+    Law("gradient", numerics.gradient, _DOUBLE),
+    Law("pure", numerics.pure),
+    Law("refusal", numerics.refusal, _SINGLE),
+    Law("knob ranges", numerics.knob_ranges),
+    Law("independence", symmetry.independence),
+    Law("renaming", symmetry.renaming),
+    Law("raises truth", symmetry.raises_truth),
+    Law("shift", symmetry.shift),
+    Law("minimum", symmetry.minimum),
+    Law("stacked knobs", stepping.stacked_knobs),
+    Law("stacked inputs", stepping.stacked_inputs),
+    Law("two forms", stepping.two_forms),
+    Law("ignored", stepping.ignored),
+    Law("class weights", stepping.own_class_weights),
+    Law("limits", identities.limits, _DOUBLE),
+    Law("proper", identities.proper, _DOUBLE),
+    Law("translation", regression.translation),
+    Law("scale", regression.stretch),
+    Law("functional", regression.functional, _DOUBLE),
 )
 
 # Those that say something of a loss that gives one value for a whole batch.
