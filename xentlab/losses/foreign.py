@@ -21,8 +21,8 @@ from xentlab.dotted import behind, posing_as
 from xentlab.errors import UserError, own_error
 from xentlab.losses.contained import with_manners
 from xentlab.losses.contract import LossSpec, as_distribution
-from xentlab.losses.probe import Call, probe
-from xentlab.losses.probed import INPUTS, Probed
+from xentlab.losses.probe import probe
+from xentlab.losses.probed import INPUTS
 from xentlab.schema import check_knobs, target_of
 from xentlab.tasks import Task
 from xentlab.tasks.classes import LINKS
@@ -70,16 +70,11 @@ def adopt(
         UserError: a knob is wrong, or it cannot be a loss on this task.
     """
     key = (function, repr(sorted(values.items())), task.name, tuple(sorted(said.items())))
-    if key not in _ADOPTED:
-        _ADOPTED[key] = _adopt(function, values, task, said, path)
-    return _ADOPTED[key]
-
-
-def _adopt(
-    found: Callable[..., Any], values: Mapping[str, Any], task: Task, said: Mapping[str, str], path: str
-) -> functools.partial[Tensor]:
-    name, origin = name_of(found), behind(found)
-    inputs, asked, knobs = parameters_of(name, found)
+    if key in _ADOPTED:
+        return _ADOPTED[key]
+    origin = behind(function)
+    name = str(getattr(origin, "__name__", type(origin).__name__))
+    inputs, asked, knobs = parameters_of(name, function)
     fixed = isinstance(origin, type) or any(p.name == "reduction" for p in knobs)
     stands = _as_declared(name, origin, asked, knobs, fixed=fixed)
     given = check_knobs(path, stands(lambda: None), values)
@@ -88,7 +83,7 @@ def _adopt(
         # Of single values where it has them; some classes have the word and refuse "none", or mean another shape by it.
         ways = [given | {"reduction": "none"}, given]
     for given in ways:
-        call = _Stranger(name, found, given, asked, fixed=fixed)
+        call = _Stranger(name, function, given, asked, fixed=fixed)
         try:
             result = probe(
                 call, name, inputs, _library(origin), task, said, {} if fixed else given, per_class=fixed,
@@ -104,7 +99,9 @@ def _adopt(
     run = with_manners(call, result.notes)
 
     def loss(outputs: Tensor, target: Tensor, *facts: Tensor, **data: Any) -> Tensor:
-        values = wrapped(result, run, outputs, target, facts, data)
+        hot = result.target == "soft" and not target.is_floating_point()
+        pair = result.arguments(outputs, as_distribution(target, outputs) if hot else target)
+        values = result.reduced(run(*pair, *facts, **data), len(outputs))
         if not result.fits(values.shape, outputs.shape):
             raise UserError(
                 f"loss {name} gives values of shape {list(values.shape)} for outputs {list(outputs.shape)} and a "
@@ -121,7 +118,7 @@ def _adopt(
         coupled=result.reduces,
     )
     adopted = stands(loss, __wrapped__=origin, probed=result, renew=call.made.clear, spec=spec)
-    return functools.partial(adopted, **given)
+    return _ADOPTED.setdefault(key, functools.partial(adopted, **given))
 
 
 def _classes(given: Mapping[str, Any]) -> int:
@@ -132,25 +129,6 @@ def _classes(given: Mapping[str, Any]) -> int:
 
 def _weights(given: Mapping[str, Any]) -> dict[str, Sequence[float]]:
     return {k: v for k, v in given.items() if k.endswith("weight") and isinstance(v, (list, tuple))}
-
-
-def wrapped(
-    result: Probed, call: Call, outputs: Tensor, target: Tensor, facts: tuple[Tensor, ...], data: Mapping[str, Any]
-) -> Tensor:
-    """The values of a loss from outside, from what the lab gives to what it wants and back."""
-    if result.target == "soft" and not target.is_floating_point():
-        target = as_distribution(target, outputs)
-    values = call(*result.arguments(outputs, target), *facts, **data)
-    if result.values == "class":
-        return values.mean(1)
-    if result.values == "image":
-        return values.flatten(1).mean(1) if values.ndim > 1 else values
-    return values / len(outputs) if result.values == "sum" else values
-
-
-def name_of(function: Callable[..., Any]) -> str:
-    """What a person calls it."""
-    return str(getattr(behind(function), "__name__", type(function).__name__))
 
 
 def _library(origin: Any) -> str:
@@ -166,10 +144,13 @@ def parameters_of(name: str, function: Any) -> tuple[list[str], list[str], list[
     Raises:
         UserError: it does not take two inputs, or what it takes has no name.
     """
-    built = isinstance(behind(function), type)
+    kind = behind(function)
+    built = isinstance(kind, type)
     try:
-        parameters = list(inspect.signature(function).parameters.values())
-        called = list(inspect.signature(_forward(function)).parameters.values())[1:] if built else parameters
+        called = parameters = list(inspect.signature(function).parameters.values())
+        if isinstance(kind, type):  # what calling an object of it runs
+            runs = kind.forward if issubclass(kind, nn.Module) else kind.__call__
+            called = list(inspect.signature(runs).parameters.values())[1:]
     except (ValueError, TypeError) as error:
         raise UserError(f"{name} does not tell its parameters: {RULE}.") from error
     needed = [p.name for p in called if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
@@ -189,18 +170,15 @@ def parameters_of(name: str, function: Any) -> tuple[list[str], list[str], list[
     return inputs, asked, [p for p in rest if p.name not in (*asked, *_OLD)]
 
 
-def _forward(found: Any) -> Callable[..., Any]:
-    """What calling an object of a class runs."""
-    kind = behind(found)
-    called: Callable[..., Any] = kind.forward if issubclass(kind, nn.Module) else kind.__call__
-    return called
-
-
 def _as_declared(
     name: str, origin: Any, asked: list[str], parameters: list[inspect.Parameter], *, fixed: bool
 ) -> Callable[..., Any]:
     """What gives a function the signature that the loss has as one of the lab: inputs, facts, and all knobs by name."""
-    hints = _hints(origin)
+    try:
+        maker: Any = vars(origin).get("__init__", origin) if isinstance(origin, type) else origin
+        hints = typing.get_type_hints(maker, include_extras=True)
+    except Exception:  # a name that its module does not hold; then the defaults tell
+        hints = {}
     positional = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in ("outputs", "target", *asked)]
     knobs = [
         inspect.Parameter(p.name, inspect.Parameter.KEYWORD_ONLY, default=p.default)
@@ -210,14 +188,6 @@ def _as_declared(
     return functools.partial(
         posing_as, name=name, origin=origin, parameters=[*positional, *knobs], kinds=kinds, fixed=fixed
     )
-
-
-def _hints(origin: Any) -> dict[str, Any]:
-    try:
-        maker: Any = vars(origin).get("__init__", origin) if isinstance(origin, type) else origin
-        return typing.get_type_hints(maker, include_extras=True)
-    except Exception:  # a name that its module does not hold; then the defaults tell
-        return {}
 
 
 def _kind(hint: Any, default: Any, *, fixed: bool) -> Any:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,18 +31,8 @@ _TORCH_LINK = dict.fromkeys(
 ) | dict.fromkeys(("mse", "l1", "smoothl1", "huber"), "identity")
 
 
-@dataclass(frozen=True)
-class _Inputs:
-    logits: Tensor
-    targets: dict[TargetForm, Tensor]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.logits.shape)
-
-
-def _inputs(task: Task, classes: int) -> _Inputs:
-    """A few examples, no two axes alike, so that no wrong shape passes for a right one."""
+def _inputs(task: Task, classes: int) -> tuple[Tensor, dict[TargetForm, Tensor]]:
+    """Logits and targets of each form of a few examples, no two axes alike: no wrong shape passes for a right one."""
     draws = torch.Generator().manual_seed(0)
     places = (2, 5)[: task.axes]
     logits = 2.0 * torch.randn(classes + 1, classes, *places, generator=draws)
@@ -51,9 +40,9 @@ def _inputs(task: Task, classes: int) -> _Inputs:
         index = torch.randint(classes, (classes + 1, *places), generator=draws)
         column = index.unsqueeze(1)
         targets: dict[TargetForm, Tensor] = {"index": index, "soft": torch.zeros_like(logits).scatter(1, column, 1.0)}
-        return _Inputs(logits, targets | ({"column": column} if places else {}))
+        return logits, targets | ({"column": column} if places else {})
     numbers = torch.randn(classes + 1, classes, *places, generator=draws)
-    return _Inputs(logits, {"real": numbers} if "real" in task.forms else {"soft": (numbers > 0).float()})
+    return logits, {"real": numbers} if "real" in task.forms else {"soft": (numbers > 0).float()}
 
 
 def probe(
@@ -75,7 +64,7 @@ def probe(
     Raises:
         UserError: no order and no form of its inputs give values that a loss may have.
     """
-    tiny = _inputs(task, classes)
+    tiny, targets = _inputs(task, classes)
     known = _TORCH_LINK.get(library)
     link = said.get("_link_") or (known if known in task.links else None) or task.link
     if link not in task.links:
@@ -86,23 +75,23 @@ def probe(
 
     def taking(form: TargetForm, *, swapped: bool) -> Probed:
         """What it is if it takes that form of a target, in that place."""
-        target = tiny.targets[form]
+        target = targets[form]
 
         def ask(logits: Tensor, target: Tensor, kind: str, **data: Any) -> Tensor:
             outputs = as_input(logits, kind, link, exclusive=exclusive)
             return call(*((target, outputs) if swapped else (outputs, target)), **(data or knobs))
 
         with contained(name) as seen:
-            kind = known_input or _input_of(ask, tiny.logits, target)
+            kind = known_input or _input_of(ask, tiny, target)
             values = _checked(ask, tiny, target, kind, name, task, per_class=per_class)
-            if swapped != orders[0] and not _rewards(ask, tiny.logits, target, kind):
+            if swapped != orders[0] and not _rewards(ask, tiny, target, kind):
                 raise UserError(f"loss {name} must fall as the outputs of the true classes rise.")
-            either = _other_form(ask, tiny, form, kind)
+            either = form == "index" and _either(ask, tiny, targets, kind)
             told = library in _TORCH_LINK or "_link_" in said or kind != "logits"
             told = told or (values in REDUCED and not exclusive)  # softmax would weigh each row's labels
-            implied = link if told else _link(ask, tiny.logits, target, link, task)
-            seen += _manners(ask, tiny.logits, target, kind)
-            stacks = not {STATE, DRAWS} & set(seen) and _stacks(ask, tiny.logits, target, kind, knobs)
+            implied = link if told else _link(ask, tiny, target, link, task)
+            seen += _manners(ask, tiny, target, kind)
+            stacks = not {STATE, DRAWS} & set(seen) and _stacks(ask, tiny, target, kind, knobs)
         notes = (*dict.fromkeys(seen), *(() if stacks else ("does not stack: its trials train one by one",)))
         return Probed(
             values, "either" if either else form, kind, swapped, implied, stacks, notes,
@@ -110,7 +99,7 @@ def probe(
         )  # fmt: skip
 
     refused: list[UserError] = []
-    for form, swapped in itertools.product(tiny.targets, orders):
+    for form, swapped in itertools.product(targets, orders):
         try:
             return taking(form, swapped=swapped)
         except UserError as error:
@@ -119,10 +108,10 @@ def probe(
 
 
 def _checked(
-    ask: Call, tiny: _Inputs, target: Tensor, kind: str, name: str, task: Task, *, per_class: bool
+    ask: Call, tiny: Tensor, target: Tensor, kind: str, name: str, task: Task, *, per_class: bool
 ) -> ValueForm:
     """What the values are, by their shape and by what a doubled batch does to them."""
-    leaf = tiny.logits.clone().requires_grad_()
+    leaf = tiny.clone().requires_grad_()
     values: Any = ask(leaf, target, kind)
     if not isinstance(values, Tensor):
         raise UserError(f"loss {name} must return a tensor, got {a_kind(values)}.")
@@ -148,7 +137,7 @@ def _checked(
             f"{list(target.shape)}, got {list(shape)}."
         )
     once = values.detach()
-    twice = ask(torch.cat([tiny.logits] * 2), torch.cat([target] * 2), kind)
+    twice = ask(torch.cat([tiny] * 2), torch.cat([target] * 2), kind)
     if torch.allclose(twice, once, rtol=1e-4, equal_nan=True):
         return "mean"
     return "sum" if torch.allclose(twice, 2 * once, rtol=1e-4) else "batch"
@@ -208,15 +197,13 @@ def _named_input(inputs: Sequence[str]) -> str:
     return "logits" if words & {"logits", "logit"} else ""
 
 
-def _other_form(ask: Call, tiny: _Inputs, form: TargetForm, kind: str) -> bool:
+def _either(ask: Call, logits: Tensor, targets: Mapping[TargetForm, Tensor], kind: str) -> bool:
     """Whether a loss that takes class indices takes a distribution too, and means the same by it."""
-    if form != "index":
-        return False
     try:
-        soft = ask(tiny.logits, tiny.targets["soft"], kind)
+        soft = ask(logits, targets["soft"], kind)
     except UserError:
         return False
-    index = ask(tiny.logits, tiny.targets["index"], kind)
+    index = ask(logits, targets["index"], kind)
     return soft.shape == index.shape and torch.allclose(soft, index, rtol=1e-4, equal_nan=True)
 
 

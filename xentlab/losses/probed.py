@@ -83,6 +83,14 @@ class Probed:
         target = target.unsqueeze(1) if self.target == "column" else target
         return (target, outputs) if self.swapped else (outputs, target)
 
+    def reduced(self, values: Tensor, count: int) -> Tensor:
+        """Its values for `count` examples as the lab means them: a mean over classes or an image, no sum."""
+        if self.values == "class":
+            return values.mean(1)
+        if self.values == "image":
+            return values.flatten(1).mean(1) if values.ndim > 1 else values
+        return values / count if self.values == "sum" else values
+
     def __str__(self) -> str:
         outputs = "outputs" if self.target == "real" else self.input.replace("_", "-")
         takes = f"of {outputs} and {_TARGETS[self.target]}"

@@ -20,7 +20,6 @@ from xentlab.losses.laws.cases import (
     spread,
 )
 from xentlab.losses.laws.contract import Counterexample, LawFinding, LossError, Skipped, Subject, error_in_a_line
-from xentlab.schema import Knob
 
 _LARGEST = 1e4
 _CLOSE = 1e-9
@@ -82,7 +81,7 @@ def masked(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> 
     """A class masked by -inf that is never the true one leaves value and gradient finite, and gets no gradient."""
     if subject.link == "identity" or subject.task.numeric:
         return Skipped("its outputs are no logits, among which -inf could mask a class")
-    for case in cases(subject, dtype, generator, sizes=((1, 2), (2, 3), (3, 5))):
+    for case in cases(subject, dtype, generator):
         classes = case.logits.shape[1]
         for at in range(classes):
             logits = case.logits.clone()
@@ -225,23 +224,15 @@ def _settings(subject: Subject, generator: torch.Generator, dtype: torch.dtype) 
     for name, knob in subject.schema.items():
         options: tuple[Any, ...] = knob.choices or ((False, True) if knob.kind is bool else ())
         yield from ({name: option} for option in options)
-    ranged = {name: knob for name, knob in float_knobs(subject).items() if knob.range is not None}
-    for name, knob in ranged.items():
-        bounds = (knob.range.low, knob.range.high) if knob.range is not None else ()
-        yield from ({name: float(b)} for b in bounds if b is not None and knob.range is not None and b in knob.range)
+    ranges = {name: (knob, knob.range) for name, knob in float_knobs(subject).items() if knob.range is not None}
+    for name, (knob, allowed) in ranges.items():
+        ends = [(end, step) for end, step in ((allowed.low, _CLOSE), (allowed.high, -_CLOSE)) if end is not None]
+        yield from ({name: float(end)} for end, _ in ends if end in allowed)
         yield from ({name: draw_knob(knob, generator, reach=2.0)} for _ in range(4))
-        for inside in _just_inside(knob):
+        for inside in [end + step for end, step in ends if end not in allowed]:
             yield from ({name: inside}, {name: torch.tensor(inside, dtype=dtype)})
-    if len(ranged) > 1:
-        yield from ({n: draw_knob(k, generator, reach=2.0) for n, k in ranged.items()} for _ in range(4))
-
-
-def _just_inside(knob: Knob) -> Iterator[float]:
-    """The numbers next to the bounds that are not allowed themselves."""
-    if knob.range is not None:
-        for bound, step in ((knob.range.low, _CLOSE), (knob.range.high, -_CLOSE)):
-            if bound is not None and bound not in knob.range:
-                yield bound + step
+    if len(ranges) > 1:
+        yield from ({n: draw_knob(k, generator, reach=2.0) for n, (k, _) in ranges.items()} for _ in range(4))
 
 
 def _first_infinite(subject: Subject, case: Case, given: Mapping[str, Any] | None = None) -> Counterexample | None:
