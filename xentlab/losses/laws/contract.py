@@ -1,10 +1,10 @@
 """What a law is: a function that looks for inputs on which a loss breaks it.
 
-    law(subject, dtype, generator) -> Counterexample | Skipped | None
+    law(subject, dtype, generator) -> Iterator[Counterexample]
 
-`Subject` is a loss as one task uses it. A law tries its inputs from the smallest shapes upwards and returns the first
-on which it is broken; `None` says that it held on all, `Skipped` that it says nothing about this loss, and why. An
-error that the loss raises on valid inputs breaks whichever law asked for the value.
+`Subject` is a loss as one task uses it. A law tries its inputs from the smallest shapes upwards and yields those on
+which it is broken, of which the first is all that is asked for; it raises `Skipped` where it says nothing about this
+loss. An error that the loss raises on valid inputs breaks whichever law asked for the value.
 
 To add one: such a function in the module of its theme, its entry in `suite`, and a mutant in the tests that breaks it.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -58,15 +58,11 @@ class Counterexample:
         return f"{self.message} at {', '.join(parts)}" if parts else self.message
 
 
-@dataclass(frozen=True)
-class Skipped:
+class Skipped(Exception):  # noqa: N818 - no error
     """Why a law says nothing about a loss."""
 
-    reason: str
 
-
-LawFinding = Counterexample | Skipped | None
-LawFunction = Callable[["Subject", torch.dtype, torch.Generator], LawFinding]
+LawFunction = Callable[["Subject", torch.dtype, torch.Generator], Iterator[Counterexample]]
 
 
 @dataclass(frozen=True)

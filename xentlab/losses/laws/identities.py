@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from xentlab import losses
 from xentlab.errors import UserError
 from xentlab.losses.contract import Limit, suits
 from xentlab.losses.laws.cases import draw_target, one_true, space
-from xentlab.losses.laws.contract import Counterexample, LawFinding, Skipped, Subject, show, slope_of, subject
+from xentlab.losses.laws.contract import Counterexample, Skipped, Subject, show, slope_of, subject
 from xentlab.losses.laws.regression import distribution
 from xentlab.tasks import probabilities
 
@@ -22,23 +23,22 @@ _APART = 1e-2
 _MODERATE = 4
 
 
-def limits(this: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
+def limits(this: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Counterexample]:
     """At the knobs of each declared limit it is the other loss, times the declared factor.
 
     With one true class; where several may be true and the limit is not one of two classes, on label sets too.
     """
     if not this.spec.limits:
-        return Skipped("it declares no limits")
+        raise Skipped("it declares no limits")
     compared = False
     for limit in this.spec.limits:
         other = _other(limit, this)
         if other is None:
             continue
         compared = True
-        found = _compare_limit(this, limit, other, dtype, generator)
-        if found is not None:
-            return found
-    return None if compared else Skipped("its limits are losses of other tasks")
+        yield from _compare_limit(this, limit, other, dtype, generator)
+    if not compared:
+        raise Skipped("its limits are losses of other tasks")
 
 
 def _other(limit: Limit, this: Subject) -> Subject | None:
@@ -54,7 +54,7 @@ def _other(limit: Limit, this: Subject) -> Subject | None:
 
 def _compare_limit(
     this: Subject, limit: Limit, other: Subject, dtype: torch.dtype, generator: torch.Generator
-) -> Counterexample | None:
+) -> Iterator[Counterexample]:
     sizes = ((1, 2), (3, 2)) if limit.binary else ((1, 2), (2, 3), (3, 5))
     for samples, classes in sizes:
         logits = torch.randn(samples, classes * this.bound.outputs, *space(this), generator=generator, dtype=dtype)
@@ -70,31 +70,32 @@ def _compare_limit(
             wanted = limit.factor * other.values(logits, target)
             if got.shape != wanted.shape or not torch.allclose(got, wanted, rtol=limit.rtol, atol=limit.rtol):
                 words = f"{show(got)}, but {limit.factor:.6g} * {other.name} is {show(wanted)},"
-                return Counterexample(words, logits, target, limit.knobs)
-    return None
+                yield Counterexample(words, logits, target, limit.knobs)
 
 
-def proper(this: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
+def proper(this: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Counterexample]:
     """The expected loss under p is least where, and only where, link(logits) = p; or it is not, as declared.
 
     A counterexample is certain: logits of another probability at which the expected loss, in float64, is no greater
     than at p. It is searched from several starts by damped Newton steps.
     """
     if this.task.numeric:
-        return distribution(this, dtype, generator)
+        yield from distribution(this, dtype, generator)
+        return
     if not this.declared:
-        return Skipped("it declares nothing about proper scoring")
+        raise Skipped("it declares nothing about proper scoring")
     if this.spec.coupled:
-        return Skipped("its elements influence each other, so that an expected loss of one does not exist")
+        raise Skipped("its elements influence each other, so that an expected loss of one does not exist")
     for classes in (2, 3):
         truth = _truth(this, classes, generator, dtype)
         found = _better_elsewhere(this, truth, generator)
         if found is None:
             continue
-        return found if this.spec.proper else None
-    if this.spec.proper:
-        return None
-    return Counterexample("declared proper=False, but no logits but those of p minimise the expected loss")
+        if not this.spec.proper:
+            return
+        yield found
+    if not this.spec.proper:
+        yield Counterexample("declared proper=False, but no logits but those of p minimise the expected loss")
 
 
 def _truth(this: Subject, classes: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:

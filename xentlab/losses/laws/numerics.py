@@ -19,13 +19,13 @@ from xentlab.losses.laws.cases import (
     space,
     spread,
 )
-from xentlab.losses.laws.contract import Counterexample, LawFinding, LossError, Skipped, Subject, error_in_a_line
+from xentlab.losses.laws.contract import Counterexample, LossError, Skipped, Subject, error_in_a_line
 
 _LARGEST = 1e4
 _CLOSE = 1e-9
 
 
-def shape(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
+def shape(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Counterexample]:
     """One value for each element (for each image, where the loss takes `weight`), in the precision of the logits."""
     for case in _with_absent_classes(subject, dtype, generator):
         logits, target = case.logits, case.target
@@ -34,31 +34,27 @@ def shape(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> L
         if values.shape != wanted:
             reduced = " (a mean or a sum belongs to the training step)" if values.ndim == 0 else ""
             message = f"values of shape {list(values.shape)}, not {list(wanted)}{reduced},"
-            return Counterexample(message, logits, target)
+            yield Counterexample(message, logits, target)
         if values.dtype != dtype:
-            return Counterexample(f"values in {_word(values.dtype)} for logits in {_word(dtype)}", logits, target)
+            yield Counterexample(f"values in {_word(values.dtype)} for logits in {_word(dtype)}", logits, target)
         if target.is_floating_point() and subject.declared:
             found = subject.values(logits, target.double()).dtype
             if found != dtype:
                 message = f"values in {_word(found)} for logits in {_word(dtype)} and a target in float64"
-                return Counterexample(message, logits, target)
-    return None
+                yield Counterexample(message, logits, target)
 
 
-def finite(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
+def finite(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Counterexample]:
     """Value and gradient are finite at ties, at certainty and at logits of +-1e4; of one class and none too."""
     for case in extremes(subject, dtype, largest=_LARGEST):
-        found = _first_infinite(subject, case)
-        if found is not None:
-            return found
+        yield from _infinite(subject, case)
     for case in cases(subject, dtype, generator, sizes=((2, 3),)):
         values, _ = subject.gradient(case.logits[:0], case.target[:0])
         if len(values):
-            return Counterexample(f"an empty batch has values of shape {list(values.shape)}")
-    return None
+            yield Counterexample(f"an empty batch has values of shape {list(values.shape)}")
 
 
-def nan(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
+def nan(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Counterexample]:
     """NaN in the logits of an element (of an image, for a loss of images) is NaN in its value, whichever is true."""
     for case in cases(subject, dtype, generator):
         classes = case.logits.shape[1]
@@ -73,14 +69,13 @@ def nan(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Law
                 values = subject.values(logits, target)
                 if not bool(values.isnan().all()):
                     number = float(values[~values.isnan()][0])
-                    return Counterexample(f"value {number:g}, not nan,", logits, target)
-    return None
+                    yield Counterexample(f"value {number:g}, not nan,", logits, target)
 
 
-def masked(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
+def masked(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Counterexample]:
     """A class masked by -inf that is never the true one leaves value and gradient finite, and gets no gradient."""
     if subject.link == "identity" or subject.task.numeric:
-        return Skipped("its outputs are no logits, among which -inf could mask a class")
+        raise Skipped("its outputs are no logits, among which -inf could mask a class")
     for case in cases(subject, dtype, generator):
         classes = case.logits.shape[1]
         for at in range(classes):
@@ -95,26 +90,21 @@ def masked(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> 
                     target[:, at] = 0.0
             else:
                 target = torch.where(case.target == at, (at + 1) % classes, case.target)
-            found = _first_infinite(subject, Case(logits, target))
-            if found is not None:
-                return found
+            yield from _infinite(subject, Case(logits, target))
             if bool((subject.gradient(logits, target)[1][:, at] != 0).any()):
-                return Counterexample("a masked class got a gradient", logits, target)
-    return None
+                yield Counterexample("a masked class got a gradient", logits, target)
 
 
-def autocast(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:  # noqa: ARG001
+def autocast(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Counterexample]:  # noqa: ARG001
     """Value and gradient are finite on bfloat16 logits inside a bfloat16 autocast."""
     for case in extremes(subject, dtype, largest=1e3):
         target = case.target.bfloat16() if case.target.is_floating_point() else case.target
         with torch.autocast("cpu", torch.bfloat16):
-            found = _first_infinite(subject, Case(case.logits.bfloat16(), target))
-        if found is not None:
-            return found
-    return None
+            found = list(_infinite(subject, Case(case.logits.bfloat16(), target)))
+        yield from found
 
 
-def gradient(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
+def gradient(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Counterexample]:
     """The gradient is that of the values, by `torch.autograd.gradcheck`; or it is not, as declared."""
     for case in cases(subject, dtype, generator, sizes=((1, 2), (2, 3))):
         logits = case.logits.clone().requires_grad_()
@@ -129,33 +119,33 @@ def gradient(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -
         except RuntimeError as error:
             message = "the gradient is not the slope of the values"
             if not subject.spec.slope and "Jacobian mismatch" in str(error):
-                return None
+                return
             if "Jacobian mismatch" not in str(error):
                 message = f"no gradient: {error_in_a_line(error)}"
-            return Counterexample(message, case.logits, case.target)
-    return None if subject.spec.slope else Counterexample("declared slope=False, but its gradient is its slope")
+            yield Counterexample(message, case.logits, case.target)
+    if not subject.spec.slope:
+        yield Counterexample("declared slope=False, but its gradient is its slope")
 
 
-def pure(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
+def pure(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Counterexample]:
     """The same inputs give the same values, bit by bit, and are left as they were."""
     for case in cases(subject, dtype, generator):
         logits, target = case.logits.clone(), case.target.clone()
         first = subject.values(logits, target)
         for name, tensor, before in (("logits", logits, case.logits), ("target", target, case.target)):
             if not torch.equal(tensor, before):
-                return Counterexample(f"{name} were changed in place", case.logits, case.target)
+                yield Counterexample(f"{name} were changed in place", case.logits, case.target)
         if not torch.equal(first.nan_to_num(), subject.values(logits, target).nan_to_num()):
-            return Counterexample("a second call gave other values", case.logits, case.target)
-    return None
+            yield Counterexample("a second call gave other values", case.logits, case.target)
 
 
-def knob_ranges(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
+def knob_ranges(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Counterexample]:
     """Value and gradient are finite for knobs anywhere in their declared ranges, each alone and all at once.
 
     Just inside a bound that is itself forbidden, too; there as a tensor as well, as in a stack, which may round to it.
     """
     if not subject.schema:
-        return Skipped("it has no knobs")
+        raise Skipped("it has no knobs")
     batches = []
     for form in forms(subject):
         batches += list(cases(subject, dtype, generator, sizes=((4, 3),), only=form))
@@ -167,13 +157,10 @@ def knob_ranges(subject: Subject, dtype: torch.dtype, generator: torch.Generator
         batches += [Case(spread(subject, certain).to(dtype), one_true(subject, truth, 2, dtype))]
     for given in _settings(subject, generator, dtype):
         for case in batches:
-            found = _first_infinite(subject, case, given)
-            if found is not None:
-                return found
-    return None
+            yield from _infinite(subject, case, **given)
 
 
-def refusal(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
+def refusal(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Counterexample]:
     """A target that does not fit the logits raises an error, or gives nan; it never gives a number."""
     classes, pixels = 4, space(subject)
     width = classes * subject.bound.outputs
@@ -207,8 +194,7 @@ def refusal(subject: Subject, dtype: torch.dtype, generator: torch.Generator) ->
         if not bool(torch.isfinite(values).any()):
             continue
         first = ", ".join(f"{v:.4g}" for v in values.flatten().tolist()[:3])
-        return Counterexample(f"logits of shape {list(logits.shape)} and {what} gave {first}, ...,", None, target)
-    return None
+        yield Counterexample(f"logits of shape {list(logits.shape)} and {what} gave {first}, ...,", None, target)
 
 
 def _with_absent_classes(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Case]:
@@ -235,9 +221,8 @@ def _settings(subject: Subject, generator: torch.Generator, dtype: torch.dtype) 
         yield from ({n: draw_knob(k, generator, reach=2.0) for n, (k, _) in ranges.items()} for _ in range(4))
 
 
-def _first_infinite(subject: Subject, case: Case, given: Mapping[str, Any] | None = None) -> Counterexample | None:
-    """The first sample whose value or gradient is not finite."""
-    knobs = given or {}
+def _infinite(subject: Subject, case: Case, **knobs: Any) -> Iterator[Counterexample]:
+    """The first sample whose value, and whose gradient, is not finite."""
     values, slope = subject.gradient(case.logits, case.target, **knobs)
     for what, tensor in (("value", values), ("gradient", slope)):
         sound = torch.isfinite(tensor)
@@ -246,8 +231,7 @@ def _first_infinite(subject: Subject, case: Case, given: Mapping[str, Any] | Non
         row = int((~sound).reshape(len(tensor), -1).any(1).to(torch.int8).argmax())
         bad = tensor[row].flatten()
         number = float(bad[~torch.isfinite(bad)][0])
-        return Counterexample(f"{what} {number:g}", case.logits[row : row + 1], case.target[row : row + 1], knobs)
-    return None
+        yield Counterexample(f"{what} {number:g}", case.logits[row : row + 1], case.target[row : row + 1], knobs)
 
 
 def _word(dtype: torch.dtype) -> str:

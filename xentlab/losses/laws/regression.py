@@ -10,19 +10,19 @@ import torch
 from torch import Tensor
 
 from xentlab.losses.laws.cases import cases
-from xentlab.losses.laws.contract import Counterexample, LawFinding, Skipped, Subject, differs, show
+from xentlab.losses.laws.contract import Counterexample, Skipped, Subject, differs, show
 from xentlab.tasks.distributions import mean_of, parts
 
-_CLASSES = Skipped("its targets are classes, not numbers")
+_CLASSES = "its targets are classes, not numbers"
 _SAMPLE = 401
 _APART = 1e-5
 _STEP = 24.0 / 4000
 
 
-def translation(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
+def translation(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Counterexample]:
     """Adding a constant to the predicted and the true number alike changes nothing, or does, as declared."""
     if not subject.task.numeric:
-        return _CLASSES
+        raise Skipped(_CLASSES)
     for case in cases(subject, dtype, generator):
         for constant in (0.5, 3.0):
             moved = parts(case.logits, subject.bound.outputs).clone()
@@ -32,19 +32,20 @@ def translation(subject: Subject, dtype: torch.dtype, generator: torch.Generator
             if not differs(after, before):
                 continue
             if not subject.spec.moves:
-                return None
+                return
             message = f"{float(before[0]):.6g} became {float(after[0]):.6g} when {constant:g} was added to both"
-            return Counterexample(message, case.logits, case.target)
-    return Counterexample("declared moves=False, but a constant changed nothing") if not subject.spec.moves else None
+            yield Counterexample(message, case.logits, case.target)
+    if not subject.spec.moves:
+        yield Counterexample("declared moves=False, but a constant changed nothing")
 
 
-def stretch(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
+def stretch(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Counterexample]:
     """A factor common to the predicted and the true number multiplies the value by its declared power."""
     degree = subject.spec.degree
     if not subject.task.numeric:
-        return _CLASSES
+        raise Skipped(_CLASSES)
     if degree is None:
-        return Skipped("it declares no degree")
+        raise Skipped("it declares no degree")
     for case in cases(subject, dtype, generator):
         for factor in (0.5, 3.0):
             stretched = case.logits + math.log(factor) if subject.link == "log" else case.logits * factor
@@ -52,17 +53,16 @@ def stretch(subject: Subject, dtype: torch.dtype, generator: torch.Generator) ->
             after = subject.values(stretched, case.target * factor)
             if differs(after, before * factor**degree):
                 message = f"{float(before[0]):.6g} became {float(after[0]):.6g} at the factor {factor:g}"
-                return Counterexample(message, case.logits, case.target)
-    return None
+                yield Counterexample(message, case.logits, case.target)
 
 
-def functional(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:  # noqa: ARG001
+def functional(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Counterexample]:  # noqa: ARG001
     """The constant of least mean value over a skewed sample is the mean, median, ... that it declares to elicit."""
     if not subject.task.numeric:
-        return _CLASSES
+        raise Skipped(_CLASSES)
     what = subject.spec.elicits
     if what in ("", "distribution"):
-        return Skipped("it declares to elicit no number")
+        raise Skipped("it declares to elicit no number")
     levels = (torch.arange(_SAMPLE, dtype=dtype) + 0.5) / _SAMPLE
     sample = 0.1 - torch.log1p(-levels)  # exponential, moved off 0
     for given in [{"level": level} for level in (0.1, 0.5, 0.83)] if "level" in subject.schema else [{}]:
@@ -70,8 +70,7 @@ def functional(subject: Subject, dtype: torch.dtype, generator: torch.Generator)
         found = _least(subject, sample, given)
         found = float(mean_of(torch.tensor(found, dtype=dtype))) if subject.link == "log" else found
         if abs(found - wanted) > _APART:
-            return Counterexample(f"least at {found:.6g}, not at the {what} {wanted:.6g} of the sample,", knobs=given)
-    return None
+            yield Counterexample(f"least at {found:.6g}, not at the {what} {wanted:.6g} of the sample,", knobs=given)
 
 
 def _elicited(what: str, sample: Tensor, level: float) -> float:
@@ -97,10 +96,10 @@ def _least(subject: Subject, sample: Tensor, given: Mapping[str, Any]) -> float:
     return (low + high) / 2
 
 
-def distribution(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
+def distribution(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Counterexample]:
     """The expected value under the distribution that outputs stand for is least at those outputs, and only there."""
     if subject.spec.elicits != "distribution":
-        return Skipped("it elicits no whole distribution")
+        raise Skipped("it elicits no whole distribution")
     for _ in range(4):
         truth = torch.randn(1, subject.bound.outputs, generator=generator, dtype=dtype)
         y, chance = _quadrature(subject, truth)
@@ -111,8 +110,7 @@ def distribution(subject: Subject, dtype: torch.dtype, generator: torch.Generato
                 message = (
                     f"under outputs {show(truth[0])} the expected value is {at_truth:.6g}, and no greater at others"
                 )
-                return Counterexample(message, rival)
-    return None
+                yield Counterexample(message, rival)
 
 
 def _quadrature(subject: Subject, truth: Tensor) -> tuple[Tensor, Tensor]:

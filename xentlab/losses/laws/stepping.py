@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -11,7 +11,6 @@ from torch import Tensor
 from xentlab.losses.laws.cases import Case, cases, draw_knob, float_knobs, one_hot, space
 from xentlab.losses.laws.contract import (
     Counterexample,
-    LawFinding,
     LossError,
     Skipped,
     Subject,
@@ -24,11 +23,11 @@ from xentlab.losses.laws.contract import (
 _ROWS = 3
 
 
-def stacked_knobs(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
+def stacked_knobs(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Counterexample]:
     """`torch.vmap` over every float knob gives the values and gradients of a loop over its values."""
     schema = float_knobs(subject)
     if not schema:
-        return Skipped("it has no float knobs")
+        raise Skipped("it has no float knobs")
     draws = {name: [draw_knob(knob, generator) for _ in range(_ROWS)] for name, knob in schema.items()}
     together = [dict(zip(draws, row, strict=True)) for row in zip(*draws.values(), strict=True)]
     settings = [[{name: value} for value in values] for name, values in draws.items()]
@@ -41,13 +40,10 @@ def stacked_knobs(subject: Subject, dtype: torch.dtype, generator: torch.Generat
 
             spread = case.logits.expand(_ROWS, *case.logits.shape)
             alone = [subject.gradient(case.logits, case.target, **row) for row in rows]
-            found = _compare(one, spread, stacked, alone, f"vmap over {' and '.join(rows[0])}", case)
-            if found is not None:
-                return found
-    return None
+            yield from _compare(one, spread, stacked, alone, f"vmap over {' and '.join(rows[0])}", case)
 
 
-def stacked_inputs(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
+def stacked_inputs(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Counterexample]:
     """`torch.vmap` over logits and targets gives the values and gradients of a loop over them."""
     for case in cases(subject, dtype, generator, sizes=((1, 2), (2, 3))):
         noise = torch.randn(_ROWS, *case.logits.shape, generator=generator, dtype=torch.float64).to(dtype)
@@ -57,40 +53,38 @@ def stacked_inputs(subject: Subject, dtype: torch.dtype, generator: torch.Genera
         else:
             target = torch.stack([(case.target + r) % case.logits.shape[1] for r in range(_ROWS)])
         alone = [subject.gradient(z, t) for z, t in zip(logits, target, strict=True)]
-        found = _compare(subject.values, logits, target, alone, "vmap over logits and target", case)
-        if found is not None:
-            return found
-    return None
+        yield from _compare(subject.values, logits, target, alone, "vmap over logits and target", case)
 
 
 def _compare(
     one: Callable[..., Tensor], logits: Tensor, beside: Any, alone: list[tuple[Tensor, Tensor]], words: str, case: Case
-) -> Counterexample | None:
+) -> Iterator[Counterexample]:
     """Whether `one` over a stack of logits, and of what it takes beside, has the values and gradients of its rows."""
     leaf = logits.detach().clone().requires_grad_()
     try:
         values = torch.vmap(one)(leaf.clone(), beside)
         (slope,) = torch.autograd.grad(values.sum(), leaf)
     except LossError as error:
-        return Counterexample(f"{words} raised {error.example.message}", case.logits, case.target)
+        yield Counterexample(f"{words} raised {error.example.message}", case.logits, case.target)
+        return
     except RuntimeError as error:
-        return Counterexample(f"{words} raised {error_in_a_line(error)}", case.logits, case.target)
+        yield Counterexample(f"{words} raised {error_in_a_line(error)}", case.logits, case.target)
+        return
     for what, got, wanted in (
         ("values", values.detach(), torch.stack([v for v, _ in alone])),
         ("gradients", slope, torch.stack([g for _, g in alone])),
     ):
         if differs(got, wanted):
             message = f"{words} gives {what} {show(got)}, the loop {show(wanted)},"
-            return Counterexample(message, case.logits, case.target)
-    return None
+            yield Counterexample(message, case.logits, case.target)
 
 
-def two_forms(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
+def two_forms(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Counterexample]:
     """A class index and its one-hot row are the same target."""
     if "index" not in subject.task.forms:
-        return Skipped(f"{subject.task.name} targets have one form only")
+        raise Skipped(f"{subject.task.name} targets have one form only")
     if not subject.spec.float_targets:
-        return Skipped("it takes class indices only")
+        raise Skipped("it takes class indices only")
     for case in cases(subject, dtype, generator, only="index"):
         row = one_hot(case.target, case.logits.shape[1], dtype)
         by_index = subject.gradient(case.logits, case.target)
@@ -98,14 +92,13 @@ def two_forms(subject: Subject, dtype: torch.dtype, generator: torch.Generator) 
         for what, got, wanted in zip(("value", "gradient"), by_row, by_index, strict=True):
             if differs(got, wanted):
                 message = f"{what} {show(wanted)} of the index, {show(got)} of its one-hot row,"
-                return Counterexample(message, case.logits, case.target)
-    return None
+                yield Counterexample(message, case.logits, case.target)
 
 
-def ignored(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
+def ignored(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Counterexample]:
     """Ignored targets and classes of weight zero change nothing, and their logits get no gradient."""
     if subject.task.numeric:
-        return Skipped("no number is ignored")
+        raise Skipped("no number is ignored")
     n_hot = "index" not in subject.task.forms
     data = subject.bound.data_term(None if n_hot else 255)
     for samples, classes in ((2, 2), (3, 3), (4, 4)):
@@ -132,23 +125,20 @@ def ignored(subject: Subject, dtype: torch.dtype, generator: torch.Generator) ->
         for what, (target, class_weights) in trials.items():
             given = facts if class_weights is None else facts | {"class_weights": class_weights}
             where = nothing.unsqueeze(1) if space(subject) else nothing.reshape(samples, 1)
-            found = _ignores(subject, data, what, logits, torch.where(where, other, logits), target, given, where)
-            if found is not None:
-                return found
-    return None
+            yield from _ignores(subject, data, what, logits, torch.where(where, other, logits), target, given, where)
 
 
-def own_class_weights(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
+def own_class_weights(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Counterexample]:
     """Class weights that a loss takes itself weigh classes: those of weight 0 may swap pixels, even ones do nothing."""
     if "class_weights" not in subject.bound.terms[""].asks:
-        return Skipped("it takes no class weights; the objective weighs its elements")
+        raise Skipped("it takes no class weights; the objective weighs its elements")
     data, knobs = subject.bound.data_term(None), subject.bound.data
     for case in cases(subject, dtype, generator, sizes=((2, 3), (3, 5)), only="index"):
         classes = case.logits.shape[1]
         plain = data(case.logits, case.target, {}, knobs)
         even = data(case.logits, case.target, {"class_weights": torch.full((classes,), 2.5, dtype=dtype)}, knobs)
         if differs(even, plain):
-            return Counterexample(f"even class weights made {plain:.6g} {even:.6g}", case.logits, case.target)
+            yield Counterexample(f"even class weights made {plain:.6g} {even:.6g}", case.logits, case.target)
         for at in range(classes):
             facts = {"class_weights": one_hot(torch.tensor([at]), classes, dtype)[0]}
             following = (case.target + 1) % classes
@@ -159,8 +149,7 @@ def own_class_weights(subject: Subject, dtype: torch.dtype, generator: torch.Gen
                 message = (
                     f"with all weight on class {at}, {before:.6g} became {after:.6g} when other classes swapped pixels"
                 )
-                return Counterexample(message, case.logits, case.target)
-    return None
+                yield Counterexample(message, case.logits, case.target)
 
 
 def _ignores(
@@ -172,7 +161,7 @@ def _ignores(
     target: Tensor,
     facts: dict[str, Tensor],
     where: Tensor,
-) -> Counterexample | None:
+) -> Iterator[Counterexample]:
     """Whether `logits` and `other`, which differ where nothing should count, have the same objective."""
     leaf = logits.clone().requires_grad_()
     knobs = subject.bound.data
@@ -186,12 +175,11 @@ def _ignores(
     except (RuntimeError, IndexError) as error:
         raise LossError(Counterexample(f"with {what}: {error_in_a_line(error)}", logits, target)) from error
     if differs(after, before.detach()):
-        return Counterexample(f"{what} changed the objective from {before:.6g} to {after:.6g}", logits, target)
+        yield Counterexample(f"{what} changed the objective from {before:.6g} to {after:.6g}", logits, target)
     if bool((slope.masked_select(where) != 0).any()):
-        return Counterexample(f"{what} got a gradient", logits, target)
+        yield Counterexample(f"{what} got a gradient", logits, target)
     if float(nothing_left) != 0.0:
-        return Counterexample(f"{what} everywhere gave {float(nothing_left):.6g}, not 0,", logits, target)
-    return None
+        yield Counterexample(f"{what} everywhere gave {float(nothing_left):.6g}, not 0,", logits, target)
 
 
 def _all_like(target: Tensor, where: Tensor) -> Tensor:

@@ -15,7 +15,6 @@ from xentlab.losses.laws import identities, numerics, regression, stepping, symm
 from xentlab.losses.laws.contract import (
     Counterexample,
     Law,
-    LawFinding,
     LossError,
     Skipped,
     Subject,
@@ -166,19 +165,15 @@ def _row(law: Law, subjects: list[Subject]) -> LawRow:
             reasons["not applicable: single elements have no value"] = None
             continue
         for dtype in law.dtypes:
-            finding = _run(law, this, dtype)
-            if isinstance(finding, Counterexample):
+            try:
+                example = next(law.function(this, dtype, torch.Generator().manual_seed(0)), None)
+            except LossError as error:
+                example = error.example
+            except Skipped as skipped:
+                reasons[str(skipped)] = None
+                continue
+            if example is not None:
                 where = f" ({this.task.name}, {str(dtype).removeprefix('torch.')})"
-                return LawRow(law.name, "broken", f"{finding}{where}", finding)
-            held = held or finding is None
-            if isinstance(finding, Skipped):
-                reasons[finding.reason] = None
+                return LawRow(law.name, "broken", f"{example}{where}", example)
+            held = True
     return LawRow(law.name, "held") if held else LawRow(law.name, "skipped", "; ".join(reasons))
-
-
-def _run(law: Law, this: Subject, dtype: torch.dtype) -> LawFinding:
-    generator = torch.Generator().manual_seed(0)
-    try:
-        return law.function(this, dtype, generator)
-    except LossError as error:
-        return error.example

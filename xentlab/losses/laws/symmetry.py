@@ -6,24 +6,27 @@ under a constant. What a loss without a declaration cannot be asked is skipped.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from xentlab.losses.laws.cases import cases, draw_target, one_hot, one_true, space, spread
-from xentlab.losses.laws.contract import Counterexample, LawFinding, Skipped, Subject, differs
+from xentlab.losses.laws.contract import Counterexample, Skipped, Subject, differs
 
 NUMBERS = "its targets are numbers, not classes"
 
 
-def independence(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
+def independence(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Counterexample]:
     """The value of an element (of an image, for a loss of images) is its own: other elements do not change it."""
     found = _influence(subject, dtype, generator)
     if not subject.spec.coupled:
-        return found
-    return None if found else Counterexample("declared coupled, but no element changed another's value")
+        yield from found
+    elif next(found, None) is None:
+        yield Counterexample("declared coupled, but no element changed another's value")
 
 
-def _influence(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Counterexample | None:
+def _influence(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Counterexample]:
     for case in cases(subject, dtype, generator, sizes=((2, 2), (3, 3), (4, 5))):
         before = subject.values(case.logits, case.target)
         logits, target = case.logits.clone(), case.target.clone()
@@ -42,14 +45,13 @@ def _influence(subject: Subject, dtype: torch.dtype, generator: torch.Generator)
             alone = subject.values(case.logits[:1], case.target[:1])[0]
             if differs(alone, kept):
                 message = f"the first element is {kept:.6g} in the batch and {alone:.6g} alone"
-                return Counterexample(message, case.logits, case.target)
+                yield Counterexample(message, case.logits, case.target)
         if differs(after, kept):
             message = f"the first element went from {kept:.6g} to {after:.6g} when the others changed"
-            return Counterexample(message, case.logits, case.target)
-    return None
+            yield Counterexample(message, case.logits, case.target)
 
 
-def renaming(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
+def renaming(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Counterexample]:
     """Renaming the classes in logits and target alike changes nothing, or does, as declared."""
     for case in cases(subject, dtype, generator):
         classes = case.logits.shape[1] // subject.bound.outputs
@@ -60,20 +62,19 @@ def renaming(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -
             after = subject.values(renamed, target)
             if differs(after, before):
                 if not subject.spec.symmetric:
-                    return None
+                    return
                 message = (
                     f"{_first(before):.6g} became {_first(after):.6g} with the classes in the order {order.tolist()}"
                 )
-                return Counterexample(message, case.logits, case.target)
-    if subject.spec.symmetric:
-        return None
-    return Counterexample("declared symmetric=False, but renaming the classes changed nothing")
+                yield Counterexample(message, case.logits, case.target)
+    if not subject.spec.symmetric:
+        yield Counterexample("declared symmetric=False, but renaming the classes changed nothing")
 
 
-def raises_truth(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:  # noqa: ARG001
+def raises_truth(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Counterexample]:  # noqa: ARG001
     """At equal logits a gradient step raises the true class more than any other, or does not, as declared."""
     if subject.task.numeric:
-        return Skipped(NUMBERS)
+        raise Skipped(NUMBERS)
     for classes in (2, 3, 5):
         heights = torch.tensor([0.0, 1.0, -1.0], dtype=dtype).repeat_interleave(classes)
         true = torch.arange(classes).repeat(3)
@@ -89,24 +90,23 @@ def raises_truth(subject: Subject, dtype: torch.dtype, generator: torch.Generato
         if bool(lowest.all()):
             continue
         if not subject.spec.raises_truth:
-            return None
+            return
         row = int((~lowest).to(torch.int8).argmax())
         most = int(slope[row, :, 0].argmin())
         message = f"a step raises class {most} most, or several alike, where {int(true[row])} is true,"
-        return Counterexample(message, logits[row : row + 1], target[row : row + 1])
-    if subject.spec.raises_truth:
-        return None
-    return Counterexample("declared raises_truth=False, but the true class was always raised most")
+        yield Counterexample(message, logits[row : row + 1], target[row : row + 1])
+    if not subject.spec.raises_truth:
+        yield Counterexample("declared raises_truth=False, but the true class was always raised most")
 
 
-def shift(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
+def shift(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Counterexample]:
     """Adding a constant to all logits of an element changes nothing, or does, as declared."""
     if subject.task.numeric:
-        return Skipped(NUMBERS)
+        raise Skipped(NUMBERS)
     if not subject.declared:
-        return Skipped("it declares nothing about a constant")
+        raise Skipped("it declares nothing about a constant")
     if subject.spec.link == "task" and subject.link == "sigmoid":
-        return Skipped("its declaration speaks of the softmax")
+        raise Skipped("its declaration speaks of the softmax")
     for case in cases(subject, dtype, generator):
         elements = (len(case.logits), 1, *space(subject))
         for size in (1.0, 5.0):
@@ -118,19 +118,18 @@ def shift(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> L
             if not differs(after, before):
                 continue
             if not subject.spec.shift_invariant:
-                return None
+                return
             message = f"{_first(before):.6g} became {_first(after):.6g} when {_first(constant):.4g} was added"
-            return Counterexample(message, case.logits, case.target)
-    if subject.spec.shift_invariant:
-        return None
-    return Counterexample("declared shift_invariant=False, but adding a constant changed nothing")
+            yield Counterexample(message, case.logits, case.target)
+    if not subject.spec.shift_invariant:
+        yield Counterexample("declared shift_invariant=False, but adding a constant changed nothing")
 
 
-def minimum(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> LawFinding:
+def minimum(subject: Subject, dtype: torch.dtype, generator: torch.Generator) -> Iterator[Counterexample]:
     """With one true class no value lies below the declared minimum."""
     bound = subject.spec.minimum
     if bound is None:
-        return Skipped("it declares no minimum")
+        raise Skipped("it declares no minimum")
     slack = (1e-9 if dtype == torch.float64 else 1e-4) * (1.0 if subject.task.numeric else max(1.0, abs(bound)))
     for classes in (2, 3, 5):
         for size in (0.0, 0.1, 1.0, 10.0, 1e4):
@@ -152,8 +151,7 @@ def minimum(subject: Subject, dtype: torch.dtype, generator: torch.Generator) ->
             row = int(values.argmin())
             if float(values[row]) < bound - slack:
                 message = f"value {float(values[row]):.6g} below the declared minimum {bound:g}"
-                return Counterexample(message, logits[row : row + 1], target[row : row + 1])
-    return None
+                yield Counterexample(message, logits[row : row + 1], target[row : row + 1])
 
 
 def _first(values: Tensor) -> float:
