@@ -7,8 +7,6 @@ with `torch.vmap` over weights and knobs.
 To add one: write the function here and name it in `configs/regularizer/<name>.yaml` with its knobs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Annotated
 

@@ -4,8 +4,6 @@ All obey `xentlab.losses.contract`. A normalised (active) loss pulls up the true
 (passive) pushes down the others too.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Annotated
 

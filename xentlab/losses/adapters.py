@@ -5,13 +5,11 @@ Cross-entropy on multilabel data compares with the n-hot target divided by its s
 the objective, for every loss alike; only a loss of images that takes `class_weights` weighs its classes itself.
 """
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -103,7 +101,7 @@ class BoundLoss:
         """How many numbers of the model it takes for each target."""
         return next(iter(self.terms.values())).outputs
 
-    def reads(self, other: BoundLoss) -> bool:
+    def reads(self, other: Self) -> bool:
         """Whether outputs that were trained under another loss of the task mean something to this one."""
         return self.outputs == other.outputs and self.task.alike(self.link, other.link)
 

@@ -1,7 +1,5 @@
 """One-vs-rest losses: every class is a yes-or-no question of its own. Link: sigmoid. Obeys `losses.contract`."""
 
-from __future__ import annotations
-
 import torch  # noqa: F401  # of the example
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Losses chosen for honest probabilities. Link: softmax. Obeys `xentlab.losses.contract`."""
 
-from __future__ import annotations
-
 import functools
 from typing import Annotated
 

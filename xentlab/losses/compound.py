@@ -6,8 +6,6 @@ A term is named by a loss of `xentlab.losses` (or by any word, with a `_target_`
 Every term is reduced by its own weighted mean, so that a loss per pixel and one per image can be added.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping
 from typing import Annotated, Any

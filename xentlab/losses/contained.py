@@ -1,7 +1,5 @@
 """What a stranger's loss does beside its values, contained: prints, seeds of the global generator, exits."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

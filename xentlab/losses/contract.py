@@ -21,8 +21,6 @@ a YAML in `configs/loss` that lists its knobs. Its docstring need not say what `
 values what `minimum` does.
 """
 
-from __future__ import annotations
-
 import inspect
 import itertools
 from collections.abc import Callable, Mapping

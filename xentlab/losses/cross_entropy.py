@@ -1,7 +1,5 @@
 """Cross-entropy and its family. Link: softmax. Obeys `xentlab.losses.contract`."""
 
-from __future__ import annotations
-
 import functools
 import math
 from typing import Annotated

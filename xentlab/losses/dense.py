@@ -7,8 +7,6 @@ each pixel, 0 where it is ignored; it weighs every sum over pixels, so that an i
 To add one: from the sums of `overlap`.
 """
 
-from __future__ import annotations
-
 import functools
 from typing import Literal
 

@@ -4,8 +4,6 @@ Obeys `xentlab.losses.contract`. Outputs [N, K * D] hold K numbers for each targ
 second: a location, and a raw scale `s`: `softplus(s) + 0.001` is the scale, in standard deviations of the target.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import math

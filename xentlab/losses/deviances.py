@@ -4,8 +4,6 @@ Link log: outputs `z` [N, D] are the logarithm of the prediction, `mu = exp(z)`,
 over the training rows. Targets below 0 (at 0, where the loss says so) are refused before anything is trained.
 """
 
-from __future__ import annotations
-
 import functools
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """Distances between outputs and targets: of logits, of probabilities, of directions. Obeys `losses.contract`."""
 
-from __future__ import annotations
-
 import functools
 
 import torch

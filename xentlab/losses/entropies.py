@@ -3,8 +3,6 @@
 All obey `xentlab.losses.contract`. A divergence is 0 exactly where softmax(z) is the target, soft targets included.
 """
 
-from __future__ import annotations
-
 import functools
 from typing import Annotated
 

@@ -5,8 +5,6 @@ It is opened (what is a knob, what is an input), probed once on tiny inputs (see
 beside the knobs: `+loss._input_=log_probabilities`, `+loss._link_=sigmoid`.
 """
 
-from __future__ import annotations
-
 import functools
 import inspect
 import typing

@@ -4,8 +4,6 @@ Obeys `xentlab.losses.contract`. Outputs [N, K * D] are the logits of K even bin
 mean of the bins' centres under their softmax. `target_range` [2, D] is where the first and the last centre lie.
 """
 
-from __future__ import annotations
-
 import functools
 from typing import Annotated
 

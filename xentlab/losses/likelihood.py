@@ -5,8 +5,6 @@ shaped like the logits and from it one of the logits; here the second is written
 and memory. Equal by law to the plain form, under `vmap` and for second derivatives as well.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """The Lovasz extension of the Jaccard loss. Link: softmax. Its contract is that of `dense`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -5,8 +5,6 @@ margins (ArcFace, CosFace) are not here: they need the cosines between features 
 the logits does not see.
 """
 
-from __future__ import annotations
-
 import functools
 
 import torch

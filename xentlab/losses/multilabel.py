@@ -3,8 +3,6 @@
 On one true class they see its one-hot target. Weighted binary cross-entropy is `bce` with `pos_weight`, in `binary`.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from typing import Annotated

@@ -3,8 +3,6 @@
 They take `class_counts` [C] of the training set after the target; a class that never occurs there counts as seen once.
 """
 
-from __future__ import annotations
-
 import functools
 from typing import Annotated
 

@@ -3,8 +3,6 @@
 Everything that it might do beside is contained, see `contained`.
 """
 
-from __future__ import annotations
-
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """What the probe of a loss from outside found: what it gives, what it takes, and the words for both."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

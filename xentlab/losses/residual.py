@@ -4,8 +4,6 @@ Outputs `z` are the prediction itself, targets have mean 0 and deviation 1 over 
 `delta` or `c` are in standard deviations of the target. `mse`, `mae`, `huber` and `log_cosh` are among them by name.
 """
 
-from __future__ import annotations
-
 import functools
 from typing import Annotated
 

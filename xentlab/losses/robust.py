@@ -4,8 +4,6 @@ All obey `xentlab.losses.contract`. On soft targets each is the expected loss un
 reversed cross-entropies are in `active_passive`.
 """
 
-from __future__ import annotations
-
 import functools
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """Squared distances, on probabilities or on logits. Obeys `xentlab.losses.contract`."""
 
-from __future__ import annotations
-
 import functools
 from typing import Literal
 

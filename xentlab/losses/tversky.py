@@ -1,7 +1,5 @@
 """Jaccard, and Tversky's weighing of false positives against false negatives. Link: softmax. See `dense`."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -4,8 +4,6 @@ What lives here serves every task's metrics. Contract: integer bins in, one row 
 shape and no host synchronisation, so that a chunk on a GPU is never waited for.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -4,8 +4,6 @@ Contract: `*_counts` gives additive float64 or int64 statistics with a leading a
 into float64 [R]. The class axis is number 2 in both [R, N, C] and [R, B, C, H, W], so both share their code.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """What a metric is beside its formula: its one entry, which curves, tables, searches and sentences all read."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

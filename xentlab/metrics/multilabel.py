@@ -3,8 +3,6 @@
 Contract: a ranking needs all scores, so there are no additive statistics here; chunks are concatenated first.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

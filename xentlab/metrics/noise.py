@@ -1,7 +1,5 @@
 """Noise of mean 0 and variance 1 of several shapes: drawn for data, and known exactly where predictions are judged."""
 
-from __future__ import annotations
-
 from typing import Literal, get_args
 
 import torch

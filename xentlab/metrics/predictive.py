@@ -7,8 +7,6 @@ Reference: Gneiting & Raftery, Strictly proper scoring rules, prediction, and es
 Evaluating probabilistic forecasts with scoringRules, 2019 (closed forms of the CRPS).
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Protocol

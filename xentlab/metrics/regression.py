@@ -3,8 +3,6 @@
 Contract: a median and a calibration need all examples, so chunks of columns [R, N, D] are concatenated first.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -3,8 +3,6 @@
 Contract: as that of classes, sums over tokens, and beside them how many characters those tokens are.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """What the lab asks of a model: which shape it gives, whether it suits a task, what its layers are."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Literal

@@ -1,7 +1,5 @@
 """Models with one score per class and pixel: unet, segnet_basic. Logits [B, C, H, W] of images [B, channels, H, W]."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 from typing import Annotated, Literal
 

@@ -3,8 +3,6 @@
 Sizes go to the names that it has; all other arguments are knobs. Outputs in a dict, or with `.logits`, are opened.
 """
 
-from __future__ import annotations
-
 import functools
 import inspect
 import math

@@ -6,8 +6,6 @@ so that they stack: PyTorch's own GRU and fused attention have no rule for `torc
 to logits [B, C, T].
 """
 
-from __future__ import annotations
-
 import math
 from typing import Annotated
 

@@ -5,8 +5,6 @@ A file is a mapping of names to tensors, `.pt` or `.pth` as `torch.save` writes 
 names where the file is in torch's cache: nothing is downloaded.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fnmatch
 import functools

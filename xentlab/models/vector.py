@@ -1,7 +1,5 @@
 """Models with one score per class: linear, mlp, lenet, convnet. Logits [B, C] of inputs of one fixed shape."""
 
-from __future__ import annotations
-
 import math
 from itertools import pairwise
 from typing import Annotated, Literal

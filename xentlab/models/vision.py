@@ -4,8 +4,6 @@ classifiers, and EfficientNet-Lite0, whose weights come with a package.
 torchvision takes seconds to import, so it is imported only when one of these models is built.
 """
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """A model's first weights, drawn from the trial's seed alone."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

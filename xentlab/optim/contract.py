@@ -1,7 +1,5 @@
 """What an optimizer declares, and the arithmetic that all share: of floats, or of one value for each row."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any

@@ -3,8 +3,6 @@
 It moves the parameters of one module, so its trials train one after another; the schedule sets its learning rate.
 """
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Mapping, Sequence

@@ -8,8 +8,6 @@ All take the parameters [R, P] and their gradients [R, P], which are overwritten
 which is updated, and the number of the step, from 1.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -6,8 +6,6 @@ rest of the training, from its beginning. All take `step`, 0 .. total - 1, and `
 give the factors [total].
 """
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import numpy as np

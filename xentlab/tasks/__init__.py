@@ -3,8 +3,6 @@
 A task of one's own: build a `Task` and `register` it in the module that holds its dataset.
 """
 
-from __future__ import annotations
-
 from xentlab.errors import unknown
 from xentlab.metrics import Metric
 from xentlab.tasks.contract import Examples, Facts, Form, Link, Statistics, Task

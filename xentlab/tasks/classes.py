@@ -1,7 +1,5 @@
 """What tasks with classes share: the form of targets, weights, facts of a training set, label noise."""
 
-from __future__ import annotations
-
 import functools
 
 import torch

@@ -7,8 +7,6 @@ it and models with its kind of output.
 Axes: R trials, N examples, B a chunk of them, C classes, K outputs, `...` the places inside an example (H W pixels).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol

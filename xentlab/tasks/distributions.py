@@ -4,8 +4,6 @@ Outputs [..., K * D] hold K numbers for each of D targets, the first number of a
 the task read them by the same functions, so that what is trained is what is predicted.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Links: from logits to the probabilities that a loss implies. Every metric is a metric of these."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -1,7 +1,5 @@
 """Multiclass: exactly one class is true of each example. Targets uint8 or int64 class indices [N]."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -4,8 +4,6 @@ A softmax loss cannot say that several labels hold: it compares with the n-hot t
 them were drawn.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

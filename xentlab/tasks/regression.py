@@ -5,8 +5,6 @@ The link says what its outputs are: a point (identity, log, log1p), or a distrib
 quantiles, histogram). A point gets the Gaussian of its residuals on validation as its predictive distribution.
 """
 
-from __future__ import annotations
-
 import functools
 import operator
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Segmentation: exactly one class is true of each pixel. Targets uint8 or int64 masks [N, H, W]."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -5,8 +5,6 @@ vocabulary of bytes, of characters and of pieces of words are measured alike. A 
 `<0x0A>` names the byte 10, of which those that continue a character are none of their own.
 """
 
-from __future__ import annotations
-
 import re
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Inputs for the laws: logits and targets of every form that a task allows, smallest shapes first."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -9,8 +9,6 @@ loss. An error that the loss raises on valid inputs breaks whichever law asked f
 To add one: such a function in the module of its theme, its entry in `suite`, and a mutant in the tests that breaks it.
 """
 
-from __future__ import annotations
-
 import functools
 import inspect
 import math

@@ -1,7 +1,5 @@
 """What a loss does to one class's logit: its value and its gradient along a line, as numbers for a picture."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

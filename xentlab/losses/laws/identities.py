@@ -1,7 +1,5 @@
 """Laws of what a loss says of itself: the losses that it contains as limits, and what it is minimised by."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 from collections.abc import Iterator

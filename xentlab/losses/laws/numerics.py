@@ -1,7 +1,5 @@
 """Laws of shape and number: what a loss returns, that it is finite, that its gradient is its gradient."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 

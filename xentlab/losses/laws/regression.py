@@ -1,7 +1,5 @@
 """Laws of regression: what moving and stretching does, and what of a distribution a loss is least at."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Laws of how the training step uses a loss: stacked over trials, on both forms of a target, under weights."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """All laws, in the order in which reports list them, and the check that runs them on one loss."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal

@@ -4,8 +4,6 @@ Where a declaration can be true or false, it is held to both: a loss that declar
 under a constant. What a loss without a declaration cannot be asked is skipped.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch
