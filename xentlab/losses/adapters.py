@@ -28,25 +28,15 @@ DataTerm = Callable[[Tensor, Tensor, Facts, Mapping[str, Any]], Tensor]
 
 @dataclass(frozen=True)
 class Term:
-    """One loss inside an objective.
+    """One loss inside an objective."""
 
-    Attributes:
-        name: of the function.
-        function: `(logits, target, *asked, **float knobs) -> values`, structural knobs bound.
-        data: the float knobs and their values; they may differ inside a stack.
-        structure: everything else that decides what it computes, as plain data.
-        asks: what it takes after the target: `weight`, and facts of the training set by their names.
-        outputs: how many numbers of the model it takes for each target.
-        requires: facts of the training set without which it has no meaning.
-    """
-
-    name: str
-    function: functools.partial[Tensor]
-    data: dict[str, float]
-    structure: dict[str, Any]
-    asks: tuple[str, ...]
-    outputs: int = 1
-    requires: tuple[str, ...] = ()
+    name: str  # of the function
+    function: functools.partial[Tensor]  # `(logits, target, *asked, **float knobs) -> values`, structural knobs bound
+    data: dict[str, float]  # the float knobs and their values; they may differ inside a stack
+    structure: dict[str, Any]  # everything else that decides what it computes, as plain data
+    asks: tuple[str, ...]  # what it takes after the target: `weight`, and facts of the training set by their names
+    outputs: int = 1  # how many numbers of the model it takes for each target
+    requires: tuple[str, ...] = ()  # facts of the training set without which it has no meaning
 
     def check_weight(self, what: str | None) -> None:
         """Refuse weights of single elements, called `what`, for a loss that has no values of single elements."""
@@ -75,19 +65,12 @@ class Term:
 
 @dataclass(frozen=True)
 class BoundLoss:
-    """A loss as one task uses it: its terms, each with its factor in the sum.
+    """A loss as one task uses it: its terms, each with its factor in the sum."""
 
-    Attributes:
-        terms: by their names in the config; a plain loss is one term called by the empty name.
-        data: every float knob by its path below `loss`, factors included; they may differ inside a stack.
-        link: from logits to probabilities, on this task.
-        task: which weighs its targets.
-    """
-
-    terms: dict[str, Term]
-    data: dict[str, float]
-    link: Link
-    task: Task
+    terms: dict[str, Term]  # by their names in the config; a plain loss is one term called by the empty name
+    data: dict[str, float]  # float knobs by their paths below `loss`, factors too; they may differ inside a stack
+    link: Link  # from logits to probabilities, on this task
+    task: Task  # which weighs its targets
 
     @property
     def needs(self) -> list[str]:

@@ -40,23 +40,14 @@ LossFunction = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class Limit:
-    """A case in which a loss is another: `loss(knobs) = factor * other(other_knobs)`, to `rtol`.
+    """A case in which a loss is another: `loss(knobs) = factor * other(other_knobs)`, to `rtol`."""
 
-    Attributes:
-        knobs: of this loss; the rest stay at their defaults.
-        equals: name of the other loss in `xentlab.losses`.
-        other_knobs: of the other loss.
-        factor: see above.
-        binary: holds for two classes only.
-        rtol: how close; looser than 1e-9 only for a knob that approaches its limit, such as `q = 1e-7`.
-    """
-
-    knobs: Mapping[str, Any]
-    equals: str
+    knobs: Mapping[str, Any]  # of this loss; the rest stay at their defaults
+    equals: str  # name of the other loss in `xentlab.losses`
     other_knobs: Mapping[str, Any] = field(default_factory=dict)
     factor: float = 1.0
-    binary: bool = False
-    rtol: float = 1e-9
+    binary: bool = False  # holds for two classes only
+    rtol: float = 1e-9  # how close; looser than 1e-9 only for a knob that approaches its limit, such as `q = 1e-7`
 
 
 # How the inputs of losses are, by kind, link or need where those decide: entered into docstrings that do not say so.

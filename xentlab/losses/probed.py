@@ -30,29 +30,17 @@ _TARGETS = {
 
 @dataclass(frozen=True)
 class Probed:
-    """What was found.
+    """What was found."""
 
-    Attributes:
-        values: what it gives.
-        target: the form of a target that it takes.
-        input: what it takes of a model's outputs.
-        swapped: whether the target comes first.
-        link: that it implies.
-        stacks: whether it works under `torch.vmap`.
-        notes: what else a user should know of it.
-        exclusive: whether one class is true under its link.
-        places: whether an element is one of many places of an example.
-    """
-
-    values: ValueForm
-    target: TargetForm
-    input: str
-    swapped: bool
-    link: Link
-    stacks: bool
-    notes: tuple[str, ...]
-    exclusive: bool
-    places: bool
+    values: ValueForm  # what it gives
+    target: TargetForm  # the form of a target that it takes
+    input: str  # what it takes of a model's outputs
+    swapped: bool  # whether the target comes first
+    link: Link  # that it implies
+    stacks: bool  # whether it works under `torch.vmap`
+    notes: tuple[str, ...]  # what else a user should know of it
+    exclusive: bool  # whether one class is true under its link
+    places: bool  # whether an element is one of many places of an example
 
     @property
     def alone(self) -> bool:

@@ -6,29 +6,17 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric of predictions.
+    """One metric of predictions."""
 
-    Attributes:
-        name: the key under which it is recorded.
-        direction: whether less or more is better.
-        unit: of its values.
-        is_share: whether it is a fraction, shown as percent and points.
-        short: what a sentence calls it.
-        long: what a table calls it.
-        perfect: the value that no prediction beats; None where there is none.
-        when_worse: what it means for a user where it is worse, in words; empty where its name says so.
-        root: whether it is the root of a mean over examples.
-    """
-
-    name: str
-    direction: Literal["min", "max"]
-    unit: str
-    is_share: bool
-    short: str
-    long: str
-    perfect: float | None = 0.0
-    root: bool = False
-    when_worse: str = ""
+    name: str  # the key under which it is recorded
+    direction: Literal["min", "max"]  # whether less or more is better
+    unit: str  # of its values
+    is_share: bool  # whether it is a fraction, shown as percent and points
+    short: str  # what a sentence calls it
+    long: str  # what a table calls it
+    perfect: float | None = 0.0  # the value that no prediction beats; None where there is none
+    root: bool = False  # whether it is the root of a mean over examples
+    when_worse: str = ""  # what it means for a user where it is worse, in words; empty where its name says so
 
     @property
     def label(self) -> str:

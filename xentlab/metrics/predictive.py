@@ -114,17 +114,11 @@ def _log_beta(a: float, b: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Even density between neighbouring knots, and an exponential tail on either side.
+    """Even density between neighbouring knots, and an exponential tail on either side."""
 
-    Attributes:
-        knots: [..., M + 1], increasing.
-        mass: [..., M + 2], of the left tail, of each piece, of the right tail; sums to one.
-        tails: [..., 2], the mean distance of the left and the right tail from its knot.
-    """
-
-    knots: Tensor
-    mass: Tensor
-    tails: Tensor
+    knots: Tensor  # [..., M + 1], increasing
+    mass: Tensor  # [..., M + 2], of the left tail, of each piece, of the right tail; sums to one
+    tails: Tensor  # [..., 2], the mean distance of the left and the right tail from its knot
 
     def _below(self) -> Tensor:
         """The distribution function at the knots [..., M + 1]."""

@@ -36,19 +36,12 @@ _SHOWN = 12
 
 @dataclass(frozen=True)
 class Counterexample:
-    """Inputs on which a law is broken.
+    """Inputs on which a law is broken."""
 
-    Attributes:
-        message: what happened, in a few words.
-        logits: the logits that were given, where they matter.
-        target: the target that was given.
-        knobs: the knobs that were not at their defaults.
-    """
-
-    message: str
-    logits: Tensor | None = None
+    message: str  # what happened, in a few words
+    logits: Tensor | None = None  # the logits that were given, where they matter
     target: Tensor | None = None
-    knobs: Mapping[str, Any] = field(default_factory=dict)
+    knobs: Mapping[str, Any] = field(default_factory=dict)  # the knobs that were not at their defaults
 
     def __str__(self) -> str:
         parts = [f"{k} {show(v)}" for k, v in (("logits", self.logits), ("target", self.target)) if v is not None]
@@ -65,17 +58,11 @@ LawFunction = Callable[["Subject", torch.dtype, torch.Generator], Iterator[Count
 
 @dataclass(frozen=True)
 class Law:
-    """A law with the name under which reports list it.
+    """A law with the name under which reports list it."""
 
-    Attributes:
-        name: two or three words.
-        function: the law itself.
-        dtypes: the precisions in which it is tried.
-    """
-
-    name: str
+    name: str  # two or three words
     function: LawFunction
-    dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.float64)
+    dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.float64)  # the precisions in which it is tried
 
     @property
     def statement(self) -> str:
@@ -93,22 +80,13 @@ class LossError(Exception):
 
 @dataclass(frozen=True)
 class Subject:
-    """A loss as one task uses it, every knob at its default (or as the user's partial has it).
+    """A loss as one task uses it, every knob at its default (or as the user's partial has it)."""
 
-    Attributes:
-        name: of the function.
-        spec: what it declares.
-        declared: whether it declares anything.
-        task: the task it is looked at under.
-        bound: what the training step would call.
-        schema: its knobs.
-    """
-
-    name: str
-    spec: LossSpec
-    declared: bool
+    name: str  # of the function
+    spec: LossSpec  # what it declares
+    declared: bool  # whether it declares anything
     task: Task
-    bound: BoundLoss
+    bound: BoundLoss  # what the training step would call
     schema: Mapping[str, Knob]
 
     @property

@@ -58,36 +58,22 @@ LawVerdict = Literal["held", "broken", "skipped"]
 
 @dataclass(frozen=True)
 class LawRow:
-    """One law on one loss.
-
-    Attributes:
-        law: its name.
-        verdict: held (on every task and precision that was tried), broken, or skipped.
-        detail: the smallest counterexample where broken, the reason where skipped, else nothing.
-        example: the counterexample itself.
-    """
+    """One law on one loss."""
 
     law: str
-    verdict: LawVerdict
-    detail: str = ""
+    verdict: LawVerdict  # held (on every task and precision that was tried), broken, or skipped
+    detail: str = ""  # the smallest counterexample where broken, the reason where skipped, else nothing
     example: Counterexample | None = None
 
 
 @dataclass(frozen=True)
 class LawReport:
-    """What the laws say of a loss.
-
-    Attributes:
-        loss: its name.
-        tasks: those it was looked at under.
-        rows: one for each law, in the order of `LAWS`.
-        probed: what a loss from outside gives and takes, in words; of one of this lab nothing.
-    """
+    """What the laws say of a loss."""
 
     loss: str
-    tasks: tuple[str, ...]
-    rows: tuple[LawRow, ...]
-    probed: str = ""
+    tasks: tuple[str, ...]  # those it was looked at under
+    rows: tuple[LawRow, ...]  # one for each law, in the order of `LAWS`
+    probed: str = ""  # what a loss from outside gives and takes, in words; of one of this lab nothing
 
     @property
     def broken(self) -> tuple[LawRow, ...]:
