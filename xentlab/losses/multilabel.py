@@ -1,6 +1,6 @@
 """Losses of label sets: several classes may be true at once. Link: sigmoid. Obeys `xentlab.losses.contract`.
 
-On one true class they see its one-hot target. Weighted binary cross-entropy is `bce` with `pos_weight`, in `binary`.
+On one true class they see its one-hot target: every class is a yes-or-no question of its own.
 """
 
 import functools
@@ -11,12 +11,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xentlab.losses.binary import bce
 from xentlab.losses.contract import Limit, as_distribution, bounded, fitting, loss, one_vs_rest
 from xentlab.losses.likelihood import log_sum_of_others
 from xentlab.schema import NonNegativeFloat, PositiveFloat, Range
 
 _multilabel = functools.partial(loss, family="multilabel", link="sigmoid")
+
+
+@loss(family="binary", link="sigmoid", reference="Good 1952", values="in nats, >= 0", proper=True)
+def bce(logits: Tensor, target: Tensor, *, pos_weight: PositiveFloat = 1.0) -> Tensor:
+    """Binary cross-entropy of every class, summed over classes, in nats, with `s` the sigmoid:
+
+        sum_c [ -pos_weight t_c log s(z_c) - (1 - t_c) log(1 - s(z_c)) ]
+
+    The first choice where several classes may be true.
+
+    Args:
+        target: class indices [N] or [N, H, W] (one-vs-rest), or n-hot floats shaped like `logits`.
+        pos_weight: weight of the positive answers, > 0.
+
+    Example:
+        >>> bce(torch.tensor([[2.0, -2.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0]]))
+        tensor([0.9470])
+    """
+    return one_vs_rest(target, lambda z: pos_weight * F.softplus(-z), F.softplus, bounded(logits))
 
 
 @_multilabel(reference="Lin 2017", limits=(Limit({"gamma": 0.0, "alpha": 0.5}, "bce", factor=0.5),))
