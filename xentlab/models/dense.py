@@ -29,9 +29,6 @@ def unet(
         width: channels of the first level, >= 1.
         depth: how many times the image is halved, 1 to 6.
 
-    Raises:
-        UserError: the input is no image, or too small for the depth.
-
     Reference: Ronneberger, Fischer, Brox, U-Net: convolutional networks for biomedical image segmentation, 2015.
     """
     channels, _, _ = image_shape(f"unet of depth {depth}", input_shape, 2**depth)
@@ -84,9 +81,6 @@ def segnet_basic(
         input_shape: (channels, H, W) with H, W >= 16.
         width: channels of every layer, >= 1; the paper has 64.
         kernel: side of the convolutions in pixels: 3, 5 or 7; the paper has 7.
-
-    Raises:
-        UserError: the input is no image or under 16x16 pixels.
 
     Reference: Badrinarayanan, Kendall, Cipolla, SegNet: a deep convolutional encoder-decoder architecture for image
     segmentation, 2017.

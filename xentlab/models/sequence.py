@@ -142,9 +142,6 @@ def transformer(
         width: channels, >= 1, a multiple of `heads`.
         dropout: share that is dropped of embeddings, attention and each block's two answers, in [0, 1).
 
-    Returns:
-        A module from indices [B, T] to logits [B, C, T].
-
     Raises:
         UserError: the heads do not share the width evenly.
 

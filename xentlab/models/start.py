@@ -83,11 +83,7 @@ def _own_names(builder: Builder) -> dict[str, Callable[[], str]]:
         known: Mapping[str, Any] = torchvision.models.get_model_weights(function.__name__).__members__
     except ValueError:  # one that torchvision does not list
         return {}
-    return {name: functools.partial(_of_url, member.url) for name, member in known.items()}
-
-
-def _of_url(url: str) -> str:
-    return Path(url).name
+    return {name: lambda url=member.url: Path(url).name for name, member in known.items()}
 
 
 def file_digest(file: Path) -> str:

@@ -92,9 +92,6 @@ def lenet(
         init: `default` draws as PyTorch's layers do; `truncated_normal` draws weights from N(0, 0.1^2) cut at two
             standard deviations, with biases 0.
 
-    Raises:
-        UserError: the input is no image or under 4x4 pixels.
-
     Reference: LeCun, Bottou, Bengio, Haffner, Gradient-based learning applied to document recognition, 1998.
     """
     channels, height, width = image_shape("lenet", input_shape, 4)
@@ -138,9 +135,6 @@ def convnet(
         input_shape: (channels, H, W) with H, W >= 2^len(widths), since each block halves them.
         widths: channels of each block, each >= 1.
         hidden: units of the fully connected layer (with batch normalisation and ReLU) before the scores; 0 for none.
-
-    Raises:
-        UserError: the input is no image, or too small for so many blocks.
     """
     channels, height, width = image_shape(f"convnet with {len(widths)} blocks", input_shape, 2 ** len(widths))
     layers: list[nn.Module] = []

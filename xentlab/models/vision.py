@@ -33,9 +33,6 @@ def resnet18(
         stem: `small` begins with a 3x3 convolution of stride 1 and no pooling, as is usual for 32x32 images;
             `imagenet` with a 7x7 convolution of stride 2 and a pooling of stride 2.
 
-    Raises:
-        UserError: the input is no image or under 8x8 pixels.
-
     Reference: He, Zhang, Ren, Sun, Deep residual learning for image recognition, 2016.
     """
     import torchvision
