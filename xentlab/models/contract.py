@@ -91,7 +91,7 @@ def check_output(
     places: dict[str, tuple[int, ...]] = {"vector": (), "sequence": input_shape}
     wanted = (2, num_outputs, *places.get(what, input_shape[1:]))
     try:
-        with evaluating(module):
+        with in_evaluation(module):
             found = module(torch.zeros(2, *input_shape) if blank is None else blank)
     except (RuntimeError, ValueError, AssertionError, IndexError, TypeError) as error:
         said = str(error).strip() or type(error).__name__
@@ -103,7 +103,7 @@ def check_output(
 
 
 @contextlib.contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
+def in_evaluation(module: nn.Module) -> Iterator[None]:
     """Within it the module works as in evaluation and makes no graph; the modes of its parts come back after it."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from xentlab.dotted import behind, posing_as
 from xentlab.errors import UserError, a_kind, own_error
-from xentlab.models.contract import Builder, check_output, evaluating, is_foreign, is_torchvision, kind
+from xentlab.models.contract import Builder, check_output, in_evaluation, is_foreign, is_torchvision, kind
 from xentlab.models.start import Start, file_digest, tensors_in, weights_file
 from xentlab.schema import check_knobs, knobs, target_of
 
@@ -138,7 +138,7 @@ def logits_of(outputs: Any) -> Any:
 
 def _opened(module: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
     try:
-        with evaluating(module):
+        with in_evaluation(module):
             found = module(torch.zeros(2, *input_shape))
     except Exception:
         return module  # `check_foreign` says it

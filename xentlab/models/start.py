@@ -10,6 +10,7 @@ import fnmatch
 import functools
 import hashlib
 import itertools
+import os
 import pickle
 import warnings
 import zipfile
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from xentlab.data.places import path_list, search_folders
 from xentlab.dotted import behind
 from xentlab.errors import UserError
-from xentlab.models.contract import Builder, dropout_probability, evaluating, is_torchvision
+from xentlab.models.contract import Builder, dropout_probability, in_evaluation, is_torchvision
 
 _INNER = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.", "net.")
@@ -83,7 +84,7 @@ def _own_names(builder: Builder) -> dict[str, Callable[[], str]]:
         known: Mapping[str, Any] = torchvision.models.get_model_weights(function.__name__).__members__
     except ValueError:  # one that torchvision does not list
         return {}
-    return {name: lambda url=member.url: Path(url).name for name, member in known.items()}
+    return {name: functools.partial(os.path.basename, member.url) for name, member in known.items()}
 
 
 def file_digest(file: Path) -> str:
@@ -161,7 +162,7 @@ def _bare(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def last_layer(module: nn.Module, blank: Tensor) -> str:
     """The name of the layer with parameters that comes last as inputs go through: the head, which fits one task."""
     ran: list[str] = []
-    with evaluating(module), contextlib.ExitStack() as hooks:
+    with in_evaluation(module), contextlib.ExitStack() as hooks:
         for name, part in module.named_modules():
             if next(part.parameters(recurse=False), None) is not None:
                 hooks.enter_context(part.register_forward_hook(lambda *_, name=name: ran.append(name)))

@@ -119,7 +119,7 @@ def reliability(stats: Statistics) -> dict[str, Tensor]:
     return {name: stats[f"bin_{name}"] for name in ("count", "correct", "confidence")}
 
 
-def constant_counts(train: Tensor, judged: Tensor, examples: Examples) -> Statistics:
+def constant_answers(train: Tensor, judged: Tensor, examples: Examples) -> Statistics:
     """What always answering with each class's share of the training targets comes to."""
     valid = train if examples.ignore_index is None else train[train != examples.ignore_index]
     found = torch.bincount(valid.flatten().long(), minlength=examples.num_classes).double()
@@ -161,7 +161,7 @@ def draw_distributions(
 
 
 # A task in which exactly one class is true of an element.
-one_true = functools.partial(
+exclusive_task = functools.partial(
     Task,
     num_outputs=num_classes,
     link="softmax",

@@ -26,10 +26,10 @@ def _statistics(probs: Tensor, target: Tensor, ignore_index: int | None) -> Stat
 
 
 def _trivial(train: Tensor, judged: Tensor, examples: Examples) -> dict[str, float]:
-    return classes.to_values(metrics.multiclass_metrics(classes.constant_counts(train, judged, examples)))
+    return classes.to_values(metrics.multiclass_metrics(classes.constant_answers(train, judged, examples)))
 
 
-MULTICLASS = classes.one_true(
+MULTICLASS = classes.exclusive_task(
     name="multiclass",
     check=_check,
     columns="class",

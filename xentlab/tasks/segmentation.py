@@ -24,7 +24,7 @@ def _statistics(probs: Tensor, target: Tensor, ignore_index: int | None) -> Stat
 
 
 def _trivial(train: Tensor, judged: Tensor, examples: Examples) -> dict[str, float]:
-    return classes.to_values(metrics.segmentation_metrics(classes.constant_counts(train, judged, examples)))
+    return classes.to_values(metrics.segmentation_metrics(classes.constant_answers(train, judged, examples)))
 
 
 def _example(inputs: Tensor, target: Tensor, outputs: Tensor, examples: Examples) -> dict[str, np.ndarray]:
@@ -38,7 +38,7 @@ def _example(inputs: Tensor, target: Tensor, outputs: Tensor, examples: Examples
     }
 
 
-SEGMENTATION = classes.one_true(
+SEGMENTATION = classes.exclusive_task(
     name="segmentation",
     check=_check,
     noise=("symmetric", "asymmetric", "pairs"),

@@ -64,13 +64,13 @@ def _statistics(prediction: TokenPrediction, target: Tensor, ignore_index: int |
 
 def _trivial(train: Tensor, judged: Tensor, examples: Examples) -> dict[str, float]:
     """Always the training set's frequencies, whatever came before."""
-    counts = classes.constant_counts(train, judged, examples)
+    counts = classes.constant_answers(train, judged, examples)
     kept = judged if examples.ignore_index is None else judged[judged != examples.ignore_index]
     counts["characters"] = _lengths(train, examples).to(kept.device)[kept.flatten()].sum().reshape(1)
     return classes.to_values(metrics.token_metrics(counts))
 
 
-TOKENS = classes.one_true(
+TOKENS = classes.exclusive_task(
     name="tokens",
     like="multiclass",
     check=_check,
