@@ -19,11 +19,7 @@ Strength = Annotated[float | Tensor, Range(0, None)]
 
 
 def none(weights: Sequence[Tensor]) -> Tensor:
-    """No penalty: a scalar zero.
-
-    Args:
-        weights: the weight tensors of one trial, any shapes.
-    """
+    """No penalty: a scalar zero."""
     return weights[0].new_zeros(()) if weights else torch.zeros(())
 
 
@@ -31,7 +27,6 @@ def l1(weights: Sequence[Tensor], *, strength: Strength = 1e-5) -> Tensor:
     """The scalar strength * sum |w|, which drives weights to exactly zero.
 
     Args:
-        weights: the weight tensors of one trial, any shapes.
         strength: >= 0.
 
     Reference: Tibshirani, Regression shrinkage and selection via the lasso, 1996.
@@ -43,7 +38,6 @@ def l2(weights: Sequence[Tensor], *, strength: Strength = 1e-4) -> Tensor:
     """The scalar strength / 2 * sum w^2, whose gradient strength * w is that of SGD's weight decay.
 
     Args:
-        weights: the weight tensors of one trial, any shapes.
         strength: >= 0.
 
     Reference: Hoerl, Kennard, Ridge regression: biased estimation for nonorthogonal problems, 1970.
@@ -60,7 +54,6 @@ def elastic(
     """The scalar ratio * l1 + (1 - ratio) * l2, both at the same strength.
 
     Args:
-        weights: the weight tensors of one trial, any shapes.
         strength: >= 0.
         ratio: the part of l1, in [0, 1].
 

@@ -232,11 +232,7 @@ def fitting(target: Tensor, logits: Tensor) -> Tensor:
 
 
 def as_distribution(target: Tensor, logits: Tensor) -> Tensor:
-    """The target as floats shaped like `logits`: class indices become one-hot along axis 1, floats stay as they are.
-
-    Raises:
-        ValueError: see `fitting`.
-    """
+    """The `fitting` target as floats shaped like `logits`: class indices one-hot along axis 1, floats as they are."""
     target = fitting(target, logits)
     if target.is_floating_point():
         return target
@@ -248,10 +244,7 @@ def of_truth(target: Tensor, logits: Tensor, *maps: Tensor) -> tuple[Tensor, ...
     """Each class's share of the truth, and `maps` [N, C, ...] there: `sum(1)` of a product is the mean over the truth.
 
     Of a class index that is the class alone, share 1 and maps gathered to [N, 1, ...]. Of a distribution it is all
-    classes, with the maps `bounded`.
-
-    Raises:
-        ValueError: see `fitting`.
+    classes, with the maps `bounded`. The target must be `fitting`.
     """
     target = fitting(target, logits)
     if target.is_floating_point():
@@ -261,12 +254,9 @@ def of_truth(target: Tensor, logits: Tensor, *maps: Tensor) -> tuple[Tensor, ...
 
 
 def one_vs_rest(target: Tensor, yes: Callable[..., Tensor], no: Callable[..., Tensor], *maps: Tensor) -> Tensor:
-    """`sum_c t_c yes(maps)_c + (1 - t_c) no(maps)_c`, of maps [N, C, ...]: [N, ...].
+    """`sum_c t_c yes(maps)_c + (1 - t_c) no(maps)_c`, of maps [N, C, ...] and a `fitting` target: [N, ...].
 
     Of a class index, `yes` is computed of the true class alone.
-
-    Raises:
-        ValueError: see `fitting`.
     """
     target = fitting(target, maps[0])
     if target.is_floating_point():

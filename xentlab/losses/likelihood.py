@@ -16,17 +16,9 @@ from xentlab.tasks.links import log_softmax
 
 
 def log_likelihood(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """`sum_c t_c log softmax(z)_c` of every element, and all `log softmax(z)_c`.
+    """`sum_c t_c log softmax(z)_c` of every element [N, ...], in nats, and all `log softmax(z)_c` [N, C, ...].
 
-    Args:
-        logits: [N, C] or [N, C, ...].
-        target: int64 class indices [N] or [N, ...], or floats shaped like `logits`.
-
-    Returns:
-        [N] or [N, ...], in nats, and log-probabilities shaped like `logits`.
-
-    Raises:
-        ValueError: the target does not fit the logits.
+    The target is class indices [N, ...], or floats shaped like `logits`; `fitting` refuses any other.
     """
     return _LogLikelihood.apply(logits, fitting(target, logits))
 
@@ -35,17 +27,7 @@ def log_odds(logits: Tensor, target: Tensor) -> Tensor:
     """`log(q_y / (1 - q_y))` of each element's true class y, with `q = softmax(z)`: `z_y - log sum_{c != y} exp(z_c)`.
 
     Its log-sigmoid is `log q_y`, and that of its negative `log(1 - q_y)`, exact where a probability rounds to 0 or 1.
-    Where no other class is left, it is a large number.
-
-    Args:
-        logits: [N, C] or [N, C, ...].
-        target: int64 class indices [N] or [N, ...].
-
-    Returns:
-        [N] or [N, ...].
-
-    Raises:
-        ValueError: the target does not fit the logits.
+    Where no other class is left, it is a large number. Of logits [N, C, ...] and class indices [N, ...]: [N, ...].
     """
     true = fitting(target, logits).unsqueeze(1)
     return logits.gather(1, true).squeeze(1) - log_sum_of_others(logits, true).squeeze(1)

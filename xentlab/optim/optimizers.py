@@ -1,11 +1,8 @@
 """Optimizers that act in place on flat stacked parameters [R, P]; and the clipping of gradients.
 
-Each equals its namesake in `torch.optim`, Lion the paper, row by row. A knob is a Python float, equal for all rows, or
-a float64 tensor [R, 1]; both give a row the same bits.
-Python branches look at Python floats only, so nothing waits for the device.
-
-All take the parameters [R, P] and their gradients [R, P], which are overwritten, the state that `optimizer_state` made,
-which is updated, and the number of the step, from 1.
+Each equals its namesake in `torch.optim`, Lion the paper, row by row. A knob gives a row the same bits as a Python
+float, equal for all rows, and as a float64 tensor [R, 1]. Python branches look at Python floats only, so nothing waits
+for the device.
 """
 
 import math
