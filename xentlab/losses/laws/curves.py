@@ -9,7 +9,7 @@ import torch
 from xentlab.errors import UserError
 from xentlab.losses.contract import spec_of
 from xentlab.losses.laws.cases import one_true, space
-from xentlab.losses.laws.contract import Subject, subject
+from xentlab.losses.laws.contract import subject
 from xentlab.tasks import find, probabilities
 
 _REACH = 8.0  # how far from 0 the logits go
@@ -64,38 +64,28 @@ def curve(
         raise UserError(f"classes must be >= 2, got {classes}.")
     tasks = spec_of(loss).tasks
     this = subject(loss, next((name for name in tasks if numbers and find(name).numeric), tasks[0]))
-    if this.task.numeric:
-        return _of_numbers(this, torch.linspace(-_REACH, _REACH, points, dtype=torch.float64), name or this.name)
-    pixel = tuple(1 for _ in space(this))
-    true = torch.zeros(points, dtype=torch.int64)
-    logits = torch.zeros(points, classes, dtype=torch.float64)
+    logits = torch.zeros(points, this.bound.outputs if this.task.numeric else classes, dtype=torch.float64)
     logits[:, 0] = torch.linspace(-_REACH, _REACH, points, dtype=torch.float64)
-    if this.link == "sigmoid":  # each class for itself: all move, so that every probability is reached
-        logits[:, 1:] = -logits[:, :1]
-    if this.link == "identity":  # outputs are probabilities already
-        logits[:, 0] = torch.linspace(0.0, 1.0, points, dtype=torch.float64)
-        logits[:, 1:] = (1 - logits[:, :1]) / (classes - 1)
-    target = one_true(this, true.reshape(-1, *pixel), classes, torch.float64)
+    pixel = tuple(1 for _ in space(this))
+    if this.task.numeric:  # a target of 0, under the log link of 1
+        target = torch.full((points, 1), 1.0 if this.link == "log" else 0.0, dtype=torch.float64)
+    else:
+        if this.link == "sigmoid":  # each class for itself: all move, so that every probability is reached
+            logits[:, 1:] = -logits[:, :1]
+        if this.link == "identity":  # outputs are probabilities already
+            logits[:, 0] = torch.linspace(0.0, 1.0, points, dtype=torch.float64)
+            logits[:, 1:] = (1 - logits[:, :1]) / (classes - 1)
+        target = one_true(this, torch.zeros(points, *pixel, dtype=torch.int64), classes, torch.float64)
     # Along the batch axis elements are independent unless declared otherwise; then each is taken alone.
     size = 1 if this.spec.coupled else points
-    pairs = zip(logits.reshape(points, classes, *pixel).split(size), target.split(size), strict=True)
+    pairs = zip(logits.reshape(*logits.shape, *pixel).split(size), target.split(size), strict=True)
     parts = [this.gradient(z, t) for z, t in pairs]
     values, slopes = (torch.cat(column).reshape(points, -1) for column in zip(*parts, strict=True))
-    probs = probabilities(logits, this.link, exclusive=True)[:, 0]
     return LossCurve(
         name=name or this.name,
         link=this.link,
         logit=logits[:, 0].tolist(),
-        probability=probs.tolist(),
+        probability=[] if this.task.numeric else probabilities(logits, this.link, exclusive=True)[:, 0].tolist(),
         value=values[:, 0].tolist(),
         gradient_norm=slopes.norm(dim=1).tolist(),
     )
-
-
-def _of_numbers(this: Subject, places: torch.Tensor, name: str) -> LossCurve:
-    """Along the first output, the others at 0, of a target of 0 (log link: of 1)."""
-    outputs = torch.zeros(len(places), this.bound.outputs, dtype=places.dtype)
-    outputs[:, 0] = places
-    target = torch.full((len(places), 1), 1.0 if this.link == "log" else 0.0, dtype=places.dtype)
-    values, slopes = this.gradient(outputs, target)
-    return LossCurve(name, this.link, places.tolist(), [], values.tolist(), slopes.norm(dim=1).tolist())
