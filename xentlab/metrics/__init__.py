@@ -19,6 +19,7 @@ from xentlab.metrics.categorical import (
     MAP_METRICS,
     add,
     constant_counts,
+    join,
     multiclass_answers,
     multiclass_counts,
     multiclass_metrics,

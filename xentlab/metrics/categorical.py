@@ -28,19 +28,18 @@ MAP_METRICS = (
 )
 
 
-def multiclass_counts(probs: Tensor, target: Tensor, valid: Tensor | None = None) -> dict[str, Tensor]:
+def multiclass_counts(probs: Tensor, target: Tensor, ignore_index: int | None = None) -> dict[str, Tensor]:
     """Additive statistics of predictions [R, N, C] against class indices.
 
     Args:
         probs: probabilities [R, N, C], each in [0, 1], sum to one over C.
-        target: class indices [N] or [R, N] in [0, C) where valid.
-        valid: which examples count [N] or [R, N], bool; None is all.
+        target: class indices [N] or [R, N] in [0, C), or `ignore_index`.
+        ignore_index: the target value of examples that count nowhere, inside or outside [0, C).
 
     Returns:
         `count` and `correct` (int64 [R]), `nll` and `brier` (sums, float64 [R]), `bin_*` ([R, bins]).
     """
-    counts, _ = _counts(probs, target, valid)
-    return counts
+    return _counts(probs, target, ignore_index)[0]
 
 
 def multiclass_answers(probs: Tensor, target: Tensor) -> dict[str, Tensor]:
@@ -78,7 +77,7 @@ def multiclass_metrics(counts: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def segmentation_counts(probs: Tensor, target: Tensor, *, ignore_index: int | None = None) -> dict[str, Tensor]:
+def segmentation_counts(probs: Tensor, target: Tensor, ignore_index: int | None = None) -> dict[str, Tensor]:
     """Additive statistics of predicted maps [R, B, C, H, W] against masks.
 
     Args:
@@ -90,11 +89,10 @@ def segmentation_counts(probs: Tensor, target: Tensor, *, ignore_index: int | No
         What `multiclass_counts` gives, over pixels, and `confusion` (int64 [R, C, C]: truth by prediction).
     """
     R, C = probs.shape[0], probs.shape[2]
-    valid = None if ignore_index is None else target != ignore_index
-    counts, predicted = _counts(probs, target, valid)
+    counts, predicted = _counts(probs, target, ignore_index)
     cell = target.long() * C + predicted
-    if valid is not None:
-        cell = torch.where(valid, cell, C * C)
+    if ignore_index is not None:
+        cell = torch.where(target != ignore_index, cell, C * C)
     counts["confusion"] = tally(cell.reshape(R, -1), C * C + 1)[:, :-1].view(R, C, C)
     return counts
 
@@ -137,6 +135,11 @@ def add(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     return total
 
 
+def join(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The statistics of all examples where they are one for each, as a ranking or a median needs them: in a row."""
+    return {name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]}
+
+
 def constant_counts(frequency: Tensor, target: Tensor, *, ignore_index: int | None = None) -> dict[str, Tensor]:
     """Statistics of the predictor that answers `frequency` everywhere, in closed form from the target's histogram.
 
@@ -172,21 +175,20 @@ def constant_counts(frequency: Tensor, target: Tensor, *, ignore_index: int | No
     }
 
 
-def _counts(probs: Tensor, target: Tensor, valid: Tensor | None) -> tuple[dict[str, Tensor], Tensor]:
+def _counts(probs: Tensor, target: Tensor, ignore_index: int | None) -> tuple[dict[str, Tensor], Tensor]:
     """Statistics that multiclass and segmentation share, and the predicted classes, shaped like the target with R."""
     if probs.dtype in (torch.float16, torch.bfloat16):
         probs = probs.float()
     R = probs.shape[0]
     shape = (R, probs.shape[1], *probs.shape[3:])
-    truth = target.long() if valid is None else torch.where(valid, target, 0).long()
-    truth = truth.expand(shape)
+    valid = None if ignore_index is None else (target != ignore_index).expand(shape)
+    truth = (target if valid is None else torch.where(valid, target, 0)).long().expand(shape)
     confidence, predicted = probs.max(2)  # on maps ten times faster than argmax, and the confidence comes with it
     of_truth = probs.gather(2, truth.unsqueeze(2))
     nll = of_truth.clamp(min=PROB_FLOOR).log_().neg_().squeeze(2)
     # The truth's own term replaces its square, so nothing is subtracted and a perfect answer scores exactly 0.
     brier = probs.square().scatter_(2, truth.unsqueeze(2), (1 - of_truth).square_()).sum(2)
     if valid is not None:
-        valid = valid.expand(shape)
         nll, brier = torch.where(valid, nll, 0), torch.where(valid, brier, 0)
         valid = valid.reshape(R, -1)
     bins = calibration_counts(confidence.reshape(R, -1), (predicted == truth).reshape(R, -1), valid)

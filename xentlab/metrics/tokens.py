@@ -33,8 +33,8 @@ def token_counts(
     Returns:
         What `multiclass_counts` gives, and `characters` (float64 [R]).
     """
+    counts = multiclass_counts(probs, target, ignore_index)
     valid = None if ignore_index is None else target != ignore_index
-    counts = multiclass_counts(probs, target, valid)
     truth = (target.long() if valid is None else torch.where(valid, target, 0).long()).expand(
         probs.shape[0], probs.shape[1], probs.shape[3]
     )

@@ -44,9 +44,9 @@ def always(link: Link) -> bool:
     return True
 
 
-def predict_one(outputs: Tensor, link: Link, facts: Facts) -> Tensor:
-    """Probabilities [R, B, C, ...] of the one true class."""
-    return probabilities(outputs.flatten(0, 1), link, exclusive=True).unflatten(0, outputs.shape[:2])
+def predict_classes(outputs: Tensor, link: Link, facts: Facts, *, exclusive: bool = True) -> Tensor:
+    """Probabilities [R, B, C, ...] of the one true class, or of each class."""
+    return probabilities(outputs.flatten(0, 1), link, exclusive=exclusive).unflatten(0, outputs.shape[:2])
 
 
 def weigh_indices(target: Tensor, facts: Facts, ignore_index: int | None, link: Link) -> tuple[Tensor, Tensor | None]:
@@ -170,7 +170,7 @@ exclusive_task = functools.partial(
     weigh=weigh_indices,
     facts={"class_counts": counts},
     class_weights=class_weights,
-    predict=predict_one,
+    predict=predict_classes,
     combine=metrics.add,
     reliability=reliability,
     forms=("index", "soft"),

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from xentlab import metrics
 from xentlab.tasks import classes
-from xentlab.tasks.contract import Examples, Statistics
+from xentlab.tasks.contract import Examples
 
 
 def _check(examples: Examples) -> None:
@@ -19,10 +19,6 @@ def _strata(examples: Examples) -> Tensor:
 def _disturb(examples: Examples, train: Tensor, rate: float, kind: str, draws: torch.Generator) -> Tensor:
     # All labels of the source are drawn for, so that the seed's noise does not hang on its split.
     return classes.disturb_indices(examples.targets, examples, rate, kind, draws)[train]
-
-
-def _statistics(probs: Tensor, target: Tensor, ignore_index: int | None) -> Statistics:
-    return metrics.multiclass_counts(probs, target, None if ignore_index is None else target != ignore_index)
 
 
 def _trivial(train: Tensor, judged: Tensor, examples: Examples) -> dict[str, float]:
@@ -39,7 +35,7 @@ MULTICLASS = classes.exclusive_task(
     soft_targets=True,
     output="vector",
     metrics=metrics.CLASS_METRICS,
-    statistics=_statistics,
+    statistics=metrics.multiclass_counts,
     finish=metrics.multiclass_metrics,
     trivial=_trivial,
     answers=metrics.multiclass_answers,

@@ -4,7 +4,7 @@ A softmax loss cannot say that several labels hold: it compares with the n-hot t
 them were drawn.
 """
 
-from collections.abc import Sequence
+import functools
 
 import torch
 from torch import Tensor
@@ -13,7 +13,6 @@ from xentlab import metrics
 from xentlab.errors import UserError
 from xentlab.tasks import classes
 from xentlab.tasks.contract import Examples, Facts, Link, Statistics, Task
-from xentlab.tasks.links import probabilities
 
 
 def _check(examples: Examples) -> None:
@@ -52,18 +51,9 @@ def _weigh(target: Tensor, facts: Facts, ignore_index: int | None, link: Link) -
     return (distribution, weight) if drawn else (target, torch.where(labels > 0, weight, torch.ones_like(weight)))
 
 
-def _predict(outputs: Tensor, link: Link, facts: Facts) -> Tensor:
-    return probabilities(outputs.flatten(0, 1), link, exclusive=False).unflatten(0, outputs.shape[:2])
-
-
 def _statistics(probs: Tensor, target: Tensor, ignore_index: int | None) -> Statistics:
     assert ignore_index is None, "an n-hot target has no ignored value"
     return {"probs": probs, "target": target if target.ndim == 3 else target[None]}
-
-
-def _combine(parts: Sequence[Statistics]) -> Statistics:
-    # A ranking needs all scores.
-    return {name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]}
 
 
 def _finish(stats: Statistics) -> dict[str, Tensor]:
@@ -110,10 +100,10 @@ MULTILABEL = Task(
     weigh=_weigh,
     facts={"class_counts": classes.counts},
     class_weights=classes.class_weights,
-    predict=_predict,
+    predict=functools.partial(classes.predict_classes, exclusive=False),
     metrics=metrics.LABEL_METRICS,
     statistics=_statistics,
-    combine=_combine,
+    combine=metrics.join,
     finish=_finish,
     trivial=_trivial,
     reliability=_reliability,

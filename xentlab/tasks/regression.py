@@ -7,7 +7,6 @@ quantiles, histogram). A point gets the Gaussian of its residuals on validation 
 
 import functools
 import operator
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -187,11 +186,6 @@ def _answers(prediction: Prediction, target: Tensor) -> dict[str, Tensor]:
     return metrics.regression_answers(prediction.point, _like(target, prediction.point))
 
 
-def _combine(chunks: Sequence[Statistics]) -> Statistics:
-    # A median needs all examples.
-    return {name: torch.cat([chunk[name] for chunk in chunks], dim=1) for name in chunks[0]}
-
-
 def _against_truth(stats: Statistics, truth: Tensor) -> dict[str, Tensor]:
     """Against the true mean, scale and shape of the noise, along the last axis of `truth`."""
     mean, scale = truth[..., :1], truth[..., 1:2]
@@ -262,7 +256,7 @@ REGRESSION = Task(
     fitted=_fitted,
     metrics=metrics.REGRESSION_METRICS,
     statistics=_statistics,
-    combine=_combine,
+    combine=metrics.join,
     finish=metrics.regression_metrics,
     trivial=_trivial,
     reliability=_reliability,

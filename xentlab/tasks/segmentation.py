@@ -6,7 +6,7 @@ from torch import Tensor
 
 from xentlab import metrics
 from xentlab.tasks import classes
-from xentlab.tasks.contract import Examples, Statistics
+from xentlab.tasks.contract import Examples
 
 
 def _check(examples: Examples) -> None:
@@ -17,10 +17,6 @@ def _disturb(examples: Examples, train: Tensor, rate: float, kind: str, draws: t
     # Image by image: random numbers for all pixels at once would take ten times the masks' memory.
     masks = examples.targets[train]
     return torch.stack([classes.disturb_indices(mask, examples, rate, kind, draws) for mask in masks])
-
-
-def _statistics(probs: Tensor, target: Tensor, ignore_index: int | None) -> Statistics:
-    return metrics.segmentation_counts(probs, target, ignore_index=ignore_index)
 
 
 def _trivial(train: Tensor, judged: Tensor, examples: Examples) -> dict[str, float]:
@@ -45,7 +41,7 @@ SEGMENTATION = classes.exclusive_task(
     disturb=_disturb,
     output="map",
     metrics=metrics.MAP_METRICS,
-    statistics=_statistics,
+    statistics=metrics.segmentation_counts,
     finish=metrics.segmentation_metrics,
     trivial=_trivial,
     batch_size=8,

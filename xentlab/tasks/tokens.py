@@ -55,7 +55,7 @@ def _class_weights(kind: str, train: Tensor, examples: Examples) -> Tensor:
 
 
 def _predict(outputs: Tensor, link: Link, facts: Facts) -> TokenPrediction:
-    return TokenPrediction(classes.predict_one(outputs, link, facts), facts["token_lengths"])
+    return TokenPrediction(classes.predict_classes(outputs, link, facts), facts["token_lengths"])
 
 
 def _statistics(prediction: TokenPrediction, target: Tensor, ignore_index: int | None) -> Statistics:
