@@ -89,20 +89,17 @@ def behind(component: Any) -> Any:
 
 
 def posing_as(
-    function: Callable[..., Any],
-    name: str,
-    origin: Any,
-    parameters: Sequence[inspect.Parameter],
-    kinds: Mapping[str, Any],
-    **more: Any,
+    function: Callable[..., Any], name: str, origin: Any, inputs: Sequence[str], knobs: Mapping[str, Any], **more: Any
 ) -> Any:
-    """The function as what it stands for, in place: its name and module, parameters and their kinds, and `more`."""
+    """The function as what it stands for, in place: name, module, inputs, each knob's kind and default, and `more`."""
+    parameters = [inspect.Parameter(p, inspect.Parameter.POSITIONAL_OR_KEYWORD) for p in inputs]
+    parameters += [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=d) for k, (_, d) in knobs.items()]
     facts = {
         "__name__": name,
         "__qualname__": getattr(origin, "__qualname__", name),
         "__module__": getattr(origin, "__module__", "__main__"),
         "__signature__": inspect.Signature(parameters),
-        "__annotations__": dict(kinds),
+        "__annotations__": {knob: kind for knob, (kind, _) in knobs.items()},
     }
     for attribute, value in {**facts, **more}.items():
         setattr(function, attribute, value)

@@ -177,15 +177,10 @@ def _as_declared(
         hints = typing.get_type_hints(maker, include_extras=True)
     except Exception:  # a name that its module does not hold; then the defaults tell
         hints = {}
-    positional = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in ("outputs", "target", *asked)]
-    knobs = [
-        inspect.Parameter(p.name, inspect.Parameter.KEYWORD_ONLY, default=p.default)
-        for p in sorted(parameters, key=lambda p: p.default is not p.empty)
-    ]
-    kinds = {p.name: _kind(hints.get(p.name), p.default, fixed=fixed) for p in knobs}
-    return functools.partial(
-        posing_as, name=name, origin=origin, parameters=[*positional, *knobs], kinds=kinds, fixed=fixed
-    )
+    named = sorted(parameters, key=lambda p: p.default is not p.empty)
+    knobs = {p.name: (_kind(hints.get(p.name), p.default, fixed=fixed), p.default) for p in named}
+    inputs = ("outputs", "target", *asked)
+    return functools.partial(posing_as, name=name, origin=origin, inputs=inputs, knobs=knobs, fixed=fixed)
 
 
 def _kind(hint: Any, default: Any, *, fixed: bool) -> Any:

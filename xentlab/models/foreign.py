@@ -16,7 +16,8 @@ from xentlab.dotted import behind, posing_as
 from xentlab.errors import UserError, a_kind, own_error
 from xentlab.models.contract import Builder, check_output, in_evaluation, is_foreign, is_torchvision, kind
 from xentlab.models.start import Start, file_digest, tensors_in, weights_file
-from xentlab.schema import check_knobs, knobs, target_of
+from xentlab.schema import check_knobs, target_of
+from xentlab.schema import knobs as knobs_of
 
 _WHOLE = ("input_shape", "in_shape", "shape")
 _FEATURES = ("in_features", "input_size", "input_dim", "in_dim", "num_features", "n_features", "num_inputs", "n_inputs")
@@ -37,7 +38,7 @@ def model_of(node: Mapping[str, Any]) -> tuple[functools.partial[Any], Start, di
     Raises:
         UserError: a target or a knob is wrong, or its file of weights is not here, or another than was recorded.
     """
-    begin = {k: v for k, v in node.items() if k in knobs(Start)}
+    begin = {k: v for k, v in node.items() if k in knobs_of(Start)}
     builder = build_model("model", {k: v for k, v in node.items() if k not in begin})
     start = Start(**check_knobs("model", Start, begin))
     if start.weights is None:
@@ -57,7 +58,7 @@ def build_model(path: str, node: Mapping[str, Any]) -> functools.partial[nn.Modu
     if kind(found) is not None or is_torchvision(found):
         return functools.partial(found, **check_knobs(path, found, values))
     opened = adopt(found)
-    passed = {k: v for k, v in values.items() if k not in knobs(opened)} if getattr(opened, "loose", False) else {}
+    passed = {k: v for k, v in values.items() if k not in knobs_of(opened)} if getattr(opened, "loose", False) else {}
     checked = check_knobs(path, opened, {k: v for k, v in values.items() if k not in passed})
     return functools.partial(opened, **checked, **passed)
 
@@ -81,10 +82,10 @@ def adopt(builder: Callable[..., Any]) -> Builder:
     if len(required) == 2 and sized in ([], required[:1]):
         sized = [named[0].name, named[1].name]  # (shape of an input, number of outputs), by any names
 
-    def build(input_shape: tuple[int, ...], num_outputs: int, **knobs: Any) -> nn.Module:
+    def build(input_shape: tuple[int, ...], num_outputs: int, **given: Any) -> nn.Module:
         sizes = {n: _size(n, n == sized[0], input_shape, num_outputs) for n in sized}
         try:
-            made = builder(**{**sizes, **{k: v for k, v in knobs.items() if not (k in sizes and v is None)}})
+            made = builder(**{**sizes, **{k: v for k, v in given.items() if not (k in sizes and v is None)}})
         except UserError:
             raise
         except Exception as error:
@@ -93,15 +94,10 @@ def adopt(builder: Callable[..., Any]) -> Builder:
             raise UserError(f"model {name} must give a torch.nn.Module, got {a_kind(made)}.")
         return _opened(made, input_shape)
 
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    free = [
-        inspect.Parameter(p.name, keyword, default=None if p.name in sized else p.default)
-        for p in sorted(named, key=lambda p: p.name not in sized and p.default is p.empty, reverse=True)
-    ]
-    both = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in ("input_shape", "num_outputs")]
-    both += [p for p in free if p.name not in ("input_shape", "num_outputs")]
-    kinds, more = {p.name: Any for p in free}, {"__wrapped__": builder, "foreign": True, "loose": loose}
-    opened: Builder = posing_as(build, name, builder, both, kinds, **more)
+    inputs = ("input_shape", "num_outputs")
+    free = sorted(named, key=lambda p: p.name not in sized and p.default is p.empty, reverse=True)
+    knobs = {p.name: (Any, None if p.name in sized else p.default) for p in free if p.name not in inputs}
+    opened: Builder = posing_as(build, name, builder, inputs, knobs, __wrapped__=builder, foreign=True, loose=loose)
     return opened
 
 

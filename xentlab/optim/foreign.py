@@ -51,15 +51,15 @@ def adopt(chosen: Any) -> Any:
             f"computes it again."
         )
 
-    def make(parameters: Sequence[nn.Parameter], decay: str, **knobs: Any) -> torch.optim.Optimizer:
+    def make(parameters: Sequence[nn.Parameter], decay: str, **given: Any) -> torch.optim.Optimizer:
         if decay == "all":
-            return chosen(parameters, **knobs)
+            return chosen(parameters, **given)
         groups: list[dict[str, Any]] = [{"params": [p for p in parameters if p.ndim >= 2]}]
         groups.append({"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0})
-        return chosen([group for group in groups if group["params"]], **knobs)
+        return chosen([group for group in groups if group["params"]], **given)
 
     def opened(**knobs: Any) -> None:  # noqa: ARG001
         raise AssertionError("an adopted optimizer moves parameters by the object that `make` makes")
 
-    kinds = {p.name: Rate if p.name == "lr" else Any for p in named}
-    return posing_as(opened, chosen.__name__, chosen, [p.replace(kind=p.KEYWORD_ONLY) for p in named], kinds, make=make)
+    knobs = {p.name: (Rate if p.name == "lr" else Any, p.default) for p in named}
+    return posing_as(opened, chosen.__name__, chosen, (), knobs, make=make)
