@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 
 torch.set_num_threads(1)
+gc.set_threshold(20_000, 25, 100)  # seldom: a look at all that torch and its friends hold takes a tenth of the tests
 
 
 @pytest.fixture

@@ -15,9 +15,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
+from torch import nn
 
 from xentlab.config.compose import config_dir
 from xentlab.data import Dataset, digits
+from xentlab.models.contract import outputs
 from xentlab.outcome import Outcome
 
 TINY = ("trainer.batch_size=16", "trainer.train_sample=64", "trainer.checkpoint_every=0", "tracking=off")
@@ -68,6 +70,12 @@ def small_digits(count: int = 440) -> Dataset:
         scale=whole.scale,
         source_splits=parts,
     )
+
+
+@outputs("map")
+def pixels(input_shape: tuple[int, ...], num_outputs: int) -> nn.Module:
+    """The smallest model of maps: a pixel's scores from it and its neighbours."""
+    return nn.Conv2d(input_shape[0], num_outputs, 3, padding=1)
 
 
 def an_outcome() -> Outcome:

@@ -73,7 +73,9 @@ def test_holm_rejects_what_stepping_down_rejects(p_values):
 # The truth: tables whose answer is known. scripts/simulate_truth.py runs the same at 2,000 tables for every cell.
 
 
-@pytest.mark.parametrize(("noise", "n"), [*itertools.product(NOISE, [5, 10]), ("heavy", 30)])
+@pytest.mark.parametrize(
+    ("noise", "n"), [*itertools.product(NOISE, [5, 10]), pytest.param("heavy", 30, marks=pytest.mark.slow)]
+)
 def test_losses_that_do_not_differ_are_rarely_told_apart(noise, n):
     tables = {5: 2000, 10: 2000, 30: 300}[n]
     differences = NOISE[noise](np.random.default_rng(n), (tables, 2, n))

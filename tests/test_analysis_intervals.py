@@ -116,7 +116,8 @@ def test_a_band_is_the_t_interval_of_each_epoch_over_the_finite_curves():
     assert math.isnan(band.low[3])
 
 
-@pytest.mark.parametrize(("noise", "n"), [*itertools.product(NOISE, [10, 30])])
+@pytest.mark.parametrize("n", [10, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("noise", NOISE)
 def test_the_interval_of_a_difference_covers_the_truth(noise, n):
     tables = 2000 if n == 10 else 400
     drawn = NOISE[noise](np.random.default_rng(n), (tables, 2, n))

@@ -45,7 +45,9 @@ def test_equivalence_at_its_edges():
     assert math.isnan(analysis.equivalence([], 1.0))
 
 
-@pytest.mark.parametrize(("noise", "n"), [("normal", 8), ("heavy", 10), ("normal", 30)])
+@pytest.mark.parametrize(
+    ("noise", "n"), [("normal", 8), ("heavy", 10), pytest.param("normal", 30, marks=pytest.mark.slow)]
+)
 def test_equivalence_at_the_margin_holds_its_level(noise, n):
     tables = 2000 if n < 30 else 100
     drawn = NOISE[noise](np.random.default_rng(n), (tables, n)) + 1.0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import functools
 import os
 import subprocess
 import sys
@@ -12,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from bad_input_lab import bad_values, drawn, every_key
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.global_hydra import GlobalHydra
 
 from xentlab.errors import UserError
@@ -79,19 +76,7 @@ def test_every_key_has_a_rule_that_refuses_what_it_does_not_say() -> None:
             assert str(caught.value).startswith(f"{key.name} must be ")
 
 
-@pytest.fixture
-def files_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hydra reads each file of the configs once for all commands; nothing else."""
-    read = functools.cache(FileConfigSource.load_config)
-    monkeypatch.setattr(
-        FileConfigSource, "load_config", lambda self, config_path: copy.deepcopy(read(self, config_path))
-    )
-    monkeypatch.setattr(FileConfigSource, "__hash__", lambda self: hash(self.path), raising=False)
-    monkeypatch.setattr(FileConfigSource, "__eq__", lambda self, other: self.path == other.path, raising=False)
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("files_read_once")
 def test_a_bad_value_for_every_key_is_one_sentence_and_leaves_nothing(run: Run, here: Path) -> None:
     for words in drawn(0)[::3]:  # the rule of each key is held above: here, that every way to one asks it
         code, out, err = run(*words)

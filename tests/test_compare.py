@@ -34,8 +34,8 @@ def verdicts(here: Path) -> list[dict[str, Any]]:
     return [json.loads((f / "verdicts.json").read_text()) for f in folders]
 
 
-def test_a_comparison_keeps_its_protocol(run: Run, here: Path) -> None:
-    code, out, err = run(*SMALL)
+def test_a_comparison_keeps_its_protocol(recorded: Run, here: Path) -> None:
+    code, out, err = recorded(*SMALL)
     assert (code, err) == (0, "")
     assert "test error" in out
     assert "mse" in out

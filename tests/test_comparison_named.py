@@ -139,6 +139,7 @@ def losses(record: Record) -> list[str]:
     return [loss.name for loss in record.losses]
 
 
+@pytest.mark.slow
 def test_multilabel_shows_excess_risk_and_calibration_against_the_true_posterior(run: Run, here: Path) -> None:
     ran = compare(run, here, "multilabel", "dataset.train_fraction=0.2")
     record = ran.cells[""]

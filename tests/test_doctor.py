@@ -58,9 +58,9 @@ def harm_line(path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("line", ["group", "trial", "member", "epoch", "end"])
 def test_a_journal_is_repaired_from_its_whole_lines_and_the_folders_of_its_trials(
-    run: Run, here: Path, line: str
+    run: Run, recorded: Run, here: Path, line: str
 ) -> None:
-    assert run("train", "-m", "seed=0,1", *SMALL, "tracking=off")[0] == 0
+    assert recorded("train", "-m", "seed=0,1", *SMALL, "tracking=off")[0] == 0
     root = here / "xentlab-runs"
     (segment,) = (root / "journal").glob("*.jsonl")
     whole, before = read(root), segment.read_bytes()

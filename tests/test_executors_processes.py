@@ -171,6 +171,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(executor: Processes, tmp
     assert all([e for e, _, _ in t.curves["val/error"]] == list(range(1, 61)) for t in again.trials.values())
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_lost_too_often_fails_its_unit_alone(executor: Processes, tmp_path: Path) -> None:
     executor.retries = 0
     session = opened(tmp_path, executor)
@@ -186,6 +187,7 @@ def test_a_worker_that_is_lost_too_often_fails_its_unit_alone(executor: Processe
     assert one[1].sentence.startswith("The worker that trained ce · seed 0 was lost once, at last killed by SIGKILL")
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_workers_in_order_and_marks_their_trials(executor: Processes, tmp_path: Path) -> None:
     session = opened(tmp_path, executor)
     endless = trial("trainer.epochs=100000", "dataset.train_fraction=0.5")

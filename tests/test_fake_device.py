@@ -70,7 +70,7 @@ class Pretended(TorchFunctionMode):
 def trials(task: str, *overrides: str, loss: str | None = None) -> list[Trial]:
     """Two, of two seeds, rates and decays; of each loss with the defaults of its signature."""
     sized = not any(text.startswith("model=") for text in overrides)
-    base = [text for text in BASES[task] if sized or not text.startswith("model.")]
+    base = [text for text in BASES[task] if sized or "model." not in text]
     common = (*base, "trainer.lift=vectorised", "regularizer=elastic", "trainer.clip_norm=1", "trainer.ema=0.9")
     configs = [compose_train(*common, *overrides, f"seed={s}", f"optimizer.lr=0.{s + 1}") for s in (0, 1)]
     named = {"_target_": f"xentlab.losses.{loss}", "_partial_": True}

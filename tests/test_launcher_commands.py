@@ -50,8 +50,8 @@ def test_a_job_is_composed_as_by_hydras_own_loader(here: Path) -> None:  # noqa:
         return [config] + [m for n in inner if isinstance(n, DictConfig) and not n._is_none() for m in nodes(n)]
 
     made: list[DictConfig] = []
-    for job in JOBS * 2:
-        wanted = whole(stock.load_sweep_config(master, list(job)))
+    composed = [whole(stock.load_sweep_config(master, list(job))) for job in JOBS]
+    for job, wanted in zip(JOBS * 2, composed * 2, strict=True):
         assert whole(quick.for_job(master, list(job))) == wanted
         looked = quick.load_sweep_config(master, list(job))
         config = quick.for_job(master, list(job))

@@ -18,9 +18,11 @@ from xentlab.train.rig import Rig
 
 Run = Callable[..., tuple[int, str, str]]
 
+SMALL = ("trainer.epochs=2", "dataset.train_fraction=0.2")
+
 
 def trials(seeds: Sequence[int], *overrides: str, knobs: Sequence[str] = ("seed=0",)) -> list[Trial]:
-    return [prepare(compose_train("trainer.epochs=4", *overrides, k, f"seed={s}")) for s in seeds for k in knobs]
+    return [prepare(compose_train(*SMALL, *overrides, k, f"seed={s}")) for s in seeds for k in knobs]
 
 
 def ended(stack: Sequence[Trial]) -> list[tuple[Any, ...]]:
@@ -91,7 +93,7 @@ def test_the_lift_follows_from_model_device_and_wish() -> None:
 
 
 def test_one_job_after_another_gives_the_bits_of_a_stack(run: Run, here: Path) -> None:
-    sweep = ("train", "-m", "loss=mse", "optimizer.lr=0.3,0.1", "seed=0,1", "trainer.epochs=3", "tracking=off")
+    sweep = ("train", "-m", "loss=mse", "optimizer.lr=0.3,0.1", "seed=0,1", *SMALL, "tracking=off")
     found = []
     for launcher in ("basic", "stack"):
         assert run(*sweep, f"hydra/launcher={launcher}", f"output.root={launcher}")[0] == 0

@@ -199,11 +199,11 @@ def test_worked_by_hand(
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("size", [0.0, 30.0, 200.0, 1e4])
-def test_finite_in_float32_for_every_target(name: str, size: float) -> None:
-    corners = torch.cartesian_prod(*[torch.tensor([-1.0, 0.0, 1.0])] * 3)
+def test_finite_in_float32_for_every_target(name: str) -> None:
+    unit = torch.cartesian_prod(*[torch.tensor([-1.0, 0.0, 1.0])] * 3)
+    corners = torch.cat([size * unit for size in (0.0, 30.0, 200.0, 1e4)])
     targets = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0.5, 0.5, 0], [1 / 3, 1 / 3, 1 / 3], [0, 0, 0]])
-    logits = (size * corners).repeat(len(targets), 1).requires_grad_()
+    logits = corners.repeat(len(targets), 1).requires_grad_()
     values = getattr(losses, name)(logits, targets.repeat_interleave(len(corners), 0))
     (slope,) = torch.autograd.grad(values.sum(), logits)
     assert values.isfinite().all()

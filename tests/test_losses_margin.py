@@ -169,11 +169,11 @@ def test_worked_by_hand(name: str, logits: list[float], target: int, expected: f
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", ["index", "soft"])
-@pytest.mark.parametrize("size", [0.0, 0.5, 1.0, 10.0, 1e4])
-def test_finite_in_float32_at_kinks_ties_and_extremes(name: str, kind: str, size: float) -> None:
-    corners = torch.cartesian_prod(*[torch.tensor([-1.0, 0.0, 1.0])] * 3)
+def test_finite_in_float32_at_kinks_ties_and_extremes(name: str, kind: str) -> None:
+    unit = torch.cartesian_prod(*[torch.tensor([-1.0, 0.0, 1.0])] * 3)
+    corners = torch.cat([size * unit for size in (0.0, 0.5, 1.0, 10.0, 1e4)])
     index = torch.arange(3).repeat_interleave(len(corners))
-    logits = (size * corners).repeat(3, 1).requires_grad_()
+    logits = corners.repeat(3, 1).requires_grad_()
     values = getattr(losses, name)(logits, index if kind == "index" else F.one_hot(index, 3).float())
     (slope,) = torch.autograd.grad(values.sum(), logits)
     assert values.isfinite().all()

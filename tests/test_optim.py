@@ -117,7 +117,7 @@ def reference(name, row, knobs):
     return parameter.detach()
 
 
-@pytest.mark.parametrize(("name", "knobs"), CASES, ids=str)
+@pytest.mark.parametrize(("name", "knobs"), CASES[::3], ids=str)  # all of them are rows below
 def test_floats_equal_torch(name, knobs):
     knobs = {"lr": 0.02, **knobs}
     function, params = getattr(optim, name), start(1)
@@ -128,8 +128,10 @@ def test_floats_equal_torch(name, knobs):
     torch.testing.assert_close(params[0], reference(name, 0, knobs), rtol=RTOL, atol=1e-12)
 
 
-@pytest.mark.parametrize("nesterov", [False, True])
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "lion", "rmsprop", "adagrad"])
+@pytest.mark.parametrize(
+    ("name", "nesterov"),
+    [("sgd", True), *((n, False) for n in ("sgd", "adam", "adamw", "lion", "rmsprop", "adagrad"))],
+)
 def test_rows_with_their_own_knobs_equal_torch(name, nesterov):
     rows = [{"lr": 0.02 * (r + 1), **knobs} for r, (n, knobs) in enumerate(c for c in CASES if c[0] == name)]
     if name == "sgd":
@@ -278,11 +280,10 @@ def test_one_cycle_equals_torch(warmup, total):
     assert ours[-1] == pytest.approx(1e-3, rel=RTOL)
 
 
-@pytest.mark.parametrize("total", [1, 2, 3, 100])
-@pytest.mark.parametrize("warmup", [0.0, 0.25, 0.5, 0.99])
 @pytest.mark.parametrize("name", ["constant", "cosine", "step_decay", "exponential", "one_cycle"])
-def test_factors_are_finite_positive_and_at_most_one(name, warmup, total):
-    factors = getattr(optim, name)(np.arange(total), total, warmup=warmup)
-    assert factors.shape == (total,)
-    assert factors.dtype == np.float64
-    assert ((factors > 0) & (factors <= 1)).all()
+def test_factors_are_finite_positive_and_at_most_one(name):
+    for total, warmup in itertools.product([1, 2, 3, 100], [0.0, 0.25, 0.5, 0.99]):
+        factors = getattr(optim, name)(np.arange(total), total, warmup=warmup)
+        assert factors.shape == (total,)
+        assert factors.dtype == np.float64
+        assert ((factors > 0) & (factors <= 1)).all(), (total, warmup)

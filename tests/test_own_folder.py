@@ -61,10 +61,11 @@ def folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             "CrossEntropyLoss",
             ("loss CrossEntropyLoss: one value per example of logits and class indices or distributions",),
         ),
-        (
+        pytest.param(
             ("model._target_=timm.create_model", "+model.model_name=resnet18", "dataset.train_fraction=0.1"),
             "create_model on digits",
             (),
+            marks=pytest.mark.slow,
         ),
     ],
 )  # fmt: skip

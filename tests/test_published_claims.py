@@ -77,7 +77,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=[pytest.mark.slow] * (k == "best")) for k in KINDS])
 def test_a_true_value_is_rarely_denied_and_one_a_margin_away_rarely_confirmed(kind: str) -> None:
     # 15 of 300 expected at most; 28 is more than three standard deviations above.
     right = judged_often(95.0, KINDS[kind])

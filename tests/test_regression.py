@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support import DATA
+from support import DATA, compose_train
 from torch import Tensor
 
 from xentlab import losses
@@ -20,6 +20,7 @@ from xentlab.errors import UserError
 from xentlab.journal import Records
 from xentlab.losses.compound import bind
 from xentlab.tasks import find
+from xentlab.train import Fit, prepare
 
 Run = Callable[..., tuple[int, str, str]]
 REGRESSION = find("regression")
@@ -82,19 +83,19 @@ def outcomes(root: Path) -> dict[tuple[str, str], dict[str, float]]:
 
 
 @pytest.mark.parametrize("loss", ["huber", "quantiles", "hl_gauss", "student_t_nll", "tweedie", "msle"])
-def test_a_stack_equals_its_trials_alone(run: Run, here: Path, loss: str) -> None:
-    common = (
-        "train", "-m", "dataset=diabetes", "model=mlp", "model.hidden=[8]", f"loss={loss}", "seed=0,1",
-        "trainer.precision=float64", "trainer.epochs=3", "tracking=off",
-    )  # fmt: skip
-    for lift in ("vectorised", "looped"):
-        code, _, err = run(*common, f"trainer.lift={lift}", f"output.root={lift}")
-        assert (code, err) == (0, "")
-    together, alone = outcomes(here / "vectorised"), outcomes(here / "looped")
-    assert len(together) == 2
-    for key, values in together.items():
+def test_a_stack_equals_its_trials_alone(loss: str) -> None:
+    def ends(lift: str) -> list[dict[str, float]]:
+        common = ("dataset=diabetes", "model.hidden=[8]", f"loss={loss}", "trainer.precision=float64")
+        rows = [
+            prepare(compose_train(*common, f"trainer.lift={lift}", f"seed={s}", "trainer.epochs=3")) for s in (0, 1)
+        ]
+        fit = Fit(rows, diabetes())
+        assert len(list(fit.epochs())) == 3
+        return [end.test for end in fit.finish()]
+
+    for values, alone in zip(ends("vectorised"), ends("looped"), strict=True):
         assert set(values) == {metric.name for metric in REGRESSION.metrics}
-        assert values == pytest.approx(alone[key], rel=1e-9)
+        assert values == pytest.approx(alone, rel=1e-9)
 
 
 def test_linear_mse_with_full_batches_is_least_squares(run: Run, here: Path) -> None:

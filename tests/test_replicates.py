@@ -105,6 +105,7 @@ def test_a_candidate_tested_later_ends_as_a_trial_that_was_tested_at_once(run: R
     assert trial.outcome.test_at_best.keys() == winner.outcome.test_at_best.keys()
 
 
+@pytest.mark.slow
 def test_again_is_free_and_more_seeds_add_only_their_own_trials(run: Run, recorded: Run, here: Path) -> None:
     assert recorded(*SMALL)[0] == 0
     before, first = {t.id for t in trials(here)}, latest(here)
@@ -117,6 +118,7 @@ def test_again_is_free_and_more_seeds_add_only_their_own_trials(run: Run, record
     assert len(more) == 2 * len(RATES)
 
 
+@pytest.mark.slow
 def test_lost_weights_are_trained_again_to_the_same_test_values(run: Run, here: Path) -> None:
     assert run(*SMALL, "comparison.final_seeds=2")[0] == 0
     values = {row["loss"]: row["values"] for row in latest(here)["metrics"][0]["rows"]}
@@ -152,7 +154,7 @@ def test_more_draws_for_each_seed(run: Run, here: Path) -> None:
             assert means[rate(tested)] == min(means.values())
 
 
-@pytest.mark.parametrize("mode", ["shared", "matched"])
+@pytest.mark.parametrize("mode", ["shared", pytest.param("matched", marks=pytest.mark.slow)])
 def test_fairness_is_within_each_replicate(run: Run, here: Path, mode: str) -> None:
     assert run(*SMALL, f"comparison.modes=[{mode}]", "comparison.final_seeds=2")[0] == 0
     tested = [t for t in trials(here) if t.outcome.test]
@@ -164,15 +166,23 @@ def test_fairness_is_within_each_replicate(run: Run, here: Path, mode: str) -> N
         assert all(rates["ce"] in RATES and rates["mse"] not in RATES for rates in by_seed.values())
 
 
-@pytest.mark.parametrize("search", [("sobol", 3), ("optuna", 3), ("halving", None)])
-def test_other_searches_work_within_each_replicate(run: Run, here: Path, search: tuple[str, int | None]) -> None:
-    kind, points = search
-    options = (f"comparison.search={kind}", "comparison.final_seeds=2", "trainer.epochs=9")
+SEARCHES = [
+    pytest.param("sobol", 3, 2),
+    pytest.param("optuna", 3, 2, marks=pytest.mark.slow),
+    pytest.param("halving", None, 9, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("kind", "points", "epochs"), SEARCHES)
+def test_other_searches_work_within_each_replicate(
+    run: Run, here: Path, kind: str, points: int | None, epochs: int
+) -> None:
+    options = (f"comparison.search={kind}", "comparison.final_seeds=2", f"trainer.epochs={epochs}")
     options += (f"comparison.trials={points}", "comparison.tune.optimizer.lr=[0.03,0.3]") if points else ()
     assert run(*SMALL, *options)[0] == 0
     tested = [t for t in trials(here) if t.outcome.test]
     assert sorted((t.tags["loss"], t.config["seed"]) for t in tested) == [("ce", 0), ("ce", 1), ("mse", 0), ("mse", 1)]
-    assert all(t.config["trainer"]["epochs"] == 9 for t in tested)
+    assert all(t.config["trainer"]["epochs"] == epochs for t in tested)
     if points:
         for trial in tested:
             mine = [t for t in trials(here) if own(t) == own(trial)]
@@ -197,8 +207,8 @@ def test_looks_stop_once_all_is_decided(run: Run, here: Path) -> None:
     assert len(seeds) == (8 if row["verdict"] != "inconclusive" else 12)
 
 
-def test_too_few_seeds_are_said_before_anything_trains(run: Run) -> None:
-    _, out, _ = run(*SMALL)
+def test_too_few_seeds_are_said_before_anything_trains(recorded: Run) -> None:
+    _, out, _ = recorded(*SMALL)
     assert out.startswith(
         "4 final seeds cannot make any of 1 loss better or worse than ce: comparison.final_seeds=10 can."
     )

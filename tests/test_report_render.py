@@ -112,7 +112,10 @@ def test_the_bar_of_progress_shows_the_name(
     assert not re.search(r"\x1b\[31mred|\x07", shown)
 
 
-@pytest.mark.parametrize("label", ["as large as the baseline", "far from equivalent", "▲ gain"])
+@pytest.mark.parametrize(
+    "label",
+    ["as large as the baseline", *(pytest.param(n, marks=pytest.mark.slow) for n in ("far from equivalent", "▲ gain"))],
+)
 def test_what_ends_in_a_verdicts_word_is_painted_as_none(label: str) -> None:
     record = renamed(label, label)
     outline = Outline(report.html(record))

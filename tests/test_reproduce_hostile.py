@@ -105,6 +105,7 @@ def test_a_hostile_archive_is_one_sentence_and_leaves_nothing(run: Run, made: Pa
     assert [p.name for p in here.iterdir()] == ["a.zip"]
 
 
+@pytest.mark.slow
 def test_two_archives_cannot_close_a_circle(run: Run, made: Path, here: Path) -> None:
     group = segments.read_sessions((contents.read_members(made / "comparison.zip")[1]["journal.jsonl"]).decode())[0]
     top = next(e for e in group.events if e["event"] == "group" and e["kind"] != "loss")["group"]
@@ -202,6 +203,7 @@ def put(value: Any, path: tuple[Any, ...], new: Any) -> None:
     value[path[-1]] = new
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_journal_is_refused_or_read_by_everyone(

@@ -239,6 +239,7 @@ def test_a_list_does_not_look_further_than_it_must(root: Path) -> None:
         find_entry(records, "nothing")
 
 
+@pytest.mark.slow
 def test_a_comparison_is_extended_by_losses_and_seeds(run: Run, root: Path) -> None:
     known = {row["id"] for row in listed(run, "--kind", "trial")}
     own = ("output.root=runs", "tracking=off")

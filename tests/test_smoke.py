@@ -48,7 +48,7 @@ def cell_trial(cell: str, loss: str, seed: int) -> Trial:
 
 @pytest.mark.parametrize(
     ("cell", "loss"),
-    [pytest.param(c, n, marks=[pytest.mark.slow] * (c == "scenes" and n != "ce")) for c in CELLS for n in LOSSES],
+    [pytest.param(c, n, marks=[pytest.mark.slow] * c.startswith("scenes")) for c in CELLS for n in LOSSES],
 )
 def test_every_cell_trains(cell: str, loss: str) -> None:
     trials = [cell_trial(cell, loss, seed) for seed in range(SEEDS)]

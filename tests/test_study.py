@@ -70,6 +70,7 @@ def test_the_first_gradient_norm_is_that_of_plain_autograd() -> None:
     assert first_gradient_norm(trial, data) == pytest.approx(float(reference), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_axes_and_modes_make_cells_that_share_their_tuning(run: Run, here: Path) -> None:
     code, out, err = run(
         *SMALL, "comparison.modes=[tuned,shared]", "+comparison.axes.dataset.label_noise=[0.0,0.4]"
@@ -118,19 +119,19 @@ def test_a_knob_of_one_loss_is_tuned_at_the_same_budget(run: Run, here: Path) ->
     assert len({t.config["loss"]["gamma"] for t in tuning if t.tags["loss"] == "custom_ce"}) == 3
 
 
-def test_a_dry_run_counts_and_writes_nothing(run: Run, here: Path) -> None:
+def test_a_dry_run_counts_and_writes_nothing(run: Run, recorded: Run, here: Path) -> None:
     code, out, err = run(*SMALL, "--dry-run", "comparison.modes=[tuned,shared]")
     assert (code, err) == (0, "")
     assert "12" in out
     assert "about" in out
     assert not list(here.iterdir())
-    run(*SMALL)
+    recorded(*SMALL)
     code, out, _ = run(*SMALL, "--dry-run")
     assert "about 0 s" in out
 
 
-def test_fresh_ignores_the_record(run: Run, here: Path) -> None:
-    run(*SMALL)
+def test_fresh_ignores_the_record(run: Run, recorded: Run, here: Path) -> None:
+    recorded(*SMALL)
     before = len(records(here))
     run(*SMALL, "--fresh")
     assert len(records(here)) == 2 * before

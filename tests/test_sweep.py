@@ -10,7 +10,8 @@ import pytest
 from xentlab.journal import Records
 
 Run = Callable[..., tuple[int, str, str]]
-WORDS = ("loss=ce,bce", "optimizer.lr=0.03,0.1", "seed=range(2)", "trainer.epochs=3", "tracking=off")
+SMALL = ("trainer.epochs=3", "dataset.train_fraction=0.2", "tracking=off")
+WORDS = ("loss=ce,bce", "optimizer.lr=0.03,0.1", "seed=range(2)", *SMALL)
 
 
 def ends(root: Path) -> dict[str, dict[str, float]]:

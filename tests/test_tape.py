@@ -83,11 +83,11 @@ def test_calls_that_nothing_reads_are_left_out_and_memory_is_counted() -> None:
 
 
 SETTINGS = {
-    "multiclass": ("dataset=digits", "dataset.train_fraction=0.1", "model=linear"),
+    "multiclass": ("dataset=digits", "dataset.train_fraction=0.1", "model=linear", "trainer.batch_size=23"),
     "multilabel": ("dataset=multilabel_synthetic", "dataset.samples=120", "model=linear"),
     "segmentation": (
-        "dataset=scenes", "dataset.samples=24", "dataset.canvas=8", "dataset.max_objects=1", "model=unet",
-        "model.width=2", "model.depth=1", "trainer.batch_size=8",
+        "dataset=scenes", "dataset.samples=24", "dataset.canvas=8", "dataset.max_objects=1", "model=linear",
+        "model._target_=support.pixels", "~model.init", "trainer.batch_size=7",
     ),
     "regression": ("dataset=diabetes", "dataset.train_fraction=0.3", "model=mlp", "model.hidden=[4]"),
 }  # fmt: skip

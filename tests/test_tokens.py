@@ -162,7 +162,7 @@ def outcomes(root: Path) -> dict[tuple[str, ...], dict[str, float]]:
 @pytest.mark.parametrize("model", TINY_MODELS)
 def test_a_stack_of_trainings_equals_its_trials_alone(run: Run, here: Path, model: str) -> None:
     common = (
-        "train", "-m", *SMALL, f"model={model}", *TINY_MODELS[model], "loss=ce,focal", "seed=0,1",
+        "train", "-m", *SMALL, "dataset.limit=5000", f"model={model}", *TINY_MODELS[model], "loss=ce,focal", "seed=0,1",
         "trainer.precision=float64", "trainer.epochs=2", "trainer.clip_norm=1.0",
     )  # fmt: skip
     for lift in ("vectorised", "looped"):

@@ -76,7 +76,9 @@ def test_the_trivial_predictor_answers_the_frequencies() -> None:
 # --- losses --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(MULTICLASS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (i % 3 > 0)) for i, n in enumerate(sorted(MULTICLASS))]
+)
 def test_every_multiclass_loss_keeps_the_laws_per_token(name: str) -> None:
     assert suits(catalogue()[name].spec, TOKENS)
     assert_lawful(catalogue()[name], "tokens")

@@ -71,6 +71,7 @@ def test_the_runs_of_a_killed_session_are_left_to_its_follower_while_that_lives(
     next_one.journal.close()
 
 
+@pytest.mark.slow
 def test_a_driver_that_ends_first_is_followed_until_its_workers_end(destination: tracking.Destination) -> None:
     driver = Lab(destination.root)
     group = driver.group()
