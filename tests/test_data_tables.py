@@ -1,4 +1,4 @@
-"""Tables: CSV, ARFF and .npz against other readers, and what is refused; and the dataset configs against signatures."""
+"""Tables: CSV, ARFF and .npz against other readers, and what is refused."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from xentlab import data, schema
 from xentlab.data.scaling import fit_scaling
-from xentlab.dotted import locate
 from xentlab.errors import UserError
 
 DENSE = """% a comment
@@ -227,30 +225,6 @@ def test_every_builder_has_a_config() -> None:
     }  # fmt: skip
     assert len(builders) >= 8
     assert set(DATASETS) == builders | set(PRESETS)
-
-
-@pytest.mark.parametrize("name", DATASETS)
-def test_a_config_lists_the_knobs_with_their_defaults(root_config: str, name: str) -> None:
-    text = (CONFIGS / "dataset" / f"{name}.yaml").read_text()
-    assert text.startswith("# ")
-    node = composed(root_config, f"dataset={name}")
-    builder = locate("dataset", node.pop("_target_"))
-    assert builder.__name__ == PRESETS.get(name, name)
-    assert node.pop("_partial_") is True
-    common = schema.knobs(data.split) | schema.knobs(data.soften)
-    assert {name: node.pop(name) for name in common} == {name: knob.default for name, knob in common.items()}
-    assert set(node) == set(schema.knobs(builder))
-    for knob in schema.knobs(builder).values():
-        if knob.required:
-            assert node[knob.name] == "???"
-        else:
-            value = schema.check_knob("dataset", knob, node[knob.name])
-            assert name in PRESETS or value == knob.default, knob.name
-    own = yaml.safe_load(text)
-    for line in text.splitlines():
-        key = line.partition(":")[0]
-        if key in own and key not in ("defaults", "_target_", "_partial_"):
-            assert "  # " in line, f"{name}: {key} has no comment"
 
 
 def test_sampling_knobs_are_set_in_the_dataset_node(root_config: str) -> None:

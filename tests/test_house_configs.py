@@ -9,40 +9,58 @@ from xentlab.config.compose import config_dir
 from xentlab.data import soften, split
 from xentlab.dotted import locate
 from xentlab.models import Start
-from xentlab.schema import knobs
+from xentlab.schema import check_knob, knobs
 from xentlab.train import Trainer
 
 CONFIGS = config_dir()
-
-
-COMPONENTS = sorted(
-    f
-    for g in ("dataset", "model", "loss", "regularizer", "optimizer", "schedule", "augment")
-    for f in (CONFIGS / g).glob("*.yaml")
-)
-
-
+GROUPS = ("dataset", "model", "loss", "regularizer", "optimizer", "schedule", "augment", "executor")
+COMPONENTS = sorted(f for g in GROUPS for f in (CONFIGS / g).glob("*.yaml"))
+# What every file of a group begins with.
+SHARED = {"dataset": "sampling", "model": "start"}
 # A preset chooses values of its own; its keys must still be knobs.
-PRESETS = {"camvid", "scenes_small", "compound", "heteroscedastic", "heavy_tailed"}
+PRESETS = {
+    "camvid": "segmentation_folder", "scenes_small": "scenes", "heteroscedastic": "regression_synthetic",
+    "heavy_tailed": "regression_synthetic", "dice_ce": "compound", "focal_dice": "compound", "compound": "compound",
+}  # fmt: skip
+RENAMED = {"step": "step_decay", "none": "unchanged", "torchvision": "resnet18"}
 
 
-def test_a_config_lists_the_knobs_of_its_signature_with_their_defaults() -> None:
+def test_a_config_lists_the_knobs_of_its_signature_with_their_defaults_and_meaning() -> None:
     assert len(COMPONENTS) > 100
     for file in COMPONENTS:
-        node = yaml.safe_load(file.read_text())
+        group, text = file.parent.name, file.read_text()
+        node = yaml.safe_load(text)
         assert node["_partial_"] is True, file
-        assert first_comments(file)[0], f"{file}: the first line says what it is"
+        assert text.startswith("# "), f"{file}: the first line says what it is"
+        shared = SHARED.get(group)
+        assert node.get("defaults") == ([{f"/{shared}@_here_": "default"}, "_self_"] if shared else None), file
+        name = node["_target_"].rpartition(".")[2]
+        assert name in (file.stem, PRESETS.get(file.stem), RENAMED.get(file.stem)) or group == "executor", file
         function = locate("_target_", node["_target_"])
         if node["_target_"].startswith("torchvision."):
             continue
         schema = knobs(function)
         given = {k: v for k, v in node.items() if not k.startswith("_") and k not in ("defaults", *knobs(Start))}
         assert given.keys() == schema.keys(), file
-        if file.stem in PRESETS or node["_target_"].endswith(".compound"):
-            continue
+        assert all(" # " in line for line in text.splitlines() if line.partition(":")[0] in given), file
         for name, knob in schema.items():
             default = list(knob.default) if isinstance(knob.default, tuple) else knob.default
-            assert given[name] in ("???", None) if knob.required else given[name] == default, (file, name)
+            if knob.required:
+                assert given[name] in ("???", None), (file, name)
+            elif file.stem not in PRESETS:
+                assert given[name] == default, (file, name)
+            elif given[name] is not None:
+                check_knob(group, knob, given[name])
+
+
+def test_every_optimizer_schedule_regularizer_and_executor_has_its_file() -> None:
+    named = {group: {f.stem for f in COMPONENTS if f.parent.name == group} for group in GROUPS}
+    assert named["optimizer"] == {"sgd", "adam", "adamw", "lion", "rmsprop", "adagrad"}
+    assert named["schedule"] == {"constant", "cosine", "step", "exponential", "one_cycle", "plateau"}
+    assert named["regularizer"] == {"elastic", "l1", "l2", "none"}
+    assert named["executor"] == {"auto", "inline", "processes", "ray", "slurm"}
+    penalties = [locate("_target_", f"xentlab.regularizers.{name}") for name in named["regularizer"]]
+    assert all(knob.is_data for penalty in penalties for knob in knobs(penalty).values())
 
 
 def test_the_root_config_lists_the_trainers_knobs() -> None:

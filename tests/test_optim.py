@@ -1,42 +1,18 @@
-"""The optimizers and schedules against `torch.optim` in float64; and their YAML files against their signatures."""
+"""The optimizers and schedules against `torch.optim` in float64."""
 
 from __future__ import annotations
 
 import itertools
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from xentlab import optim, schema
 from xentlab.errors import UserError
 
-CONFIGS = Path(__file__).parents[1] / "configs"
-FILES = sorted([*(CONFIGS / "optimizer").glob("*.yaml"), *(CONFIGS / "schedule").glob("*.yaml")])
 RTOL, STEPS, SIZE = 1e-9, 50, 7
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
-def test_yaml_equals_signature(file):
-    node = yaml.safe_load(file.read_text())
-    assert file.read_text().startswith("# ")
-    assert node["_partial_"] is True
-    built = schema.build(file.parent.name, node)
-    assert built.func is getattr(optim, "step_decay" if file.stem == "step" else file.stem)
-    values = {name: value for name, value in node.items() if not name.startswith("_")}
-    knobs = schema.knobs(built.func)
-    assert list(values) == list(knobs)
-    assert values == {n: list(k.default) if isinstance(k.default, tuple) else k.default for n, k in knobs.items()}
-    assert all("  # " in line for line in file.read_text().splitlines()[3:])
-
-
-def test_every_component_has_a_yaml():
-    names = {f.stem for f in FILES}
-    optimizers = {"sgd", "adam", "adamw", "lion", "rmsprop", "adagrad"}
-    assert names == optimizers | {"constant", "cosine", "step", "exponential", "one_cycle", "plateau"}
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,15 @@
-"""Laws of the regularizers, in float64; and their YAML files against their signatures."""
+"""Laws of the regularizers, in float64."""
 
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from xentlab import regularizers, schema
 from xentlab.errors import UserError
 
-FILES = sorted((Path(__file__).parents[1] / "configs" / "regularizer").glob("*.yaml"))
 RTOL = 1e-9
 
 
@@ -24,23 +21,6 @@ def weights(seed=0):
 
 def flat(tensors):
     return torch.cat([t.detach().flatten() for t in tensors])
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
-def test_yaml_equals_signature(file):
-    node = yaml.safe_load(file.read_text())
-    assert file.read_text().startswith("# ")
-    assert node["_partial_"] is True
-    built = schema.build("regularizer", node)
-    assert built.func is getattr(regularizers, file.stem)
-    values = {name: value for name, value in node.items() if not name.startswith("_")}
-    assert values == {name: k.default for name, k in schema.knobs(built.func).items()}
-    assert all(k.is_data for k in schema.knobs(built.func).values())
-    assert all("  # " in line for line in file.read_text().splitlines()[3:])
-
-
-def test_every_regularizer_has_a_yaml():
-    assert [f.stem for f in FILES] == ["elastic", "l1", "l2", "none"]
 
 
 def test_none_is_a_zero_of_the_weights_kind():
