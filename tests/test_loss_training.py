@@ -18,10 +18,10 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.mark.parametrize(("name", "task"), CELLS)
 def test_every_loss_trains_and_ends_better_than_it_began(name: str, task: str) -> None:
-    overrides = (*SETTINGS[task], f"loss={name}", "optimizer=adam", "optimizer.lr=0.01", "trainer.epochs=3")
+    overrides = (*SETTINGS[task], f"loss={name}", "optimizer=adam", "optimizer.lr=0.01", "trainer.epochs=4")
     fit = Fit([prepare(compose_train(*overrides))], data(task))
     epochs = list(fit.epochs())
-    assert len(epochs) == 3
+    assert len(epochs) == 4
     objectives = [e.metrics["train/objective"][0] for e in epochs]
     first, last = objectives[0], objectives[-1]
     assert first is not None
