@@ -114,9 +114,8 @@ def _trials(name: str, loss: str | None, root: Path) -> list[TrialRecord]:
         raise UserError(f"Say of which loss of '{name}': --loss {', --loss '.join(labels)}, or name one trial.")
     if loss not in labels:
         raise unknown(f"loss of comparison '{name}'", loss, labels)
-    mine = [records.trials[row["trial"]] for row in rows if row["label"] == loss]
-    tested = [trial for trial in mine if phase(trial.tags) == "final" or trial.tags.get("role") == "chosen"]
-    cells = {row.get("cell") for row in rows if row["label"] == loss}
-    if len(cells) > 1:
-        raise UserError(f"'{name}' has {len(cells)} cells, whose models are not averaged: name one trial.")
-    return tested
+    mine = [row for row in rows if row["label"] == loss]
+    if (cells := len({row.get("cell") for row in mine})) > 1:
+        raise UserError(f"'{name}' has {cells} cells, whose models are not averaged: name one trial.")
+    trials = [records.trials[row["trial"]] for row in mine]
+    return [trial for trial in trials if phase(trial.tags) == "final" or trial.tags.get("role") == "chosen"]

@@ -10,20 +10,8 @@ from bisect import bisect_left
 from collections.abc import Collection
 from pathlib import Path
 
+from xentlab.journal import events
 from xentlab.journal.entries import GroupRecord, TrialRecord, last_time
-from xentlab.journal.events import (
-    EndEvent,
-    EpochEvent,
-    Event,
-    GroupEndEvent,
-    GroupEvent,
-    MarkEvent,
-    MemberEvent,
-    OnTestEvent,
-    SessionEvent,
-    TrialEvent,
-    event_from_line,
-)
 from xentlab.journal.lines import Damage, DamagedError, segments, unseal, whole_lines
 from xentlab.journal.writer import writer_lives
 from xentlab.outcome import OnTest, Outcome
@@ -41,14 +29,14 @@ class Records:
         self._without = tuple(f'{{"event": "{kind}"'.encode() for kind in without)
         self.trials: dict[str, TrialRecord] = {}
         self.groups: dict[str, GroupRecord] = {}
-        self.sessions: dict[str, SessionEvent] = {}
+        self.sessions: dict[str, events.SessionEvent] = {}
         self.damage: list[Damage] = []
         self._read: dict[Path, tuple[int, int]] = {}  # bytes, lines
         self._orphans: list[tuple[str, str]] = []
-        self._untested: list[tuple[OnTestEvent, int]] = []
+        self._untested: list[tuple[events.OnTestEvent, int]] = []
         self._by_signature: dict[str, list[TrialRecord]] = {}
         self._filed: set[tuple[str, str]] = set()
-        self._waiting: dict[str, list[tuple[Event, int, str]]] = {}
+        self._waiting: dict[str, list[tuple[events.Event, int, str]]] = {}
         # Of what was begun again: which attempt a segment wrote, and which one an epoch is from.
         self._attempts: dict[tuple[str, str], int] = {}
         self._again: dict[tuple[str, int], int] = {}
@@ -132,7 +120,7 @@ class Records:
                 if self._without and line.startswith(self._without):
                     continue
                 try:
-                    event, time = event_from_line(unseal(line))
+                    event, time = events.event_from_line(unseal(line))
                     changed |= self._apply(event, time, path.stem)
                 except (DamagedError, KeyError, TypeError, IndexError, AttributeError) as error:
                     reason = str(error) if isinstance(error, DamagedError) else "it has not the shape of its event"
@@ -143,12 +131,12 @@ class Records:
         self._read[path] = at, number
         return changed
 
-    def _apply(self, event: Event, time: int, session: str) -> set[str]:
+    def _apply(self, event: events.Event, time: int, session: str) -> set[str]:
         match event:
-            case SessionEvent():
+            case events.SessionEvent():
                 self.sessions[session] = event
                 return set()
-            case GroupEvent(name):
+            case events.GroupEvent(name):
                 self._note(name, event.attempt, session)
                 group = self.groups.get(name)
                 if group is None:
@@ -159,7 +147,7 @@ class Records:
                 elif self._counts(group, session):
                     group.status, group.end = "running", None
                 return self._come(name)
-            case TrialEvent(name):
+            case events.TrialEvent(name):
                 self._note(name, event.attempt, session)
                 known = self.trials.get(name)
                 if known is None:
@@ -169,12 +157,12 @@ class Records:
                 elif self._counts(known, session):
                     known.status, known.end, known.reason = "running", None, ""
                 return self._come(name)
-            case MemberEvent(group_id, trial):
+            case events.MemberEvent(group_id, trial):
                 self._orphans.append((group_id, trial))
                 return set()
-            case EpochEvent():
+            case events.EpochEvent():
                 return self._apply_epoch(event, time, session)
-            case EndEvent(name):
+            case events.EndEvent(name):
                 ending = self.trials.get(name)
                 if ending is None:
                     return self._wait(name, event, time, session)
@@ -184,12 +172,12 @@ class Records:
                 ending.status, ending.reason, ending.end = event.status, event.reason, time
                 ending.artifacts = event.artifacts
                 return {name}
-            case MarkEvent():
+            case events.MarkEvent():
                 return self._mark(event, time, session)
-            case OnTestEvent():
+            case events.OnTestEvent():
                 self._untested.append((event, time))
                 return set()
-            case GroupEndEvent(name):
+            case events.GroupEndEvent(name):
                 over = self.groups.get(name)
                 if over is None:
                     return self._wait(name, event, time, session)
@@ -201,7 +189,7 @@ class Records:
                 over.curves = {k: [(int(at), value) for at, value in v] for k, v in event.curves.items()}
                 return {name}
 
-    def _mark(self, event: MarkEvent, time: int, session: str) -> set[str]:
+    def _mark(self, event: events.MarkEvent, time: int, session: str) -> set[str]:
         of: TrialRecord | GroupRecord | None = self.trials.get(event.about) or self.groups.get(event.about)
         if of is None:
             return self._wait(event.about, event, time, session)
@@ -215,7 +203,7 @@ class Records:
         if attempt:
             self._attempts[session, name] = attempt
 
-    def _wait(self, name: str, event: Event, time: int, session: str) -> set[str]:
+    def _wait(self, name: str, event: events.Event, time: int, session: str) -> set[str]:
         """Keep an event for the opening of what it speaks of: that line is damaged, and another may do."""
         self._waiting.setdefault(name, []).append((event, time, session))
         return set()
@@ -233,7 +221,7 @@ class Records:
         record.attempt, record.session = new[1:]
         return True
 
-    def _apply_epoch(self, event: EpochEvent, time: int, session: str) -> set[str]:
+    def _apply_epoch(self, event: events.EpochEvent, time: int, session: str) -> set[str]:
         changed = set()
         for row, name in enumerate(event.trials):
             trial = self.trials.get(name)
