@@ -48,8 +48,6 @@ def _all(before: Sequence[str], last: str) -> list[str]:
     commands: tuple[Command, ...] = COMMANDS
     while before and (found := next((c for c in commands if c.name == before[0]), None)) is not None:
         before, commands = before[1:], found.subcommands
-        if commands and not before:
-            break
         if not commands:
             return _of_command(found.name, found.arguments, before, last)
     return [command.name for command in commands]

@@ -58,9 +58,9 @@ def lay_out(name: str, kind: str, root: Path) -> int:
     """Lay out a recorded published experiment again, the newest of that name; `NAME-SIZE` names one of its sizes."""
     known = published.saved(root)
     named = sorted((one for one in known if name in (one.name, f"{one.name}-{one.size}")), key=lambda one: one.created)
+    if not known:
+        raise UserError(f"No published experiment is recorded in {root}: run `xentlab published`.")
     if not named:
-        if not known:
-            raise UserError(f"No published experiment is recorded in {root}: run `xentlab published`.")
         raise unknown("published experiment", name, {f"{one.name}-{one.size}" for one in known})
     found = named[-1]
     if kind == "html":

@@ -64,8 +64,7 @@ def check_override(override: Any) -> None:
 def hydra_mistake(error: Exception) -> UserError:
     """What Hydra found wrong, in one sentence with the name, the value and what exists instead."""
     text = str(error)
-    missing = re.search(r"Could not find '([^']+)/([^']+)'", text)
-    if missing:
+    if missing := re.search(r"Could not find '([^']+)/([^']+)'", text):
         available = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
         known = elsewhere.of_a_choice(missing[1], missing[2], available)
         return UserError(known) if known else unknown(missing[1], missing[2], available)

@@ -45,7 +45,7 @@ class Records:
     @property
     def lost(self) -> set[str]:
         """Trials and groups of which lines speak while the line that opened them is gone."""
-        return {name for name, waiting in self._waiting.items() if waiting}
+        return set(self._waiting)
 
     @property
     def unknown_groups(self) -> set[str]:

@@ -104,8 +104,7 @@ def _noise(values: Sequence[Any], n: int) -> float:
 def _level(recorded: Any, here: Any, noise: float) -> Closeness:
     if recorded == here and type(recorded) is type(here):
         return "bit-identical"
-    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (recorded, here))
-    if not numbers:
+    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (recorded, here)):
         return "differs"
     if math.isclose(recorded, here, rel_tol=TOLERANCE, abs_tol=0.0):
         return "within tolerance"

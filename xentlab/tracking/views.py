@@ -62,16 +62,14 @@ class View:
         mode = {"compareRunsMode": "CHART"} if self.charts else {}
         if shared:
             return urlencode({**_PAGE, "viewStateShareKey": self.key, **mode})
-        return urlencode({**_PAGE, "searchFilter": self.search, **self._sorting(), **mode})
+        order = {"orderByKey": self.order[0], "orderByAsc": json.dumps(self.order[1])}
+        return urlencode({**_PAGE, "searchFilter": self.search, **order, **mode})
 
     def tag(self, now: int) -> str:
         """The value of the experiment's tag; `now` in milliseconds since the epoch."""
         whole = json.dumps(self._state(), ensure_ascii=False, separators=(",", ":"))
         packed = "deflate;" + base64.b64encode(zlib.compress(whole.encode(), 9)).decode()
         return json.dumps({"name": self.name, "createdAt": now, "updatedAt": now, "state": packed}, ensure_ascii=False)
-
-    def _sorting(self) -> dict[str, str]:
-        return {"orderByKey": self.order[0], "orderByAsc": json.dumps(self.order[1])}
 
     def _state(self) -> dict[str, Any]:
         wide = max(map(len, self.charts.values()), default=0)
@@ -174,12 +172,9 @@ def comparison_views(name: str, root: str, dashboard: Mapping[str, Any]) -> list
 def _means(curves: Mapping[str, str]) -> dict[str, list[Chart]]:
     """The curves that the runs of losses have themselves: means over all seeds, and the ends of their bands."""
     parts = ("mean", "ci_low", "ci_high")
-    return {
-        "Validation, mean": [line(label, f"{key}_mean") for key, label in curves.items()],
-        "Validation, mean and 95 % band": [
-            line(label, *(f"{key}_{p}" for p in parts)) for key, label in curves.items()
-        ],
-    }
+    bands = [line(label, *(f"{key}_{part}" for part in parts)) for key, label in curves.items()]
+    means = [line(label, f"{key}_mean") for key, label in curves.items()]
+    return {"Validation, mean": means, "Validation, mean and 95 % band": bands}
 
 
 def overview_view() -> View:
