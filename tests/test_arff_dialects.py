@@ -1,4 +1,4 @@
-"""ARFF as people write it, forty-four files: each is read whole and said, or refused in a sentence; none in silence."""
+"""ARFF as people write it, over forty files: each is read whole and said, or refused in a sentence; none in silence."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ READ: dict[str, tuple[str | bytes, str]] = {
     "weights": (HEAD + body(form="{0},{1},{2}, {{2}}"), "instance weights of 20 rows are not used"),
     "dates": (HEAD.replace("b real", 'b date "yyyy"') + body(form="{0}|2020|{2}"), "b (date)"),
     "strings": (HEAD.replace("b real", "b string") + body(form="{0}|'text'|{2}"), "b (string)"),
-    "relational": (HEAD.replace("b real", "b relational\n @attribute x real\n@end b") + body(), "b (relational)"),
     "trailing commas": (HEAD + body(form="{0}|{1}|{2},"), "20 rows"),
     "bom": ("\ufeff" + HEAD + body(), "20 rows"),
     "latin-1": ((HEAD + body()).replace("yes", "s\u00fc\u00df").encode("latin-1"), "read as Latin-1"),

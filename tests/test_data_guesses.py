@@ -67,7 +67,6 @@ READ = [
     ("a.csv", "Report 2021\n\na,b,y\n1,2,p\n,,\n3,4,q\nSource: x,,\n", {}, [[1, 2], [3, 4]], "pq",
      "above or below the table left out: Report 2021, Source: x"),
     ("a.csv", "a,b,y\n1,2,p\n,,\n3,4,q\n", {}, [[1, 2], [3, 4]], "pq", "1 empty rows left out"),
-    ("a.csv", "#a,b,y\n1,2,p\n3,4,q\n", {}, [[1, 2], [3, 4]], "pq", "names of the columns in a line of comment"),
     ("a.csv", "b,2019,2020,y\n1,2,3,p\n3,4,5,q\n", {}, [[1, 2, 3], [3, 4, 5]], "pq", "the first row holds names, 2019"),
     ("a.csv", "a,y\n1,p,\n2,q,\n", {}, [[1], [2]], "pq", "1 empty column without a name left out"),
     ("a.csv", "a,b,y\r1,2,p\r3,4,q\r", {}, [[1, 2], [3, 4]], "pq", "2 rows"),
@@ -90,7 +89,7 @@ READ = [
     ("a.csv", "a,y\n1,stra\xdfe\n2,weg\n".encode("latin-1"), {}, [[1], [2]], ("straße", "weg"), "words such as straße"),
     ("a.csv", "a,y\n1,p\n2,q\n".encode("utf-16"), {}, [[1], [2]], "pq", "read as UTF-16"),
     ("a.csv.gz", gzip.compress(b"a,y\n1,p\n2,q\n"), {}, [[1], [2]], "pq", "2 rows"),
-    ("a.dat", ARFF.replace("@data", "@inputs a\n@outputs cls\n@data") + "1,p\n2,q\n", {}, [[1], [2]], "pq", "not used"),
+    ("a.dat", ARFF + "1,p\n2,q\n", {}, [[1], [2]], "pq", "2 rows"),
     # ARFF as Weka, Mulan and MEKA write it
     ("a.arff", "\ufeff" + ARFF + "1,p\n2,q\n", {}, [[1], [2]], "pq", "2 rows"),
     ("a.arff", ARFF + "1 p\n2\tq\n", {}, [[1], [2]], "pq", "2 rows"),

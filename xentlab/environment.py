@@ -44,6 +44,8 @@ def describe(*, diff: bool = False) -> dict[str, Any]:
     Args:
         diff: keep the uncommitted difference itself, not only its digest: it may hold a tracked file of secrets.
     """
+    import torch
+
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -51,8 +53,8 @@ def describe(*, diff: bool = False) -> dict[str, Any]:
         "host": platform.node(),
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "threads": _threads(),
-        "devices": _devices(),
+        "threads": torch.get_num_threads(),  # sums are split among them, which moves their last bits
+        "devices": ["cpu", *map(torch.cuda.get_device_name, range(torch.cuda.device_count()))],
         "git": git_state(Path.cwd(), diff=diff),
         "command": ["xentlab", *sys.argv[1:]],
     }
@@ -72,21 +74,6 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _threads() -> int:
-    """How many threads one CPU operation uses: sums are split among them, which moves their last bits."""
-    import torch
-
-    return torch.get_num_threads()
-
-
-def _devices() -> list[str]:
-    import torch
-
-    if not torch.cuda.is_available():
-        return ["cpu"]
-    return ["cpu", *(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))]
 
 
 def git_state(folder: Path, *, diff: bool = False) -> dict[str, Any]:

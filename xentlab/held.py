@@ -93,14 +93,12 @@ def _sources(value: Any, seen: set[int]) -> Iterator[str]:
         yield from _sources(value.func, seen)
     elif inspect.ismodule(value) or inspect.isbuiltin(value):
         yield value.__name__
-    elif isinstance(value, type):
-        own = [function for function in vars(value).values() if inspect.isfunction(function)]
-        yield from [f"{value.__module__}.{value.__qualname__}"] if _installed(value) else _of_class(value, own)
-        for function in [] if _installed(value) else own:
+    elif (isinstance(value, type) or inspect.isfunction(value)) and _installed(value):
+        yield f"{value.__module__}.{value.__qualname__}"
+    elif isinstance(value, type) or inspect.isfunction(value):
+        yield from _texts(value)
+        for function in _functions(value):
             yield from _around(function, seen)
-    elif inspect.isfunction(value):
-        yield f"{value.__module__}.{value.__qualname__}" if _installed(value) else _text(value)
-        yield from [] if _installed(value) else _around(value, seen)
     else:
         yield _facts(value)
         yield from _sources(type(value), seen)
@@ -116,18 +114,18 @@ def _around(function: Any, seen: set[int]) -> Iterator[str]:
             yield from _sources(value, seen)
 
 
-def _of_class(kind: type, functions: list[Any]) -> list[str]:
+def _functions(value: Any) -> list[Any]:
+    """A function, or those of a class."""
+    return [f for f in vars(value).values() if inspect.isfunction(f)] if isinstance(value, type) else [value]
+
+
+def _texts(value: Any) -> list[str]:
     try:
-        return [textwrap.dedent(inspect.getsource(kind))]
+        return [textwrap.dedent(inspect.getsource(value))]
     except (OSError, TypeError):  # of a notebook's cell, which knows its functions alone
-        return [kind.__qualname__, *map(_text, functions)]
-
-
-def _text(function: Any) -> str:
-    try:
-        return textwrap.dedent(inspect.getsource(function))
-    except (OSError, TypeError):
-        return hashlib.sha256(function.__code__.co_code + repr(function.__code__.co_consts).encode()).hexdigest()
+        if isinstance(value, type):
+            return [value.__qualname__, *(text for function in _functions(value) for text in _texts(function))]
+        return [hashlib.sha256(value.__code__.co_code + repr(value.__code__.co_consts).encode()).hexdigest()]
 
 
 def _facts(value: Any) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from xentlab.schema import Range
 from xentlab.typed import from_json, to_json
@@ -16,6 +16,7 @@ from xentlab.typed import from_json, to_json
 _BEST = "best/val/"
 _TEST = {"test": "test/", "test_at_best": "test_at_best/"}
 _COUNT = Range(0, 10_000_000)
+_Kind = TypeVar("_Kind", "OnTest", "Outcome")
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,7 @@ class OnTest:
     @classmethod
     def from_json(cls, summary: Mapping[str, Any], path: str = "summary", *, strange: bool = False) -> OnTest:
         """What a `summary` says; arguments as in `Outcome.from_json`."""
-        fields = _named(summary)
-        if strange:
-            found: OnTest = from_json(cls, fields, path)
-            return found
-        bins = fields.get("reliability")
-        return cls(**fields | {"reliability": ReliabilityBins(**bins) if bins is not None else None})
+        return _read(cls, summary, path, strange=strange)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,12 +111,7 @@ class Outcome:
         Raises:
             UserError: a strange one lacks a field, or has one of the wrong type.
         """
-        fields = _named(summary)
-        if strange:
-            found: Outcome = from_json(cls, fields, path)
-            return found
-        bins = fields.get("reliability")
-        return cls(**fields | {"reliability": ReliabilityBins(**bins) if bins is not None else None})
+        return _read(cls, summary, path, strange=strange)
 
     @property
     def untested(self) -> bool:
@@ -132,7 +123,7 @@ class Outcome:
         return replace(self, test=on_test.test, test_at_best=on_test.test_at_best, reliability=on_test.reliability)
 
 
-def _named(summary: Mapping[str, Any]) -> dict[str, Any]:
+def _read(kind: type[_Kind], summary: Mapping[str, Any], path: str, *, strange: bool) -> _Kind:
     """The flat names of a summary as fields."""
     fields: dict[str, Any] = {"test": {}, "test_at_best": {}}
     for key, value in summary.items():
@@ -143,4 +134,8 @@ def _named(summary: Mapping[str, Any]) -> dict[str, Any]:
             fields[part][name] = value
         else:
             fields[key] = value
-    return fields
+    if strange:
+        found: _Kind = from_json(kind, fields, path)
+        return found
+    bins = fields.get("reliability")
+    return kind(**fields | {"reliability": ReliabilityBins(**bins) if bins is not None else None})

@@ -71,6 +71,9 @@ class Pattern:
     def __contains__(self, value: str) -> bool:
         return re.fullmatch(self.regex, value) is not None
 
+    def __str__(self) -> str:
+        return self.meaning
+
 
 @dataclass(frozen=True)
 class Knob:
@@ -112,7 +115,7 @@ class Knob:
             noun = "an integer" if self.kind is int else "a number"
             words = f"{noun} {self.range}" if self.range else noun
         elif self.pattern is not None:
-            words = self.pattern.meaning
+            words = str(self.pattern)
         else:
             words = _NOUNS[self.kind]
         *first, last = [words, *(other.rule for other in self.others), *(["null"] if self.optional else [])]

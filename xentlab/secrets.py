@@ -28,12 +28,8 @@ def without_passwords(text: str) -> str:
 
 def redacted(value: Any) -> Any:
     """The same plain value with `***` in the place of every secret in its texts."""
-    return _redacted(value, _values(os.environ))
-
-
-def _values(environment: Mapping[str, str]) -> list[str]:
-    found = {v for k, v in environment.items() if _is_secret(k) and len(v) >= _SHORTEST and not v.startswith("/")}
-    return sorted(found, key=len, reverse=True)
+    named = {v for k, v in os.environ.items() if _is_secret(k) and len(v) >= _SHORTEST and not v.startswith("/")}
+    return _redacted(value, sorted(named, key=len, reverse=True))
 
 
 @functools.cache

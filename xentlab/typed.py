@@ -106,10 +106,8 @@ def _brief(value: Any) -> str:
 
 def _narrowed(value: Any, rules: tuple[Any, ...], path: str) -> Any:
     for rule in rules:
-        if isinstance(rule, Range) and value is not None and value not in rule:
+        if isinstance(rule, (Range, Pattern)) and value is not None and value not in rule:
             raise UserError(f"{path} must be {rule}, got {value!r:.80}.")
-        if isinstance(rule, Pattern) and value is not None and value not in rule:
-            raise UserError(f"{path} must be {rule.meaning}, got {value!r:.80}.")
     return value
 
 

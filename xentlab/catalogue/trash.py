@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xentlab.catalogue.marks import mark
-from xentlab.catalogue.rows import Sizes, files_of, size_of
+from xentlab.catalogue.rows import Sizes, files_of
 from xentlab.disk import sync_folder
 from xentlab.errors import UserError
 from xentlab.journal import GroupRecord, Records, TrialRecord, names_of
@@ -24,8 +24,6 @@ from xentlab.tracking.content import outermost
 from xentlab.tracking.keys import drivers
 
 _WRITING_S = 3600.0  # how long a file may be in writing
-FREED = ("checkpoints", "candidates", "orphans", "caches")
-"""What `prune` frees beside the trash, by the flag that names it."""
 
 
 @dataclass(frozen=True)
@@ -118,13 +116,9 @@ def follow_journal(records: Records) -> None:
             continue  # never moved
         for file in _own_files(records, record):
             here, there = records.root / file, trash / file
-            if place == "trash":
-                _rename(here, there)
-            elif place == "gone":
-                _rename(here, there)
+            _rename(*((here, there) if place else (there, here)))
+            if place == "gone":
                 _delete(there)
-            else:
-                _rename(there, here)
 
 
 def _own_files(records: Records, record: TrialRecord | GroupRecord) -> list[Path]:
@@ -155,9 +149,7 @@ def freeable(records: Records, flag: str) -> list[Path]:
     Raises:
         UserError: the journal is damaged, and what it does not name may be what it has lost.
     """
-    return list(
-        {"checkpoints": _checkpoints, "candidates": _candidates, "orphans": _orphans, "caches": _caches}[flag](records)
-    )
+    return list(FREED[flag](records))
 
 
 def free(records: Records, flag: str) -> None:
@@ -180,11 +172,6 @@ def empty(records: Records) -> None:
     """Delete what the trash holds, for ever."""
     move(records, [record.id for record in in_trash(records)], "gone")
     _delete(records.root / "trash")
-
-
-def freed_size(records: Records) -> int:
-    """Bytes of the whole trash."""
-    return size_of(records.root / "trash")
 
 
 def _freed(records: Records, flag: str) -> Path:
@@ -235,3 +222,7 @@ def _orphans(records: Records) -> Iterator[Path]:
 def _caches(records: Records) -> Iterator[Path]:
     """What one loss says of the models of another, which a comparison computes again where it needs it."""
     yield from sorted((records.root / "cross").glob("*.json"))
+
+
+FREED = {"checkpoints": _checkpoints, "candidates": _candidates, "orphans": _orphans, "caches": _caches}
+"""What `prune` frees beside the trash, by the flag that names it."""

@@ -84,7 +84,7 @@ def prune(root: str, uri: str | None, experiment: str | None, *, forever: bool, 
                     raise
                 print(visible(f"--{flag}: {error}"))
         held = trash.in_trash(records)
-        print(f"--forever: {len(held)} records in the trash, {megabytes(trash.freed_size(records))}")
+        print(f"--forever: {len(held)} records in the trash, {megabytes(catalogue.size_of(records.root / 'trash'))}")
         if not chosen and not forever:
             return 0
         if not _agreed("Delete for ever?" if forever else "Move to the trash?", yes=yes):

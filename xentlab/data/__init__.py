@@ -11,11 +11,10 @@ import (torchvision, PIL, scikit-learn) are imported inside the builder.
 from xentlab.data.canvas import scenes
 from xentlab.data.dataset import Dataset, Split, of_task
 from xentlab.data.folders import image_folder
-from xentlab.data.images import digits, fashion_mnist, mnist
+from xentlab.data.images import as_torchvision, digits, fashion_mnist, mnist
 from xentlab.data.masks import segmentation_folder
 from xentlab.data.pets import oxford_pets
 from xentlab.data.quantities import diabetes, regression_synthetic, rotated_digits, sinusoid, uci
-from xentlab.data.served import as_torchvision
 from xentlab.data.small_images import cifar10, cifar100, emnist, kmnist, svhn
 from xentlab.data.soft import soften, write_soft_targets
 from xentlab.data.splits import generator, split

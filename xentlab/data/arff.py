@@ -19,7 +19,7 @@ from xentlab.data.delimited import read_text
 from xentlab.errors import UserError
 
 _NUMERIC = ("numeric", "real", "integer")
-_LEFT_OUT = ("string", "date", "relational")
+_LEFT_OUT = ("string", "date")
 _QUOTED = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\""""
 _ATTRIBUTE = re.compile(rf"@attribute\s+({_QUOTED}|(?:\\.|[^\s'\"{{])+)\s*(.+)", re.IGNORECASE)
 _VALUE = re.compile(rf"\s*({_QUOTED}|(?:\\.|[^,\\]|\\$)*?)\s*(,|$)")
@@ -39,7 +39,7 @@ def read_arff(file: Path) -> FileTable:
     levels: list[list[str] | None] = []
     skipped: dict[int, str] = {}
     rows: list[list[str]] = []
-    relation, in_data, inside, weighted = "", False, False, 0
+    relation, in_data, weighted = "", False, 0
     for number, raw in enumerate(read_text(file, notes).splitlines(), 1):
         line = raw.strip()
         if not line or line.startswith("%"):
@@ -54,11 +54,8 @@ def read_arff(file: Path) -> FileTable:
             if len(row) != len(names):
                 raise UserError(f"{where} must hold {len(names)} values, found {len(row)}.")
             rows.append(row)
-        elif inside:  # what the column before is a table of
-            inside = not line.lower().startswith("@end")
         elif line.lower().startswith("@attribute"):
             name, kind, level = _attribute(line, where)
-            inside = kind == "relational"
             if kind in _LEFT_OUT:
                 skipped[len(names)] = f"{name} ({kind})"
             names.append(name)
@@ -67,8 +64,6 @@ def read_arff(file: Path) -> FileTable:
             in_data = True
         elif line.lower().startswith("@relation"):
             relation = line
-        elif re.match(r"@(in|out)puts?\s", line, re.IGNORECASE):  # as KEEL writes, which has the class last too
-            notes.append(f"'{line[:40]}' is not used")
         else:
             raise UserError(f"{where} must begin with @relation, @attribute or @data, found '{line[:40]}'.")
     if not rows:

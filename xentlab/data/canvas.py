@@ -54,9 +54,6 @@ def scenes(
         root: where MNIST is looked for, see `mnist`; unused with `digits`.
         download: whether MNIST may be downloaded; unused with `digits`.
 
-    Returns:
-        A dataset with `source_splits` train, val and test.
-
     Raises:
         UserError: the canvas is smaller than a digit, or `min_objects` exceeds `max_objects`.
     """

@@ -47,7 +47,13 @@ def read_delimited(file: Path, *, header: bool | None, delimiter: str | None) ->
     if delimiter is not None and len(delimiter) != 1:
         raise UserError(f"dataset.delimiter must be one character, got '{delimiter}'.")
     notes: list[str] = []
-    text, said = _without_preamble(re.sub("\r\n?", "\n", read_text(file, notes)), notes)
+    text, said = re.sub("\r\n?", "\n", read_text(file, notes)), None
+    if (found := re.match(r"sep=(.)\n", text)) is not None:
+        text, said = text[found.end() :], found[1]
+        notes.append("its first line says what separates cells")
+    elif (found := re.match(r"(#.*\n)+", text)) is not None:
+        text = text[found.end() :]
+        notes.append(f"{len(found[0].splitlines())} lines of comment at the top left out")
     suffix = Path(file.stem).suffix if file.suffix.lower() == ".gz" else file.suffix
     separator = delimiter or said or ("\t" if suffix.lower() == ".tsv" else _separator(text))
     if delimiter is None and separator != ("\t" if suffix.lower() == ".tsv" else ","):
@@ -108,25 +114,6 @@ def read_text(file: Path, notes: list[str]) -> str:
         word = next(word for word in re.findall(r"\w+|[^\x00-\x7f]+", text) if not word.isascii())
         notes.append(f"read as Latin-1, since it is no UTF-8, with words such as {word}")
         return text
-
-
-def _without_preamble(text: str, notes: list[str]) -> tuple[str, str | None]:
-    """The text without what spreadsheets and tools write above a table, and the separator that it names, if any."""
-    if (found := re.match(r"sep=(.)\n", text)) is not None:
-        notes.append("its first line says what separates cells")
-        return text[found.end() :], found[1]
-    if (found := re.match(r"(#.*\n)+", text)) is not None:
-        *comments, last = found[0].splitlines()
-        below = text[found.end() :]
-        if any(0 < last.count(s) == below.partition("\n")[0].count(s) for s in _SEPARATORS if s != " "):
-            notes.append("names of the columns in a line of comment")
-            below = f"{last.lstrip('# ')}\n{below}"
-        else:
-            comments.append(last)
-        if comments:
-            notes.append(f"{len(comments)} lines of comment at the top left out")
-        return below, None
-    return text, None
 
 
 def _without_lone_lines(text: str, separator: str, quote: str, notes: list[str]) -> str:

@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,6 +113,24 @@ def _idx_dataset(name: str, folder: str, class_names: tuple[str, ...], root: str
         scale=1 / 255,
         source_splits=consecutive({"train": _TRAIN, "test": _TEST}),
     )
+
+
+def as_torchvision(dataset: Dataset, examples: Tensor) -> Any:
+    """Grey images as `torchvision.datasets.MNIST` with `ToTensor` gives them, each by way of PIL, for a DataLoader.
+
+    Raises:
+        UserError: it holds no such images.
+    """
+    from torchvision.datasets import MNIST
+    from torchvision.transforms import ToTensor
+
+    classes = dataset.targets.ndim == 1 and not dataset.targets.is_floating_point()
+    if not classes or dataset.inputs.element_size() != 1 or dataset.inputs.shape[1:2] != (1,):
+        raise UserError(f"dataset must hold grey images of classes to be served one at a time, got '{dataset.name}'.")
+    served = MNIST.__new__(MNIST)
+    served.data, served.targets = dataset.inputs[examples, 0], dataset.targets[examples].long()
+    served.transform, served.target_transform, served.transforms = ToTensor(), None, None
+    return served
 
 
 def read_idx(file: Path, shape: tuple[int, ...]) -> Tensor:

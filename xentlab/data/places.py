@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,25 +24,6 @@ def search_folders(root: str | None) -> list[Path]:
 def cache(kind: str) -> Path:
     """The folder of the user's cache for `data`, or for what is known of it."""
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "xentlab" / kind
-
-
-def writable(folders: Sequence[Path]) -> Path:
-    """The first of `folders` in which a file can be made; it is created if it is missing.
-
-    Raises:
-        UserError: none of them can be written.
-    """
-    for folder in folders:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue  # the next place may do; if none does, the sentence below names them all
-        if os.access(folder, os.W_OK | os.X_OK):
-            return folder
-    raise UserError(
-        f"Data cannot be downloaded because {path_list(folders)} cannot be written: set dataset.root or XENTLAB_DATA "
-        "to a folder that can."
-    )
 
 
 def find_folder(root: str | None, name: str) -> Path:
@@ -78,7 +60,16 @@ def downloaded(fetch: Callable[[Path], T], folders: Sequence[Path], missing: str
     """
     if not allowed:
         raise UserError(f"{missing}, and dataset.download is false: {advice}.")
-    target = writable(folders)
+    for target in folders:
+        with contextlib.suppress(OSError):  # the next place may do; if none does, the sentence below names them all
+            target.mkdir(parents=True, exist_ok=True)
+        if os.access(target, os.W_OK | os.X_OK):
+            break
+    else:
+        raise UserError(
+            f"Data cannot be downloaded because {path_list(folders)} cannot be written: set dataset.root or "
+            "XENTLAB_DATA to a folder that can."
+        )
     try:
         return fetch(target)
     except (OSError, RuntimeError, ValueError) as error:

@@ -30,9 +30,6 @@ def soften(dataset: Dataset, *, soft_targets: str | None = None) -> Dataset:
         dataset: multiclass, of N examples and C classes.
         soft_targets: a .npz file that `write_soft_targets` wrote, or like one; null trains on the labels.
 
-    Returns:
-        A dataset with `soft_targets` [N, C], float32, NaN in the rows of examples that the file does not have.
-
     Raises:
         UserError: the file is missing or malformed, holds no distributions, or belongs to other data.
     """
@@ -73,21 +70,10 @@ def soften(dataset: Dataset, *, soft_targets: str | None = None) -> Dataset:
 
 
 def write_soft_targets(file: Path, dataset: Dataset, examples: Tensor, targets: Tensor) -> None:
-    """Write a file for `soften`, whole or not at all.
-
-    Args:
-        dataset: what the targets belong to; soft targets that it has itself do not count.
-        examples: which of its examples, [n].
-        targets: their distributions [n, C].
-    """
+    """Write a file for `soften`, whole or not at all: distributions [n, C] for some of a dataset's examples [n]."""
+    arrays = {"targets": targets.float().cpu().numpy(), "examples": examples.cpu().numpy()}
     with written_whole(file) as scratch, open(scratch, "wb") as opened:
-        np.savez(
-            opened,
-            allow_pickle=False,
-            targets=targets.float().cpu().numpy(),
-            examples=examples.cpu().numpy(),
-            fingerprint=np.array(_source(dataset)),
-        )
+        np.savez(opened, allow_pickle=False, fingerprint=np.array(_source(dataset)), **arrays)
 
 
 def _source(dataset: Dataset) -> str:

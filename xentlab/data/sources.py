@@ -89,13 +89,7 @@ class Files:
 class Remembered:
     """What an object from outside gives for an index, in one thread at a time: it need not be safe for several.
 
-    Args:
-        name: of its dataset.
-        read: one example.
-        digests: the sha256 of each example, as all were met once.
-
-    Attributes:
-        fingerprint: sha256 over all of them.
+    All examples were met once; their `digests` are the sha256 of each, the `fingerprint` that of them together.
     """
 
     def __init__(self, name: str, read: Callable[[int], Tensor], digests: Sequence[bytes]) -> None:
@@ -103,11 +97,7 @@ class Remembered:
         self.fingerprint = hashlib.sha256(b"".join(digests)).hexdigest()
 
     def read(self, index: int) -> Tensor:
-        """One example.
-
-        Raises:
-            StoppedError: it is not what it was.
-        """
+        """One example; one that is not what it was stops the command."""
         with self._lock:
             value = self._read(index)
         if digest_of(value) != self._digests[index]:

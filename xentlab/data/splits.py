@@ -24,15 +24,7 @@ Noise = Literal["symmetric", "asymmetric", "pairs"]
 
 
 def generator(seed: int, purpose: str) -> torch.Generator:
-    """A fresh CPU generator for one purpose of one seed, independent of every other purpose.
-
-    Args:
-        seed: the trial's seed, any integer.
-        purpose: what is drawn (`test`, `weights`, `batches`, ...).
-
-    Returns:
-        A generator seeded with the first eight bytes of sha256 over both.
-    """
+    """A fresh CPU generator for one purpose (`test`, `weights`, ...) of one seed, independent of every other."""
     digest = hashlib.sha256(f"{purpose}\n{seed}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little"))
 
@@ -58,8 +50,6 @@ def split(
     fraction, thin the training set alone.
 
     Args:
-        dataset: any dataset with N examples.
-        seed: the trial's seed.
         val_fraction: share of the examples outside test that is carved for validation, in (0, 1); unused where the
             source defines `val`.
         test_fraction: share of all examples that is carved for test, in (0, 1); unused where the source defines `test`.

@@ -104,19 +104,10 @@ def tabular(
 
 
 def resident_table(
-    tables: Sequence[FileTable],
-    *,
-    name: str,
-    task: str,
-    targets: tuple[str, ...] = (),
-    num_targets: int = 0,
-    targets_at: Literal["end", "start"] = "end",
-    decimal: Decimal = "auto",
-    drop: tuple[str, ...] = (),
-    categorical: tuple[str, ...] = (),
-    impute: Impute = "refuse",
-    standardize: bool = True,
-) -> Dataset:
+    tables: Sequence[FileTable], *, name: str, task: str, targets: tuple[str, ...], num_targets: int = 0,
+    targets_at: Literal["end", "start"] = "end", decimal: Decimal = "auto", drop: tuple[str, ...] = (),
+    categorical: tuple[str, ...] = (), impute: Impute = "refuse", standardize: bool = True,
+) -> Dataset:  # fmt: skip
     """Tables of the same columns as a dataset: the first may be trained on, the others are its test set; see `tabular`.
 
     Raises:

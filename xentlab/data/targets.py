@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import collections
-import decimal
 from collections.abc import Sequence
 from typing import Any
 
@@ -91,12 +89,6 @@ def read_classes(table: FileTable, j: int, known: int) -> tuple[NDArray[np.int64
         )
     said = [f"{word} {count}" for word, count in zip(column.vocabulary, counts, strict=True)]
     table.notes.append(f"{len(column.vocabulary)} classes: {few(said)}")
-    alike = collections.defaultdict(list)
-    for word in column.vocabulary:
-        alike[_meant(word)].append(word)
-    for words in alike.values():
-        if len(words) > 1:
-            table.notes.append(f"classes that differ in their spelling alone: {few(words)}")
     if lonely := [word for word, count in zip(column.vocabulary, counts, strict=True) if count == 1]:
         table.notes.append(f"one row only, so never in both training and validation: {few(lonely)}")
     return column.index, tuple(column.vocabulary)
@@ -104,14 +96,6 @@ def read_classes(table: FileTable, j: int, known: int) -> tuple[NDArray[np.int64
 
 def _named(words: Sequence[str], chosen: NDArray[Any]) -> list[str]:
     return [word for word, one in zip(words, chosen, strict=True) if one]
-
-
-def _meant(word: str) -> str:
-    """A class without its case, or the number that it is."""
-    try:
-        return str(decimal.Decimal(word).normalize())
-    except decimal.InvalidOperation:
-        return word.lower()
 
 
 def _refuse_quantities(table: FileTable, name: str, words: list[str], rows: int) -> None:
