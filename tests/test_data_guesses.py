@@ -23,13 +23,11 @@ ARFF = "@relation r\n@attribute a numeric\n@attribute cls {p,q}\n@data\n"
 # file name, its text, knobs, inputs without standardising, classes, and words that the notes must hold
 READ = [
     # separators, decimal commas, thousands
-    ("a.csv", '"a";"b";"y"\n1;2;5\n3;4;6\n', {}, [[1, 2], [3, 4]], "56", "separated by semicolons"),
     ("a.csv", "a\tb\ty\n1\t2\tp\n3\t4\tq\n", {}, [[1, 2], [3, 4]], "pq", "separated by tabs"),
     ("a.txt", " 1.5  2 p\n 3   4 q\n", {}, [[1.5, 2], [3, 4]], "pq", "separated by blanks"),
     ("a.data", "1|2|p\n3|4|q\n", {}, [[1, 2], [3, 4]], "pq", "separated by bars"),
     ("a.csv", "a;b;y\n9,8;3,15;p\n10,9;3,35;q\n", {}, [[9.8, 3.15], [10.9, 3.35]], "pq", "decimal commas, as in 9,8"),
     ("a.csv", "a;y\n1,250;p\n3,5;q\n", {}, [[1.25], [3.5]], "pq", "decimal commas"),
-    ("a.csv", "a;b;y\n1,250;0,5;p\n3,500;1,5;q\n", {}, [[1.25, 0.5], [3.5, 1.5]], "pq", "column a: decimal commas"),
     ("a.csv", "a;y\n1.234,5;p\n3,5;q\n", {}, [[1234.5], [3.5]], "pq", "decimal commas, as in 1.234,5"),
     ("a.csv", "a;y\n1,250;p\n3,500;q\n", {"decimal": ","}, [[1.25], [3.5]], "pq", "decimal commas"),
     ("a.csv", "a;y\n1,250;p\n3,500;q\n", {"decimal": "."}, [[1250], [3500]], "pq", "commas separate thousands"),
@@ -85,17 +83,12 @@ READ = [
     ("a.csv", "a,y\n2 January 1970,p\n13 January 1970,q\n", {}, [[1], [12]], "pq", "dates written %d %B %Y"),
     ("a.csv", "a,y\n1,p\n2,\n3,q\n", {"impute": "drop"}, [[1], [3]], "pq", "1 rows without a target left out"),
     # encodings
-    ("a.csv", "\ufeffa,y\n1,p\n2,q\n", {}, [[1], [2]], "pq", "2 rows"),
     ("a.csv", "a,y\n1,stra\xdfe\n2,weg\n".encode("latin-1"), {}, [[1], [2]], ("straße", "weg"), "words such as straße"),
     ("a.csv", "a,y\n1,p\n2,q\n".encode("utf-16"), {}, [[1], [2]], "pq", "read as UTF-16"),
     ("a.csv.gz", gzip.compress(b"a,y\n1,p\n2,q\n"), {}, [[1], [2]], "pq", "2 rows"),
     ("a.dat", ARFF + "1,p\n2,q\n", {}, [[1], [2]], "pq", "2 rows"),
     # ARFF as Weka, Mulan and MEKA write it
-    ("a.arff", "\ufeff" + ARFF + "1,p\n2,q\n", {}, [[1], [2]], "pq", "2 rows"),
-    ("a.arff", ARFF + "1 p\n2\tq\n", {}, [[1], [2]], "pq", "2 rows"),
-    ("a.arff", ARFF.replace("cls {", "cls{") + "1,p,\r\n2,q,\r\n", {}, [[1], [2]], "pq", "2 rows"),
     ("a.arff", ARFF.replace("attribute a", r"attribute m\'u") + "1,p\n2,q\n", {}, [[1], [2]], "pq", "2 rows"),
-    ("a.arff", ARFF + "1,p,{5}\n2,q\n", {}, [[1], [2]], "pq", "instance weights of 1 rows are not used"),
     ("a.arff", ARFF + "{0 1,1 q}, {2}\n{0 2}\n", {}, [[1], [2]], "pq", "instance weights of 1 rows"),
     ("a.arff", ARFF.replace("@attribute a", "@attribute s string\n@attribute d date 'yyyy'\n@attribute a")
      + "'it, is',1999,1,p\n\"x\",2000,2,q\n", {}, [[1], [2]], "pq", "neither number nor list of words: s (string), d"),

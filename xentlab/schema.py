@@ -144,37 +144,26 @@ def _kind_of(default: Any) -> Any:
 
 
 def _knob(name: str, hint: Any, default: Any) -> Knob:
-    interval: Range | None = None
-    optional = False
-    choices: tuple[Any, ...] = ()
-    item: type | None = None
-    pattern: Pattern | None = None
-    others: tuple[Knob, ...] = ()
-    while True:
-        origin = typing.get_origin(hint)
-        if origin is typing.Annotated:
-            hint, *extras = typing.get_args(hint)
-            interval = next((e for e in extras if isinstance(e, Range)), interval)
-            pattern = next((e for e in extras if isinstance(e, Pattern)), pattern)
-        elif origin in (typing.Union, types.UnionType):
-            members = [a for a in typing.get_args(hint) if a is not type(None)]
-            optional = len(members) < len(typing.get_args(hint))
-            hint, *more = members  # beside a float stands the Tensor that it is inside a stack: no config gives one
-            more = [one for one in more if one in _NOUNS or typing.get_origin(one) is not None]
-            others = tuple(_knob(name, typing.Annotated[one, interval], default) for one in more)
-        elif origin is Literal:
-            choices = typing.get_args(hint)
-            hint = type(choices[0])
-        elif origin is not None:
-            args = typing.get_args(hint)
-            kind: type = dict if issubclass(origin, Mapping) else list
-            item = args[0] if kind is list and args and args[0] in _PLURALS else None
-            return Knob(name, kind, default, interval, choices, optional, item, others=others)
-        else:
-            if hint is Any:
-                return Knob(name, object, default)
-            kind = hint if hint in _NOUNS else (list if hint in (tuple, list) else float)
-            return Knob(name, kind, default, interval, choices, optional, pattern=pattern, others=others)
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        found = _knob(name, args[0], default)
+        interval = found.range or next((e for e in args[1:] if isinstance(e, Range)), None)
+        pattern = found.pattern or next((e for e in args[1:] if isinstance(e, Pattern)), None)
+        others = tuple(replace(other, range=other.range or interval) for other in found.others)
+        return replace(found, range=interval, pattern=pattern, others=others)
+    if origin in (typing.Union, types.UnionType):
+        first, *more = (a for a in args if a is not type(None))
+        # Beside a float stands the Tensor that it is inside a stack: no config gives one.
+        others = tuple(_knob(name, a, default) for a in more if a in _NOUNS or typing.get_origin(a) is not None)
+        return replace(_knob(name, first, default), optional=type(None) in args, others=others)
+    if origin is Literal:
+        return Knob(name, type(args[0]), default, choices=args)
+    if origin is not None:
+        kind: type = dict if issubclass(origin, Mapping) else list
+        return Knob(name, kind, default, item=args[0] if kind is list and args and args[0] in _PLURALS else None)
+    if hint is Any:
+        return Knob(name, object, default)
+    return Knob(name, hint if hint in _NOUNS else (list if hint in (tuple, list) else float), default)
 
 
 def check_knob(path: str, knob: Knob, value: Any) -> Any:

@@ -96,10 +96,8 @@ def move(records: Records, ids: Sequence[str], place: str) -> None:
 def ids_back(records: Records, record: TrialRecord | GroupRecord) -> list[str]:
     """The ids of what comes back with a record: its groups, and all of their trials."""
     groups = Sizes(records).below(record.id) if isinstance(record, GroupRecord) else []
-    members = [trial for group in groups for trial in records.groups[group].members]
-    found: list[TrialRecord | GroupRecord] = [*map(records.groups.__getitem__, groups)]
-    found += [*map(records.trials.__getitem__, members)] or [record]
-    return list(dict.fromkeys(part.id for part in found if part.marks.get("place") == "trash"))
+    inside = {record.id, *groups, *(trial for group in groups for trial in records.groups[group].members)}
+    return [part.id for part in in_trash(records) if part.id in inside]
 
 
 def in_trash(records: Records) -> list[TrialRecord | GroupRecord]:
@@ -180,8 +178,7 @@ def _freed(records: Records, flag: str) -> Path:
 
 def _checkpoints(records: Records) -> Iterator[Path]:
     """Of stacks whose trials have all finished, or are removed."""
-    paths = sorted((records.root / "checkpoints").glob("*.pt"))
-    if paths:
+    if paths := sorted((records.root / "checkpoints").glob("*.pt")):
         from xentlab.run.checkpoint import trials_in
 
         for path in paths:
@@ -214,9 +211,8 @@ def _orphans(records: Records) -> Iterator[Path]:
         if name not in known[folder] and name not in records.lost:
             yield path
     for pattern in ("trials/*/*.part", "comparisons/*/*.part", "checkpoints/*.part", "cross/*.part"):
-        yield from (
-            path for path in sorted(records.root.glob(pattern)) if time.time() - path.stat().st_mtime > _WRITING_S
-        )
+        begun = sorted(records.root.glob(pattern))
+        yield from (path for path in begun if time.time() - path.stat().st_mtime > _WRITING_S)
 
 
 def _caches(records: Records) -> Iterator[Path]:

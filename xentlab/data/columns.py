@@ -233,7 +233,7 @@ def _with_commas(
         return np.char.replace(present, ",", "")
     if not decimals or (decimal == "auto" and not strange):
         return None
-    if decimal == "auto" and all(_GROUPED.fullmatch(cell) for cell in strange) and not _comma_elsewhere(table):
+    if decimal == "auto" and all(_GROUPED.fullmatch(cell) for cell in strange):
         raise UserError(
             f"Column '{name}' of {table.file} must say whether {strange[0]} has decimals or thousands: "
             'dataset.decimal="," or dataset.decimal=".".'
@@ -241,16 +241,6 @@ def _with_commas(
     if strange:
         table.notes.append(f"column {name}: decimal commas, as in {strange[0]}")
     return np.char.replace(np.char.replace(present, ".", ""), ",", ".")
-
-
-def _comma_elsewhere(table: FileTable) -> bool:
-    """Whether some column of the file has decimal commas that cannot be thousands."""
-    for cells in table.columns:
-        if cells.dtype.kind in "US":
-            commas = [cell for cell in map(str.strip, cells.tolist()) if "," in cell]
-            if commas and all(map(_DECIMAL_COMMA.fullmatch, commas)) and not all(map(_GROUPED.fullmatch, commas)):
-                return True
-    return False
 
 
 def _finite(table: FileTable, name: str, values: NDArray[np.float64], cells: NDArray[Any]) -> NDArray[np.float64]:

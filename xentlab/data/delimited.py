@@ -129,15 +129,13 @@ def _without_lone_lines(text: str, separator: str, quote: str, notes: list[str])
 
 def table_within(rows: list[list[str]], notes: list[str]) -> tuple[int, int]:
     """Where a table begins and ends: above and below it, only the first cell of a row is filled, with words."""
-    first, last = 0, len(rows)
+    wide = max(map(len, rows), default=0) > 2
 
     def lone(row: list[str]) -> bool:
-        return not any(row[1:]) and bool(np.isnan(parsed(np.array(row[:1] or [""], dtype=str))).all())
+        return wide and not any(row[1:]) and bool(np.isnan(parsed(np.array(row[:1] or [""], dtype=str))).all())
 
-    while first < last and max(map(len, rows)) > 2 and lone(rows[first]):
-        first += 1
-    while first < last and max(map(len, rows)) > 2 and lone(rows[last - 1]):
-        last -= 1
+    kept = [number for number, row in enumerate(rows) if not lone(row)]
+    first, last = (kept[0], kept[-1] + 1) if kept else (len(rows), len(rows))
     if said := [row[0] for row in (*rows[:first], *rows[last:]) if any(row)]:
         notes.append(f"lines above or below the table left out: {few(said)}")
     return first, last

@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from xentlab.data.columns import few
 from xentlab.data.dataset import Dataset, consecutive, of_task
@@ -58,83 +60,77 @@ def image_folder(
         resident: whether all images are decoded once and held, or a `Stream` decodes them as training asks for them;
             auto holds them where they take at most a quarter of this computer's memory.
 
-    Returns:
-        A multiclass dataset with scale 1/255.
-
     Raises:
         UserError: a folder is missing or has fewer than two classes with images, or an image is unreadable.
     """
     folder, remarks = find_folder(root, name), Remarks()
-    parts = split_folders(folder, remarks)
-    files: dict[str, list[tuple[Path, str]]] = {}
-    for part, base in (parts or {"": folder}).items():
-        labels = _class_folders(base)
-        like = [label for label in labels if _WORDS.intersection(re.split(r"[^a-z]+", label.lower()))]
-        if len(like) > 1:
-            raise UserError(
-                f"{base} must hold folders of classes, or of splits called train, val and test, found {few(like)}: "
-                "name them so, or set dataset.root to a folder below."
-            )
-        files[part] = [(file, label) for label in labels for file in images_in(base / label, remarks, deep=True)]
-        filled = {label for _, label in files[part]}
-        empty = [label for label in labels if label not in filled]
-        if empty:
-            remarks.notes.append(f"without an image, left out: {few([f'{base.name}/{label}' for label in empty])}")
-        if stray := [path.name for path in sorted(base.iterdir()) if path.is_file() and not is_hidden(path.name)]:
-            remarks.notes.append(f"files beside the folders of classes, not read: {few(stray)}")
-        _say_subfolders(base, files[part], remarks)
-    known = sorted({label for _, label in files.get("train", files.get("", []))})
-    if len(known) < 2:
+    splits = split_folders(folder, remarks)
+    parts = splits or {"train": folder}
+    images = [(part, *one) for part, base in parts.items() for one in _images_by_class(base, remarks)]
+    names = sorted({label for part, _, label in images if part == "train"})
+    if len(names) < 2:
         raise UserError(
-            f"{parts.get('train', folder)} must hold one folder of images per class and at least two of them, found "
-            f"{contents(parts.get('train', folder))}."
+            f"{parts['train']} must hold one folder of images per class and at least two of them, found "
+            f"{contents(parts['train'])}."
         )
-    for part, found in files.items():
-        strange = [label for _, label in found if label not in known]
-        if strange:
-            raise UserError(
-                f"{parts[part] / strange[0]} must be a class of the training folder, which has {', '.join(known)}."
-            )
-    every = [entry for found in files.values() for entry in found]
+    if strange := [parts[part] / label for part, _, label in images if label not in names]:
+        raise UserError(f"{strange[0]} must be a class of the training folder, which has {', '.join(names)}.")
     shape = (1 if grayscale else 3, size, size)
 
-    def read(file: Path) -> torch.Tensor:
+    def read(file: Path) -> Tensor:
         pixels = read_pixels(file, "L" if grayscale else "RGB", remarks)
         pixels = resized(centred(pixels) if fit == "crop" else pixels, (size, size), "bilinear")
         return torch.from_numpy(pixels.reshape(size, size, -1)).permute(2, 0, 1)
 
-    paths = [file for file, _ in every]
-    inputs, stream = images_of(folder, paths, shape, read, f"{fit} {grayscale} {shape}", resident, remarks)
+    files = [file for _, file, _ in images]
+    inputs, stream = images_of(folder, files, shape, read, f"{fit} {grayscale} {shape}", resident, remarks)
     if stream is None:
-        _say_twins(inputs, folder, files, remarks)
-    place = {label: number for number, label in enumerate(known)}
-    targets = torch.tensor([place[label] for _, label in every])
-    trained = torch.bincount(targets[: len(next(iter(files.values())))]).tolist()
-    if lonely := [label for label, count in zip(known, trained, strict=True) if count == 1]:
+        _say_twins(inputs, folder, images, remarks)
+    place = {label: number for number, label in enumerate(names)}
+    every = Counter(label for *_, label in images)
+    trained = Counter(label for part, _, label in images if part == "train")
+    if lonely := [label for label in names if trained[label] == 1]:
         remarks.notes.append(f"one image only, so never in both training and validation: {few(lonely)}")
-    counts = [f"{label} {count}" for label, count in zip(known, torch.bincount(targets).tolist(), strict=True)]
-    head = f"{len(every)} images of {len(known)} classes: {few(counts)}"
+    head = f"{len(images)} images of {len(names)} classes: {few([f'{label} {every[label]}' for label in names])}"
+    sizes = Counter(part for part, *_ in images)
     return Dataset(
         name=name,
         task="multiclass",
         inputs=inputs,
-        targets=targets,
-        class_names=tuple(known),
+        targets=torch.tensor([place[label] for *_, label in images]),
+        class_names=tuple(names),
         scale=1 / 255,
-        source_splits=consecutive({part: len(found) for part, found in files.items()}) if parts else {},
+        source_splits=consecutive({part: sizes[part] for part in splits}),
         notes=(head, *remarks.clauses()),
         stream=stream,
     )
 
 
-def _say_twins(
-    inputs: torch.Tensor, folder: Path, files: Mapping[str, list[tuple[Path, str]]], remarks: Remarks
-) -> None:
+def _images_by_class(base: Path, remarks: Remarks) -> list[tuple[Path, str]]:
+    """The images in a folder of classes, with the class of each."""
+    labels = sorted(path.name for path in base.iterdir() if path.is_dir() and not is_hidden(path.name))
+    if not labels:
+        raise UserError(f"{base} must hold one folder of images per class, found {contents(base)}.")
+    like = [label for label in labels if _WORDS.intersection(re.split(r"[^a-z]+", label.lower()))]
+    if len(like) > 1:
+        raise UserError(
+            f"{base} must hold folders of classes, or of splits called train, val and test, found {few(like)}: "
+            "name them so, or set dataset.root to a folder below."
+        )
+    found = {label: images_in(base / label, remarks, deep=True) for label in labels}
+    if empty := [f"{base.name}/{label}" for label in labels if not found[label]]:
+        remarks.notes.append(f"without an image, left out: {few(empty)}")
+    if stray := [path.name for path in sorted(base.iterdir()) if path.is_file() and not is_hidden(path.name)]:
+        remarks.notes.append(f"files beside the folders of classes, not read: {few(stray)}")
+    _say_subfolders(base, found, remarks)
+    return [(file, label) for label in labels for file in found[label]]
+
+
+def _say_twins(inputs: Tensor, folder: Path, images: Sequence[tuple[str, Path, str]], remarks: Remarks) -> None:
     """Say which images are one and the same to the last pixel, where they stand in two classes or in two splits."""
-    places = [(part, *entry) for part, found in files.items() for entry in found]
     known: dict[bytes, tuple[str, Path, str]] = {}
     twins: dict[str, list[str]] = {"two classes": [], "two splits": []}
-    for image, (part, file, label) in zip(inputs.numpy(), places, strict=True):
+    for image, (part, file, label) in zip(inputs.numpy(), images, strict=True):
         digest = hashlib.blake2b(image.data, digest_size=16).digest()
         other = known.setdefault(digest, (part, file, label))
         pair = f"{other[1].relative_to(folder)} and {file.relative_to(folder)}"
@@ -148,17 +144,15 @@ def _say_twins(
             remarks.notes.append(f"the same image in {where}: {pairs[0]}{more}")
 
 
-def _say_subfolders(base: Path, files: list[tuple[Path, str]], remarks: Remarks) -> None:
+def _say_subfolders(base: Path, images: Mapping[str, Sequence[Path]], remarks: Remarks) -> None:
     """Say which folders inside classes are taken as part of them."""
-    inside: dict[str, set[str]] = {label: set() for _, label in files}
-    starts = {label: len(str(base / label)) + 1 for label in inside}
-    for file, label in files:
-        first, below, _ = str(file)[starts[label] :].partition(os.sep)
-        inside[label].update([first] if below else [])
-    names = sorted(set().union(*inside.values()))
-    if _WORDS & {name.lower() for name in names} or (
-        len(names) > 1 and all(len(own) == len(names) for own in inside.values())
-    ):
+    inside = []
+    for label, files in images.items():
+        start = len(str(base / label)) + 1  # paths are cut as text: there may be many
+        below = {first for first, deeper, _ in (str(file)[start:].partition(os.sep) for file in files) if deeper}
+        inside += [below] if files else []
+    names = sorted(set().union(*inside))
+    if _WORDS & {name.lower() for name in names} or (len(names) > 1 and all(len(own) == len(names) for own in inside)):
         raise UserError(
             f"{base} must hold classes, in which folders {few(names)} would be one: which of them are the classes? Lay "
             "them first, below the splits where there are some."
@@ -194,10 +188,3 @@ def split_folders(folder: Path, remarks: Remarks) -> dict[str, Path]:
     if said:
         remarks.notes.append(f"splits recognised by their names: {said}")
     return found
-
-
-def _class_folders(folder: Path) -> list[str]:
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
-    if not names:
-        raise UserError(f"{folder} must hold one folder of images per class, found {contents(folder)}.")
-    return names

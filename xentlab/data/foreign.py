@@ -89,7 +89,7 @@ def _adopt(found: Any, values: Mapping[str, Any], path: str) -> functools.partia
     def read(*, task: str) -> Dataset:
         if isinstance(ready, Dataset):
             return ready
-        return _met(parts, task, {"name": name, **own}, said="task" in own)
+        return _met(parts, task, {"name": name, **own})
 
     for attribute in ("__module__", "__qualname__"):
         setattr(read, attribute, str(getattr(found, attribute, name)))
@@ -165,7 +165,7 @@ def _task_of(name: str, source: Any) -> str:
     return "regression" if targets[0].is_floating_point() else "multiclass"
 
 
-def _met(parts: Mapping[str, Any], task: str, own: Mapping[str, Any], *, said: bool) -> Dataset:
+def _met(parts: Mapping[str, Any], task: str, own: Mapping[str, Any]) -> Dataset:
     """All examples of the parts of a source, their inputs held or streamed."""
     name = str(own["name"])
     counts = {part: len(source) for part, source in parts.items()}
@@ -175,7 +175,9 @@ def _met(parts: Mapping[str, Any], task: str, own: Mapping[str, Any], *, said: b
 
     def example(number: int) -> tuple[Tensor, Any]:
         given, answer = _example(name, *places[number])
-        return _input(_tensor(name, "inputs", given)), answer
+        value = _tensor(name, "inputs", given)
+        value = value.unsqueeze(0) if value.ndim == 2 else value  # a map is an image of one channel
+        return value if value.dtype == torch.uint8 else value.float(), answer
 
     first, remarks = example(0)[0], Remarks()
     held = is_held(own.get("resident", "auto"), len(places), first.shape, remarks, first.itemsize)
@@ -203,7 +205,7 @@ def _met(parts: Mapping[str, Any], task: str, own: Mapping[str, Any], *, said: b
         if not named and len(names) < 2:
             raise UserError(f"dataset {name} must have two classes at least, got {len(names)}.")
         counted = _counted(name, targets, names, told=bool(named))
-    how = "task as said" if said else "task by its examples"
+    how = "task as said" if "task" in own else "task by its examples"
     sizes = ", ".join(f"{count} {part}" for part, count in counts.items()) if len(counts) > 1 else str(len(places))
     word = {"numbers": "target", "labels": "label"}.get(str(kind), "classe") + ("s" if len(names) > 1 else "")
     note = f"{sizes} examples {list(inputs.shape[1:])} of {task} ({how}), {len(names)} {word}{counted}"
@@ -236,12 +238,6 @@ def _targets(name: str, answers: Sequence[Any], task: str) -> tuple[Tensor, list
     if not form.floats and (whole or not targets.is_floating_point()):
         return targets.long(), words
     return targets.float(), words
-
-
-def _input(value: Tensor) -> Tensor:
-    """An input as a dataset has it: a map as an image of one channel, numbers as floats."""
-    value = value.unsqueeze(0) if value.ndim == 2 else value
-    return value if value.dtype == torch.uint8 else value.float()
 
 
 def _counted(name: str, targets: Tensor, names: Sequence[Any], *, told: bool) -> str:

@@ -63,9 +63,6 @@ def segmentation_folder(
         width: W in pixels, given together with `height`.
         resident: as of `image_folder`; masks are held in any case.
 
-    Returns:
-        A segmentation dataset with scale 1/255 and the splits that the folder has.
-
     Raises:
         UserError: a folder, image or mask is missing, unreadable, of another size, or holds a value beyond the classes.
     """
@@ -94,16 +91,10 @@ def segmentation_folder(
 
 
 def of_pairs(
-    name: str,
-    folder: Path,
-    by_part: Mapping[str, Sequence[tuple[Path, Path]]],
-    names: tuple[str, ...],
-    colors: Sequence[str],
-    ignore_index: int | None,
-    size: tuple[int, int] | None,
-    resident: str | bool,
+    name: str, folder: Path, by_part: Mapping[str, Sequence[tuple[Path, Path]]], names: tuple[str, ...],
+    colors: Sequence[str], ignore_index: int | None, size: tuple[int, int] | None, resident: str | bool,
     remarks: Remarks,
-) -> Dataset:
+) -> Dataset:  # fmt: skip
     """The dataset of images with their masks, by parts; the rest is as of `segmentation_folder`, `size` [H, W].
 
     Raises:
@@ -155,13 +146,9 @@ def of_pairs(
 
 
 def _indices(
-    folder: Path,
-    files: Sequence[Path],
-    raw: Sequence[NDArray[Any]],
-    names: tuple[str, ...],
-    ignore_index: int | None,
-    remarks: Remarks,
-) -> tuple[NDArray[np.uint8], tuple[str, ...], int | None]:
+    folder: Path, files: Sequence[Path], raw: Sequence[NDArray[Any]], names: tuple[str, ...],
+    ignore_index: int | None, remarks: Remarks,
+) -> tuple[NDArray[np.uint8], tuple[str, ...], int | None]:  # fmt: skip
     """The masks as class indices uint8 [N, H, W], the classes, and the value that counts nowhere."""
     for file, values in zip(files, raw, strict=True):
         if values.ndim == 3:

@@ -122,16 +122,15 @@ def resident_table(
     if impute == "drop":
         known -= _drop_without_target(table, chosen, known)
     passed_over = _passed_over(table, chosen, drop, categorical, on)
-    features, said, worded = list[NDArray[np.float64]](), list[Feature](), list[str]()
+    features, worded = dict[Feature, NDArray[np.float64]](), list[str]()
     kinds, incomplete = collections.Counter[str](), np.zeros(len(table.columns[0]), dtype=bool)
     for j, column_name in enumerate(table.names):
         if j in chosen or column_name in passed_over:
             continue
-        column = read_column(table, j, decimal=decimal, spelt=column_name in categorical)
-        values, missing = _feature(table, j, column, impute, asked=column_name in categorical)
-        features += values
-        words = [*column.vocabulary, ""][: len(values)] if isinstance(column, WordColumn) else [None]
-        said += [Feature(column_name, word) for word in words]
+        asked = column_name in categorical
+        column = read_column(table, j, decimal=decimal, spelt=asked)
+        found, missing = _features(table, j, column, impute, asked=asked)
+        features |= found
         incomplete |= missing
         kinds["words" if isinstance(column, WordColumn) else "numbers"] += 1
         if isinstance(column, WordColumn):
@@ -142,7 +141,7 @@ def resident_table(
         table.notes.append(f"columns of words, and how many: {few(worded)}")
     if not features:
         raise UserError(f"{table.file} must have a column that is no target, found {few(table.names)} only.")
-    x = np.stack(features, 1)
+    x, said = np.stack(list(features.values()), 1), list(features)
     if standardize:
         shifts = _far_from_zero(table, x)
         x = x - shifts
@@ -237,10 +236,10 @@ def _same(column: NDArray[Any], target: NDArray[Any]) -> bool:
     return len(np.unique(first[1] * classes + second[1])) == classes
 
 
-def _feature(
+def _features(
     table: FileTable, j: int, column: NumberColumn | WordColumn, impute: Impute, *, asked: bool
-) -> tuple[list[NDArray[np.float64]], NDArray[np.bool_]]:
-    """One column as features [N] each, and where it has no value."""
+) -> tuple[dict[Feature, NDArray[np.float64]], NDArray[np.bool_]]:
+    """One column as features [N], and where it has no value."""
     name = table.names[j]
     missing = np.isnan(column.values) if isinstance(column, NumberColumn) else column.index < 0
     if missing.all():
@@ -248,7 +247,7 @@ def _feature(
     if impute == "refuse":
         refuse_missing(table, j, missing, "dataset.impute=median, mean, most_frequent or drop")
     if isinstance(column, NumberColumn):
-        return [column.values], missing
+        return {Feature(name): column.values}, missing
     if len(column.vocabulary) > _MOST_WORDS:
         raise UserError(
             f"Column '{name}' of {table.file} must hold numbers or at most {_MOST_WORDS} different words, found "
@@ -259,8 +258,8 @@ def _feature(
             f"Column '{name}' of {table.file} must hold numbers, or words that come again, found {odd}: leave it out "
             f"with dataset.drop=[{name}], or take its values as words with dataset.categorical=[{name}]."
         )
-    levels = [*range(len(column.vocabulary)), *([-1] if missing.any() and impute != "drop" else [])]
-    return [(column.index == level).astype(np.float64) for level in levels], missing
+    levels = dict(enumerate(column.vocabulary)) | ({-1: ""} if missing.any() and impute != "drop" else {})
+    return {Feature(name, word): (column.index == k).astype(np.float64) for k, word in levels.items()}, missing
 
 
 def _nearly_unique(column: WordColumn) -> str | None:

@@ -98,15 +98,9 @@ def read_corpus(path: str, knob: str = "dataset.path") -> str:
 
 
 def _sequences(
-    name: str,
-    text: str,
-    unit: Literal["characters", "bytes"],
-    context: int,
-    stride: int | None,
-    test_share: float,
-    limit: int | None,
-    *notes: str,
-) -> Dataset:
+    name: str, text: str, unit: Literal["characters", "bytes"], context: int, stride: int | None, test_share: float,
+    limit: int | None, *notes: str,
+) -> Dataset:  # fmt: skip
     text, stride = text[:limit], stride or context
     cut = round(len(text) * (1 - test_share))
     cut = text.rfind("\n", 0, cut) + 1 or cut
@@ -125,7 +119,6 @@ def _sequences(
             f"{len(tested):,} and {len(learned):,} {unit}."
         )
     rows = torch.cat([train, test])
-    count = len(train)
     said = f"{len(text):,} characters as {len(rows):,} sequences of {context} {unit}, {len(vocabulary)} different"
     references = _references(*parts, learned, tested, len(vocabulary))
     lines = ", ".join(f"{label} {value:.2f}" for label, value in references.items())
@@ -133,10 +126,10 @@ def _sequences(
         f"bits per character of the test part after the rest: {lines} (n-grams by Witten-Bell; compressors: what the "
         f"test part adds)"
     )
-    unknown = (
+    unknown = [
         f"{strange.total():,} of the {unit} of the test part, {len(strange)} different, unknown outside it: read as "
         f"one token of their own, they count nowhere as targets"
-    )
+    ] * bool(strange)
     return Dataset(
         name=name,
         task="tokens",
@@ -144,10 +137,10 @@ def _sequences(
         targets=rows[:, 1:].contiguous(),
         class_names=(*vocabulary, *([_UNKNOWN] if strange else ())),
         ignore_index=len(vocabulary) if strange else None,
-        source_splits={"test": torch.arange(count, len(rows))},
+        source_splits={"test": torch.arange(len(train), len(rows))},
         gap=gap,
         references=references,
-        notes=(*notes, said, *([unknown] if strange else ()), known),
+        notes=(*notes, said, *unknown, known),
     )
 
 
