@@ -234,7 +234,7 @@ def test_the_best_are_of_validation_and_a_difference_is_named(run: Run, root: Pa
 def test_a_list_does_not_look_further_than_it_must(root: Path) -> None:
     records = read(root)
     assert all(not trial.curves for trial in records.trials.values())
-    assert entries(records, Wanted(), sized=False)[0].bytes == 0
+    assert entries(records, Wanted())[0].bytes == 0
     with pytest.raises(UserError, match="Unknown sweep, comparison or trial"):
         find_entry(records, "nothing")
 

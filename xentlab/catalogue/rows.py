@@ -99,15 +99,9 @@ def read(root: Path) -> Records:
     return records
 
 
-def entries(records: Records, wanted: Wanted, *, sized: bool = True) -> list[Entry]:
-    """The lines, sorted; what is in the trash only where that state is wanted, what is gone never.
-
-    Args:
-        records: see `read`.
-        wanted: which, and in which order.
-        sized: look at the disk too, which takes longer than all else.
-    """
-    began, sizes, names = _moment(wanted.since), Sizes(records, look=sized), names_of(records.groups)
+def entries(records: Records, wanted: Wanted) -> list[Entry]:
+    """The lines, sorted; what is in the trash only where that state is wanted, what is gone never; see `with_sizes`."""
+    began, sizes, names = _moment(wanted.since), Sizes(records), names_of(records.groups)
     found = []
     for record in _listed(records, every=wanted.kind == "trial"):
         place = record.marks.get("place", "")
@@ -118,11 +112,12 @@ def entries(records: Records, wanted: Wanted, *, sized: bool = True) -> list[Ent
         entry = entry_of(record, records, names, sizes)
         if wanted.takes(entry):
             found.append(entry)
+    found = with_sizes(records, found) if wanted.sort == "disk" else found
     return sorted(found, key=lambda e: (COLUMNS[wanted.sort](e), -e.began, e.id))
 
 
 def with_sizes(records: Records, lines: Sequence[Entry]) -> list[Entry]:
-    """The lines with what they take on disk."""
+    """The lines with what they take on disk, which takes longer than all else."""
     sizes, known = Sizes(records), {record.id: record for record in records.everything()}
     return [dataclasses.replace(entry, bytes=sizes.of(known[entry.id])) for entry in lines]
 
@@ -161,22 +156,21 @@ def kind_of(record: TrialRecord | GroupRecord) -> RecordKind:
 def entry_of(
     record: TrialRecord | GroupRecord, records: Records, names: Mapping[str, list[str]], sizes: Sizes
 ) -> Entry:
-    """The line of one record."""
+    """The line of one record, before anybody has looked at the disk."""
     state = "trash" if record.removed else record.status
     note = record.marks.get("note", "")
     if isinstance(record, TrialRecord):
         tags, name = record.tags, record.marks.get("name") or record.id
         data, model, loss = ([tags[key]] if key in tags else [] for key in ("dataset", "model", "loss"))
-        size, said = sizes.of(record), _in_short(record)
-        return Entry("trial", record.id, name, data, model, loss, record.start, state, said, 1, size, note)
-    groups = [records.groups[name] for name in sizes.below(record.id)]
+        return Entry("trial", record.id, name, data, model, loss, record.start, state, _in_short(record), 1, 0, note)
+    groups = sizes.below(record)
     trials = [records.trials[name] for group in groups for name in group.members]
     losses = [group.name for group in groups if group.kind == "loss"] or _each("loss", trials)
     answer = record.tags.get("verdict", "")
     return Entry(
         kind_of(record), record.id, names[record.id][0], _each("dataset", trials or groups),
         _each("model", trials or groups), list(dict.fromkeys(losses)), record.start, state, answer, len(trials),
-        sizes.of(record), note,
+        0, note,
     )  # fmt: skip
 
 
@@ -195,34 +189,31 @@ def _in_short(trial: TrialRecord) -> str:
 
 
 class Sizes:
-    """Bytes on disk of records, each file looked at once, or zeros without a look; and what lies in a group."""
+    """Bytes on disk of records, each file looked at once; and what lies in a group."""
 
-    def __init__(self, records: Records, *, look: bool = True) -> None:
-        self._records, self._look = records, look
+    def __init__(self, records: Records) -> None:
+        self._records = records
         self._known: dict[Path, int] = {}
-        self._children: dict[str, list[str]] = {}
+        self._children: dict[str, list[GroupRecord]] = {}
         for group in records.groups.values():
             if group.parent is not None:
-                self._children.setdefault(group.parent, []).append(group.id)
+                self._children.setdefault(group.parent, []).append(group)
 
-    def below(self, group: str) -> list[str]:
-        """A group and all groups in it."""
-        found = [group]
-        for name in found:
-            found += self._children.get(name, [])
+    def below(self, record: TrialRecord | GroupRecord) -> list[GroupRecord]:
+        """A group and all groups in it; of a training none."""
+        found = [record] if isinstance(record, GroupRecord) else []
+        for group in found:
+            found += self._children.get(group.id, [])
         return found
 
     def of(self, record: TrialRecord | GroupRecord) -> int:
         """Of its own folder and of the trials in it."""
-        groups = self.below(record.id) if isinstance(record, GroupRecord) else []
-        trials = {name for group in groups for name in self._records.groups[group].members}
+        trials = {name for group in self.below(record) for name in group.members}
         parts = [record, *(self._records.trials[name] for name in trials)]
         return sum(self.size(self._records.root / file) for part in parts for file in files_of(part))
 
     def size(self, path: Path) -> int:
         """Of a file, or of all in a folder, here or in the trash."""
-        if not self._look:
-            return 0
         if path not in self._known:
             moved = self._records.root / "trash" / path.relative_to(self._records.root)
             self._known[path] = size_of(path) or size_of(moved)

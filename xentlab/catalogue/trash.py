@@ -50,7 +50,7 @@ def put_away(records: Records, chosen: Sequence[TrialRecord | GroupRecord]) -> B
         UserError: one is running, or a comparison needs it.
     """
     sizes, names = Sizes(records), names_of(records.groups)
-    groups = {name for one in chosen if isinstance(one, GroupRecord) for name in sizes.below(one.id)}
+    groups = {group.id for one in chosen for group in sizes.below(one)}
     own = [records.groups[group] for group in sorted(groups)]
     single = {one.id for one in chosen if isinstance(one, TrialRecord)}
     trials = [records.trials[name] for name in dict.fromkeys([*single, *(t for g in own for t in g.members)])]
@@ -95,8 +95,8 @@ def move(records: Records, ids: Sequence[str], place: str) -> None:
 
 def ids_back(records: Records, record: TrialRecord | GroupRecord) -> list[str]:
     """The ids of what comes back with a record: its groups, and all of their trials."""
-    groups = Sizes(records).below(record.id) if isinstance(record, GroupRecord) else []
-    inside = {record.id, *groups, *(trial for group in groups for trial in records.groups[group].members)}
+    groups = Sizes(records).below(record)
+    inside = {record.id, *(group.id for group in groups), *(trial for group in groups for trial in group.members)}
     return [part.id for part in in_trash(records) if part.id in inside]
 
 

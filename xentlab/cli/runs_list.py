@@ -35,7 +35,7 @@ def ls(
 ) -> int:
     """List what is recorded."""
     records = catalogue.read(Path(root))
-    found = catalogue.entries(records, Wanted(sort=sort, **wanted), sized=sort == "disk")
+    found = catalogue.entries(records, Wanted(sort=sort, **wanted))
     if limit is None and sys.stdout.isatty() and not (as_json or as_csv):
         limit = _SCREEN
     shown = catalogue.with_sizes(records, found[: limit or None])

@@ -30,7 +30,7 @@ def show_record(name: str, root: str) -> int:
     record = find_entry(records, name)
     names, sizes = names_of(records.groups), Sizes(records)
     entry = catalogue.entry_of(record, records, names, sizes)
-    parts = [records.groups[part] for part in sizes.below(record.id)] if isinstance(record, GroupRecord) else []
+    parts = sizes.below(record)
     members = {name for part in parts for name in part.members} or {record.id}
     said = f": {record.reason}" if isinstance(record, TrialRecord) and record.reason else ""
     session = records.sessions.get(record.session)
@@ -45,7 +45,7 @@ def show_record(name: str, root: str) -> int:
         **(_of_trial(record) if isinstance(record, TrialRecord) else _of_group(record, parts, members, records, names)),
         "shared with": _shared(record, members, records, names),
         "imported": (session.source or session.imported or "") if session is not None else "",
-        "disk": _disk(entry.bytes, members, records, sizes),
+        "disk": _disk(sizes.of(record), members, records, sizes),
         "command": driver.command if driver is not None else "",
     }
     for head, text in facts.items():
@@ -127,10 +127,9 @@ def best(root: str, name: str | None, limit: int, *, as_json: bool, **wanted: st
     records = catalogue.read(Path(root))
     inside = None
     if name is not None:
-        record, sizes = find_entry(records, name), Sizes(records)
-        groups = sizes.below(record.id) if isinstance(record, GroupRecord) else []
-        inside = {t for g in groups for t in records.groups[g].members} or {record.id}
-    entries = catalogue.entries(records, Wanted(kind="trial", sort="when", **wanted), sized=False)
+        record = find_entry(records, name)
+        inside = {t for group in Sizes(records).below(record) for t in group.members} or {record.id}
+    entries = catalogue.entries(records, Wanted(kind="trial", sort="when", **wanted))
     found = best_points([records.trials[e.id] for e in entries if inside is None or e.id in inside])
     if as_json:
         cut = [dataclasses.replace(ranking, points=ranking.points[:limit]) for ranking in found]

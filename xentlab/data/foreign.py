@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -166,7 +166,10 @@ def _task_of(name: str, source: Any) -> str:
 
 
 def _met(parts: Mapping[str, Any], task: str, own: Mapping[str, Any]) -> Dataset:
-    """All examples of the parts of a source, their inputs held or streamed."""
+    """All examples of the parts of a source, their inputs held or streamed; with a bar on a terminal."""
+    from rich.console import Console
+    from rich.progress import track
+
     name = str(own["name"])
     counts = {part: len(source) for part, source in parts.items()}
     if not all(counts.values()):
@@ -182,7 +185,8 @@ def _met(parts: Mapping[str, Any], task: str, own: Mapping[str, Any]) -> Dataset
     first, remarks = example(0)[0], Remarks()
     held = is_held(own.get("resident", "auto"), len(places), first.shape, remarks, first.itemsize)
     rows, digests, answers = list[Tensor](), list[bytes](), list[Any]()
-    for number in _watched(range(len(places)), f"reading {name}"):
+    console, numbers = Console(stderr=True), range(len(places))
+    for number in track(numbers, f"reading {name}", console=console, transient=True, disable=not sys.stderr.isatty()):
         value, answer = example(number)
         _check_like(name, "inputs", first, value, number)
         if not bool(value.isfinite().all()):
@@ -260,13 +264,3 @@ def _check_like(name: str, what: str, first: Tensor, row: Tensor, number: int) -
             f"dataset {name} must give {what} of one shape, got {list(first.shape)} for example 0 and "
             f"{list(row.shape)} for example {number}."
         )
-
-
-def _watched(numbers: Iterable[int], what: str) -> Iterable[int]:
-    """The numbers, with a bar on a terminal."""
-    if not sys.stderr.isatty():
-        return numbers
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(numbers, what, console=Console(stderr=True), transient=True)

@@ -104,8 +104,7 @@ def days_of(cells: Sequence[str]) -> tuple[list[float], str] | None:
             return None
     if len(forms) > 1:
         return None
-    found = [_moment(cell, forms[0]) or epoch for cell in cells]
-    days = [moment - epoch for moment in found]
+    days = [(_moment(cell, forms[0]) or epoch) - epoch for cell in cells]
     said = f"dates written {forms[0]}, as in {cells[0]}, taken as days since 1970"
     return [day / timedelta(days=1) for day in days], said
 

@@ -122,8 +122,7 @@ class _Reading:
         self.order, self.size, self.device, self._stream = order, size, device, stream
         self.columns = order.split(size, dim=-1)
         self._ahead = _ahead(self.columns[0].numel() * stream.row_bytes)
-        self._waiting: dict[int, tuple[Tensor, list[Future[None]]]] = {}
-        self._ready: dict[int, Tensor] = {}
+        self._chunks: dict[int, tuple[Tensor, list[Future[None]]]] = {}  # what is decoded waits for nothing more
 
     def take(self, batch: slice) -> Tensor:
         """Columns of the order; what comes before them is not asked for any more."""
@@ -138,13 +137,12 @@ class _Reading:
 
     def drop(self, before: int) -> None:
         """Forget chunks before this one."""
-        for number in [n for n in (*self._ready, *self._waiting) if n < before]:
-            self._ready.pop(number, None)
-            for job in self._waiting.pop(number, (None, ()))[1]:
+        for number in [n for n in self._chunks if n < before]:
+            for job in self._chunks.pop(number)[1]:
                 job.cancel()
 
     def _begin(self, number: int) -> None:
-        if number in self._ready or number in self._waiting:
+        if number in self._chunks:
             return
         index = self.columns[number].reshape(-1).tolist()
         images = torch.empty(len(index), *self._stream.shape[1:], dtype=self._stream.dtype)
@@ -152,16 +150,16 @@ class _Reading:
         def decode(place: int) -> None:
             images[place] = self._stream.source.read(index[place])
 
-        self._waiting[number] = images, [_pool().submit(decode, place) for place in range(len(index))]
+        self._chunks[number] = images, [_pool().submit(decode, place) for place in range(len(index))]
 
     def _chunk(self, number: int) -> Tensor:
-        if number not in self._ready:
-            images, jobs = self._waiting[number]
+        images, jobs = self._chunks[number]
+        if jobs:
             for job in jobs:
                 job.result()
-            del self._waiting[number]
-            self._ready[number] = images.unflatten(0, self.columns[number].shape).to(self.device)
-        return self._ready[number]
+            images = images.unflatten(0, self.columns[number].shape).to(self.device)
+            self._chunks[number] = images, []
+        return images
 
 
 @functools.cache
