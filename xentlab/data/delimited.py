@@ -71,8 +71,8 @@ def read_delimited(file: Path, *, header: bool | None, delimiter: str | None) ->
         if len(record) < width:
             raise UserError(f"{file}, row {number}, must hold {width} values, found {len(record)}.")
         if len(record) > width:
-            found = f"expected {width} fields in row {number}, saw {len(record)}"
-            raise UserError(f"{file} must hold rows of one length, quoted well: {found}.")
+            wrong = f"expected {width} fields in row {number}, saw {len(record)}"
+            raise UserError(f"{file} must hold rows of one length, quoted well: {wrong}.")
     rows = np.array(records, dtype=object)
     return of_cells(file, rows, header, notes, comma_separates=separator == ",")
 
