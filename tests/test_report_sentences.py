@@ -91,6 +91,6 @@ def test_p_values(p, text):
 
 
 def test_a_difference_that_rounds_to_nothing_is_shown_with_the_digits_that_it_needs():
-    unit = numbers.scale(False, [0.01])
+    unit = numbers.scale(False, [(0.0, 0.02)])
     assert (unit.change(-0.00042), unit.size(-0.00042), unit.change(0.0012)) == ("−0.00042", "0.00042", "+0.001")
     assert (unit.change(0.0), unit.change(1e-12), unit.change(None)) == ("0.000", "0.000", "–")

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 
 from xentlab.analysis.failures import ValueTable, common, count_failed, finished_or_none, score_of_failures, scored
 from xentlab.analysis.first import marked
-from xentlab.analysis.interval import Summary, summarise
+from xentlab.analysis.interval import summarise
 from xentlab.analysis.judgement import Judgement, Question, Verdict, known
 from xentlab.analysis.paired import Direction, Paired, equivalence, holm, paired, paired_differences, standardised
 from xentlab.analysis.permutation import smallest_conclusive
@@ -48,19 +48,13 @@ def judge(
     alpha: float = 0.05,
     seed: int = 0,
 ) -> list[Judgement]:
-    """One judgement per loss in the table's order, the baseline's row among them, on one metric (see `Question`).
+    """One judgement per loss in the table's order, the baseline's row among them, on one metric.
 
     Args:
-        table: loss -> seed -> value.
+        table: loss -> seed -> value; `direction`, `margin` and `trivial` are those of its `Question`.
         baseline: the loss that the others are compared with.
-        direction: whether smaller (`min`) or larger (`max`) is better.
-        margin: the largest difference that would not matter, > 0, in the metric's unit; None tests no equivalence.
-        trivial: what a failed trial scores; None for the worst value of the table.
         alpha: chance of any false better or worse, and of any false equivalent, over the table, in (0, 1).
         seed: decides every resampling; the same table and seed give the same digits, whatever the order of the seeds.
-
-    Returns:
-        The judgements.
 
     Raises:
         UserError: the baseline is not in the table, or the direction, margin or alpha is out of range.
@@ -156,7 +150,7 @@ class _Compared:
             failed=failed,
             pairs=summary.n,
             failure_score=self.score if any_failed else None,
-            note=_sample_note(summary),
+            note=_HOW.get(summary.method, ""),
         )
 
     def verdict(self, row: Judgement, pair: Paired, p_holm: float, p_same: float, alpha: float) -> Judgement:
@@ -193,7 +187,8 @@ class _Compared:
     def _notes(self, row: Judgement, pair: Paired, decided: Verdict, differs: bool, alpha: float) -> list[str]:
         theirs, parts = count_failed(self.clean[self.baseline]), []
         if row.failed or theirs:
-            score = "" if self.score is None else f": each scores {self.score:.4g}, {self._whose_score()}"
+            whose = "the worst value of all" if self.question.trivial is None else "as the trivial predictor does"
+            score = "" if self.score is None else f": each scores {self.score:.4g}, {whose}"
             parts.append(f"{row.failed} failed, {theirs} of the baseline{score}")
         if edge := sorted(self.question.edge & {row.loss, self.baseline}):
             parts.append(f"{' and '.join(edge)} chose the outermost value tried in more than 20 % of replicates")
@@ -212,9 +207,6 @@ class _Compared:
                 f"the differences are strongly skewed ({pair.skew:+.1f}): sign flips are exact for symmetric ones only"
             )
         return parts
-
-    def _whose_score(self) -> str:
-        return "the worst value of all" if self.question.trivial is None else "as the trivial predictor does"
 
 
 def _compare(question: Question, baseline: str) -> _Compared:
@@ -245,7 +237,5 @@ def _agreeing(pair: Paired, differs: bool, margin: float | None) -> tuple[float,
     return low, high
 
 
-def _sample_note(summary: Summary) -> str:
-    """How the interval of the mean was made, where it is not the bootstrap."""
-    words = {"t": "t-interval (fewer than 6 seeds)", "none": "no interval (fewer than 2 seeds)"}
-    return words.get(summary.method, "")
+# How the interval of a mean was made, where it is not the bootstrap.
+_HOW = {"t": "t-interval (fewer than 6 seeds)", "none": "no interval (fewer than 2 seeds)"}

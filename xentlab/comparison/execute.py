@@ -112,9 +112,8 @@ def _file_comparison(
     place = place_by_loss(record, cell)
     ends = []
     for label, child in loss_groups.items():
-        shown = loss_run(record, label, place=place[label])
-        curves = {name: [list(point) for point in points] for name, points in shown.curves.items()}
-        ends.append(GroupEndEvent(child, "finished", shown.tags, shown.metrics, None, curves))
+        tags, metrics, curves = loss_run(record, label, place=place[label])
+        ends.append(GroupEndEvent(child, "finished", tags, metrics, None, curves))
     journal.append(*ends, _verdict(group, [("", record)], [answer_of(record), *sentences_by_result(record)], folder))
 
 
@@ -148,10 +147,8 @@ def _find_sound(plan: StudyPlan, session: Session) -> None:
     errors: list[Exception] = []
     for setting in plan.settings:
         try:
-            protocol = setting.protocol
-            session.signature(first_trial(protocol))
-            rehearse_losses(protocol, session)
-            return
+            session.signature(first_trial(setting.protocol))
+            return rehearse_losses(setting.protocol, session)
         except Exception as error:
             errors.append(error)
     raise errors[0]
@@ -159,5 +156,4 @@ def _find_sound(plan: StudyPlan, session: Session) -> None:
 
 def _keep(session: Session, folder: Path, config: Mapping[str, Any], composed: Composed, group: str) -> None:
     """Keep beside the report what runs the study again."""
-    trials = list_trials(session.records, group)
-    write_folder(session.root / folder, config, composed, session.environment, trials)
+    write_folder(session.root / folder, config, composed, session.environment, list_trials(session.records, group))

@@ -8,8 +8,8 @@ used for all final seeds.
 
 from __future__ import annotations
 
-import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -62,8 +62,8 @@ class Tuning:
     @property
     def times(self) -> dict[Point, int]:
         """How often each point was chosen, the most frequent first."""
-        points = [r.chosen for r in self.replicates.values()]
-        return {p: points.count(p) for p in sorted(set(points), key=lambda p: (-points.count(p), p))}
+        counts = Counter(r.chosen for r in self.replicates.values())
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     @property
     def scores(self) -> dict[Point, Score]:
@@ -77,10 +77,7 @@ class Tuning:
     @property
     def on_edge(self) -> dict[str, int]:
         """Key -> how many replicates chose its outermost value, where they are too many to conclude from."""
-        counts: dict[str, int] = {}
-        for replicate in self.replicates.values():
-            for key in replicate.on_edge:
-                counts[key] = counts.get(key, 0) + 1
+        counts = Counter(key for replicate in self.replicates.values() for key in replicate.on_edge)
         return {key: count for key, count in counts.items() if count > _EDGE_SHARE * len(self.replicates)}
 
     @property
@@ -174,8 +171,8 @@ def _round(protocol: Protocol, monitor: str, run: RunArms, tuned: Tuned, searche
 
 def _together(scores: Sequence[Score]) -> Score:
     """One score over the draws of all replicates that tried a point for as many epochs as any."""
-    longest = max(math.inf if s.epochs is None else s.epochs for s in scores)
-    kept = [s for s in scores if (math.inf if s.epochs is None else s.epochs) == longest]
+    longest = None if any(s.epochs is None for s in scores) else max(s.epochs or 0 for s in scores)
+    kept = [s for s in scores if s.epochs == longest]
     if len(kept) == 1:
         return kept[0]
     values = tuple(value for score in kept for value in score.values)

@@ -3,7 +3,7 @@
 `Record` says what a report needs, and a `Study` holds several records as cells. `outline` says what stands in a report
 and in which order, `record_tables` and `charts` make its parts, and `render` turns them into text; `write_report` puts
 every format into a folder. `save_curves` and `masks` draw single trials. To add a format: a module in `render`, its
-line in `_write`.
+line in `write_report`.
 """
 
 from __future__ import annotations
@@ -39,8 +39,26 @@ def write_report(record: Record | Study, folder: Path | str) -> dict[str, Path]:
     """
     if isinstance(record, Study):
         cells = [StudyCell(cell.label, _said(cell.record)) for cell in record.cells]
-        return _write(dataclasses.replace(record, cells=cells), Path(folder))
-    return _write(_said(record), Path(folder))
+        found: Record | Study = dataclasses.replace(record, cells=cells)
+    else:
+        found = _said(record)
+    plain = found.to_json()
+    if (clean := redacted(plain)) != plain:
+        found = type(found).from_json(clean)
+    texts = {
+        "html": ("report.html", html(found)),
+        "markdown": ("report.md", markdown(found)),
+        "latex": ("report.tex", latex(found)),
+        "csv": ("report.csv", spreadsheet.rows_of(found)),
+        "json": ("verdicts.json", json.dumps(clean, indent=1, ensure_ascii=False, allow_nan=False) + "\n"),
+    }
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {}
+    for kind, (name, content) in texts.items():
+        paths[kind] = folder / name
+        paths[kind].write_text(content, encoding="utf-8")
+    return paths
 
 
 def _said(record: Record) -> Record:
@@ -65,25 +83,6 @@ def latex(record: Record | Study) -> str:
 
 def _document(found: Record | Study) -> Document:
     return outline.of_study(found) if isinstance(found, Study) else outline.of_record(found)
-
-
-def _write(found: Record | Study, folder: Path) -> dict[str, Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    plain = found.to_json()
-    if (clean := redacted(plain)) != plain:
-        found = type(found).from_json(clean)
-    texts = {
-        "html": ("report.html", html(found)),
-        "markdown": ("report.md", markdown(found)),
-        "latex": ("report.tex", latex(found)),
-        "csv": ("report.csv", spreadsheet.rows_of(found)),
-        "json": ("verdicts.json", json.dumps(found.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"),
-    }
-    paths = {}
-    for kind, (name, content) in texts.items():
-        paths[kind] = folder / name
-        paths[kind].write_text(content, encoding="utf-8")
-    return paths
 
 
 def print_verdict(record: Record | Study, console: Console) -> None:

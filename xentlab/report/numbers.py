@@ -7,8 +7,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from xentlab.analysis import Judgement, TimeToTarget
-from xentlab.report.record import JudgedMetric, Loss, Record, Target
+from xentlab.analysis import Judgement
+from xentlab.report.record import JudgedMetric, Loss, Record
 
 MISSING = "–"
 _NOISE = 1e-9  # what differs by less differs by its arithmetic
@@ -66,15 +66,12 @@ class Scale:
         """One value, without its unit."""
         return number(None if value is None else value * self.factor, self.digits)
 
-    def change(self, value: float | None) -> str:
-        """One difference with its sign, without its unit; never 0 where there is one."""
-        return self._difference(value, sign=True)
-
     def size(self, value: float) -> str:
-        """The same without its sign."""
-        return self._difference(abs(value), sign=False)
+        """One difference without its sign and unit; never 0 where there is one."""
+        return self.change(abs(value), sign=False)
 
-    def _difference(self, value: float | None, *, sign: bool) -> str:
+    def change(self, value: float | None, *, sign: bool = True) -> str:
+        """The same with its sign."""
         shown, digits = None if value is None else value * self.factor, self.digits
         if shown and abs(shown) > _NOISE and not float(f"{shown:.{digits}f}"):
             digits = 1 - math.floor(math.log10(abs(shown)))
@@ -89,17 +86,16 @@ class Scale:
         return "" if low is None or high is None else f"[{self.value(low)}, {self.value(high)}]"
 
 
-def scale(percent: bool, widths: Iterable[float | None]) -> Scale:
-    """The scale of a metric, in percent or plain, with digits that show its intervals' half `widths`."""
+def scale(percent: bool, ends: Iterable[tuple[float | None, float | None]]) -> Scale:
+    """The scale of a metric, in percent or plain, with digits that show its intervals, given by their `ends`."""
     factor = 100.0 if percent else 1.0
-    digits = decimals(None if w is None else w * factor for w in widths)
+    digits = decimals((high - low) / 2 * factor for low, high in ends if low is not None and high is not None)
     return Scale(factor, " %" if percent else "", " points" if percent else "", digits)
 
 
 def scale_of(metric: JudgedMetric) -> Scale:
     """The scale that suits the metric's intervals."""
-    ends = [(r.low, r.high) for r in metric.rows] + [(r.diff_low, r.diff_high) for r in metric.rows]
-    return scale(metric.percent, [(high - low) / 2 for low, high in ends if low is not None and high is not None])
+    return scale(metric.percent, [e for r in metric.rows for e in ((r.low, r.high), (r.diff_low, r.diff_high))])
 
 
 def row_of(metric: JudgedMetric, loss: str) -> Judgement:
@@ -142,11 +138,6 @@ def loss_named(record: Record, loss: str) -> str:
     entry = next(x for x in record.losses if x.name == loss)
     knobs = own_knobs(entry)
     return f"{entry.label} ({knobs})" if knobs else entry.label
-
-
-def median_epoch(row: TimeToTarget, target: Target) -> str:
-    """The median time, or `> horizon` where fewer than half of the trials arrived."""
-    return f"> {short(target.horizon)}" if row.median is None else short(row.median)
 
 
 def knob_text(values: dict[str, float | int | str | bool | None]) -> str:

@@ -93,15 +93,18 @@ def _sections(record: Record) -> Iterable[Block]:
     if record.wider:
         named = {each.metric for each in record.wider}
         shown = [diagnostic_views.chances(record, m) for m in record.metrics if m.key in named]
-        yield Part("Both kinds of chance", [shown[0], *map(fold, shown[1:]), *_duels(record)])
+        duels = [diagnostic_views.duel_table(record)] if record.duels else []
+        yield Part("Both kinds of chance", [shown[0], *map(fold, [*shown[1:], *duels])])
     if record.rounding:
         yield Part("Rounding", [diagnostic_views.rounding_table(record)])
     yield Part(
         "All metrics", [record_tables.overview(record), *(fold(record_tables.verdicts(record, m)) for m in second)]
     )
     if record.curves:
+        captions = {key: f"{record.curve_label(key)}: mean over the seeds, 95 % band." for key in record.curves}
+        drawn = [Picture(partial(charts.curves, record, key), caption) for key, caption in captions.items()]
         folded = [fold(record_tables.curve_table(record, key)) for key in record.curves]
-        yield Part("Convergence on validation", [legend, _curves(record), *folded])
+        yield Part("Convergence on validation", [legend, Pictures(drawn), *folded])
     if any(loss.tuning for loss in record.losses):
         folded = [fold(record_tables.tuning(record, loss)) for loss in record.losses if loss.tuning]
         yield Part("Learning rate", [legend, _tuning(record), *folded])
@@ -139,25 +142,8 @@ def _pairing(record: Record, metric: JudgedMetric) -> Pictures:
     margin = " The shaded zone is the margin within which a difference does not matter." if metric.margin else ""
     difference = f"Paired difference of {metric.label}, 95 % interval.{margin}"
     seeds = f"{metric.label}: every seed, joined across the losses; bar: mean and 95 % interval."
-    return Pictures(
-        [
-            Picture(partial(charts.difference_chart, record, metric), difference),
-            Picture(partial(charts.seed_chart, record, metric), seeds),
-        ]
-    )
-
-
-def _duels(record: Record) -> list[Block]:
-    return [fold(diagnostic_views.duel_table(record))] if record.duels else []
-
-
-def _curves(record: Record) -> Pictures:
-    return Pictures(
-        [
-            Picture(partial(charts.curves, record, key), f"{record.curve_label(key)}: mean over the seeds, 95 % band.")
-            for key in record.curves
-        ]
-    )
+    differences = Picture(partial(charts.difference_chart, record, metric), difference)
+    return Pictures([differences, Picture(partial(charts.seed_chart, record, metric), seeds)])
 
 
 def _tuning(record: Record) -> Pictures:
@@ -168,12 +154,9 @@ def _tuning(record: Record) -> Pictures:
 
 
 def _reliability(record: Record) -> Pictures:
+    draw = partial(diagnostic_views.reliability_picture, record)
     pictures = [
-        Picture(
-            partial(diagnostic_views.reliability_picture, record, entry),
-            f"{record.labels[entry.loss]}, {entry.n} seeds",
-        )
-        for entry in record.reliability
+        Picture(partial(draw, entry), f"{record.labels[entry.loss]}, {entry.n} seeds") for entry in record.reliability
     ]
     note = (
         "Filled: how often it came true in each bin of stated probability; outlined: the gap to the mean that was "
@@ -204,13 +187,8 @@ def _study_blocks(study: Study) -> Iterable[Block]:
     for k, cell in enumerate(study.cells):
         losses = [dataclasses.replace(loss, style=places[loss.name]) for loss in cell.record.losses]
         record = in_result_order(dataclasses.replace(cell.record, losses=losses))
-        yield Part(
-            cell.label,
-            [*_answer(record), *_sections(record)],
-            len(study.cells) > _OPEN,
-            chapter=True,
-            anchor=f"cell-{k}",
-        )
+        blocks = [*_answer(record), *_sections(record)]
+        yield Part(cell.label, blocks, len(study.cells) > _OPEN, chapter=True, anchor=f"cell-{k}")
     yield Part("Run all of it again", [ShellCommand(study.command)], chapter=True)
 
 

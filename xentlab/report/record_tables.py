@@ -18,7 +18,6 @@ from xentlab.report.numbers import (
     Scale,
     by_result,
     knob_text,
-    median_epoch,
     number,
     own_knobs,
     p_value,
@@ -79,7 +78,8 @@ def verdicts(record: Record, metric: JudgedMetric) -> Table:
     if metric.primary:
         for name, value in record.references.items():
             rows.append(cells(name, "reference", unit.value(value), *[MISSING] * (len(header) - 3)))
-    notes = _notes(record, metric)
+    noted = [(loss.label, row_of(metric, loss.name).note) for loss in record.losses]
+    notes = [f"{label}: {note}." for label, note in noted if note]
     if metric.primary and record.references:
         notes.append(OF_REFERENCES)
     return Table(_title(metric), header, rows, _rule(record, metric), notes, "stacked")
@@ -100,11 +100,6 @@ def _with_knobs(loss: Loss) -> Cell:
     return Cell(loss.label, own_knobs(loss), joint=" · ")
 
 
-def _notes(record: Record, metric: JudgedMetric) -> list[str]:
-    rows = [(loss.label, row_of(metric, loss.name).note) for loss in record.losses]
-    return [f"{label}: {note}." for label, note in rows if note]
-
-
 def _rule(record: Record, metric: JudgedMetric) -> str:
     """How to read one metric's table."""
     unit = scale_of(metric)
@@ -114,10 +109,10 @@ def _rule(record: Record, metric: JudgedMetric) -> str:
     return (
         f"{words}. p is the sign-flip permutation test, exact where the differences are symmetric around 0 (of skewed "
         "ones, whose rare large values few seeds show, it has called up to 10 % different where 5 % is promised); p "
-        "(Holm) adjusts it for its family of comparisons and decides; "
-        "effect is the mean difference in standard deviations of the differences; P(better) the share of seeds on the "
-        "better side. 95 % CI of a mean: BCa bootstrap over the seeds, expanded (below six seeds Student's t); of a "
-        "difference: the inverted sign-flip test at the family's level, which agrees with the verdict."
+        "(Holm) adjusts it for its family of comparisons and decides; effect is the mean difference in standard "
+        "deviations of the differences; P(better) the share of seeds on the better side. 95 % CI of a mean: BCa "
+        "bootstrap over the seeds, expanded (below six seeds Student's t); of a difference: the inverted sign-flip "
+        "test at the family's level, which agrees with the verdict."
     )
 
 
@@ -145,13 +140,9 @@ def _of_seed(row: Judgement, seed: int, unit: Scale) -> str:
 def curve_table(record: Record, key: str) -> Table:
     """Mean and 95 % band of one validation metric at every epoch."""
     curves = record.curves[key]
-    widths = [
-        None if low is None or high is None else (high - low) / 2
-        for c in curves.values()
-        for low, high in zip(c.low, c.high, strict=True)
-    ]
+    ends = [each for c in curves.values() for each in zip(c.low, c.high, strict=True)]
     metric = record.curve_metric(key)
-    unit = scale(metric is not None and metric.percent, widths)
+    unit = scale(metric is not None and metric.percent, ends)
     shown = [loss for loss in record.losses if loss.name in curves]
     at: dict[float, dict[str, str]] = {}
     for name, line in curves.items():
@@ -165,8 +156,8 @@ def curve_table(record: Record, key: str) -> Table:
 def tuning(record: Record, loss: Loss) -> Table:
     """What tuning tried for one loss."""
     values = [t.value for x in record.losses for t in x.tuning if t.value is not None]
-    spread = (max(values) - min(values)) / 20 if values else None
-    unit = scale(record.primary.percent, [spread])
+    spread = (max(values) - min(values)) / 10 if values else None
+    unit = scale(record.primary.percent, [(0.0, spread)])
     header = ["lr", f"{record.selection}{unit.unit}", "trials finished", "chosen"]
     partly = any(t.epochs is not None for t in loss.tuning)
     if partly:
@@ -202,7 +193,8 @@ def target(record: Record, entry: Target) -> Table:
         if row.mean_low is not None and row.mean_high is not None:
             mean += f" [{number(row.mean_low, 1)}, {number(row.mean_high, 1)}]"
         percent = MISSING if row.fraction is None else f"{100 * row.fraction:.0f} %"
-        rows.append(cells(record.labels[row.loss], share, f"{percent} {span}", median_epoch(row, entry), mean))
+        median = f"> {short(entry.horizon)}" if row.median is None else short(row.median)
+        rows.append(cells(record.labels[row.loss], share, f"{percent} {span}", median, mean))
     return Table(
         f"{entry.label} {value}{' ' if unit else ''}{unit}",
         ["loss", "reached", "fraction, 95 % CI", "median epoch", "restricted mean epoch, 95 % CI"],

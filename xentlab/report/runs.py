@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from xentlab.analysis import Judgement
 from xentlab.report.conclusions import sentences
@@ -20,17 +19,12 @@ DASHBOARD_TAG = "xentlab.shown"
 """The tag of a comparison that says, as JSON, what its dashboards draw."""
 
 
-@dataclass(frozen=True)
-class LossRun:
-    """What the run of a loss shows: tags, numbers, and curves as (step, value)."""
-
-    tags: dict[str, str]
-    metrics: dict[str, float]
-    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+Curves = dict[str, list[list[float]]]
+"""Name -> its points, [step, value] each."""
 
 
-def loss_run(record: Record, loss: str, *, place: str) -> LossRun:
-    """What the run of one loss shows.
+def loss_run(record: Record, loss: str, *, place: str) -> tuple[dict[str, str], dict[str, float], Curves]:
+    """What the run of one loss shows: tags, numbers, and curves.
 
     Args:
         place: its place among the cell's losses and cells, by which tables are sorted.
@@ -54,7 +48,7 @@ def loss_run(record: Record, loss: str, *, place: str) -> LossRun:
     tags["mlflow.note.content"] = (
         sentences(record)[others.index(loss)] if loss in others else f"The baseline: {tags[record.primary.label]}."
     )
-    return LossRun(tags, metrics, _curves(record, loss))
+    return tags, metrics, _curves(record, loss)
 
 
 def place_by_loss(record: Record, cell: int) -> dict[str, str]:
@@ -94,17 +88,17 @@ def _change(metric: JudgedMetric, row: Judgement) -> str:
     return f"{unit.change(row.difference)}{unit.points} {unit.interval(row.diff_low, row.diff_high)}".rstrip()
 
 
-def _curves(record: Record, loss: str) -> dict[str, list[tuple[int, float]]]:
+def _curves(record: Record, loss: str) -> Curves:
     """The mean of each validation curve over all seeds with its band, and the best value at each learning rate."""
-    found: dict[str, list[tuple[int, float]]] = {}
+    found: Curves = {}
     for key, curve in ((key, curves[loss]) for key, curves in record.curves.items() if loss in curves):
         for part, values in (("mean", curve.mean), ("ci_low", curve.low), ("ci_high", curve.high)):
             steps = zip(curve.epochs, values, strict=True)
-            found[f"{key}_{part}"] = [(int(epoch), v) for epoch, v in steps if v is not None]
+            found[f"{key}_{part}"] = [[int(epoch), v] for epoch, v in steps if v is not None]
     entry = next(item for item in record.losses if item.name == loss)
     points = [(point.lr, point.value) for point in entry.tuning if point.value is not None]
     if len(points) > 1:
         # the page's axis of a metric is linear only
-        found["tuning/log10_lr"] = [(step, math.log10(lr)) for step, (lr, _) in enumerate(points)]
-        found[f"tuning/{record.selection}"] = [(step, value) for step, (_, value) in enumerate(points)]
+        found["tuning/log10_lr"] = [[step, math.log10(lr)] for step, (lr, _) in enumerate(points)]
+        found[f"tuning/{record.selection}"] = [[step, value] for step, (_, value) in enumerate(points)]
     return found

@@ -45,8 +45,7 @@ def _sentences(record: Record) -> Iterable[str]:
     if not setup.own_tests:
         yield (
             f"The test set is the same for all seeds: {source}. Intervals and verdicts are for new seeds on this test "
-            "set; "
-            f"{_examples(record)}."
+            f"set; {_examples(record)}."
         )
     if setup.looks:
         planned = ", ".join(map(str, setup.looks))
