@@ -19,6 +19,7 @@ from xentlab.published import claims, neuron
 from xentlab.published.claims import Judged
 from xentlab.train import Fit, prepare
 from xentlab.train.temperature import fit_temperature, temperature_scaled
+from xentlab.typed import from_json
 
 FOLDER = config_dir() / "comparison" / "published"
 
@@ -49,7 +50,7 @@ def test_a_neurons_trace_is_the_closed_form_recursion(cost: str, start: list[flo
 
 
 def test_epochs_until_a_neuron_has_learned_are_counted_at_one_rate_for_both_costs() -> None:
-    wanted = neuron.read_neuron(NEURON)
+    wanted = from_json(neuron.Neuron, NEURON, "neuron")
     found = neuron.quantities(wanted)
     for start in wanted.starts:
         needed = {}

@@ -68,17 +68,11 @@ class Paired:
 def paired(
     values: ArrayLike, baseline: ArrayLike, *, direction: Direction = "min", level: float = LEVEL, seed: int = 0
 ) -> Paired:
-    """Difference, interval, test and effect size of `values` [n] against `baseline` [n], paired by position.
+    """Difference, interval, test and effect size of `values` [n] against `baseline` [n], finite, paired by position.
 
     Args:
-        values: one finite number per seed, [n].
-        baseline: the baseline's numbers on the same seeds, [n].
-        direction: whether smaller (`min`) or larger (`max`) is better.
         level: confidence of the interval, in (0, 1); 1 - alpha / m where m intervals shall hold together.
         seed: decides the sign draws beyond 24 seeds and the interval's beyond 16.
-
-    Returns:
-        The comparison; its numbers are nan where there are too few pairs.
 
     Raises:
         UserError: the two differ in length or a value is not finite.

@@ -15,7 +15,7 @@ from xentlab.cli.console import console, titled
 from xentlab.comparison import StudyPlan, read_study
 from xentlab.comparison.estimate import estimate_study, what_seeds_detect
 from xentlab.comparison.execute import Executed, run_study
-from xentlab.comparison.extending import ADDED, Extension, read_extension, what_is_reused
+from xentlab.comparison.extending import ADDED, Extension, read_extension
 from xentlab.comparison.folder import Composed, remember
 from xentlab.comparison.search import trial_epochs
 from xentlab.config.choices import given_keys
@@ -59,7 +59,7 @@ def compare(arguments: Sequence[str]) -> int:
                 study = read_study(config, remember(compose_group, composed))
             if dry_run:
                 if wider is not None:
-                    print(what_is_reused(wider, looking(config)))
+                    print(wider.reuse_in(looking(config)))
                 print_estimate(study, config)
                 return
             command = shlex.join(["xentlab", "compare", *given])

@@ -9,7 +9,7 @@ import statistics
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,21 +47,14 @@ def reliability_by_loss(result: Result, *, of_levels: bool) -> list[Reliability]
             column[-2] += column[-1]
         count, correct, confidence = count[:-1], correct[:-1], confidence[:-1]
         edges = np.linspace(0, 1, len(count) + 1)
-        means = [[float(v / c) if c else None for v, c in zip(x, count, strict=True)] for x in (confidence, correct)]
-        if of_levels:  # bins do not weigh by how many targets fall into them
-            means = [edges[1:].tolist(), (count.cumsum() / count.sum()).tolist()]
-        entries.append(
-            Reliability(
-                loss=label,
-                n=len(found),
-                low=edges[:-1].tolist(),
-                high=edges[1:].tolist(),
-                share=(count / count.sum()).tolist(),
-                confidence=means[0],
-                frequency=means[1],
-                of="quantiles" if of_levels else "probabilities",
-            )
+        said, true = (
+            [float(v / c) if c else None for v, c in zip(x, count, strict=True)] for x in (confidence, correct)
         )
+        if of_levels:  # bins do not weigh by how many targets fall into them
+            said, true = edges[1:].tolist(), (count.cumsum() / count.sum()).tolist()
+        low, high, share = edges[:-1].tolist(), edges[1:].tolist(), (count / count.sum()).tolist()
+        of: Literal["quantiles", "probabilities"] = "quantiles" if of_levels else "probabilities"
+        entries.append(Reliability(label, len(found), low, high, share, said, true, of))
     return entries
 
 
@@ -81,15 +74,8 @@ def predicted_by_loss(result: Result, root: Path) -> list[Predicted]:
             [np.median(predicted[tenth]), *np.quantile((true - predicted)[tenth], [0.05, 0.25, 0.5, 0.75, 0.95])]
             for tenth in tenths
         ]
-        entries.append(
-            Predicted(
-                loss=label,
-                n=len(kept),
-                true=_brief(kept[0]["true"][:_SHOWN]),
-                predicted=_brief(kept[0]["predicted"][:_SHOWN]),
-                residuals=[_brief(row) for row in rows],
-            )
-        )
+        first = (_brief(kept[0]["true"][:_SHOWN]), _brief(kept[0]["predicted"][:_SHOWN]))
+        entries.append(Predicted(label, len(kept), *first, [_brief(row) for row in rows]))
     return entries
 
 

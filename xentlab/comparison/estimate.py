@@ -21,7 +21,6 @@ from xentlab.comparison.cells import StudyPlan
 from xentlab.comparison.folder import find_comparison, read_cells
 from xentlab.comparison.protocol import Protocol
 from xentlab.comparison.runner import first_trial
-from xentlab.comparison.search import make_search
 from xentlab.errors import UserError
 from xentlab.report.record import JudgedMetric
 from xentlab.run.session import Session
@@ -129,9 +128,8 @@ def trials_by_phase(protocol: Protocol) -> dict[str, list[Trial]]:
     rungs = {f"tuning, epochs {r.epochs}" if len(protocol.rungs) > 1 else "tuning": r for r in protocol.rungs}
     tuning: dict[str, list[Trial]] = {phase: [] for phase in rungs}
     final, rounded = list[Trial](), list[Trial]()
-    for label, space in protocol.spaces.items():
-        search = make_search(protocol.search, space, "nll", trials=protocol.trials, extensions=0, rungs=protocol.rungs)
-        points = search.ask({})
+    for label in protocol.losses:
+        points = protocol.searching(label, "nll").ask({})
         if protocol.search == "optuna" and protocol.trials:
             points = [points[i % len(points)] for i in range(protocol.trials)]
         for phase, rung in rungs.items():
@@ -193,11 +191,6 @@ def _cost(
     if placed is None:
         return memory, sum(each)
     return memory, _START_S + max(sum(each) / min(workers, len(each)), *each)
-
-
-def alone_seconds(trial: Trial, session: Session) -> float:
-    """Seconds that one trial would take by itself, from some timed steps."""
-    return trial.trainer.epochs * epoch_seconds(Rig([trial], session.dataset(trial)))
 
 
 def epoch_seconds(rig: Rig, clock: _Clock = time.perf_counter) -> float:

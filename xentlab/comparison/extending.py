@@ -31,7 +31,18 @@ class Extension:
         """Have the journal say what is extended; returns one sentence on what the record gives."""
         extends = {"extends": self.name}
         session.journal.tags = lambda event: extends if getattr(event, "kind", "") == "comparison" else {}
-        return what_is_reused(self, session)
+        return self.reuse_in(session)
+
+    def reuse_in(self, session: Session) -> str:
+        """One sentence on what the record gives, and what is left to train, before any grid grows."""
+        phases = [trials_by_phase(setting.protocol) for setting in self.study.settings]
+        trials = {session.signature(t): t for of in phases for some in of.values() for t in some}
+        known = sum(session.recorded(trial) is not None for trial in trials.values())
+        why = "" if known else ": the code, torch or the data are not what they were"
+        return (
+            f"extends {self.name}: {known} of {len(trials)} trials are recorded and reused, "
+            f"{len(trials) - known} are to be trained{why}"
+        )
 
 
 def read_extension(
@@ -72,15 +83,3 @@ def read_extension(
     composed: Composed = {}
     new = {**recorded, **{key: config[key] for key in OWN}, "comparison": comparison}
     return Extension(read_study(new, remember(node, composed)), new, composed, own_name(root, folder))
-
-
-def what_is_reused(extension: Extension, session: Session) -> str:
-    """One sentence on what the record gives, and what is left to train, before any grid grows."""
-    phases = [trials_by_phase(setting.protocol) for setting in extension.study.settings]
-    trials = {session.signature(t): t for of in phases for some in of.values() for t in some}
-    known = sum(session.recorded(trial) is not None for trial in trials.values())
-    why = "" if known else ": the code, torch or the data are not what they were"
-    return (
-        f"extends {extension.name}: {known} of {len(trials)} trials are recorded and reused, "
-        f"{len(trials) - known} are to be trained{why}"
-    )

@@ -11,7 +11,17 @@ from xentlab.analysis import Looks, seeds_for
 from xentlab.analysis.permutation import smallest_conclusive
 from xentlab.comparison.loss_entries import LossNode, read_losses, read_values
 from xentlab.comparison.overlay import leaves, set_key
-from xentlab.comparison.search import ON_GRIDS, Point, Rung, SearchKind, Space, count_points, plan_rungs
+from xentlab.comparison.search import (
+    ON_GRIDS,
+    Point,
+    Rung,
+    Search,
+    SearchKind,
+    Space,
+    count_points,
+    make_search,
+    plan_rungs,
+)  # fmt: skip
 from xentlab.errors import UserError, unknown
 from xentlab.report.setup import Mode, Replicated
 from xentlab.schema import Pattern, PositiveFloat, PositiveInt, Range, check_knobs
@@ -151,6 +161,11 @@ class Protocol(Stated):
         shared = self.spaces[self.baseline]
         bounds = "; ".join(f"{key} between {low:g} and {high:g}" for key, (low, high) in shared.items())
         return f"comparison.search={self.search} draws {self.trials} points for each loss: {bounds}."
+
+    def searching(self, label: str, monitor: str) -> Search:
+        """A new search of one loss's space."""
+        trials, space = self.trials, self.spaces[label]
+        return make_search(self.search, space, monitor, trials=trials, extensions=self.extensions, rungs=self.rungs)
 
     def trial(self, label: str, point: Point, seed: int, *, test: bool, epochs: int | None = None) -> Trial:
         """One trial of one loss, for all epochs or fewer; only those with `test` may ever see test data."""

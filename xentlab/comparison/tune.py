@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xentlab.comparison.protocol import Protocol
-from xentlab.comparison.search import Point, Score, Search, best_point, make_search, neighbours_within_noise, rank
+from xentlab.comparison.search import Point, Score, Search, best_point, neighbours_within_noise, rank
 from xentlab.journal import TrialRecord
 from xentlab.train import Trial
 
@@ -105,7 +105,7 @@ def tune(protocol: Protocol, monitor: str, run: RunArms, measure: MeasureNorm) -
     """
     draws = protocol.draws
     tuned = {key: {label: Replicate(protocol.drawn(label, key)) for label in protocol.losses} for key in draws}
-    searches = {(key, label): _search(protocol, label, monitor) for key in draws for label in protocol.losses}
+    searches = {(key, label): protocol.searching(label, monitor) for key in draws for label in protocol.losses}
     while _round(protocol, monitor, run, tuned, searches):
         pass
     for key, replicates in tuned.items():
@@ -128,17 +128,6 @@ def tune(protocol: Protocol, monitor: str, run: RunArms, measure: MeasureNorm) -
 
 Searches = Mapping[tuple[int | None, str], Search]
 Tuned = Mapping[int | None, Mapping[str, Replicate]]
-
-
-def _search(protocol: Protocol, label: str, monitor: str) -> Search:
-    return make_search(
-        protocol.search,
-        protocol.spaces[label],
-        monitor,
-        trials=protocol.trials,
-        extensions=protocol.extensions,
-        rungs=protocol.rungs,
-    )
 
 
 def _round(protocol: Protocol, monitor: str, run: RunArms, tuned: Tuned, searches: Searches) -> bool:

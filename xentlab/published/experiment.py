@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xentlab.comparison.arms import Progress
-from xentlab.comparison.estimate import alone_seconds, beside_seconds, epoch_seconds
+from xentlab.comparison.estimate import beside_seconds, epoch_seconds
 from xentlab.journal import GroupEndEvent
 from xentlab.published import neuron, verdicts
 from xentlab.published.distillation import foreseen
@@ -85,7 +85,7 @@ def run_experiment(plan: Plan, session: Session, progress: Progress, command: st
         "environment": environment_of(session.environment),
     }
     if block.neuron is not None:  # nothing is trained
-        exact = Reproduction(**facts, **_exact(plan))
+        exact = Reproduction(**facts, **_exact(plan, block.neuron))
         return exact, save(exact, session.root)
     before = session.trained
     ran = run_arms(plan, session, progress)
@@ -105,8 +105,7 @@ def run_experiment(plan: Plan, session: Session, progress: Progress, command: st
     return found, path
 
 
-def _exact(plan: Plan) -> dict[str, Any]:
-    wanted = neuron.read_neuron(plan.block.neuron)
+def _exact(plan: Plan, wanted: neuron.Neuron) -> dict[str, Any]:
     exact = neuron.quantities(wanted)
     lines = neuron.traces(wanted)
     same = neuron.traces(dataclasses.replace(wanted, rates=dict.fromkeys(neuron.COSTS, wanted.equal_rate)))
@@ -137,7 +136,10 @@ def _cost(ran: Ran, trained: int, session: Session) -> Spent:
     """What the trials took, and what they would have taken one after another."""
     trials = sum(map(len, ran.records.values()))
     together = [label for label, (n, _) in ways(ran).items() if n > 1]
-    each = {label: alone_seconds(ran.trials[label][0], session) for label in together}
+    each = {}
+    for label in together:
+        trial = ran.trials[label][0]
+        each[label] = trial.trainer.epochs * epoch_seconds(Rig([trial], session.dataset(trial)))
     taken = {label: sum(r.outcome.seconds for r in records) for label, records in ran.records.items()}
     own = sum(len(arm) * each[label] if label in each else taken[label] for label, arm in ran.trials.items())
     at_once: list[tuple[str, ...]] = sorted({(str(n), lift) for n, lift in ways(ran).values()})

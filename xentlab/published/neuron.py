@@ -8,14 +8,12 @@ Reference: M. Nielsen, Neural Networks and Deep Learning, chapter 3, 2015.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from xentlab.losses import bce, quadratic_sigmoid
-from xentlab.typed import from_json
 
 COSTS = {"quadratic": quadratic_sigmoid, "cross-entropy": bce}
 
@@ -71,12 +69,6 @@ def trace(name: str, weight: float, bias: float, rate: float, epochs: int) -> Tr
     """The first `epochs` >= 0 of `steps`, and what stood before them."""
     pairs = list(itertools.islice(steps(name, weight, bias, rate), epochs + 1))
     return Trace([cost for cost, _ in pairs], [output for _, output in pairs])
-
-
-def read_neuron(node: Mapping[str, Any]) -> Neuron:
-    """The checked keys of `published.neuron`."""
-    neuron: Neuron = from_json(Neuron, node, "published.neuron")
-    return neuron
 
 
 def traces(neuron: Neuron) -> dict[str, Trace]:

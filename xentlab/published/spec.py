@@ -29,6 +29,7 @@ from xentlab.comparison.overlay import GroupNode, combinations, lay, leaves
 from xentlab.comparison.search import Point
 from xentlab.errors import UserError, unknown
 from xentlab.published.claims import Claim
+from xentlab.published.neuron import Neuron
 from xentlab.published.teachers import Teacher, check_teachers, in_rounds, read_teacher
 from xentlab.report.reproduction import ClaimKind
 from xentlab.train import Trial, prepare
@@ -93,7 +94,7 @@ class Experiment:
     evaluate: list[Literal["temperature", "serving"]] = field(default_factory=list)
     stuck: Stuck | None = None
     otherwise: dict[str, Otherwise] = field(default_factory=dict)
-    neuron: Any = None
+    neuron: Neuron | None = None
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def seed_chart(record: Record, metric: JudgedMetric, prefix: str) -> str:
                 color=theme.series(index), alpha=0.85, zorder=2,
             )  # fmt: skip
             _interval(axes, place + 0.24, [row.low, row.mean, row.high], unit.factor, theme.INK)
-        _name_rows(axes, names)
+        name_rows(axes, names)
         every = [_at(v, unit.factor) for row in rows for v in row.values.values()]
         known = {name: value * unit.factor for name, value in record.references.items() if metric.primary}
         beside = _nearest(known, every)
@@ -141,7 +141,7 @@ def difference_chart(record: Record, metric: JudgedMetric, prefix: str) -> str:
             row = row_of(metric, loss.name)
             ends = [row.diff_low, row.difference, row.diff_high]
             _interval(axes, place, ends, unit.factor, theme.series(index), theme.marker(index))
-        _name_rows(axes, names)
+        name_rows(axes, names)
         better = "left" if metric.direction == "min" else "right"
         axes.set_xlabel(
             f"{metric.label} − {record.labels[record.baseline]}'s{unit.points and ' (points)'}; {better} is better"
@@ -168,7 +168,8 @@ def _interval(
     axes.plot([middle], [place], marker=shape, markersize=8, markeredgewidth=2, color=colour, zorder=4)
 
 
-def _name_rows(axes: Axes, names: Sequence[str]) -> None:
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Names beside rows, the first one above."""
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(False, axis="y")

@@ -39,10 +39,10 @@ def loss_curves(curves: Sequence[LossCurve], classes: int, path: Path | str) -> 
         figure = Figure(figsize=(5.6 if numbers else 9.6, 7.2), dpi=130, facecolor="white", layout="constrained")
         panels = figure.subplots(2, 1 if numbers else 2, sharex="col", squeeze=False)
         rows = (("loss", [c.value for c in curves]), ("norm of the gradient", [c.gradient_norm for c in curves]))
-        columns = [("output of the true class", [c.logit for c in curves])]
-        columns.append(("probability of the true class", [c.probability for c in curves]))
-        if numbers:
-            columns = [("first output less the target", [c.logit for c in curves])]
+        across = "first output less the target" if numbers else "output of the true class"
+        columns = [(across, [c.logit for c in curves])]
+        if not numbers:
+            columns.append(("probability of the true class", [c.probability for c in curves]))
         for row, (ylabel, heights) in zip(panels, rows, strict=True):
             ceiling = _ceiling(heights)
             floor = min(min(h) for h in heights)
@@ -65,14 +65,8 @@ def loss_curves(curves: Sequence[LossCurve], classes: int, path: Path | str) -> 
         rest = "" if numbers else f"\nthe other outputs: {', '.join(links.values())}"
         figure.suptitle(said + rest, color=theme.FILE_INK, fontsize=11)
         lines, names = panels[0, 0].get_legend_handles_labels()
-        figure.legend(
-            lines,
-            names,
-            loc="outside lower center",
-            ncols=min(3 if numbers else 6, len(curves)),
-            frameon=False,
-            fontsize=9,
-        )
+        ncols = min(3 if numbers else 6, len(curves))
+        figure.legend(lines, names, loc="outside lower center", ncols=ncols, frameon=False, fontsize=9)
         if path.suffix == ".png":
             return draw.png(figure, path)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xentlab.analysis import Friedman
 from xentlab.report import draw, theme
-from xentlab.report.charts import WIDTH, clip
+from xentlab.report.charts import WIDTH, clip, name_rows
 from xentlab.report.numbers import row_of
 from xentlab.report.setup import axis_name
 from xentlab.report.study import Study
@@ -39,9 +39,7 @@ def across_cells(study: Study, prefix: str) -> str:
                 marker=theme.marker(index), linestyle="none" if ticks is None else theme.dashes(index), linewidth=1.5,
             )  # fmt: skip
         if ticks is None:
-            axes.set_yticks(places, names)
-            axes.set_ylim(len(names) - 0.4, -0.6)
-            axes.grid(False, axis="y")
+            name_rows(axes, names)
             for between in range(1, len(names)):
                 axes.axhline(between - 0.5, color=theme.GRID, linewidth=0.6)
             axes.set_xlabel(title)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from xentlab.plain import one_line
 from xentlab.report import record_tables, study_tables
-from xentlab.report.blocks import Table
 from xentlab.report.numbers import SYMBOLS, by_result, row_of, scale_of
 from xentlab.report.record import Record
 from xentlab.report.study import Study
@@ -41,7 +40,8 @@ def tables_of_study(study: Study) -> str:
     table = study_tables.verdict_table(study)
     named = [(f"{study.name}-{k}", cell) for k, cell in enumerate(study.cells, start=1)]
     own = [f"% {escape(cell.label)}\n{table_of_record(cell.record, name)}" for name, cell in named]
-    return "\n".join([_table(table, f"{study.question} {table.note}", study.name), *own])
+    rows = [[_bold(escape(cell.line)) if cell.best else escape(cell.line) for cell in row] for row in table.rows]
+    return "\n".join([_floating(table.header, rows, f"{study.question} {table.note}", study.name), *own])
 
 
 def _of(record: Record) -> str:
@@ -49,11 +49,6 @@ def _of(record: Record) -> str:
     where = filter(None, [record.setup.dataset, record.setup.model])
     row = row_of(record.primary, record.baseline)
     return f"{record.question} {', '.join([*where, f'n = {row.n + row.failed}'])}."
-
-
-def _table(given: Table, caption: str, label: str) -> str:
-    rows = [[_bold(escape(cell.line)) if cell.best else escape(cell.line) for cell in row] for row in given.rows]
-    return _floating(given.header, rows, caption, label)
 
 
 def _bold(escaped: str) -> str:
