@@ -80,54 +80,38 @@ _OWN: dict[str, LossFunction] = {}
 
 @dataclass(frozen=True, kw_only=True)
 class LossSpec:
-    """What a loss declares beside its formula; the laws hold it to every word. As a decorator it enters itself.
+    """What a loss declares beside its formula; the laws hold it to every word. As a decorator it enters itself."""
 
-    Attributes:
-        family: the module's theme, for lists.
-        link: turns its logits into the probabilities that it implies; `task` means softmax where one class is true and
-            sigmoid where several may be.
-        tasks: those on which it has a meaning, and on whatever is like one of them.
-        reference: author and year.
-        float_targets: whether float targets (distributions, n-hot) have a meaning, beside class indices.
-        symmetric: whether renaming the classes in logits and target alike changes nothing.
-        shift_invariant: whether adding a constant to all logits of an element changes nothing.
-        values: their range and unit in words, such as `in [0, 2]`; where empty, that they are >= `minimum`.
-        minimum: no value lies below it, at the default knobs and for one true class; None where there is no bound.
-        proper: whether the expected loss under a distribution p is least where, and only where, link(logits) = p.
-        raises_truth: whether at equal logits a gradient step raises the true class most.
-        coupled: whether elements of a batch influence each other's values.
-        outputs: how many numbers the model gives for each target (each class); a function of the knobs where they tell.
-        requires: facts of the training set that it takes no look at, but without which it has no meaning: such as
-            `positive`, which refuses targets that are not.
-        elsewhere: functions that stand for it on the tasks that they declare, where its name is another formula.
-        slope: whether its gradient is that of its value; False where it lets none through a part of it on purpose.
-        elicits: of regression: what of a target's distribution minimises its expectation (mean, median, quantile,
-            expectile: the latter two at its knob `level`), `distribution` of a whole one, or nothing of these.
-        moves: of regression: whether adding a constant to point and target alike changes nothing.
-        degree: of regression: the power of a factor, common to point and target, by which its value grows; or None.
-        limits: the cases in which it is another loss of the catalogue.
-    """
-
-    family: str
+    family: str  # the module's theme, for lists
+    # Turns its logits into the probabilities that it implies; `task` means softmax where one class is true and sigmoid
+    # where several may be.
     link: Link
-    tasks: tuple[str, ...] = ("multiclass", "multilabel", "segmentation")
-    reference: str = ""
-    float_targets: bool = True
-    symmetric: bool = True
-    shift_invariant: bool = False
-    values: str = ""
+    tasks: tuple[str, ...] = ("multiclass", "multilabel", "segmentation")  # with a meaning, and what is like one
+    reference: str = ""  # author and year
+    float_targets: bool = True  # whether float targets (distributions, n-hot) have a meaning, beside class indices
+    symmetric: bool = True  # whether renaming the classes in logits and target alike changes nothing
+    shift_invariant: bool = False  # whether adding a constant to all logits of an element changes nothing
+    values: str = ""  # their range and unit in words, such as `in [0, 2]`; where empty, that they are >= `minimum`
+    # No value lies below it, at the default knobs and for one true class; None where there is no bound.
     minimum: float | None = 0.0
-    proper: bool = False
-    raises_truth: bool = True
-    coupled: bool = False
+    proper: bool = False  # whether the expected loss under p is least where, and only where, link(logits) = p
+    raises_truth: bool = True  # whether at equal logits a gradient step raises the true class most
+    coupled: bool = False  # whether elements of a batch influence each other's values
+    # How many numbers the model gives for each target (each class); a function of the knobs where they tell.
     outputs: int | Callable[[Mapping[str, Any]], int] = 1
+    # Facts of the training set that it takes no look at, but without which it has no meaning: such as `positive`, which
+    # refuses targets that are not.
     requires: tuple[str, ...] = ()
+    # Functions that stand for it on the tasks that they declare, where its name is another formula.
     elsewhere: tuple[LossFunction, ...] = ()
-    slope: bool = True
+    slope: bool = True  # whether its gradient is that of its value; False where it lets none through on purpose
+    # Of regression: what of a target's distribution minimises its expectation (mean, median, quantile, expectile: the
+    # latter two at its knob `level`), `distribution` of a whole one, or nothing of these.
     elicits: str = ""
-    moves: bool = False
+    moves: bool = False  # of regression: whether adding a constant to point and target alike changes nothing
+    # Of regression: the power of a factor, common to point and target, by which its value grows; or None.
     degree: float | None = None
-    limits: tuple[Limit, ...] = ()
+    limits: tuple[Limit, ...] = ()  # the cases in which it is another loss of the catalogue
 
     def __call__(self, function: LossFunction) -> LossFunction:
         """`function` itself, which from now on declares this."""

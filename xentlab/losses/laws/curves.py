@@ -21,23 +21,16 @@ class LossCurve:
 
     The other logits are at 0; under a sigmoid link at minus the true one; under the identity they share what it leaves
     of 1.
-
-    Attributes:
-        name: of the loss.
-        link: from its logits to probabilities.
-        logit: of the true class; of numbers the first output, less the target (log link: less the target's logarithm).
-        probability: of the true class, as the link implies it; the probabilities of all classes sum to one. Empty where
-            there are no classes.
-        value: of the loss.
-        gradient_norm: Euclidean norm of the gradient over all logits of the element.
     """
 
-    name: str
-    link: str
+    name: str  # of the loss
+    link: str  # from its logits to probabilities
+    # Of the true class; of numbers the first output, less the target (log link: less the target's logarithm).
     logit: list[float]
+    # Of the true class, as the link implies it; those of all classes sum to one. Empty where there are no classes.
     probability: list[float]
-    value: list[float]
-    gradient_norm: list[float]
+    value: list[float]  # of the loss
+    gradient_norm: list[float]  # Euclidean norm of the gradient over all logits of the element
 
 
 def curve(
