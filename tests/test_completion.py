@@ -70,6 +70,7 @@ def test_every_knob_that_composing_knows_is_known() -> None:
         ("xentlab runs sh", ["show"]),
         ("xentlab runs ls --ki", ["--kind"]),
         ("xentlab list los", ["losses"]),
+        ("xentlab list aug", ["augmentations"]),
         ("xentlab check-loss hing", ["hinge"]),
         ("xentlab report --for", ["--format"]),
     ],

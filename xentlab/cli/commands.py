@@ -10,8 +10,9 @@ import argparse
 
 from xentlab.cli.contract import ROOT, STORE, Argument, Command
 from xentlab.cli.runs_commands import RUNS
+from xentlab.config.words import KINDS
 
-_KINDS = "losses, datasets, models, optimizers, schedules, regularizers, augmentations, executors"
+_KINDS = ", ".join(kind for kind in KINDS if kind != "comparisons")
 _COMPARISON = "a comparison's own name, such as quickstart-2, the newest of a name, an id or a folder"
 _WEIGHTS = (
     Argument(

@@ -15,7 +15,7 @@ from xentlab.cli.console import console, titled
 from xentlab.comparison import StudyPlan, read_study
 from xentlab.comparison.estimate import estimate_study, what_seeds_detect
 from xentlab.comparison.execute import Executed, run_study
-from xentlab.comparison.extending import ADDED, Extension, read_extension
+from xentlab.comparison.extending import ADDED, read_extension
 from xentlab.comparison.folder import Composed, remember
 from xentlab.comparison.search import trial_epochs
 from xentlab.config.choices import given_keys
@@ -50,7 +50,7 @@ def compare(arguments: Sequence[str]) -> int:
                 return
             refuse_without_meaning(given)
             composed: Composed = {}
-            wider: Extension | None = None
+            wider = None
             if extended is not None:
                 wider = read_extension(extended, config, given_keys(given), compose_group, added=added)
                 study, config, composed = wider.study, wider.config, wider.composed
@@ -86,13 +86,13 @@ def _extended(arguments: Sequence[str]) -> tuple[list[str], str | None]:
 
 def refuse_without_meaning(given: Sequence[str]) -> None:
     """Refuse what would choose one training's loss or seed: a comparison has several."""
+    instead = {
+        "seed": "seeds: comparison.final_seeds=[0,1,2]",
+        "loss": "losses: comparison.losses=[ce,{focal:{gamma:2}}]",
+    }
     for key in sorted(given_keys(given)):
-        if key == "seed":
-            raise UserError("seed has no meaning in a comparison, which has seeds: comparison.final_seeds=[0,1,2].")
-        if key.partition(".")[0] == "loss":
-            raise UserError(
-                f"{key} has no meaning in a comparison, which has losses: comparison.losses=[ce,{{focal:{{gamma:2}}}}]."
-            )
+        if (top := key.partition(".")[0]) in instead:
+            raise UserError(f"{key} has no meaning in a comparison, which has {instead[top]}.")
 
 
 def run_and_print(

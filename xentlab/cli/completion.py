@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from xentlab.cli.commands import COMMANDS
 from xentlab.cli.contract import Argument, Command
-from xentlab.config.words import choices_by_group, keys_of
+from xentlab.config.words import KINDS, choices_by_group, keys_of
 
 _SCRIPTS = {
     "bash": """_xentlab() {
@@ -63,7 +63,6 @@ def _of_command(name: str, arguments: Sequence[Argument] | None, before: Sequenc
         return [*(f"{key}=" for key in keys_of(name, before)), *flags]
     if name in ("check-loss", "plot-loss"):
         return known["loss"]
-    kinds = {"losses": "loss", **{f"{g}s": g for g in known if g not in ("loss", "start", "tracking")}}
     if name == "list":
-        return known[kinds[before[0]]] if before and before[0] in kinds else [*kinds]
+        return known[KINDS[before[0]]] if before and before[0] in KINDS else [*KINDS]
     return [flag for argument in arguments for flag in argument.flags if flag.startswith("--")]

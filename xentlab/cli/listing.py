@@ -13,24 +13,12 @@ from rich.text import Text
 
 from xentlab.cli.console import console, titled
 from xentlab.cli.contract import Command
-from xentlab.config.compose import config_dir
+from xentlab.config.words import KINDS, config_dir
 from xentlab.errors import unknown
 
 if TYPE_CHECKING:
     from xentlab.losses.contract import LossSpec
     from xentlab.schema import Knob
-
-KINDS = {
-    "losses": "loss",
-    "datasets": "dataset",
-    "models": "model",
-    "optimizers": "optimizer",
-    "schedules": "schedule",
-    "regularizers": "regularizer",
-    "augmentations": "augment",
-    "executors": "executor",
-    "comparisons": "comparison",
-}
 
 
 def list_components(kind: str, name: str | None) -> int:

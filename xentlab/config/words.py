@@ -16,6 +16,18 @@ from xentlab.errors import UserError, unknown
 
 _ELSEWHERE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "hydra.searchpath", "+hydra")
 
+KINDS = {  # as `xentlab list` calls the groups
+    "losses": "loss",
+    "datasets": "dataset",
+    "models": "model",
+    "optimizers": "optimizer",
+    "schedules": "schedule",
+    "regularizers": "regularizer",
+    "augmentations": "augment",
+    "executors": "executor",
+    "comparisons": "comparison",
+}
+
 
 def config_dir() -> Path:
     """The directory of the configs: inside the package when installed, beside it in a checkout."""
