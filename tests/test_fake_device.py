@@ -151,7 +151,7 @@ def test_every_choice_stays_on_its_device(choice: str, there: Pretended) -> None
     "place",
     [
         "torch.nn.Linear.forward", "xentlab.losses.ce", "xentlab.optim.sgd", "xentlab.data.augment.flip",
-        "xentlab.regularizers.elastic", "xentlab.metrics.multiclass_counts", "xentlab.train.batches._gather",
+        "xentlab.regularizers.elastic", "xentlab.metrics.categorical._counts", "xentlab.train.batches._gather",
     ],
 )  # fmt: skip
 def test_a_tensor_of_the_cpu_is_found(place: str, there: Pretended, monkeypatch: pytest.MonkeyPatch) -> None:
