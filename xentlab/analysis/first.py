@@ -56,17 +56,9 @@ def first_places(
 ) -> set[str]:
     """The losses that no other is shown to beat, by sign flips over all pairs with Holm.
 
-    The chance that a loss is left out which is as good as every other is at most alpha over the whole table.
-
-    Args:
-        table: loss -> seed -> value; None, nan and inf are trials that failed.
-        direction: whether smaller (`min`) or larger (`max`) is better.
-        trivial: what a failed trial scores; None for the worst value of the table.
-        alpha: level over all pairs, in (0, 1).
-        seed: decides the sign draws beyond 24 seeds.
-
-    Returns:
-        Their names; a loss of which no trial finished is never among them.
+    The chance that a loss is left out which is as good as every other is at most alpha, in (0, 1), over the whole
+    table. A loss of which no trial finished is never among them. Table, direction and trivial are as in `Question`;
+    `seed` decides the sign draws beyond 24 seeds.
     """
     clean = {loss: finished_or_none(trials) for loss, trials in table.items()}
     score = score_of_failures(clean, direction=direction, trivial=trivial)
@@ -102,7 +94,7 @@ class Leader:
 
 
 def leader(table: ValueTable, *, direction: Direction, trivial: float | None = None) -> Leader | None:
-    """The leader of a table; arguments as `best` takes them. None below two losses or two common seeds."""
+    """The leader of a table; arguments as `first_places` takes them. None below two losses or two common seeds."""
     clean = {loss: finished_or_none(trials) for loss, trials in table.items()}
     score = score_of_failures(clean, direction=direction, trivial=trivial)
     rows = [scored(trials, score) for trials in clean.values()]

@@ -140,7 +140,6 @@ def equivalence(differences: ArrayLike, margin: float, *, seed: int = 0) -> floa
     of p < alpha is at most alpha wherever the differences are symmetric around their mean.
 
     Args:
-        differences: one per seed, [n], finite.
         margin: the largest difference that would not matter, > 0, in the metric's unit.
         seed: decides the random assignments beyond 24 seeds.
 

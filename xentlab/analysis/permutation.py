@@ -30,11 +30,7 @@ def sign_flip(differences: ArrayLike, *, seed: int = 0) -> float:
     """Two-sided permutation p-value of mean 0 for paired `differences` [n], over all 2^n assignments of signs.
 
     p is the share of assignments whose absolute sum is at least that observed. Up to 24 seeds the share is exact;
-    beyond, 99,999 random assignments and the observed one are counted.
-
-    Args:
-        differences: one per seed, [n], finite.
-        seed: decides the random assignments beyond 24 seeds.
+    beyond, 99,999 random assignments, which `seed` decides, and the observed one are counted.
 
     Returns:
         p in (0, 1]; nan for n = 0. Its smallest value is 2^(1-k), k the number of differences that are not 0.
@@ -51,12 +47,8 @@ def sign_flips(rows: Array, *, seed: int = 0) -> Array:
 def flip_below(differences: ArrayLike, bound: float, *, seed: int = 0) -> float:
     """One-sided permutation p-value of "the mean is at least `bound`": a small one says that it lies below.
 
-    p is the share of sign assignments under which the sum of `differences - bound` is at most that observed.
-
-    Args:
-        differences: one per seed, [n], finite.
-        bound: what the mean is compared with, in the unit of the differences.
-        seed: decides the random assignments beyond 24 seeds.
+    p is the share of sign assignments under which the sum of `differences - bound` [n] is at most that observed; bound
+    and differences have one unit.
 
     Returns:
         p in (0, 1]; nan for n = 0. Its smallest value is 2^-k, k the number of differences that are not `bound`.
@@ -116,15 +108,11 @@ def flip_interval(differences: ArrayLike, *, level: float = LEVEL, seed: int = 0
     16 seeds all subsets are taken, beyond, a random draw of them.
 
     Args:
-        differences: one per seed, [n], finite.
         level: confidence, in (0, 1); the test rejects where p < 1 - level.
         seed: decides the subsets drawn beyond 16 seeds.
 
     Returns:
         Its two ends; nan where 2^(1-n) >= 1 - level, because no bounded interval has that level there.
-
-    Reference:
-        Hartigan, Using subsample values as typical values, 1969.
     """
     sample = finite_vector("differences", differences)
     n = sample.size

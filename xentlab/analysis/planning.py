@@ -45,18 +45,13 @@ def power(effect: float, n: int, *, alpha: float = 0.05) -> float:
 
     Args:
         effect: the named difference / standard deviation of the paired differences; its sign does not matter.
-        n: the number of seeds.
         alpha: level of the test, in (0, 1); divide by the number of comparisons to plan for Holm's first step.
     """
     return 0.0 if n < smallest_conclusive(alpha) else _t_power(abs(effect), n, alpha)
 
 
 def seeds_needed(effect: float, *, alpha: float = 0.05) -> int | None:
-    """The smallest number of seeds that find a true `effect` (see `power`) with a chance of 80 %.
-
-    Returns:
-        The number of seeds, or None where 10,000 would not do.
-    """
+    """The smallest number of seeds that find a true `effect` (see `power`) with a chance of 80 %; None above 10,000."""
     floor = smallest_conclusive(alpha)
     if math.isnan(effect) or _t_power(abs(effect), _MOST_SEEDS, alpha) < _WANTED:
         return None
@@ -71,12 +66,8 @@ def detectable(sd: float, n: int, *, compared: int = 1) -> float:
     """The smallest difference that `n` seeds find with a chance of 80 %; inf where they can find none.
 
     Args:
-        sd: standard deviation of the paired differences: of earlier records, or a guess that is stated; >= 0.
-        n: the number of seeds.
+        sd: standard deviation of the paired differences, in whose unit the answer is; >= 0.
         compared: how many comparisons share a level of 5 %.
-
-    Returns:
-        The difference, in the unit of `sd`.
     """
     from scipy.optimize import brentq
 

@@ -51,9 +51,6 @@ def time_to_target(table: Mapping[str, Mapping[int, float | None]], horizon: flo
         table: loss -> seed -> the first epoch at the target, > 0, or None where it was never reached.
         horizon: the last epoch of every trial, > 0.
 
-    Returns:
-        One row per loss.
-
     Raises:
         UserError: a time lies beyond the horizon or is not positive.
 

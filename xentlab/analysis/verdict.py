@@ -69,10 +69,8 @@ def judge_family(
     """The judgements of several metrics as one family: alpha is shared by all losses on all of them.
 
     Args:
-        questions: metric -> its table.
-        baseline: the loss that the others are compared with, in every table.
+        questions: metric -> its table, in each of which the baseline is.
         alpha: chance of any false better or worse, and of any false equivalent, over all tables, in (0, 1).
-        seed: decides every resampling.
 
     Returns:
         Metric -> one judgement per loss, in the order of its table.

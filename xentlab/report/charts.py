@@ -34,12 +34,12 @@ def curves(record: Record, key: str, prefix: str) -> str:
             if line is None:
                 continue
             mean, low, high = ([_at(v, factor) for v in column] for column in (line.mean, line.low, line.high))
-            style = {"color": theme.series(index), "linestyle": theme.dashes(index), "linewidth": 1.8}
-            axes.fill_between(line.epochs, low, high, color=theme.series(index), alpha=0.16, linewidth=0)
-            axes.plot(line.epochs, mean, **style)
+            colour = theme.series(index)
+            axes.fill_between(line.epochs, low, high, color=colour, alpha=0.16, linewidth=0)
+            axes.plot(line.epochs, mean, color=colour, linestyle=theme.dashes(index), linewidth=1.8)
             # A band of one epoch has no area, a line of one no length.
             if len(line.epochs) == 1:
-                axes.plot(line.epochs, mean, marker=theme.marker(index), color=theme.series(index))
+                axes.plot(line.epochs, mean, marker=theme.marker(index), color=colour)
         lines = record.curves[key].values()
         if not draw.widen(axes, [_at(v, factor) for x in lines for v in (*x.mean, *x.low)], upright=True):
             draw.fit(axes.set_ylim, [_at(v, factor) for x in lines for v in (*x.mean, *x.low, *x.high)])
@@ -75,8 +75,8 @@ def sensitivity(record: Record, prefix: str) -> str:
         tried = sorted({t.lr for loss in record.losses for t in loss.tuning})
         if tried[0] > 0:
             axes.set_xscale("log")
-        # At most seven names fit beside each other.
-        axes.set_xticks(tried[:: math.ceil(len(tried) / 7)], labels=map(short, tried[:: math.ceil(len(tried) / 7)]))
+        named = tried[:: math.ceil(len(tried) / 7)]  # at most seven names fit beside each other
+        axes.set_xticks(named, labels=map(short, named))
         axes.set_xticks([], minor=True)
         axes.set_xlabel("learning rate")
         axes.set_ylabel(_lines(f"{label}{unit}"))
@@ -103,8 +103,7 @@ def seed_chart(record: Record, metric: JudgedMetric, prefix: str) -> str:
             _interval(axes, place + 0.24, [row.low, row.mean, row.high], unit.factor, theme.INK)
         name_rows(axes, names)
         every = [_at(v, unit.factor) for row in rows for v in row.values.values()]
-        known = {name: value * unit.factor for name, value in record.references.items() if metric.primary}
-        beside = _nearest(known, every)
+        beside = _nearest({name: v * unit.factor for name, v in record.references.items() if metric.primary}, every)
         for name, value in beside.items():
             axes.axvline(value, color=theme.INK, linewidth=1, linestyle=":", zorder=0)
             axes.annotate(

@@ -23,13 +23,7 @@ def plan_rungs(points: int, epochs: int, *, eta: int, min_epochs: int) -> tuple[
     """The rungs, shortest first: as many as there are points to tell apart and epochs to train them for.
 
     From one to the next the points are divided by `eta`, rounded up, and counted from the last, whose epochs are all,
-    the epochs are divided by it, rounded down. Only the last rung may hold a single point.
-
-    Args:
-        points: of each loss, at least 2.
-        epochs: of the last rung.
-        eta: the share that goes on is 1 / eta; at least 2.
-        min_epochs: the fewest that a point is judged by; at least 1.
+    the epochs are divided by it, rounded down, to `min_epochs` or more. Only the last rung may hold a single point.
 
     Raises:
         UserError: nothing could be halved.

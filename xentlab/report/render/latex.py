@@ -67,19 +67,14 @@ def _floating(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str
             r"  \toprule",
             f"  {' & '.join(map(escape, header))} \\\\",
             r"  \midrule",
-            *(_row(row) for row in rows),
+            # A bracket or a star right after the last row's end would be read as its option.
+            *(f"  {'{}' if row[0][:1] in ('[', '*') else ''}{' & '.join(row)} \\\\" for row in rows),
             r"  \bottomrule",
             r"  \end{tabular}",
             r"\end{table}",
             "",
         ]
     )
-
-
-def _row(escaped: Sequence[str]) -> str:
-    # A bracket or a star right after the last row's end would be read as its option.
-    guard = "{}" if escaped[0][:1] in ("[", "*") else ""
-    return f"  {guard}{' & '.join(escaped)} \\\\"
 
 
 def escape(text: str) -> str:
