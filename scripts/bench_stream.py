@@ -88,10 +88,11 @@ def together(trials: list[Trial], dataset: Dataset) -> list[Fit]:
 
 def read_through(trial: Trial, dataset: Dataset) -> None:
     """Read all that a trial reads."""
-    batches, rows = Fit([trial], dataset).rig.batches, slice(0, 1)
+    rig, rows = Fit([trial], dataset).rig, slice(0, 1)
+    batches, some = rig.batches, rig.train_sample
     size, measured = trial.batch_size, trial.trainer.eval_batch_size
     for epoch in range(1, trial.trainer.epochs + 1):
-        parts = (batches.training(rows, epoch, size), batches.evaluation(rows, "train", measured, trial.train_sample))
+        parts = (batches.training(rows, epoch, size), batches.evaluation(rows, "train", measured, some))
         for part in (*parts, batches.evaluation(rows, "val", measured)):
             for _ in part:
                 pass

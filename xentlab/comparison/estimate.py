@@ -213,6 +213,6 @@ def epoch_seconds(rig: Rig, clock: _Clock = time.perf_counter) -> float:
         break
     step = (clock() - began) / (number - warm)
     evaluated = clock()
-    for part, limit in (("train", rig.trials[0].train_sample), ("val", None)):
+    for part, limit in (("train", rig.train_sample), ("val", None)):
         rig.evaluate(part, limit)
     return step * rig.steps_per_epoch * len(rig.lifts) + (clock() - evaluated)

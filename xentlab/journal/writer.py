@@ -7,6 +7,7 @@ import dataclasses
 import fcntl
 import os
 import secrets
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -40,6 +41,7 @@ class Journal:
         self.session = new_id()
         self._opening = SessionEvent(self.session, os.uname().nodename, os.getpid(), command, dict(environment), driver)
         self._file: int | None = None
+        self._writing = threading.Lock()
         self.filed: list[str] | None = None
         self.on_open: Callable[[], None] = lambda: None
         self.tags: Callable[[TrialEvent | GroupEvent], dict[str, str]] = lambda event: {}  # noqa: ARG005
@@ -55,8 +57,9 @@ class Journal:
             UserError: the output directory cannot be written.
             StoppedError: it cannot be written any more, since it was; all that was written before is safe.
         """
-        self.open()
-        self._write(events)
+        with self._writing:
+            self.open()
+            self._write(events)
 
     def open(self) -> None:
         """Begin the segment, if it has not begun."""

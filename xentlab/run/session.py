@@ -13,6 +13,7 @@ from xentlab.data import Dataset
 from xentlab.errors import StoppedError
 from xentlab.journal import Journal, MemberEvent, Records, TrialRecord, new_id
 from xentlab.run.artifacts import drop_weights
+from xentlab.run.beside import places, side_by_side
 from xentlab.run.datasets import Datasets
 from xentlab.run.groups import open_groups
 from xentlab.run.meeting import meet
@@ -157,7 +158,7 @@ class Session:
                 self._own |= ended
             return lost
 
-        failed = self._bring(planned if placed is None else placed, train, most=1 if placed is None else None)
+        failed = self._bring(planned if placed is None else placed, train, most=places(planned, self.dataset) if placed is None else None)
         ids = {self.signature(t): found.id for t in missing if (found := self.recorded(t)) is not None} | ids
         self._file([t for t in trials if self.signature(t) not in known and t not in ordered], groups, ids)
         self.records.update()
@@ -226,15 +227,20 @@ class Session:
     def _train_here(
         self, planned: Sequence[Sequence[Trial]], orders: Sequence[Order], on_epoch: EpochCallback, *, stop: bool
     ) -> dict[int, Exception]:
-        """Train the orders one after another in this process; returns what failed by its place."""
+        """Train the orders in this process, some side by side (see `beside`); returns what failed by its place."""
+
+        def work(stack: Sequence[Trial], order: Order) -> Callable[[EpochCallback], None]:
+            data = self.dataset(stack[0])
+            return lambda told: train_order(order, stack, data, self.journal, self.environment, told, self.say)
+
         errors: dict[int, Exception] = {}
-        for i, (stack, order) in enumerate(zip(planned, orders, strict=True)):
-            try:
-                train_order(order, stack, self.dataset(stack[0]), self.journal, self.environment, on_epoch, self.say)
-            except Exception as error:
-                if stop or (isinstance(error, StoppedError) and not isinstance(error, TrainingError)):
-                    raise
-                errors[i] = error
+        ends = side_by_side([work(*pair) for pair in zip(planned, orders, strict=True)], on_epoch)
+        for i, error in enumerate(ends):
+            if error is None:
+                continue
+            if stop or not isinstance(error, Exception) or (isinstance(error, StoppedError) and not isinstance(error, TrainingError)):
+                raise error
+            errors[i] = error
         return errors
 
     def plan(self, trials: Sequence[Trial]) -> list[Sequence[Trial]]:

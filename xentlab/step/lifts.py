@@ -22,6 +22,9 @@ torch.full((64,), 2.0).pow(1.5)
 # Of an operation of a stranger's loss that has no rule for stacks: no news to its user, for it still stacks.
 torch._C._functorch._set_vmap_fallback_warning_enabled(False)  # type: ignore[attr-defined]
 
+# What a forward pass that only measures holds at a time: 50 small MLPs on 1,000 examples took 0.8 of the time so.
+_BLOCK_BYTES = 2**23
+
 
 class Looped(Lift):
     """One trial through the module itself: its parameters and buffers are views of the trial's row.
@@ -123,10 +126,12 @@ class Vectorised(Lift):
         moved = trained(module)
         self._names, shapes = list(moved), [p.shape for p in moved.values()]
         self._frozen = set(frozen(module))
-        views = self.params.split([s.numel() for s in shapes], dim=1)
-        self._leaves = [
-            v.view(len(self.params), *s).detach().requires_grad_() for v, s in zip(views, shapes, strict=True)
-        ]
+
+        def views(table: Tensor) -> list[Tensor]:
+            parts = table.split([s.numel() for s in shapes], dim=1)
+            return [v.view(len(table), *s).detach() for v, s in zip(parts, shapes, strict=True)]
+
+        self._leaves, self._grads = [v.requires_grad_() for v in views(self.params)], views(self.grads)
         facts = {name: values[rows] for name, values in given.facts.items()}
         self._given = Given(self._tensors(given.loss_knobs), self._tensors(given.penalty_knobs), facts)
         self.shared = shared
@@ -186,7 +191,8 @@ class Vectorised(Lift):
         data, penalty, buffers = self._lifted(self._leaves, self.buffers, self._given, inputs, target)
         total = (data + penalty).sum()
         grads = torch.autograd.grad(total, self._leaves, allow_unused=True, materialize_grads=True)
-        torch.cat([g.flatten(1) for g in grads], dim=1, out=self.grads)
+        for place, grad in zip(self._grads, grads, strict=True):
+            place.copy_(grad)
         for name, value in buffers.items():
             self.buffers[name].copy_(value)
         return data.detach(), penalty.detach() if self.objective.penalty else None
@@ -200,5 +206,19 @@ class Vectorised(Lift):
 
     def predict(self, inputs: Tensor) -> Tensor:
         with torch.no_grad(), evaluating(self.module), forward_precision(self.objective, inputs):
-            side = self.objective.window
-            return in_windows(lambda x: full_precision(self._predict(self._leaves, self.buffers, x)), inputs, side)
+            rows, side = len(self.params), self.objective.window
+            some = self._rows_at_once(inputs)
+            parts = [self._outputs(slice(i, i + some), inputs, side) for i in range(0, rows, some)]
+            return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _outputs(self, rows: slice, inputs: Tensor, side: int | None) -> Tensor:
+        leaves, buffers = [v[rows] for v in self._leaves], {k: v[rows] for k, v in self.buffers.items()}
+        inputs = inputs if self.shared else inputs[rows]
+        return in_windows(lambda x: full_precision(self._predict(leaves, buffers, x)), inputs, side)
+
+    def _rows_at_once(self, inputs: Tensor) -> int:
+        """On a CPU as many rows as stay in its caches, each for all examples."""
+        rows = len(self.params)
+        if self._example_bytes is None or inputs.device.type != "cpu":
+            return rows
+        return max(rows * _BLOCK_BYTES // (self._example_bytes * inputs.shape[0 if self.shared else 1]), 1)

@@ -111,7 +111,7 @@ class Task:
     against_truth: Callable[[Statistics, Tensor], dict[str, Tensor]] | None = None
 
     batch_size: int = 64  # of a training that does not say
-    # On how many training examples metrics are computed each epoch, where a training does not say.
+    # On how many training examples at most metrics are taken each epoch, where a training does not say.
     train_sample: int = 2000
     # `(inputs, target, outputs, examples) -> arrays` that picture a few test examples of one trial; None draws none.
     example: Callable[[Tensor, Tensor, Tensor, Examples], dict[str, np.ndarray]] | None = None

@@ -68,7 +68,7 @@ class Fit:
             history.seconds += elapsed
             history.done += 1
             with rig.averaged():
-                for part, limit in (("train", rig.trials[0].train_sample), ("val", None)):
+                for part, limit in (("train", rig.train_sample), ("val", None)):
                     values |= {f"{part}/{k}": v.tolist() for k, v in rig.evaluate(part, limit).metrics.items()}
                 examples = min(rig.batches.size["train"], rig.steps_per_epoch * rig.batch_size)
                 values["speed/ms_per_step"] = [1e3 * elapsed / (rig.steps_per_epoch * trials)] * trials

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import threading
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -18,6 +19,7 @@ from xentlab.train.trial import Trial
 # have less, 0.01 or 0.0003; after a short fine-tuning it would be evaluated by the statistics of what it met before.
 _MOMENTUM = 0.1
 # The parts of models that train on what is encoded, at their first weights by model, sizes and seed.
+_DRAWING = threading.Lock()
 _HEADS: dict[str, tuple[nn.Module, str]] = {}
 
 
@@ -35,7 +37,8 @@ def first_module(trial: Trial, dataset: Dataset, seed: int) -> tuple[nn.Module, 
             whole, found = first_module(trial, dataclasses.replace(dataset, encoded=None), seed)
             _HEADS[key] = whole.get_submodule(dataset.encoded.head), found
         return copy.deepcopy(_HEADS[key])
-    module, found = initial(trial.model, shape, num_outputs, seed), ""
+    with _DRAWING:
+        module, found = initial(trial.model, shape, num_outputs, seed), ""
     if trial.start.weights is not None:
         file = weights_file(trial.start.weights, trial.model, trial.config["model"]["_sha256_"])
         found = put_in(module, file, blank)

@@ -181,6 +181,12 @@ class Rig:
         link, size = self.trials[0].loss.link, self.trainer.eval_batch_size
         return Evaluation(self.lifts, self.batches, self.dataset, link, facts, size)
 
+    @property
+    def train_sample(self) -> int:
+        """On how many training examples metrics are taken each epoch; unless said, on no more than on validation."""
+        most = min(self.trials[0].task.train_sample, self.batches.size["val"])
+        return self.trainer.train_sample or most
+
     def evaluate(self, part: str, limit: int | None = None) -> Evaluated:
         """What one part of the data says of the trials, see `Evaluation.of`."""
         return self.evaluation.of(part, limit)

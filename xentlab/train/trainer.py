@@ -33,7 +33,8 @@ class Trainer:
         patience: epochs without a better value of it after which a trial stops; its final weights, which are kept and
             tested, are then those of its best epoch, whether it stopped or not. None: it trains all its epochs.
         target: value of it that counts as reached; None for none.
-        train_sample: training examples on which metrics are taken each epoch; None: the task's own, 2000 or 100.
+        train_sample: training examples on which metrics are taken each epoch; None: as many as there are for
+            validation, but no more than the task says, 2000 or 100.
         eval_batch_size: examples of a forward pass that only measures.
         window: side in pixels, >= 8, of the squares, overlapping by half, whose outputs are averaged wherever maps are
             measured; None: whole images at once.

@@ -83,11 +83,6 @@ class Trial:
         return self.trainer.batch_size or self.task.batch_size
 
     @property
-    def train_sample(self) -> int:
-        """Training examples on which metrics are computed each epoch."""
-        return self.trainer.train_sample or self.task.train_sample
-
-    @property
     def metric(self) -> Metric:
         """The metric by which the best epoch is chosen."""
         return self.task.primary if self.trainer.monitor is None else self.task.metric(self.trainer.monitor)
