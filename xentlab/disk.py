@@ -24,6 +24,11 @@ _WHY = {
 }
 
 
+def cache(kind: str) -> Path:
+    """The folder of the user's cache for `data`, what is known of it, or what else is made once and read often."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "xentlab" / kind
+
+
 @contextlib.contextmanager
 def private() -> Iterator[None]:
     """New files are the user's alone within it (0600, folders 0700), as those of child processes are."""

@@ -16,7 +16,6 @@ from rich.table import Table
 
 from xentlab import report, tracking
 from xentlab.cli.console import console
-from xentlab.comparison.folder import find_comparison, folder_group
 from xentlab.disk import private
 from xentlab.errors import UserError
 from xentlab.journal import TrialRecord
@@ -62,6 +61,8 @@ def send(root: str, uri: str | None, experiment: str | None, follow: str | None,
 
 def ui(root: str, uri: str | None, experiment: str | None, port: int, *, comparison: str | None, browse: bool) -> int:
     """Serve the MLflow UI on 127.0.0.1 until Ctrl-C and print where to look; a server already there gets links only."""
+    from xentlab.comparison.folder import find_comparison, folder_group  # they import torch
+
     destination = tracking.resolve_destination(uri, experiment, Path(root))
     if comparison is not None:  # by the name that it has here; where the root has none of it, by what the store says
         with contextlib.suppress(UserError):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from xentlab.disk import cache
 from xentlab.errors import UserError
 
 T = TypeVar("T")
@@ -19,11 +20,6 @@ def search_folders(root: str | None) -> list[Path]:
         return [Path(root).expanduser()]
     named = os.environ.get("XENTLAB_DATA")
     return [Path(named).expanduser(), cache("data")] if named else [cache("data")]
-
-
-def cache(kind: str) -> Path:
-    """The folder of the user's cache for `data`, or for what is known of it."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "xentlab" / kind
 
 
 def find_folder(root: str | None, name: str) -> Path:

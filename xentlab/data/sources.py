@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xentlab.data.places import cache
-from xentlab.disk import written_whole
+from xentlab.disk import cache, written_whole
 from xentlab.errors import StoppedError, UserError
 
 

@@ -87,4 +87,6 @@ def side_by_side(
 def _interrupt(threads: Sequence[threading.Thread]) -> None:
     """Raise KeyboardInterrupt in threads, at their next instruction."""
     for thread in threads:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(KeyboardInterrupt))
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread.ident or 0), ctypes.py_object(KeyboardInterrupt)
+        )

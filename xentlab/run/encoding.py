@@ -28,8 +28,7 @@ from torch import Tensor, nn
 from xentlab.data import Dataset
 from xentlab.data.augment import unchanged
 from xentlab.data.dataset import Encoded
-from xentlab.data.places import cache
-from xentlab.disk import sync_folder, why_refused
+from xentlab.disk import cache, sync_folder, why_refused
 from xentlab.errors import UserError
 from xentlab.models.start import seen_by, trained_part
 from xentlab.run.training import Say

@@ -158,7 +158,9 @@ class Session:
                 self._own |= ended
             return lost
 
-        failed = self._bring(planned if placed is None else placed, train, most=places(planned, self.dataset) if placed is None else None)
+        failed = self._bring(
+            planned if placed is None else placed, train, most=places(planned, self.dataset) if placed is None else None
+        )
         ids = {self.signature(t): found.id for t in missing if (found := self.recorded(t)) is not None} | ids
         self._file([t for t in trials if self.signature(t) not in known and t not in ordered], groups, ids)
         self.records.update()
@@ -238,7 +240,11 @@ class Session:
         for i, error in enumerate(ends):
             if error is None:
                 continue
-            if stop or not isinstance(error, Exception) or (isinstance(error, StoppedError) and not isinstance(error, TrainingError)):
+            if (
+                stop
+                or not isinstance(error, Exception)
+                or (isinstance(error, StoppedError) and not isinstance(error, TrainingError))
+            ):
                 raise error
             errors[i] = error
         return errors

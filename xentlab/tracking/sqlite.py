@@ -23,7 +23,9 @@ from xentlab.tracking.backend import Change, Found, Landed, New, Unreachable
 from xentlab.tracking.content import MetricPoint
 
 COLUMNS = {
-    "experiments": ("experiment_id", "name", "artifact_location", "lifecycle_stage"),
+    "experiments": (
+        "experiment_id", "name", "artifact_location", "lifecycle_stage", "creation_time", "last_update_time",
+    ),
     "runs": (
         "run_uuid", "name", "source_type", "source_name", "entry_point_name", "user_id", "status", "start_time",
         "end_time", "source_version", "lifecycle_stage", "artifact_uri", "experiment_id", "deleted_time",
@@ -50,6 +52,7 @@ OURS = (
     "xentlab.trial", "xentlab.group", "xentlab.session", "xentlab.attempt", "xentlab.state", "xentlab.complete",
     "xentlab.away",
 )  # fmt: skip
+NAME = 256  # characters of an experiment's, at most
 PATIENCE_S = 20.0  # how long another writer is waited for
 ROWS = 20_000  # points per transaction
 
@@ -68,8 +71,11 @@ def database_damage(path: Path | None) -> str | None:
     return None if found == "ok" else str(found).replace("\n", " ")
 
 
-def open_tables(path: Path, experiment: str, client: Callable[[], Any]) -> Tables | None:
-    """The experiment's tables, or None where MLflow's client is to be asked: another shape, no such experiment."""
+def open_tables(path: Path, experiment: str, location: str | None, client: Callable[[], Any]) -> Tables | None:
+    """The experiment's tables, or None where MLflow's client is to be asked: another shape, a deleted experiment.
+
+    Where there is no such experiment it is made, with its artifacts at `location`.
+    """
     with reported(path), ExitStack() as until_known:
         connection = until_known.enter_context(closing(sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None)))
         if not all(_known(connection, table) for table in COLUMNS):
@@ -78,6 +84,9 @@ def open_tables(path: Path, experiment: str, client: Callable[[], Any]) -> Table
         # a loss of power may cost the latest transactions, never their order: the journal sends them again
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA foreign_keys=ON")
+        if location is not None and 0 < len(experiment) <= NAME:
+            facts = (None, experiment, location, "active", now_ms(), now_ms())
+            connection.execute(_insert("experiments", ignore=True), facts)
         question = "SELECT experiment_id, artifact_location, lifecycle_stage FROM experiments WHERE name = ?"
         found = connection.execute(question, (experiment,)).fetchall()
         if len(found) != 1 or found[0][2] != "active" or not found[0][1] or "?" in found[0][1] or "#" in found[0][1]:

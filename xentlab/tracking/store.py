@@ -5,19 +5,24 @@ What can only be mended by hand (a deleted experiment, a file that is no databas
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from xentlab.disk import cache
 from xentlab.errors import UserError
+from xentlab.journal import new_id, now_ms
 from xentlab.tracking.backend import Backend, Refused, Unreachable
 from xentlab.tracking.client import Client, translated
 from xentlab.tracking.files import locked
 from xentlab.tracking.settings import DATABASES, Destination, escaped, mlflow_module, without_strays
-from xentlab.tracking.sqlite import open_tables
+from xentlab.tracking.sqlite import database_damage, open_tables
 
 LOCK = 0x78656E74  # a number that no other program is likely to lock
 
@@ -40,11 +45,8 @@ def open_store(destination: Destination) -> Backend:
     def client() -> Any:
         return _open_client(destination)[0]
 
-    opened = open_tables(path, destination.experiment, client)
-    if opened is None:
-        pair = _open_client(destination)  # makes the experiment
-        opened = open_tables(path, destination.experiment, client)
-    return Client(destination, *pair) if opened is None else opened
+    opened = open_tables(path, destination.experiment, destination.artifact_location, client)
+    return opened or Client(destination, *_open_client(destination))
 
 
 def _open_client(destination: Destination) -> tuple[Any, str]:
@@ -101,8 +103,7 @@ def _prepare_sqlite(destination: Destination, path: Path) -> None:
     try:
         with locked(path.with_name(path.name + ".lock")):
             if not path.exists() or path.stat().st_size == 0:
-                with translated():
-                    _create_sqlite(destination, path)
+                _create_sqlite(destination, path)
             with closing(sqlite3.connect(path, timeout=20)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")  # readers and writers do not wait for each other
     except (OSError, Refused) as error:
@@ -114,22 +115,51 @@ def _prepare_sqlite(destination: Destination, path: Path) -> None:
 
 
 def _create_sqlite(destination: Destination, path: Path) -> None:
-    """Migrate a new database beside its place and move it there: a kill in the middle leaves nothing half-made."""
+    """Migrate a new database beside its place and move it there: a kill in the middle leaves nothing half-made.
+
+    That takes MLflow 4 s of CPU time, so an empty one of each version is kept in the user's cache, where that can be.
+    """
+    draft, number = path.with_name(path.name + ".new"), version("mlflow")
+    kept = cache("mlflow") / f"{number}.db"
+    if not _copied(kept, draft, destination):
+        _migrate(destination, draft)
+        if "dev" not in number:
+            with contextlib.suppress(OSError):
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                own = kept.with_name(f"{kept.name}.{new_id()}")
+                shutil.copyfile(draft, own)
+                own.replace(kept)
+    with open(draft, "rb") as file:
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def _copied(kept: Path, draft: Path, destination: Destination) -> bool:
+    """Copy an empty database that was made before, if it is sound, and give its default experiment its place."""
+    if not kept.is_file() or database_damage(kept) is not None:
+        return False
+    shutil.copyfile(kept, draft)
+    with closing(sqlite3.connect(draft)) as connection, connection:
+        at = f"{destination.artifact_location}/0"
+        connection.execute(
+            "UPDATE experiments SET artifact_location = ?, creation_time = ?, last_update_time = ?",
+            (at, now_ms(), now_ms()),
+        )
+    return True
+
+
+def _migrate(destination: Destination, draft: Path) -> None:
     SqlAlchemyStore = mlflow_module("mlflow.store.tracking.sqlalchemy_store").SqlAlchemyStore
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
-    draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)
     event.listen(Engine, "connect", _without_sync)
     try:
-        with without_strays(draft):
+        with translated(), without_strays(draft):
             SqlAlchemyStore("sqlite:///" + escaped(str(draft)), destination.artifact_location).engine.dispose()
     finally:
         event.remove(Engine, "connect", _without_sync)
-    with open(draft, "rb") as file:
-        os.fsync(file.fileno())
-    draft.replace(path)
 
 
 def _without_sync(connection: Any, _: object) -> None:
