@@ -82,7 +82,7 @@ def follow(
     Args:
         say: gets {"sent": points, "pending": points, "reachable": bool} about once a second, {"warning": sentence} for
             each trouble, once, and {"done": bool} at the end.
-        interval_s: seconds between passes, > 0. It grows with what a pass costs, so that passes take at most a third.
+        interval_s: seconds between passes, > 0. It grows with the CPU time of a pass: passes take half a core at most.
         grace_s: seconds to go on trying after the session's end while the store does not answer, >= 0.
 
     Returns:
@@ -102,9 +102,9 @@ def follow(
             lacking = dict.fromkeys(scope.everything())
         else:
             lacking |= dict.fromkeys(scope.touched(records.update()))
-        began = time.monotonic()
+        began = time.process_time()
         try:
-            last = began
+            last = time.monotonic()
             for _ in sender.send(records, lacking):
                 if time.monotonic() - last >= interval_s:
                     last = time.monotonic()
@@ -129,7 +129,7 @@ def follow(
         if over and (failures == 0 or time.monotonic() >= deadline):
             say({"done": failures == 0})
             return failures == 0
-        pause = max(interval_s, 2 * (time.monotonic() - began))
+        pause = max(interval_s, time.process_time() - began)
         if failures:
             pause = min(interval_s * 2 ** min(failures, 10), LONGEST_PAUSE_S)
         _pause(min(pause, max(deadline - time.monotonic(), 0.0)), None if over else scope)
