@@ -23,6 +23,7 @@ from xentlab.comparison.protocol import Protocol
 from xentlab.comparison.runner import first_trial
 from xentlab.errors import UserError
 from xentlab.report.record import JudgedMetric
+from xentlab.run.beside import places
 from xentlab.run.session import Session
 from xentlab.train import Rig, Trial, lift_of
 from xentlab.train.memory import footprint
@@ -88,8 +89,9 @@ def estimate_study(plan: StudyPlan, session: Session, *, workers: int, threads: 
             planned = session.plan(missing)
             placed = session.executor.place(planned, trials, session.dataset) if session.executor and planned else None
             usual = torch.get_num_threads()
-            torch.set_num_threads(usual if placed is None else threads)
-            memory, seconds = _cost(planned, placed, session, known, clock, workers)
+            at_once = workers if placed is not None else places(planned, session.dataset)
+            torch.set_num_threads(threads if placed is not None else max(usual // at_once, 1))
+            memory, seconds = _cost(planned, placed, session, known, clock, at_once)
             torch.set_num_threads(usual)
             trained += len(missing) if phase.startswith("tuning") else 0  # the points of later ones are not known yet
             seconds += len(missing) * _TRIAL_S if trained else 0.0
@@ -177,20 +179,19 @@ def _cost(
     session: Session,
     known: dict[str, float],
     clock: _Clock,
-    workers: int,
+    at_once: int,
 ) -> tuple[int, float]:
     """Bytes of the largest stack, and seconds of all, each kind of stack timed once and kept in `known`."""
     memory, each = 0, list[float]()
     for stack in planned if placed is None else placed:
         data = session.dataset(stack[0])
         memory = max(memory, footprint(stack[0], data, looped=lift_of(stack[0], data) == "looped").stack(len(stack)))
-        kind = f"{len(stack)} {placed is None} {structure(stack[0])}"
+        kind = f"{len(stack)} {placed is None} {at_once} {structure(stack[0])}"
         if kind not in known:
             known[kind] = stack[0].trainer.epochs * epoch_seconds(Rig(stack, data), clock)
         each.append(known[kind])
-    if placed is None:
-        return memory, sum(each)
-    return memory, _START_S + max(sum(each) / min(workers, len(each)), *each)
+    start = 0.0 if placed is None else _START_S
+    return memory, start + max(sum(each) / max(min(at_once, len(each)), 1), *each)
 
 
 def epoch_seconds(rig: Rig, clock: _Clock = time.perf_counter) -> float:

@@ -7,6 +7,7 @@ took 4.4 s side by side with one thread each, 5.2 s one after another with two.
 from __future__ import annotations
 
 import ctypes
+import functools
 import threading
 from collections.abc import Callable, Sequence
 
@@ -37,56 +38,57 @@ def _alone_in_itself(trial: Trial, dataset: Dataset) -> bool:
     return own and plain and trial.device.type == "cpu" and lift_of(trial, dataset) == "vectorised"
 
 
-def side_by_side(
-    work: Sequence[Callable[[EpochCallback], None]], on_epoch: EpochCallback
-) -> list[BaseException | None]:
-    """Do all work, each in a thread; returns what each of it raised. An interruption is raised in all of it.
+def side_by_side(work: Sequence[Callable[[EpochCallback], None]], on_epoch: EpochCallback) -> list[Exception | None]:
+    """Do all work, several in a thread each; returns what each of it raised. An interruption is raised in all of it.
 
     Args:
         work: takes what it is to call after each of its epochs.
         on_epoch: what is called then, by one thread at a time.
     """
-    if len(work) == 1:
-        try:
-            work[0](on_epoch)
-        except Exception as error:
-            return [error]
-        return [None]
-    threads_of_torch = torch.get_num_threads()
-    ends: list[BaseException | None] = [None] * len(work)
+    whole, left = torch.get_num_threads(), len(work)
+    ends: list[BaseException | None] = [None] * left
     speaking = threading.Lock()
-    left = len(work)
 
     def told(trials: Sequence[Trial], epoch: Epoch) -> None:
-        torch.set_num_threads(max(1, threads_of_torch // left))
+        torch.set_num_threads(max(whole // left, 1))  # whoever trains last has all of them
         with speaking:
             on_epoch(trials, epoch)
 
     def do(place: int) -> None:
         nonlocal left
+        torch.set_num_threads(max(whole // left, 1))
         try:
-            torch.set_num_threads(max(1, threads_of_torch // len(work)))
             work[place](told)
         except BaseException as error:  # told to whoever asked for the work
             ends[place] = error
         left -= 1
 
-    threads = [threading.Thread(target=do, args=(place,), name="stack") for place in range(len(work))]
+    interrupted = None
+    if left == 1:
+        do(0)
+    else:
+        interrupted = _in_threads([functools.partial(do, place) for place in range(left)])
+    torch.set_num_threads(whole)
+    for end in (*ends, interrupted):
+        if end is not None and not isinstance(end, Exception):
+            raise end
+    return [end for end in ends if end is None or isinstance(end, Exception)]
+
+
+def _in_threads(work: Sequence[Callable[[], None]]) -> KeyboardInterrupt | None:
+    """Do all work, each in a thread of its own; an interruption interrupts them too, and is returned in the end."""
+    threads = [threading.Thread(target=one, name="stack") for one in work]
+    interruption: KeyboardInterrupt | None = None
     for thread in threads:
         thread.start()
     for thread in threads:
         while thread.is_alive():
             try:
                 thread.join()
-            except KeyboardInterrupt:
-                _interrupt([t for t in threads if t.is_alive()])
-    torch.set_num_threads(threads_of_torch)
-    return ends
-
-
-def _interrupt(threads: Sequence[threading.Thread]) -> None:
-    """Raise KeyboardInterrupt in threads, at their next instruction."""
-    for thread in threads:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(thread.ident or 0), ctypes.py_object(KeyboardInterrupt)
-        )
+            except KeyboardInterrupt as error:
+                interruption = error
+                for other in threads:
+                    if other.is_alive() and other.ident is not None:
+                        here, raised = ctypes.c_ulong(other.ident), ctypes.py_object(KeyboardInterrupt)
+                        ctypes.pythonapi.PyThreadState_SetAsyncExc(here, raised)
+    return interruption

@@ -235,18 +235,11 @@ class Session:
             data = self.dataset(stack[0])
             return lambda told: train_order(order, stack, data, self.journal, self.environment, told, self.say)
 
-        errors: dict[int, Exception] = {}
         ends = side_by_side([work(*pair) for pair in zip(planned, orders, strict=True)], on_epoch)
-        for i, error in enumerate(ends):
-            if error is None:
-                continue
-            if (
-                stop
-                or not isinstance(error, Exception)
-                or (isinstance(error, StoppedError) and not isinstance(error, TrainingError))
-            ):
+        errors = {i: error for i, error in enumerate(ends) if error is not None}
+        for error in errors.values():
+            if stop or (isinstance(error, StoppedError) and not isinstance(error, TrainingError)):
                 raise error
-            errors[i] = error
         return errors
 
     def plan(self, trials: Sequence[Trial]) -> list[Sequence[Trial]]:
