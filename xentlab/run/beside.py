@@ -49,7 +49,7 @@ def side_by_side(work: Sequence[Callable[[EpochCallback], None]], on_epoch: Epoc
     ends: list[BaseException | None] = [None] * left
     speaking = threading.Lock()
 
-    def told(trials: Sequence[Trial], epoch: Epoch) -> None:
+    def after_epoch(trials: Sequence[Trial], epoch: Epoch) -> None:
         torch.set_num_threads(max(whole // left, 1))  # whoever trains last has all of them
         with speaking:
             on_epoch(trials, epoch)
@@ -58,8 +58,8 @@ def side_by_side(work: Sequence[Callable[[EpochCallback], None]], on_epoch: Epoc
         nonlocal left
         torch.set_num_threads(max(whole // left, 1))
         try:
-            work[place](told)
-        except BaseException as error:  # told to whoever asked for the work
+            work[place](after_epoch)
+        except BaseException as error:  # after_epoch to whoever asked for the work
             ends[place] = error
         left -= 1
 

@@ -25,7 +25,7 @@ from xentlab.tracking.settings import Destination, mlflow_module
 from xentlab.tracking.store import open_store
 
 TOGETHER = 32  # runs that are brought up to date at once
-PICTURES = 4  # trials of a sweep that get pictures: the first ones
+PICTURES = 8  # trials of a sweep that get pictures: the first ones
 Render = Callable[[TrialRecord, Path], object]
 
 
@@ -35,7 +35,7 @@ Work = tuple[Key, SentRun, TrialRecord | GroupRecord]
 class Sender:
     """Sends records to one store. Opens it with its first work, so that nothing to send makes no database.
 
-    Of a sweep, the first 4 trials get pictures of their own, as every trial outside of a sweep does: drawing them
+    Of a sweep, the first 8 trials get pictures of their own, as every trial outside of a sweep does: drawing them
     takes far longer than sending all their numbers, and MLflow draws the curves of every trial itself.
     """
 
