@@ -79,7 +79,7 @@ def records(root: Path) -> Records:
     return found
 
 
-def start(here: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(here: Path, *arguments: str, threads: int = 1) -> subprocess.Popen[str]:
     """The command line in a session of its own, and as from a terminal: a shell's background jobs ignore Ctrl-C."""
     return subprocess.Popen(
         [sys.executable, "-m", "xentlab", *arguments],
@@ -89,7 +89,7 @@ def start(here: Path, *arguments: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        env={**os.environ, "OMP_NUM_THREADS": f"{threads}", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
     )
 
 

@@ -16,6 +16,7 @@ import torch
 from xentlab.data import Dataset
 from xentlab.run.training import EpochCallback
 from xentlab.train import Epoch, Trial, lift_of
+from xentlab.train.memory import has_room
 from xentlab.train.trial import COMPONENTS
 
 PLACES = 2
@@ -24,18 +25,21 @@ PLACES = 2
 def places(planned: Sequence[Sequence[Trial]], dataset: Callable[[Trial], Dataset]) -> int:
     """How many of these stacks may train at a time in this process.
 
-    Those of the lab's own parts, as tensor programs on the CPU over resident data, draw nothing from the generators
-    and set nothing of what the process has but once. A stranger's part might.
+    Two, where memory holds both and all are tensor programs of the lab's own parts on the CPU over resident data: they
+    draw nothing from the generators that a process has but once, as a stranger's part might, and set nothing there.
     """
     if len(planned) < PLACES or torch.get_num_threads() < PLACES:
         return 1
-    return PLACES if all(_alone_in_itself(stack[0], dataset(stack[0])) for stack in planned) else 1
+    return PLACES if all(_keeps_to_itself(stack, dataset(stack[0])) for stack in planned) else 1
 
 
-def _alone_in_itself(trial: Trial, dataset: Dataset) -> bool:
-    own = all(str(trial.config[name].get("_target_", "")).startswith("xentlab.") for name in COMPONENTS)
-    plain = not (trial.trainer.compile or trial.trainer.deterministic or trial.loss.alone or dataset.streams)
-    return own and plain and trial.device.type == "cpu" and lift_of(trial, dataset) == "vectorised"
+def _keeps_to_itself(stack: Sequence[Trial], dataset: Dataset) -> bool:
+    first, trainer = stack[0], stack[0].trainer
+    if first.device.type != "cpu" or dataset.streams or trainer.compile or trainer.deterministic:
+        return False
+    if not all(str(first.config[name].get("_target_")).startswith("xentlab.") for name in COMPONENTS):
+        return False
+    return lift_of(first, dataset) == "vectorised" and has_room(stack, dataset, PLACES)
 
 
 def side_by_side(work: Sequence[Callable[[EpochCallback], None]], on_epoch: EpochCallback) -> list[Exception | None]:
@@ -59,7 +63,7 @@ def side_by_side(work: Sequence[Callable[[EpochCallback], None]], on_epoch: Epoc
         torch.set_num_threads(max(whole // left, 1))
         try:
             work[place](after_epoch)
-        except BaseException as error:  # after_epoch to whoever asked for the work
+        except BaseException as error:  # told to whoever asked for the work
             ends[place] = error
         left -= 1
 

@@ -78,6 +78,16 @@ def most_at_once(group: Sequence[Trial], dataset: Dataset, say: Callable[[str], 
     return size
 
 
+def has_room(stack: Sequence[Trial], dataset: Dataset, count: int) -> bool:
+    """Whether memory has room for so many stacks like this one at a time; it has none where that cannot be measured."""
+    first = stack[0]
+    try:
+        needs = footprint(first, dataset, looped=lift_of(first, dataset) == "looped")
+    except (Exception, SystemExit):  # the step raises again in training, where it is this stack's own failure
+        return False
+    return count * needs.stack(len(stack)) <= memory_limit(first)
+
+
 def memory_limit(trial: Trial) -> int:
     """Bytes that a stack may take: `trainer.memory`, or half of what is free on the trial's device now."""
     if trial.trainer.memory is not None:

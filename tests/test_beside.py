@@ -1,0 +1,144 @@
+"""Stacks side by side in one process: the same numbers, interrupted together, one's failure its own."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from executor_lab import finish, records, start, until
+from support import compose_train
+
+from xentlab import environment
+from xentlab.errors import UserError
+from xentlab.run.beside import places, side_by_side
+from xentlab.run.session import Session
+from xentlab.run.training import EpochCallback
+from xentlab.train import Epoch, Trial, prepare
+
+TINY = ("model.hidden=[8]", "dataset.train_fraction=0.1", "trainer.epochs=3")
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def trials(*overrides: str, losses: tuple[str, ...] = ("ce", "mse", "focal")) -> list[Trial]:
+    return [prepare(compose_train(*TINY, f"loss={loss}", f"seed={s}", *overrides)) for loss in losses for s in (0, 1)]
+
+
+def trained(root: Path, names: set[str]) -> dict[str, object]:
+    """Curves and test metrics of each trial; `names` gets those of the threads that trained."""
+    session = Session.open(root, environment.describe(), "test", fresh=False, weights=True)
+
+    def on_epoch(trials: object, epoch: object) -> None:  # noqa: ARG001
+        names.add(threading.current_thread().name)
+
+    ended = session.run(trials(), on_epoch=on_epoch)
+    session.journal.close()
+    return {
+        f"{t.label} {t.config['seed']}": (
+            {k: [v for *_, v in points] for k, points in t.curves.items() if not k.startswith("speed/")},
+            t.outcome.test,
+        )
+        for t in ended
+    }
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_stacks_side_by_side_end_with_the_bits_of_one_after_another(tmp_path: Path) -> None:
+    beside, alone = set[str](), set[str]()
+    found = trained(tmp_path / "beside", beside)
+    torch.set_num_threads(1)
+    assert found == trained(tmp_path / "alone", alone)
+    assert beside == {"stack", "MainThread"}  # the third stack has nobody beside it
+    assert alone == {"MainThread"}
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_one_that_fails_stops_no_other_and_the_last_has_all_threads() -> None:
+    threads = list[int]()
+    failed = threading.Event()
+
+    def fail(after_epoch: EpochCallback) -> None:  # noqa: ARG001
+        raise UserError("a loss of its own.")
+
+    def last(after_epoch: EpochCallback) -> None:
+        threads.append(torch.get_num_threads())
+        while not failed.is_set():
+            time.sleep(0.001)
+            after_epoch([], Epoch(1, {}))
+        threads.append(torch.get_num_threads())
+
+    def look(trials: object, epoch: object) -> None:  # noqa: ARG001
+        if threading.active_count() == before + 1:
+            failed.set()
+
+    before = threading.active_count()
+    error, nothing = side_by_side([fail, last], look)
+    assert isinstance(error, UserError)
+    assert nothing is None
+    assert threads == [1, 2]
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_an_interruption_reaches_all_of_them() -> None:
+    reached = list[int]()
+
+    def train(number: int) -> None:
+        try:
+            while True:
+                time.sleep(0.001)
+        except KeyboardInterrupt:
+            reached.append(number)
+            raise
+
+    main = threading.main_thread().ident or 0
+    threading.Timer(0.1, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side([lambda _: train(0), lambda _: train(1)], lambda trials, epoch: None)  # noqa: ARG005
+    assert sorted(reached) == [0, 1]
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize(
+    ("overrides", "count"),
+    [
+        ((), 2),
+        (("trainer.memory=1",), 1),
+        (("trainer.lift=looped",), 1),
+        (("trainer.deterministic=true",), 1),
+        (("+model.dropout=0.5",), 1),
+        (("loss._target_=tests.own_losses.absent",), 1),
+    ],
+)
+def test_two_at_a_time_only_where_nothing_is_shared_and_memory_holds_both(
+    overrides: tuple[str, ...], count: int
+) -> None:
+    planned = [[trial] for trial in trials(*overrides, losses=("ce", "focal"))]
+    assert places(planned, lambda trial: trial.dataset()) == count
+    assert places(planned[:1], lambda trial: trial.dataset()) == 1
+
+
+@pytest.mark.slow
+def test_an_interrupted_sweep_goes_on_with_all_its_stacks(tmp_path: Path) -> None:
+    sweep = ("train", "-m", "loss=ce,mse", "seed=0,1", "dataset=digits", "trainer.epochs=400", "tracking=off")
+    root = tmp_path / "xentlab-runs"
+    process = start(tmp_path, *sweep, threads=2)
+    until(lambda: [t.epochs >= 5 for t in records(root).trials.values()] == 4 * [True], process)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on with epoch" in said
+    assert [t.status for t in records(root).trials.values()] == 4 * ["interrupted"]
+    finish(start(tmp_path, *sweep, threads=2))
+    assert [t.status for t in records(root).trials.values()] == 4 * ["finished"]
