@@ -11,7 +11,7 @@ from xentlab.losses.cross_entropy import ce
 from xentlab.losses.residual import absolute_error, squared_error
 from xentlab.losses.robust import linear
 from xentlab.schema import PositiveFloat
-from xentlab.tasks.links import log_softmax, softmax
+from xentlab.tasks.links import log_softmax, sigmoid, softmax
 
 # A distance to a target is one on regression too, where outputs and target are numbers [N, D].
 _WITH_NUMBERS = ("multiclass", "multilabel", "segmentation", "regression")
@@ -46,7 +46,7 @@ def mse(logits: Tensor, target: Tensor, *, link: Literal["softmax", "sigmoid"] |
 
     Reference: Brier, Verification of forecasts expressed in terms of probability, 1950.
     """
-    probs = torch.sigmoid(logits) if link == "sigmoid" else softmax(logits)
+    probs = sigmoid(logits) if link == "sigmoid" else softmax(logits)
     return (probs - as_distribution(target, logits)).square().sum(1)
 
 
@@ -112,7 +112,7 @@ def quadratic_sigmoid(logits: Tensor, target: Tensor) -> Tensor:
 
     Reference: Nielsen, Neural networks and deep learning, 2015, chapter 1.
     """
-    return 0.5 * (torch.sigmoid(logits) - as_distribution(target, logits)).square().sum(1)
+    return 0.5 * (sigmoid(logits) - as_distribution(target, logits)).square().sum(1)
 
 
 @_distance(

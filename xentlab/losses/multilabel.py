@@ -14,6 +14,7 @@ from torch import Tensor
 from xentlab.losses.contract import Limit, as_distribution, bounded, fitting, loss, one_vs_rest
 from xentlab.losses.likelihood import log_sum_of_others
 from xentlab.schema import NonNegativeFloat, PositiveFloat, Range
+from xentlab.tasks.links import sigmoid, softplus
 
 _multilabel = functools.partial(loss, family="multilabel", link="sigmoid")
 
@@ -34,7 +35,7 @@ def bce(logits: Tensor, target: Tensor, *, pos_weight: PositiveFloat = 1.0) -> T
         >>> bce(torch.tensor([[2.0, -2.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0]]))
         tensor([0.9470])
     """
-    return one_vs_rest(target, lambda z: pos_weight * F.softplus(-z), F.softplus, bounded(logits))
+    return one_vs_rest(target, lambda z: pos_weight * softplus(-z), softplus, bounded(logits))
 
 
 @_multilabel(reference="Lin 2017", limits=(Limit({"gamma": 0.0, "alpha": 0.5}, "bce", factor=0.5),))
@@ -197,7 +198,7 @@ def hill(
     """
 
     def no(z: Tensor) -> Tensor:
-        probs = torch.sigmoid(z)
+        probs = sigmoid(z)
         return (lam - probs) * probs.square()
 
     return one_vs_rest(
@@ -245,7 +246,7 @@ def sigmoid_f1(
     """
     truth = as_distribution(target, logits)
     sharpened = slope * (logits + offset)
-    chosen, left = torch.sigmoid(sharpened), torch.sigmoid(-sharpened)
+    chosen, left = sigmoid(sharpened), sigmoid(-sharpened)
     wrong = ((1.0 - truth) * chosen + truth * left).sum(1)
     labels = truth.sum(1)
     labelled = labels > 0

@@ -5,10 +5,10 @@ the task read them by the same functions, so that what is trained is what is pre
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from xentlab.metrics.predictive import Histogram
+from xentlab.tasks.links import softplus
 
 # The least scale of a density, in standard deviations of the target: it keeps the density of a point finite.
 LEAST_SCALE = 1e-3
@@ -22,7 +22,7 @@ def parts(outputs: Tensor, count: int) -> Tensor:
 
 def positive_scale(raw: Tensor) -> Tensor:
     """A positive scale from any number: `softplus(raw)` above the least scale."""
-    return F.softplus(raw) + LEAST_SCALE
+    return softplus(raw) + LEAST_SCALE
 
 
 def mean_of(raw: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ def mean_of(raw: Tensor) -> Tensor:
 
 def ordered(raw: Tensor) -> Tensor:
     """Quantiles that never cross from any numbers [..., K, D]: the first, and steps `softplus(raw) > 0` upwards."""
-    steps = torch.cat([raw[..., :1, :], F.softplus(raw[..., 1:, :])], dim=-2)
+    steps = torch.cat([raw[..., :1, :], softplus(raw[..., 1:, :])], dim=-2)
     return steps.cumsum(-2)
 
 

@@ -28,8 +28,18 @@ def probabilities(logits: Tensor, link: Link, *, exclusive: bool) -> Tensor:
         return softmax(logits)
     if link == "sigmoid":
         # softmax(log s(z)) is s(z) / sum s(z) without its underflow.
-        return softmax(F.logsigmoid(logits)) if exclusive else torch.sigmoid(logits)
+        return softmax(F.logsigmoid(logits)) if exclusive else sigmoid(logits)
     return simplex_projection(logits) if exclusive else logits.clamp(0.0, 1.0)
+
+
+def sigmoid(logits: Tensor) -> Tensor:
+    """`1 / (1 + exp(-z))`, the same wherever a number stands: PyTorch's own differs by a bit at the end of a tensor."""
+    return torch.exp(F.logsigmoid(logits))
+
+
+def softplus(logits: Tensor) -> Tensor:
+    """`log(1 + exp(z))`, the same wherever a number stands: PyTorch's own differs by a bit at the end of a tensor."""
+    return -F.logsigmoid(-logits)
 
 
 def softmax(logits: Tensor) -> Tensor:
