@@ -25,7 +25,7 @@ MODULES = {module_name(file): file for file in FILES}
 FLOORS = {
     "errors": 0, "plain": 0, "disk": 0, "secrets": 0,
     "dotted": 0, "schema": 0, "typed": 0, "step": 0, "environment": 0, "metrics": 0,
-    "information": 1, "codes": 0, "outcome": 1, "tasks": 1,
+    "threads": 0, "information": 1, "codes": 0, "outcome": 1, "tasks": 1,
     "losses": 2, "regularizers": 2, "models": 2, "optim": 2, "data": 2,
     "train": 3, "losses.laws": 3,
     "journal": 4, "analysis": 4,

@@ -7,12 +7,15 @@ of the thread that calls them; one that takes no turns waits for nobody.
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+from xentlab.threads import in_threads
 
 Clock = tuple[int, ...]
 
@@ -35,17 +38,12 @@ class Turns:
     def run(self) -> list[BaseException | None]:
         """Do all work; returns what each of it raised. An interruption is raised in all of it, at its next turn."""
         before = _draws()
-        threads = [threading.Thread(target=self._do, args=(number,)) for number in range(len(self._work))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            while thread.is_alive():
-                try:
-                    thread.join()
-                except KeyboardInterrupt:
-                    self._stopped = True
+        in_threads([functools.partial(self._do, number) for number in range(len(self._work))], self._stop)
         _restore(before)
         return self.ends
+
+    def _stop(self, thread: int) -> None:  # noqa: ARG002
+        self._stopped = True
 
     def wait(self, number: int, clock: Clock) -> None:
         """Go on once nobody is behind `clock`."""

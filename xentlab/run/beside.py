@@ -15,6 +15,7 @@ import torch
 
 from xentlab.data import Dataset
 from xentlab.run.training import EpochCallback
+from xentlab.threads import in_threads
 from xentlab.train import Epoch, Trial, lift_of
 from xentlab.train.memory import has_room
 from xentlab.train.trial import COMPONENTS
@@ -71,7 +72,7 @@ def side_by_side(work: Sequence[Callable[[EpochCallback], None]], on_epoch: Epoc
     if left == 1:
         do(0)
     else:
-        interrupted = _in_threads([functools.partial(do, place) for place in range(left)])
+        interrupted = in_threads([functools.partial(do, place) for place in range(left)], _interrupt)
     torch.set_num_threads(whole)
     for end in (*ends, interrupted):
         if end is not None and not isinstance(end, Exception):
@@ -79,20 +80,6 @@ def side_by_side(work: Sequence[Callable[[EpochCallback], None]], on_epoch: Epoc
     return [end for end in ends if end is None or isinstance(end, Exception)]
 
 
-def _in_threads(work: Sequence[Callable[[], None]]) -> KeyboardInterrupt | None:
-    """Do all work, each in a thread of its own; an interruption interrupts them too, and is returned in the end."""
-    threads = [threading.Thread(target=one, name="stack") for one in work]
-    interruption: KeyboardInterrupt | None = None
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        while thread.is_alive():
-            try:
-                thread.join()
-            except KeyboardInterrupt as error:
-                interruption = error
-                for other in threads:
-                    if other.is_alive() and other.ident is not None:
-                        here, raised = ctypes.c_ulong(other.ident), ctypes.py_object(KeyboardInterrupt)
-                        ctypes.pythonapi.PyThreadState_SetAsyncExc(here, raised)
-    return interruption
+def _interrupt(thread: int) -> None:
+    """Raise KeyboardInterrupt in a thread, at its next instruction."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(KeyboardInterrupt))
