@@ -134,15 +134,9 @@ def test_two_at_a_time_only_where_nothing_is_shared_and_memory_holds_both(
 @pytest.mark.slow
 def test_an_interrupted_sweep_goes_on_with_all_its_stacks(tmp_path: Path) -> None:
     sweep = (
-        "train",
-        "-m",
-        "loss=ce,mse",
-        "seed=0,1",
-        "dataset=digits",
-        "trainer.epochs=400",
-        "executor=inline",
-        "tracking=off",
-    )
+        "train", "-m", "loss=ce,mse", "seed=0,1", "dataset=digits", "trainer.epochs=400", "trainer.checkpoint_every=2",
+        "executor=inline", "tracking=off",
+    )  # fmt: skip
     root = tmp_path / "xentlab-runs"
     process = start(tmp_path, *sweep, threads=2)
     until(lambda: [t.epochs >= 5 for t in records(root).trials.values()] == 4 * [True], process)
