@@ -43,9 +43,9 @@ def a_comparison(root: Path, *, name: str = "quickstart", cells: tuple[str, ...]
             lab.journal.append(MemberEvent(group, trial))
             lab.epochs([trial], 1, 5)
             lab.end(trial)
-            shown = loss_run(RECORD, loss.name, place=place[loss.name])
-            curves = {name: [list(point) for point in points] for name, points in shown.curves.items()}
-            lab.journal.append(GroupEndEvent(group, "finished", shown.tags, shown.metrics, None, curves))
+            tags, metrics, found = loss_run(RECORD, loss.name, place=place[loss.name])
+            curves = {name: [list(point) for point in points] for name, points in found.items()}
+            lab.journal.append(GroupEndEvent(group, "finished", tags, metrics, None, curves))
     labelled = [(cell, RECORD) for cell in cells]
     tags = {"verdict": in_one_word(labelled), **dashboard_tag(labelled)}
     lab.journal.append(GroupEndEvent(top, "finished", tags, {}, None))

@@ -191,7 +191,7 @@ def _cost(
             known[kind] = stack[0].trainer.epochs * epoch_seconds(Rig(stack, data), clock)
         each.append(known[kind])
     start = 0.0 if placed is None else _START_S
-    return memory, start + max(sum(each) / max(min(at_once, len(each)), 1), *each)
+    return memory, start + max([sum(each) / max(min(at_once, len(each)), 1), *each])
 
 
 def epoch_seconds(rig: Rig, clock: _Clock = time.perf_counter) -> float:

@@ -186,7 +186,8 @@ def _met(parts: Mapping[str, Any], task: str, own: Mapping[str, Any]) -> Dataset
     held = is_held(own.get("resident", "auto"), len(places), first.shape, remarks, first.itemsize)
     rows, digests, answers = list[Tensor](), list[bytes](), list[Any]()
     console, numbers = Console(stderr=True), range(len(places))
-    for number in track(numbers, f"reading {name}", console=console, transient=True, disable=not sys.stderr.isatty()):
+    watched = track(numbers, f"reading {name}", console=console, transient=True) if sys.stderr.isatty() else numbers
+    for number in watched:
         value, answer = example(number)
         _check_like(name, "inputs", first, value, number)
         if not bool(value.isfinite().all()):
