@@ -121,6 +121,7 @@ def test_an_interruption_reaches_all_of_them() -> None:
         (("trainer.lift=looped",), 1),
         (("trainer.deterministic=true",), 1),
         (("loss._target_=torch.nn.functional.cross_entropy",), 1),
+        (("loss=compound", "loss.terms={ce:{},mine:{_target_:torch.nn.functional.cross_entropy}}"), 1),
     ],
 )
 def test_two_at_a_time_only_where_nothing_is_shared_and_memory_holds_both(

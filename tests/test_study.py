@@ -127,6 +127,7 @@ def test_a_dry_run_counts_and_writes_nothing(run: Run, recorded: Run, here: Path
     assert not list(here.iterdir())
     recorded(*SMALL)
     code, out, _ = run(*SMALL, "--dry-run")
+    assert code == 0
     assert "12 of 18 trials are recorded here and will be reused" in out
 
 

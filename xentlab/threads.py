@@ -1,8 +1,10 @@
 """Work done in threads, and what an interruption of the command means for it."""
 
-import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
+
+_LOOK_S = 0.005  # between two looks at whether they have ended
 
 
 def in_threads(work: Sequence[Callable[[], None]], interrupt: Callable[[int], None]) -> KeyboardInterrupt | None:
@@ -12,25 +14,19 @@ def in_threads(work: Sequence[Callable[[], None]], interrupt: Callable[[int], No
         interrupt: called with the id of each thread that is still at work where this one is interrupted.
 
     Returns:
-        The last interruption, or None. An interrupted `Thread.join` would take a thread at work for one that has ended.
+        The last interruption, or None.
     """
-    ended: queue.SimpleQueue[int] = queue.SimpleQueue()
-
-    def do(number: int) -> None:
+    threads = [threading.Thread(target=one, name=f"work {number}") for number, one in enumerate(work)]
+    interruption = heard = None
+    while any(thread.is_alive() or (thread.ident is None and interruption is None) for thread in threads):
         try:
-            work[number]()
-        finally:
-            ended.put(number)
-
-    threads = {i: threading.Thread(target=do, args=(i,), name=f"work {i}") for i in range(len(work))}
-    interruption = None
-    for thread in threads.values():
-        thread.start()
-    while threads:
-        try:
-            threads.pop(ended.get()).join()
+            for thread in threads:
+                if thread.ident is None and interruption is None:
+                    thread.start()
+                elif thread.ident is not None and thread.is_alive() and heard is not interruption:
+                    interrupt(thread.ident)
+            heard = interruption
+            time.sleep(_LOOK_S)  # an interrupted `join` would take a thread that is at work for one that has ended
         except KeyboardInterrupt as error:
             interruption = error
-            for thread in threads.values():
-                interrupt(thread.ident or 0)
     return interruption

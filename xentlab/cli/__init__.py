@@ -14,7 +14,7 @@ from typing import NoReturn
 from xentlab import __version__
 from xentlab.cli.commands import COMMANDS
 from xentlab.cli.contract import Command
-from xentlab.cli.output import Output
+from xentlab.cli.output import lenient
 from xentlab.config.words import check_words
 from xentlab.disk import cannot_go_on, disk_refuses
 from xentlab.errors import StoppedError, UserError, unknown
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if argv is None:
             sys.argv[1:] = arguments
     if argv is None:
-        sys.stdout, sys.stderr = Output(sys.stdout), Output(sys.stderr)
+        sys.stdout, sys.stderr = lenient(sys.stdout), lenient(sys.stderr)
         atexit.register(gc.freeze)  # nothing is to be looked through at the end: half a second with torch
     # Idle worker threads that spin take the core from the process beside them: ten times slower on two cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

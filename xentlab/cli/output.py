@@ -15,8 +15,7 @@ class Output(io.TextIOWrapper):
     Characters that the terminal's encoding lacks are replaced.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        assert isinstance(stream, io.TextIOWrapper)
+    def __init__(self, stream: io.TextIOWrapper) -> None:
         lines, at_once = stream.line_buffering, stream.write_through
         super().__init__(stream.buffer, stream.encoding, "replace", line_buffering=lines, write_through=at_once)
 
@@ -36,3 +35,8 @@ class Output(io.TextIOWrapper):
         except BrokenPipeError:
             with open(os.devnull, "w") as nowhere:
                 os.dup2(nowhere.fileno(), self.fileno())
+
+
+def lenient(stream: TextIO) -> TextIO:
+    """`Output` over a stream that is a file; one of another kind, a debugger's for example, as it is."""
+    return Output(stream) if isinstance(stream, io.TextIOWrapper) else stream

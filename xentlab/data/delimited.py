@@ -1,4 +1,4 @@
-"""Tables as text (.csv, .tsv, .txt, .data, also packed with gzip), read by the standard library.
+"""Tables as text (.csv, .tsv, .txt, .data, also packed with gzip), read by pandas.
 
 What such a file leaves open is recognised by a rule and said, or refused: its encoding, what separates its cells,
 and whether its first row holds names. Cells stay as spelled; `columns` says what they mean.
@@ -13,6 +13,7 @@ import gzip
 import io
 import itertools
 import re
+import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,16 +42,12 @@ def read_delimited(file: Path, *, header: bool | None, delimiter: str | None) ->
     Raises:
         UserError: no text, no rows, or rows of different lengths.
     """
+    import pandas
+
     if delimiter is not None and len(delimiter) != 1:
         raise UserError(f"dataset.delimiter must be one character, got '{delimiter}'.")
     notes: list[str] = []
-    text, said = re.sub("\r\n?", "\n", read_text(file, notes)), None
-    if (found := re.match(r"sep=(.)\n", text)) is not None:
-        text, said = text[found.end() :], found[1]
-        notes.append("its first line says what separates cells")
-    elif (found := re.match(r"(#.*\n)+", text)) is not None:
-        text = text[found.end() :]
-        notes.append(f"{len(found[0].splitlines())} lines of comment at the top left out")
+    text, said = _without_preamble(re.sub("\r\n?", "\n", read_text(file, notes)), notes)
     suffix = Path(file.stem).suffix if file.suffix.lower() == ".gz" else file.suffix
     separator = delimiter or said or ("\t" if suffix.lower() == ".tsv" else _separator(text))
     if delimiter is None and separator != ("\t" if suffix.lower() == ".tsv" else ","):
@@ -59,21 +56,24 @@ def read_delimited(file: Path, *, header: bool | None, delimiter: str | None) ->
     single = '"' not in text and re.search(rf"(^|{edge})'[^'\n]*'({edge}|$)", text, re.MULTILINE)
     quote = "'" if single else '"'
     try:
-        records = list(_records(text, separator, quote, strict=True))
-    except csv.Error as error:
+        text = _without_lone_lines(text, separator, quote, notes)
+        text = _with_row_names(text, separator, quote, notes)
+        with warnings.catch_warnings(action="ignore", category=pandas.errors.ParserWarning):
+            frame = pandas.read_csv(
+                io.StringIO(text),
+                sep=r"\s+" if separator == " " else separator,
+                quotechar=quote, header=None, dtype=str, keep_default_na=False, na_values=[], skipinitialspace=True,
+                index_col=False,
+            )  # fmt: skip
+    except pandas.errors.EmptyDataError as error:
+        raise UserError(f"{file} must hold rows, found none.") from error
+    except (pandas.errors.ParserError, csv.Error, ValueError) as error:
         raise UserError(f"{file} must hold rows of one length, quoted well: {reason(error)}.") from error
-    lengths = collections.Counter(map(len, records[:_LOOKED_AT]))
-    if separator != " " and lengths and lengths.most_common(1)[0][0] > 2:
-        records = records[slice(*table_within(records, notes))]
-    _name_the_first(records, notes)
-    width = len(records[0]) if records else 0
-    for number, record in enumerate(records, 1 - (header is not False)):
-        if len(record) < width:
-            raise UserError(f"{file}, row {number}, must hold {width} values, found {len(record)}.")
-        if len(record) > width:
-            wrong = f"expected {width} fields in row {number}, saw {len(record)}"
-            raise UserError(f"{file} must hold rows of one length, quoted well: {wrong}.")
-    rows = np.array(records, dtype=object)
+    rows = frame.to_numpy(dtype=object)
+    if (rows[:, -1] == "").any():  # a row that is too short ends in empty cells
+        for number, record in enumerate(_records(text, separator, quote), 1 - (header is not False)):
+            if len(record) < rows.shape[1]:
+                raise UserError(f"{file}, row {number}, must hold {rows.shape[1]} values, found {len(record)}.")
     return of_cells(file, rows, header, notes, comma_separates=separator == ",")
 
 
@@ -110,28 +110,62 @@ def read_text(file: Path, notes: list[str]) -> str:
         return text
 
 
+def _without_preamble(text: str, notes: list[str]) -> tuple[str, str | None]:
+    """The text without what spreadsheets and tools write above a table, and the separator that it names, if any."""
+    if (found := re.match(r"sep=(.)\n", text)) is not None:
+        notes.append("its first line says what separates cells")
+        return text[found.end() :], found[1]
+    if (found := re.match(r"(#.*\n)+", text)) is not None:
+        *comments, last = found[0].splitlines()
+        below = text[found.end() :]
+        if any(0 < last.count(s) == below.partition("\n")[0].count(s) for s in _SEPARATORS if s != " "):
+            notes.append("names of the columns in a line of comment")
+            below = f"{last.lstrip('# ')}\n{below}"
+        else:
+            comments.append(last)
+        if comments:
+            notes.append(f"{len(comments)} lines of comment at the top left out")
+        return below, None
+    return text, None
+
+
+def _without_lone_lines(text: str, separator: str, quote: str, notes: list[str]) -> str:
+    """The text without the lines above and below the table, such as a title, a source or a note."""
+    lengths = collections.Counter(len(record) for record in itertools.islice(_records(text, separator), _LOOKED_AT))
+    lines = text.rstrip("\n").split("\n")
+    if separator == " " or not lengths or lengths.most_common(1)[0][0] < 3:
+        return text
+    ends = [next(_records(line, separator, quote), []) if line.count(quote) % 2 == 0 else ["…", "…"] for line in lines]
+    first, last = table_within(ends, notes)
+    return "\n".join(lines[first:last]) + "\n"
+
+
 def table_within(rows: list[list[str]], notes: list[str]) -> tuple[int, int]:
     """Where a table begins and ends: above and below it, only the first cell of a row is filled, with words."""
-    wide = max(map(len, rows), default=0) > 2
+    first, last = 0, len(rows)
 
     def lone(row: list[str]) -> bool:
-        return wide and not any(row[1:]) and bool(np.isnan(parsed(np.array(row[:1] or [""], dtype=str))).all())
+        return not any(row[1:]) and bool(np.isnan(parsed(np.array(row[:1] or [""], dtype=str))).all())
 
-    kept = [number for number, row in enumerate(rows) if not lone(row)]
-    first, last = (kept[0], kept[-1] + 1) if kept else (len(rows), len(rows))
+    while first < last and max(map(len, rows)) > 2 and lone(rows[first]):
+        first += 1
+    while first < last and max(map(len, rows)) > 2 and lone(rows[last - 1]):
+        last -= 1
     if said := [row[0] for row in (*rows[:first], *rows[last:]) if any(row)]:
         notes.append(f"lines above or below the table left out: {few(said)}")
     return first, last
 
 
-def _name_the_first(records: list[list[str]], notes: list[str]) -> None:
-    """Complete a first row that has a cell fewer than all below: in front, as R means it, or above an empty column."""
-    if len(records) > 1 and {len(record) for record in records[1:]} == {len(records[0]) + 1}:
-        if all(not record[-1] for record in records[1:]):
-            records[0] = [*records[0], ""]
-        else:
-            records[0] = ["", *records[0]]
-            notes.append("its first row has one name fewer than there are columns: the first column has none")
+def _with_row_names(text: str, separator: str, quote: str, notes: list[str]) -> str:
+    """The text with a name for its first column where the first row, as R writes it, has one cell fewer than all."""
+    lengths = [len(record) for record in itertools.islice(_records(text, separator, quote), _LOOKED_AT)]
+    if len(lengths) < 2 or set(lengths[1:]) != {lengths[0] + 1}:
+        return text
+    if all(not record[-1] for record in list(_records(text, separator, quote))[1:]):
+        head, _, body = text.partition("\n")
+        return f"{head}{separator}\n{body}"
+    notes.append("its first row has one name fewer than there are columns: the first column has none")
+    return f"{quote}{quote}{separator}{text}"
 
 
 def _separator(text: str) -> str:
@@ -156,12 +190,12 @@ def _separator(text: str) -> str:
     return max(agreed, key=lambda s: agreed[s]) if agreed else ","
 
 
-def _records(text: str, separator: str, quote: str = '"', *, strict: bool = False) -> Iterator[list[str]]:
-    """The rows of a text as lists of cells, without empty ones; `strict` refuses what is quoted badly."""
+def _records(text: str, separator: str, quote: str = '"') -> Iterator[list[str]]:
+    """The rows of a text as lists of cells, without empty ones."""
     if separator == " ":
         text = "\n".join(line.replace("\t", " ").strip() for line in text.splitlines())
-    cells = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True, quotechar=quote, strict=strict)
-    return (row for row in cells if row not in ([], [""]))
+    cells = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True, quotechar=quote)
+    return (row for row in cells if row)
 
 
 def _is_header(rows: Any, notes: list[str]) -> bool:

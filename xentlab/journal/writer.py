@@ -41,7 +41,7 @@ class Journal:
         self.session = new_id()
         self._opening = SessionEvent(self.session, os.uname().nodename, os.getpid(), command, dict(environment), driver)
         self._file: int | None = None
-        self._writing = threading.Lock()
+        self._writing = threading.RLock()
         self.filed: list[str] | None = None
         self.on_open: Callable[[], None] = lambda: None
         self.tags: Callable[[TrialEvent | GroupEvent], dict[str, str]] = lambda event: {}  # noqa: ARG005

@@ -9,7 +9,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -38,9 +39,19 @@ def _keeps_to_itself(stack: Sequence[Trial], dataset: Dataset) -> bool:
     first, trainer = stack[0], stack[0].trainer
     if first.device.type != "cpu" or dataset.streams or trainer.compile or trainer.deterministic:
         return False
-    if not all(str(first.config[name].get("_target_")).startswith("xentlab.") for name in COMPONENTS):
+    if not all(_of_the_lab(first.config[name]) for name in COMPONENTS):
         return False
     return lift_of(first, dataset) == "vectorised" and has_room(stack, dataset, PLACES)
+
+
+def _of_the_lab(node: Any) -> bool:
+    """Whether no part of a component is a stranger's, by what its config names."""
+    if isinstance(node, Mapping):
+        target = str(node.get("_target_", "xentlab."))
+        return (
+            target.startswith("xentlab.") and not target.startswith("xentlab.held.") and _of_the_lab([*node.values()])
+        )
+    return all(map(_of_the_lab, node)) if isinstance(node, list) else True
 
 
 def side_by_side(work: Sequence[Callable[[EpochCallback], None]], on_epoch: EpochCallback) -> list[Exception | None]:
@@ -66,14 +77,17 @@ def side_by_side(work: Sequence[Callable[[EpochCallback], None]], on_epoch: Epoc
             work[place](after_epoch)
         except BaseException as error:  # told to whoever asked for the work
             ends[place] = error
-        left -= 1
+        with speaking:
+            left -= 1
 
     interrupted = None
-    if left == 1:
-        do(0)
-    else:
-        interrupted = in_threads([functools.partial(do, place) for place in range(left)], _interrupt)
-    torch.set_num_threads(whole)
+    try:
+        if left == 1:
+            do(0)
+        else:
+            interrupted = in_threads([functools.partial(do, place) for place in range(left)], _interrupt)
+    finally:
+        torch.set_num_threads(whole)
     for end in (*ends, interrupted):
         if end is not None and not isinstance(end, Exception):
             raise end

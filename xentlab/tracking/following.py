@@ -82,7 +82,8 @@ def follow(
     Args:
         say: gets {"sent": points, "pending": points, "reachable": bool} about once a second, {"warning": sentence} for
             each trouble, once, and {"done": bool} at the end.
-        interval_s: seconds between passes, > 0. It grows with the CPU time of a pass: passes take half a core at most.
+        interval_s: seconds between passes, > 0. It grows with the time of a pass (of a local file's with its CPU time), so
+            that passes take half of it at most.
         grace_s: seconds to go on trying after the session's end while the store does not answer, >= 0.
 
     Returns:
@@ -93,6 +94,7 @@ def follow(
     lacking: dict[Key, None] = {}
     warned, told, failures = False, 0, 0
     first, deadline = True, float("inf")
+    clock = time.monotonic if destination.database is None else time.process_time
     while True:
         over = not scope.lives()
         if over and deadline == float("inf"):
@@ -102,7 +104,7 @@ def follow(
             lacking = dict.fromkeys(scope.everything())
         else:
             lacking |= dict.fromkeys(scope.touched(records.update()))
-        began = time.process_time()
+        began = clock()
         try:
             last = time.monotonic()
             for _ in sender.send(records, lacking):
@@ -129,7 +131,7 @@ def follow(
         if over and (failures == 0 or time.monotonic() >= deadline):
             say({"done": failures == 0})
             return failures == 0
-        pause = max(interval_s, time.process_time() - began)
+        pause = max(interval_s, clock() - began)
         if failures:
             pause = min(interval_s * 2 ** min(failures, 10), LONGEST_PAUSE_S)
         _pause(min(pause, max(deadline - time.monotonic(), 0.0)), None if over else scope)

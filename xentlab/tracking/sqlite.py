@@ -84,11 +84,12 @@ def open_tables(path: Path, experiment: str, location: str | None, client: Calla
         # a loss of power may cost the latest transactions, never their order: the journal sends them again
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA foreign_keys=ON")
-        if location is not None and 0 < len(experiment) <= NAME:
-            facts = (None, experiment, location, "active", now_ms(), now_ms())
-            connection.execute(_insert("experiments", ignore=True), facts)
         question = "SELECT experiment_id, artifact_location, lifecycle_stage FROM experiments WHERE name = ?"
         found = connection.execute(question, (experiment,)).fetchall()
+        if not found and location is not None and 0 < len(experiment) <= NAME:
+            facts = (None, experiment, location, "active", now_ms(), now_ms())
+            connection.execute(_insert("experiments", ignore=True), facts)
+            found = connection.execute(question, (experiment,)).fetchall()
         if len(found) != 1 or found[0][2] != "active" or not found[0][1] or "?" in found[0][1] or "#" in found[0][1]:
             return None
         until_known.pop_all()

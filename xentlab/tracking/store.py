@@ -15,14 +15,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from xentlab.disk import cache
+from xentlab.disk import cache, written_whole
 from xentlab.errors import UserError
-from xentlab.journal import new_id, now_ms
+from xentlab.journal import now_ms
 from xentlab.tracking.backend import Backend, Refused, Unreachable
 from xentlab.tracking.client import Client, translated
 from xentlab.tracking.files import locked
 from xentlab.tracking.settings import DATABASES, Destination, escaped, mlflow_module, without_strays
-from xentlab.tracking.sqlite import database_damage, open_tables
+from xentlab.tracking.sqlite import open_tables
 
 LOCK = 0x78656E74  # a number that no other program is likely to lock
 
@@ -45,8 +45,12 @@ def open_store(destination: Destination) -> Backend:
     def client() -> Any:
         return _open_client(destination)[0]
 
-    opened = open_tables(path, destination.experiment, destination.artifact_location, client)
-    return opened or Client(destination, *_open_client(destination))
+    where = (path, destination.experiment, destination.artifact_location, client)
+    opened = open_tables(*where)
+    if opened is None:
+        pair = _open_client(destination)  # may make the experiment
+        opened = open_tables(*where)
+    return Client(destination, *pair) if opened is None else opened
 
 
 def _open_client(destination: Destination) -> tuple[Any, str]:
@@ -54,6 +58,7 @@ def _open_client(destination: Destination) -> tuple[Any, str]:
     mlflow = mlflow_module()
     with translated():
         if destination.database is not None:
+            mlflow_module("mlflow.store.tracking.sqlalchemy_store")  # it warns of itself where it is imported later
             _speed_up()
         with locked(destination.root / "mlflow.lock"), without_strays(destination.database):
             with _alone(destination):  # it makes the tables where there are none
@@ -126,26 +131,24 @@ def _create_sqlite(destination: Destination, path: Path) -> None:
         if "dev" not in number:
             with contextlib.suppress(OSError):
                 kept.parent.mkdir(parents=True, exist_ok=True)
-                own = kept.with_name(f"{kept.name}.{new_id()}")
-                shutil.copyfile(draft, own)
-                own.replace(kept)
+                with written_whole(kept) as own:
+                    shutil.copyfile(draft, own)
     with open(draft, "rb") as file:
         os.fsync(file.fileno())
     draft.replace(path)
 
 
 def _copied(kept: Path, draft: Path, destination: Destination) -> bool:
-    """Copy an empty database that was made before, if it is sound, and give its default experiment its place."""
-    if not kept.is_file() or database_damage(kept) is not None:
+    """Copy an empty database that was made before, if it is sound, and give its only experiment its place."""
+    at = f"{destination.artifact_location}/0"
+    change = "UPDATE experiments SET artifact_location = ?, creation_time = ?, last_update_time = ?"
+    try:
+        shutil.copyfile(kept, draft)
+        with closing(sqlite3.connect(draft)) as connection, connection:
+            sound = connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+            return sound and connection.execute(change, (at, now_ms(), now_ms())).rowcount == 1
+    except (OSError, sqlite3.Error):  # none yet, or a damaged one, or none that may be read: it is made anew
         return False
-    shutil.copyfile(kept, draft)
-    with closing(sqlite3.connect(draft)) as connection, connection:
-        at = f"{destination.artifact_location}/0"
-        connection.execute(
-            "UPDATE experiments SET artifact_location = ?, creation_time = ?, last_update_time = ?",
-            (at, now_ms(), now_ms()),
-        )
-    return True
 
 
 def _migrate(destination: Destination, draft: Path) -> None:
