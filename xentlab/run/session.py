@@ -128,8 +128,9 @@ class Session:
         stop: bool = False,
         candidates: bool = False,
     ) -> list[TrialRecord | Exception]:
-        """As `run`, with the exception in the place of a trial that failed; the others go on unless it is to `stop`, then
-        only those that train beside it come to their end.
+        """As `run`, with the exception in the place of a trial that failed.
+
+        The others go on; where it is to `stop`, only those that train beside it.
 
         `tags` are what each new trial is tagged with beside what it is. Candidates keep their weights until they are
         chosen or dropped. A trial that was one and now may meet its test set does so from these weights.

@@ -82,8 +82,8 @@ def follow(
     Args:
         say: gets {"sent": points, "pending": points, "reachable": bool} about once a second, {"warning": sentence} for
             each trouble, once, and {"done": bool} at the end.
-        interval_s: seconds between passes, > 0. It grows with the time of a pass (of a local file's with its CPU time), so
-            that passes take half of it at most.
+        interval_s: seconds between passes, > 0. It grows with what a pass takes, of CPU time where the store is a
+            local file, so that passes take half of that at most.
         grace_s: seconds to go on trying after the session's end while the store does not answer, >= 0.
 
     Returns:
