@@ -18,7 +18,7 @@ from xentlab.errors import UserError
 from xentlab.run.beside import places, side_by_side
 from xentlab.run.session import Session
 from xentlab.run.training import EpochCallback
-from xentlab.tasks.links import log_softmax, sigmoid, softmax, softplus
+from xentlab.tasks.links import log_softmax, probabilities, sigmoid, softplus
 from xentlab.train import Epoch, Trial, prepare
 
 TINY = ("model.hidden=[8]", "dataset.train_fraction=0.1", "trainer.epochs=3")
@@ -150,8 +150,12 @@ def test_an_interrupted_sweep_goes_on_with_all_its_stacks(tmp_path: Path) -> Non
     assert [t.status for t in records(root).trials.values()] == 4 * ["finished"]
 
 
+def probable(logits: torch.Tensor) -> torch.Tensor:
+    return probabilities(logits, "softmax", exclusive=True)
+
+
 @pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize("function", [sigmoid, softplus, softmax, log_softmax])
+@pytest.mark.parametrize("function", [sigmoid, softplus, log_softmax, probable])
 def test_a_number_has_the_same_bits_wherever_it_stands_and_on_any_number_of_threads(
     function: Callable[[torch.Tensor], torch.Tensor],
 ) -> None:

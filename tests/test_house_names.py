@@ -19,7 +19,6 @@ CONTRACTS = {
     "compare": "the command, and the same from Python",
     "cosine": "a loss and a schedule; users name them so, in two groups of the config",
     "sigmoid": "of a list of numbers, without torch, and of tensors",
-    "softmax": "of a list of numbers, without torch, and of tensors",
     "linear": "a loss and a model; users name them so, in two groups of the config",
 }
 ROOMS = {

@@ -9,7 +9,7 @@ from torch import Tensor
 from xentlab.losses.contract import Limit, as_distribution, bounded, fitting, loss, of_truth
 from xentlab.losses.likelihood import focal_terms, log_complement, log_sum_of_others
 from xentlab.schema import NonNegativeFloat, Range
-from xentlab.tasks.links import log_softmax, softmax
+from xentlab.tasks.links import log_softmax
 
 _calibrated = functools.partial(loss, family="calibrated", link="softmax", shift_invariant=True)
 
@@ -25,7 +25,7 @@ def brier(logits: Tensor, target: Tensor) -> Tensor:
 
     Reference: Brier, Verification of forecasts expressed in terms of probability, 1950.
     """
-    return (softmax(logits) - as_distribution(target, logits)).square().sum(1)
+    return (torch.softmax(logits, 1) - as_distribution(target, logits)).square().sum(1)
 
 
 @_calibrated(

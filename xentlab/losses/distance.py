@@ -11,7 +11,7 @@ from xentlab.losses.cross_entropy import ce
 from xentlab.losses.residual import absolute_error, squared_error
 from xentlab.losses.robust import linear
 from xentlab.schema import PositiveFloat
-from xentlab.tasks.links import log_softmax, sigmoid, softmax
+from xentlab.tasks.links import log_softmax, sigmoid
 
 # A distance to a target is one on regression too, where outputs and target are numbers [N, D].
 _WITH_NUMBERS = ("multiclass", "multilabel", "segmentation", "regression")
@@ -46,7 +46,7 @@ def mse(logits: Tensor, target: Tensor, *, link: Literal["softmax", "sigmoid"] |
 
     Reference: Brier, Verification of forecasts expressed in terms of probability, 1950.
     """
-    probs = sigmoid(logits) if link == "sigmoid" else softmax(logits)
+    probs = sigmoid(logits) if link == "sigmoid" else torch.softmax(logits, 1)
     return (probs - as_distribution(target, logits)).square().sum(1)
 
 
@@ -132,7 +132,7 @@ def mae(logits: Tensor, target: Tensor) -> Tensor:
 
     Reference: Ghosh, Kumar & Sastry, Robust loss functions under label noise for deep neural networks, 2017.
     """
-    return (softmax(logits) - as_distribution(target, logits)).abs().sum(1)
+    return (torch.softmax(logits, 1) - as_distribution(target, logits)).abs().sum(1)
 
 
 @_distance(
@@ -233,7 +233,7 @@ def tanimoto(logits: Tensor, target: Tensor) -> Tensor:
 
     Reference: Janocha & Czarnecki, On loss functions for deep neural networks in classification, 2017.
     """
-    truth, probs = as_distribution(target, logits), softmax(logits)
+    truth, probs = as_distribution(target, logits), torch.softmax(logits, 1)
     overlap = (probs * truth).sum(1)
     return -overlap / (probs.square().sum(1) + truth.square().sum(1) - overlap)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from xentlab.losses.contract import Limit, as_distribution, bounded, loss, of_truth
 from xentlab.losses.cross_entropy import ce
 from xentlab.schema import NonNegativeFloat, Range
-from xentlab.tasks.links import log_softmax, softmax
+from xentlab.tasks.links import log_softmax
 
 _LOG_1E_4 = math.log(1e-4)
 
@@ -168,7 +168,7 @@ def rce(
     log_truth = torch.log(torch.where(truth > 0, truth, 1.0))
     floor = torch.as_tensor(log_zero, dtype=logits.dtype, device=logits.device)
     clipped = torch.where(truth > 0, torch.maximum(log_truth, floor), floor)
-    return -(softmax(logits) * clipped).sum(1)
+    return -(torch.softmax(logits, 1) * clipped).sum(1)
 
 
 @_robust(

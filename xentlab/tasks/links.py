@@ -1,7 +1,5 @@
 """Links: from logits to the probabilities that a loss implies. Every metric is a metric of these."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,10 +23,10 @@ def probabilities(logits: Tensor, link: Link, *, exclusive: bool) -> Tensor:
     projection onto the simplex).
     """
     if link == "softmax":
-        return softmax(logits)
+        return torch.softmax(logits, 1)
     if link == "sigmoid":
         # softmax(log s(z)) is s(z) / sum s(z) without its underflow.
-        return softmax(F.logsigmoid(logits)) if exclusive else sigmoid(logits)
+        return torch.softmax(F.logsigmoid(logits), 1) if exclusive else sigmoid(logits)
     return simplex_projection(logits) if exclusive else logits.clamp(0.0, 1.0)
 
 
@@ -42,35 +40,20 @@ def softplus(logits: Tensor) -> Tensor:
     return -F.logsigmoid(-logits)
 
 
-def softmax(logits: Tensor) -> Tensor:
-    """`softmax(z)` over the classes of axis 1, of logits [N, C] or [N, C, H, W].
-
-    Filled up to the 16 of a register, it takes a quarter of the time. Along the examples, as `log_softmax` runs,
-    it would be faster still, but PyTorch's last bits would depend on the number of threads there.
-    """
-    classes = logits.shape[1]
-    if classes < 4 or not _slow(logits):
-        return torch.softmax(logits, 1)
-    return torch.softmax(F.pad(logits, (0, 16 - classes), value=-math.inf), 1)[:, :classes].contiguous()
-
-
 def log_softmax(logits: Tensor) -> Tensor:
-    """`log softmax(z)` over the classes of axis 1, of logits [N, C] or [N, C, H, W]."""
-    if not _slow(logits):
-        return torch.log_softmax(logits, 1)
+    """`log softmax(z)` over the classes of axis 1, of logits [N, C] or [N, C, H, W].
+
+    On a CPU PyTorch takes the last classes of an example that fill no register one by one, ten times as slowly as it
+    takes 16 examples at a time along another axis. Of `softmax` the last bits would depend on the threads there.
+    """
+    examples, classes = logits.shape[:2]
+    if classes >= 16 or logits.ndim > 2 or logits.device.type != "cpu" or torch.compiler.is_exporting():
+        return torch.log_softmax(logits, 1)  # an exported program takes any number of examples, and may not ask for it
     # By way of one axis, for then a gradient comes back in the layout of the logits, and its sums have their bits too.
-    examples, classes = logits.shape
     columns = logits.flatten().unflatten(0, (examples, classes)).T
     if examples % 16 == 0:
         return torch.log_softmax(columns, 0).T.contiguous()
     return torch.log_softmax(F.pad(columns, (0, -examples % 16)), 0)[:, :examples].T.contiguous()
-
-
-def _slow(logits: Tensor) -> bool:
-    """Whether PyTorch takes the last classes of an example one by one, ten times as slowly as 16 of them at a time."""
-    if logits.shape[1] >= 16 or logits.ndim > 2 or logits.device.type != "cpu":
-        return False
-    return not torch.compiler.is_exporting()  # an exported program takes any number of examples, and may not ask for it
 
 
 def simplex_projection(points: Tensor) -> Tensor:
