@@ -23,6 +23,7 @@ from xentlab.report.record import Record
 Closeness = Literal["bit-identical", "within tolerance", "within seed noise", "differs"]
 CLOSENESS: tuple[Closeness, ...] = ("bit-identical", "within tolerance", "within seed noise", "differs")
 TOLERANCE = 1e-6
+_OF_ALL_LOSSES = ("diff_low", "diff_high", "p_holm", "p_equivalence", "seeds_needed", "best")
 """Relative."""
 
 # Two normal numbers of equal mean lie within this many standard deviations of their difference 95 times in 100.
@@ -132,32 +133,35 @@ def judge_comparison(recorded: Record, here: Record | None, cell: str = "") -> l
     new = {(m.key, row.loss): row for m in (here.metrics if here is not None else ()) for row in m.rows}
     found = []
     for metric in recorded.metrics:
-        for row in metric.rows:
-            other = new.get((metric.key, row.loss))
+        others = [new.get((metric.key, row.loss)) for row in metric.rows]
+        moved = any(o is None or o.values != row.values for o, row in zip(others, metric.rows, strict=True))
+        for row, other in zip(metric.rows, others, strict=True):
             verdict, mean = (other.verdict, other.mean) if other is not None else ("not there", None)
-            judged = NumberAgain(metric.key, row.mean, mean, _row_level(row, other))
+            judged = NumberAgain(metric.key, row.mean, mean, _row_level(row, other, moved=moved))
             found.append(VerdictAgain(cell, metric.label, row.loss, judged, row.verdict, verdict))
     return found
 
 
-def _row_level(recorded: Judgement, here: Judgement | None) -> Closeness:
-    """Of every number of the row. Seed noise must explain both the means and the seeds' own distances.
+def _row_level(recorded: Judgement, here: Judgement | None, *, moved: bool) -> Closeness:
+    """Of every number of the row, but where values of any loss `moved` of those that rest on all losses together. Seed
+    noise must explain both the means and the seeds' own distances.
 
     The noise is the smaller of the two sides': a number that is wrong must not widen its own.
     """
     if here is None or recorded.values.keys() != here.values.keys():
         return "differs"
     pairs = [(v, here.values[seed]) for seed, v in recorded.values.items()]
-    numbers = [(getattr(recorded, f.name), getattr(here, f.name)) for f in dataclasses.fields(recorded)]
+    names = [f.name for f in dataclasses.fields(recorded) if not (moved and f.name in _OF_ALL_LOSSES)]
+    numbers = [(getattr(recorded, name), getattr(here, name)) for name in names]
     judged = [pair for pair in numbers if not isinstance(pair[0], (str, dict))]
     levels = {_level(old, new, 0.0) for old, new in [*pairs, *judged]}
     if "differs" not in levels:
         return max(levels, key=CLOSENESS.index)
     gaps = [abs(a - b) for a, b in pairs if a is not None and b is not None]
-    moved = any(_level(a, b, 0.0) == "differs" for a, b in pairs)
+    apart = any(_level(a, b, 0.0) == "differs" for a, b in pairs)
     ended = all((a is None) == (b is None) for a, b in pairs)
     # Equal values with another mean or interval were not computed from them.
-    if not moved or not ended or recorded.mean is None or here.mean is None:
+    if not apart or not ended or recorded.mean is None or here.mean is None:
         return "differs"
 
     def noise(n: int) -> float:
