@@ -28,18 +28,18 @@ STEP_S = 2e-3
 class Auto(Processes):
     """Trains in the command's own process, or as `executor=processes` does where that pays.
 
-    It pays where the device is the CPU, this process may use 2 cores or more, and what is to be trained would take
-    30 s of one core or more, of which the longest stack takes at most three quarters; trials that train one after
-    another (convolutions and dropout on a CPU, see `train.plan.lift_of`) count as a stack each. A worker takes
-    about 4 s of CPU time to import torch. Once two one-thread workers had started, 8 LeNets on MNIST took 0.44 of
-    the time of one two-thread process (21 s against 49 s, on two cores in use by others); a stack of 8 MLPs of 30
-    hidden units trains batches of 10 in 0.5 of the time on one thread that it takes on two (6.2 s against 12.3 s an
-    epoch), and 8 of 100 hidden units in 0.9, so that two such stacks take a quarter and 0.45 of the time. Against
-    two stacks side by side in one process (see `run.beside`) a sweep of 500 small MLPs took as long in workers where
-    it is short (25 s in either, 24 s by the estimate below), and 0.82 of the time where it is three times as long; beside
-    two processes that kept both cores busy the short one took 1.36 of the time in workers. The time is estimated from the model's multiplications,
-    20 GFLOP/s and 2 ms a step, not measured, so that the same command decides alike every time; and it is of all
-    trials that a phase wants, recorded or not, so that a command that goes on decides as it did.
+    It pays where the device is the CPU, this process may use 2 cores or more, and what is to be trained would take 30 s
+    of one core or more, of which the longest stack takes at most three quarters; trials that train one after another
+    (convolutions and dropout on a CPU, see `train.plan.lift_of`) count as a stack each. A worker takes about 4 s of CPU
+    time to import torch. Once two one-thread workers had started, 8 LeNets on MNIST took 0.44 of the time of one
+    two-thread process (21 s against 49 s, on two cores in use by others); a stack of 8 MLPs of 30 hidden units trains
+    batches of 10 in 0.5 of the time on one thread that it takes on two (6.2 s against 12.3 s an epoch), and 8 of 100
+    hidden units in 0.9, so that two such stacks take a quarter and 0.45 of the time. Against two stacks side by side in
+    one process (see `run.beside`) a sweep of 500 small MLPs took as long in workers where it is short (25 s in either,
+    24 s by the estimate below), and 0.82 of the time where it is three times as long; beside two processes that kept
+    both cores busy the short one took 1.36 of the time in workers. The time is estimated from the model's
+    multiplications, 20 GFLOP/s and 2 ms a step, not measured, so that the same command decides alike every time; and it
+    is of all trials that a phase wants, recorded or not, so that a command that goes on decides as it did.
     The knobs are those of `processes`.
     """
 
