@@ -77,7 +77,9 @@ def open_tables(path: Path, experiment: str, location: str | None, client: Calla
     Where there is no such experiment it is made, with its artifacts at `location`.
     """
     with reported(path), ExitStack() as until_known:
-        connection = until_known.enter_context(closing(sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None)))
+        # what collects a sender that is done, in whatever thread, closes it too
+        opened = sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False)
+        connection = until_known.enter_context(closing(opened))
         if not all(_known(connection, table) for table in COLUMNS):
             return None
         connection.execute("PRAGMA journal_mode=WAL")  # readers and writers do not wait for each other
