@@ -43,4 +43,7 @@ def _copied(source: str, target: str) -> None:
             Path(target).unlink(missing_ok=True)
             os.link(source, target)
             return
+        with contextlib.suppress(FileNotFoundError):  # a trial that was not chosen has lost its weights meanwhile
+            shutil.copyfile(source, target)
+        return
     shutil.copyfile(source, target)
