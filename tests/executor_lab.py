@@ -79,9 +79,12 @@ def records(root: Path) -> Records:
     return found
 
 
+_STARTED: list[subprocess.Popen[str]] = []
+
+
 def start(here: Path, *arguments: str, threads: int = 1) -> subprocess.Popen[str]:
     """The command line in a session of its own, and as from a terminal: a shell's background jobs ignore Ctrl-C."""
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "xentlab", *arguments],
         cwd=here,
         stdout=subprocess.PIPE,
@@ -91,6 +94,16 @@ def start(here: Path, *arguments: str, threads: int = 1) -> subprocess.Popen[str
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         env={**os.environ, "OMP_NUM_THREADS": f"{threads}", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
     )
+    _STARTED.append(process)
+    return process
+
+
+def end_started() -> None:
+    """End what a failed test left running: the next tests would be told of it."""
+    while _STARTED:
+        with _STARTED.pop() as process:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def finish(process: subprocess.Popen[str]) -> str:

@@ -7,24 +7,39 @@ from collections.abc import Callable, Sequence
 _LOOK_S = 0.005  # between two looks at whether they have ended
 
 
-def in_threads(work: Sequence[Callable[[], None]], interrupt: Callable[[int], None]) -> KeyboardInterrupt | None:
-    """Do all work, each in a thread of its own, and wait for its end; none of it may raise.
+class _Work(threading.Thread):
+    """A thread that an interruption of the command reaches where it calls `heed_interruption`.
 
-    Args:
-        interrupt: called with the id of each thread that is still at work where this one is interrupted.
+    Python can raise in another thread by its id, but a thread that was made and has not begun still bears its maker's:
+    the interruption could end one that somebody waits for.
+    """
+
+    interrupted = False
+
+
+def heed_interruption() -> None:
+    """Raise KeyboardInterrupt, once, in work of `in_threads` that was interrupted; to be called between steps."""
+    thread = threading.current_thread()
+    if isinstance(thread, _Work) and thread.interrupted:
+        thread.interrupted = False
+        raise KeyboardInterrupt
+
+
+def in_threads(work: Sequence[Callable[[], None]]) -> KeyboardInterrupt | None:
+    """Do all work, each in a thread of its own, and wait for its end; none of it may raise.
 
     Returns:
         The last interruption, or None.
     """
-    threads = [threading.Thread(target=one, name=f"work {number}") for number, one in enumerate(work)]
+    threads = [_Work(target=one, name=f"work {number}") for number, one in enumerate(work)]
     interruption = heard = None
     while any(thread.is_alive() or (thread.ident is None and interruption is None) for thread in threads):
         try:
             for thread in threads:
                 if thread.ident is None and interruption is None:
                     thread.start()
-                elif thread.ident is not None and thread.is_alive() and heard is not interruption:
-                    interrupt(thread.ident)
+                elif heard is not interruption:
+                    thread.interrupted = True
             heard = interruption
             time.sleep(_LOOK_S)  # an interrupted `join` would take a thread that is at work for one that has ended
         except KeyboardInterrupt as error:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from xentlab.threads import in_threads
+from xentlab.threads import heed_interruption, in_threads
 
 Clock = tuple[int, ...]
 
@@ -29,7 +29,7 @@ class Turns:
 
     def __init__(self, work: Sequence[Callable[[], None]]) -> None:
         self._work = work
-        self._change, self._stopped = threading.Condition(), False
+        self._change = threading.Condition()
         self._clocks: dict[int, Clock] = dict.fromkeys(range(len(work)), (0, 0))
         self._running: int | None = 0
         self._draws = [_draws()] * len(work)
@@ -38,12 +38,9 @@ class Turns:
     def run(self) -> list[BaseException | None]:
         """Do all work; returns what each of it raised. An interruption is raised in all of it, at its next turn."""
         before = _draws()
-        in_threads([functools.partial(self._do, number) for number in range(len(self._work))], self._stop)
+        in_threads([functools.partial(self._do, number) for number in range(len(self._work))])
         _restore(before)
         return self.ends
-
-    def _stop(self, thread: int) -> None:  # noqa: ARG002
-        self._stopped = True
 
     def wait(self, number: int, clock: Clock) -> None:
         """Go on once nobody is behind `clock`."""
@@ -53,8 +50,7 @@ class Turns:
             if self._running != number:
                 self._draws[number] = _draws()
                 self._until_on(number)
-        if self._stopped:
-            raise KeyboardInterrupt
+        heed_interruption()
 
     def _do(self, number: int) -> None:
         _here.turns, _here.number, _here.stage, _here.waited = self, number, (0, 0), 0.0

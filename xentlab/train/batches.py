@@ -21,6 +21,7 @@ from xentlab.data.augmentation import declared
 from xentlab.data.scaling import fit_scaling
 from xentlab.errors import UserError
 from xentlab.tasks import find
+from xentlab.threads import heed_interruption
 
 # Inputs of no more numbers than this are as the step wants them from the start: 64 MiB in float32.
 _SMALL = 2**24
@@ -166,6 +167,7 @@ class Batches:
             yield from self._stream.batches(index, batch_size, self.device, epoch=epoch)
             return
         for start in range(0, index.shape[-1], batch_size):
+            heed_interruption()
             batch = slice(start, start + batch_size)
             yield batch, _gather(self._inputs, index[..., batch])
 
