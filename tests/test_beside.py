@@ -14,7 +14,7 @@ import torch
 from executor_lab import finish, records, start, until
 from support import compose_train
 
-from xentlab import environment
+from xentlab import environment, held
 from xentlab.errors import UserError
 from xentlab.run.beside import places, side_by_side
 from xentlab.run.session import Session
@@ -24,6 +24,7 @@ from xentlab.threads import heed_interruption
 from xentlab.train import Epoch, Trial, prepare
 
 TINY = ("model.hidden=[8]", "dataset.train_fraction=0.1", "trainer.epochs=3")
+HELD = held.path_of(lambda logits, target: torch.nn.functional.cross_entropy(logits, target, reduction="none"))
 
 
 @pytest.fixture
@@ -127,7 +128,9 @@ def test_an_interruption_reaches_all_of_them() -> None:
         (("trainer.lift=looped",), 1),
         (("trainer.deterministic=true",), 1),
         (("loss._target_=torch.nn.functional.cross_entropy",), 1),
+        ((f"loss._target_={HELD}",), 1),
         (("loss=compound", "loss.terms={ce:{},mine:{_target_:torch.nn.functional.cross_entropy}}"), 1),
+        (("loss=compound", f"loss.terms={{ce:{{}},mine:{{_target_:{HELD}}}}}"), 1),
     ],
 )
 def test_two_at_a_time_only_where_nothing_is_shared_and_memory_holds_both(

@@ -1,4 +1,4 @@
-"""What a sender does on the local disk: locks, and artifacts that lie in a local folder. No mlflow."""
+"""What a sender does with files: locks, and artifacts on their way into a folder or elsewhere. No mlflow."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import shutil
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 
 @contextmanager
@@ -37,13 +37,24 @@ def copy_into(folder: Path, source: Path) -> None:
     shutil.copytree(source, folder, copy_function=_copied, dirs_exist_ok=True)
 
 
+def send_into(place: Any, source: Path) -> None:
+    """Send a tree of files to one of MLflow's artifact repositories, over what is there already."""
+    for file in [file for file in sorted(source.rglob("*")) if file.is_file()]:
+        below = file.parent.relative_to(source).as_posix()
+        with _but_for_lost_weights(file.name):
+            place.log_artifact(str(file), None if below == "." else below)
+
+
 def _copied(source: str, target: str) -> None:
     if source.endswith(".pt"):  # replaced whole where it changes, so that both names never differ in part
         with contextlib.suppress(OSError):
             Path(target).unlink(missing_ok=True)
             os.link(source, target)
             return
-        with contextlib.suppress(FileNotFoundError):  # a trial that was not chosen has lost its weights meanwhile
-            shutil.copyfile(source, target)
-        return
-    shutil.copyfile(source, target)
+    with _but_for_lost_weights(source):
+        shutil.copyfile(source, target)
+
+
+def _but_for_lost_weights(name: str) -> AbstractContextManager[None]:
+    """A trial that was not chosen loses its weights, perhaps just now."""
+    return contextlib.suppress(FileNotFoundError) if name.endswith(".pt") else contextlib.nullcontext()

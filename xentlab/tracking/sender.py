@@ -18,7 +18,7 @@ from xentlab.tracking import content
 from xentlab.tracking.backend import Backend, Change, Found, New
 from xentlab.tracking.client import AT_ONCE, each
 from xentlab.tracking.content import MetricPoint
-from xentlab.tracking.files import copy_into, local_folder, locked
+from xentlab.tracking.files import copy_into, local_folder, locked, send_into
 from xentlab.tracking.keys import Key, parent_of, place_of, record_of
 from xentlab.tracking.sent import SendReport, SentRun, shelved
 from xentlab.tracking.settings import Destination, mlflow_module
@@ -249,7 +249,7 @@ class Sender:
             registry = mlflow_module("mlflow.store.artifact.artifact_repository_registry")
             place = registry.get_artifact_repository(run.artifacts, tracking_uri=self.destination.uri)
             if folder is not None:
-                place.log_artifacts(str(folder))
+                send_into(place, folder)
             if not written:
                 with tempfile.TemporaryDirectory() as scratch:
                     _write_config(Path(scratch), record)
