@@ -8,6 +8,7 @@ import sqlite3
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from tracking_lab import CHILD, Lab, a_small_lab, assert_mirrors, free_port, run
 
 from xentlab import tracking
 from xentlab.config import opening
+from xentlab.disk import cache
 from xentlab.errors import UserError
 from xentlab.tracking.backend import Change, New
-from xentlab.tracking.store import open_store
+from xentlab.tracking.store import _copied, open_store
 
 # mlflow's own queries use what its SQLAlchemy deprecates; a warning that xentlab causes names another module
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow")
@@ -102,6 +104,25 @@ def test_a_command_that_ends_before_everything_has_arrived_says_so(
     assert not tracker.close(30)
     opening._drain(tracker, 0.1)
     assert "ended with code -9" in capsys.readouterr().err
+
+
+def test_a_damaged_empty_database_in_the_cache_is_made_anew(
+    tmp_path: Path, migrated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept, whole = cache("mlflow") / f"{version('mlflow')}.db", migrated.read_bytes()
+    kept.parent.mkdir(parents=True)
+    lab = Lab(tmp_path / "runs")
+    destination = tracking.resolve_destination(None, "lab", lab.root)
+    page = len(whole) // 2 & ~4095
+    for damaged in (b"", whole[:9000], whole[:page] + bytes(8192) + whole[page + 8192 :], b"no database" * 999):
+        kept.write_bytes(damaged)
+        assert not _copied(kept, tmp_path / "draft.db", destination)
+    lab.epochs([lab.trial()], 1, 2)
+    lab.journal.close()
+    tracking.sync(destination)
+    assert_mirrors(destination)
+    assert _copied(kept, tmp_path / "draft.db", destination), "the next command finds a sound one"
 
 
 # ---- the UI and its health ----------------------------------------------------------------------------------------
