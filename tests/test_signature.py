@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ import pytest
 from support import compose_train
 
 import xentlab
-from xentlab.train import prepare, signature
+from xentlab.train import code, prepare, signature
 from xentlab.train.signature import closure
 
 HELPER = "POWER = 9.0\n\n\ndef scale(v):\n    return v * POWER\n"
@@ -140,3 +141,51 @@ def test_a_function_typed_into_a_session_counts_by_its_own_source(monkeypatch: p
         monkeypatch.setitem(sys.modules, "typed_here", module)
         found.append(signature(prepare({**config, "loss": {"_target_": "typed_here.typed"}}), "data", "vectorised"))
     assert found[0] != found[1]
+
+
+def forget() -> None:
+    """As a new process begins."""
+    for remembered in (*vars(sys.modules["xentlab.train.signature"]).values(), code._cached):
+        if hasattr(remembered, "cache_clear"):
+            remembered.cache_clear()
+
+
+def test_a_signature_from_the_cache_is_the_one_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial, found = prepare(compose_train()), []
+    (tmp_path / "no folder").touch()
+    for place in ("no folder", "cache", "cache"):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / place))
+        forget()
+        found.append(signature(trial, "data", "vectorised"))
+    assert len(set(found)) == 1
+    forget()
+    monkeypatch.setattr(code, "_parsed", lambda content: pytest.fail(f"read again: {content!r}"))
+    assert signature(trial, "data", "vectorised") == found[0]
+
+
+def test_a_damaged_or_foreign_cache_of_what_files_say_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    file = tmp_path / "own.py"
+    file.write_text(LOSS)
+
+    def asked() -> code.Code:
+        forget()
+        said = code.read_code(file)
+        code.keep_read()
+        return said
+
+    said = asked()
+    (cached,) = (tmp_path / "xentlab" / "code").iterdir()
+    whole = cached.read_bytes()
+    changed = whole.replace(said.digest.encode(), b"0" * 64)
+    words = changed.partition(b"\n")[2]
+    of_another_rule = hashlib.sha256(words).hexdigest().encode() + b"\n" + words
+    for damaged in (b"", whole[:-9], changed, of_another_rule, b"\xff\x00\n[]"):
+        assert damaged != whole
+        cached.write_bytes(damaged)
+        assert asked() == said
+        assert cached.read_bytes() == whole, "the next command has it"
+    file.write_text(LOSS.replace("none", "mean"))
+    assert asked().digest != said.digest

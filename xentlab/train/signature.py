@@ -7,7 +7,6 @@ catalogue changes no other loss's trials. Comments, docstrings and layout do not
 
 from __future__ import annotations
 
-import ast
 import functools
 import hashlib
 import importlib.util
@@ -23,14 +22,13 @@ import torch
 
 from xentlab.data import soften
 from xentlab.schema import knobs
+from xentlab.train.code import Code, keep_read, read_code
 from xentlab.train.trial import COMPONENTS, Trial
 
 # What changes how a result is computed or kept, but not the result: trials that differ in it are the same trial.
 _EXECUTION = ("train_sample", "eval_batch_size", "checkpoint_every", "max_stack", "memory")
 # Where the closure of what trains every trial begins.
 _TRAINING = ("xentlab.train.fit", "xentlab.step")
-# What of a syntax tree's node holds statements, or what holds them.
-_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 _STANDARD = Path(sysconfig.get_path("stdlib")).resolve()
 
 
@@ -85,7 +83,8 @@ def closure(*names: str) -> list[str]:
 @functools.cache
 def _digest(names: tuple[str, ...]) -> str:
     """sha256 of the code of these modules, of what trains, and of all that both import."""
-    code = "".join(f"{name} {_code(name)}\n" for name in closure(*names, *_TRAINING))
+    code = "".join(f"{name} {_source(name).digest}\n" for name in closure(*names, *_TRAINING))
+    keep_read()
     return hashlib.sha256(code.encode()).hexdigest()
 
 
@@ -98,43 +97,6 @@ def _typed(function: Callable[..., Any]) -> str:
         except (OSError, TypeError):
             pass
     return ""
-
-
-@functools.cache
-def _code(name: str) -> str:
-    """sha256 of a module's code; equal for two files that differ in comments, docstrings and layout only."""
-    file = _file(name)
-    assert file is not None
-    if file.suffix != ".py":
-        return hashlib.sha256(file.read_bytes()).hexdigest()
-    tree = _tree(name)
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and (
-            ast.get_docstring(node, clean=False) is not None
-        ):
-            node.body = node.body[1:]
-    words: list[str] = []
-    _spell(tree, words)
-    return hashlib.sha256(" ".join(words).encode()).hexdigest()
-
-
-def _spell(node: Any, words: list[str]) -> None:
-    """Add a syntax tree to `words`. Unlike `ast.dump` it is the same on every Python: what is empty is left out."""
-    if isinstance(node, list):
-        words.append("[")
-        for item in node:
-            _spell(item, words)
-        words.append("]")
-    elif isinstance(node, ast.AST):
-        words.append(type(node).__name__)
-        for field in node._fields:
-            value = getattr(node, field, None)
-            if value is not None and value != [] and not isinstance(value, ast.expr_context):
-                words.append(field)
-                _spell(value, words)
-        words.append(".")
-    else:
-        words.append(repr(node))
 
 
 @functools.cache
@@ -175,55 +137,40 @@ def _is_installed(name: str) -> bool:
 
 
 @functools.cache
-def _tree(name: str) -> ast.Module:
+def _source(name: str) -> Code:
+    """What a module's file says; of one that is installed or has none nothing."""
     file = _file(name)
-    return ast.parse(file.read_bytes()) if file is not None and file.suffix == ".py" else ast.Module([], [])
+    return Code("", [], []) if file is None else read_code(file)
 
 
-@functools.cache
 def _imports(name: str) -> list[str]:
     """The modules that a module imports, anywhere in it but for type checking alone."""
     found: list[str] = []
-    ahead: list[ast.AST] = [_tree(name)]
-    while ahead:
-        node = ahead.pop()
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            source = _source_of(name, node)
-            found += [_definer(source, alias.name) for alias in node.names]
-        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            ahead += node.orelse
-        else:  # statements alone: no expression imports
-            ahead += [inner for block in _BLOCKS for inner in getattr(node, block, ())]
+    for level, module, names in _source(name).imports:
+        source = _source_of(name, level, module)
+        found += [_definer(source, attribute) for attribute in names] or [source]
     return found
 
 
-def _source_of(name: str, node: ast.ImportFrom) -> str:
+def _source_of(name: str, level: int, module: str) -> str:
     """The absolute name of the module that `from ... import` in module `name` speaks of."""
-    if not node.level:
-        return node.module or ""
+    if not level:
+        return module
     file = _file(name)
     package = name.split(".")
     if file is None or file.name != "__init__.py":
         package = package[:-1]
-    package = package[: len(package) - (node.level - 1)]
-    return ".".join([*package, *([node.module] if node.module else [])])
+    package = package[: len(package) - (level - 1)]
+    return ".".join([*package, *([module] if module else [])])
 
 
 def _definer(module: str, attribute: str, seen: frozenset[str] = frozenset()) -> str:
     """Where `attribute` of a module comes from: the submodule of that name, the module that defines it, or itself."""
     if _file(module) is None or module in seen:
         return module
-    bound = [
-        (node, alias)
-        for node in _tree(module).body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-        if (alias.asname or alias.name) == attribute
-    ]
+    bound = [each for each in _source(module).bound if each[3] == attribute]
     if len(bound) == 1:
-        node, alias = bound[0]
-        return _definer(_source_of(module, node), alias.name, seen | {module})
+        level, source, name, _ = bound[0]
+        return _definer(_source_of(module, level, source), name, seen | {module})
     inner = f"{module}.{attribute}"
     return inner if not bound and attribute != "*" and _file(inner) is not None else module
