@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from xentlab import losses
+from xentlab.losses.lovasz import _Order
 
 
 @pytest.mark.parametrize("kind", ["index", "soft"])
@@ -34,3 +35,11 @@ def test_the_bits_of_float32_sort_as_its_numbers() -> None:
     target = torch.randint(5, (2, 16, 16), generator=generator)
     wanted = losses.lovasz_softmax(logits.double(), target)
     torch.testing.assert_close(losses.lovasz_softmax(logits, target).double(), wanted, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 70_000), (1, 40, 2_000), (3, 2, 5), (0, 2, 5), (2, 3, 0)])
+def test_rows_sorted_in_one_call_are_ordered_as_each_alone(shape: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    errors = torch.randint(-1, 1000, shape, generator=generator).float() / 999  # with many alike
+    errors = torch.where(errors < 0, -1.0, errors)
+    assert torch.equal(_Order.apply(errors), errors.argsort(dim=-1, descending=True, stable=True))

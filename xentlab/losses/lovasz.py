@@ -8,6 +8,9 @@ from torch import Tensor
 from xentlab.losses.dense import Classes, class_mean, maps, of_images, ratio, weighed_area
 from xentlab.schema import NonNegativeInt
 
+# Numbers whose order is found in one call: as many as stay in a CPU's cache with their places.
+_SORTED_AT_ONCE = 2**16
+
 
 @of_images(reference="Berman 2018")
 def lovasz_softmax(
@@ -45,34 +48,47 @@ def lovasz_softmax(
     intersection-over-union measure in neural networks, 2018.
     """
     probs, truth = maps(logits, target)
-    errors = (truth - probs).abs()
-    pixels = torch.ones_like(errors[:, :1]) if weight is None else weight.to(errors.dtype).flatten(1).unsqueeze(1)
-    pixels, wrong = pixels.expand_as(truth), errors.detach()
-    slopes = _binned_slopes(wrong, truth, pixels, bins) if bins else _jaccard_slopes(wrong, truth, pixels)
+    errors = (probs - truth).abs()
+    pixels = None if weight is None else weight.to(errors.dtype).flatten(1).unsqueeze(1).expand_as(truth)
+    slopes = (_binned_slopes if bins else _jaccard_slopes)(errors.detach(), truth, pixels, bins)
     return class_mean((errors * slopes).sum(2), weighed_area(truth, weight), classes, class_weights)
 
 
-def _jaccard_slopes(errors: Tensor, truth: Tensor, pixels: Tensor) -> Tensor:
+def _jaccard_slopes(errors: Tensor, truth: Tensor, pixels: Tensor | None, _: int) -> Tensor:
     """What each pixel adds to its class's Jaccard loss when pixels turn wrong from the largest error down.
 
     Args and the result are [N, C, pixels].
     """
     # Ignored pixels come last, so that not even the order of the others hangs on them.
-    order = _Order.apply(errors.masked_fill(pixels == 0, -1.0))
-    truth, pixels = truth.gather(2, order), pixels.gather(2, order)
-    slopes = _steps(pixels * truth, pixels * (1.0 - truth))
-    return torch.zeros_like(slopes).scatter(2, order, torch.where(pixels > 0, slopes, 0.0))
+    order = _Order.apply(errors if pixels is None else errors.masked_fill(pixels == 0, -1.0))
+    truth = truth.gather(2, order)
+    if pixels is None:
+        slopes = _steps(truth, 1.0 - truth)
+    else:
+        pixels = pixels.gather(2, order)
+        slopes = _steps(pixels * truth, pixels * (1.0 - truth)).masked_fill(pixels == 0, 0.0)
+    return torch.empty_like(slopes).scatter_(2, order, slopes)
 
 
 class _Order(torch.autograd.Function):
-    """Where along the last axis the largest number stands, the next, and so on; numbers are >= 0, or -1."""
+    """Where along the last axis the largest number stands, the next, and so on; numbers are in [0, 1], or -1."""
 
     @staticmethod
     def forward(keys: Tensor) -> Tensor:
-        # The bits of numbers >= 0 are ordered as the numbers are, and whole numbers sort faster.
-        if keys.dtype == torch.float32:
-            keys = keys.view(torch.int32)
-        return keys.argsort(dim=-1, descending=True, stable=True)
+        if keys.dtype != torch.float32:
+            return keys.argsort(dim=-1, descending=True, stable=True)
+        # The bits of numbers >= 0 are ordered as the numbers are, and whole numbers sort faster: on a CPU by far where
+        # they are many along one axis, whose digits are counted. So some rows are one, each above the row before.
+        bits = keys.view(torch.int32)
+        if keys.device.type != "cpu":
+            return bits.argsort(dim=-1, descending=True, stable=True)
+        rows, places = bits.flatten(0, -2), bits.shape[-1]
+        order = []
+        for part in rows.split(max(_SORTED_AT_ONCE // max(places, 1), 1)):
+            first = torch.arange(len(part)).unsqueeze(1)
+            sortable = (first << 32) - part if len(part) > 1 else -part
+            order.append(sortable.flatten().argsort(stable=True).view(part.shape).sub_(first * places))
+        return torch.cat(order).view(keys.shape)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:  # noqa: ARG004
@@ -83,12 +99,14 @@ class _Order(torch.autograd.Function):
         return _Order.apply(keys.movedim(in_dims[0], 0)), 0  # a view as other numbers has no rule of its own
 
 
-def _binned_slopes(errors: Tensor, truth: Tensor, pixels: Tensor, bins: int) -> Tensor:
+def _binned_slopes(errors: Tensor, truth: Tensor, pixels: Tensor | None, bins: int) -> Tensor:
     """The same with errors of one bin taken as equal, so that their pixels share what they add."""
     place = bins - 1 - (errors * bins).long().clamp(0, bins - 1)
     nothing = errors.new_zeros((*errors.shape[:2], bins))
-    inside, outside = (nothing.scatter_add(2, place, pixels * share) for share in (truth, 1.0 - truth))
-    return ratio(_steps(inside, outside), inside + outside).gather(2, place) * pixels
+    areas = (truth, 1.0 - truth) if pixels is None else (pixels * truth, pixels * (1.0 - truth))
+    inside, outside = (nothing.scatter_add(2, place, area) for area in areas)
+    slopes = ratio(_steps(inside, outside), inside + outside).gather(2, place)
+    return slopes if pixels is None else slopes * pixels
 
 
 def _steps(inside: Tensor, outside: Tensor) -> Tensor:
