@@ -20,8 +20,8 @@ from xentlab.run.beside import places, side_by_side
 from xentlab.run.session import Session
 from xentlab.run.training import EpochCallback
 from xentlab.tasks.links import log_softmax, probabilities, sigmoid, softplus
-from xentlab.threads import heed_interruption
-from xentlab.train import Epoch, Trial, prepare
+from xentlab.threads import heed_interruption, share, take_share
+from xentlab.train import Epoch, Fit, Trial, prepare
 
 TINY = ("model.hidden=[8]", "dataset.train_fraction=0.1", "trainer.epochs=3")
 HELD = held.path_of(lambda logits, target: torch.nn.functional.cross_entropy(logits, target, reduction="none"))
@@ -68,8 +68,8 @@ def test_stacks_side_by_side_end_with_the_bits_of_one_after_another(tmp_path: Pa
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_one_that_fails_stops_no_other_and_the_last_has_all_threads() -> None:
-    threads = list[int]()
+def test_one_that_fails_stops_no_other_and_the_last_has_the_whole_machine() -> None:
+    parts = list[tuple[int, float]]()
     begun, failed = threading.Event(), threading.Event()
 
     def fail(after_epoch: EpochCallback) -> None:  # noqa: ARG001
@@ -77,12 +77,12 @@ def test_one_that_fails_stops_no_other_and_the_last_has_all_threads() -> None:
         raise UserError("a loss of its own.")
 
     def last(after_epoch: EpochCallback) -> None:
-        threads.append(torch.get_num_threads())
+        parts.append((torch.get_num_threads(), share()))
         begun.set()
         while not failed.is_set():
             time.sleep(0.001)
             after_epoch([], Epoch(1, {}))
-        threads.append(torch.get_num_threads())
+        parts.append((torch.get_num_threads(), share()))
 
     def look(trials: object, epoch: object) -> None:  # noqa: ARG001
         if threading.active_count() == before + 1:
@@ -92,8 +92,20 @@ def test_one_that_fails_stops_no_other_and_the_last_has_all_threads() -> None:
     error, nothing = side_by_side([fail, last], look)
     assert isinstance(error, UserError)
     assert nothing is None
-    assert threads == [1, 2]
+    assert parts == [(1, 0.5), (2, 1.0)]
     assert torch.get_num_threads() == 2
+
+
+def test_a_second_counts_for_the_part_of_the_machine_that_a_stack_has() -> None:
+    stack = trials(losses=("ce",))
+    fit = Fit(stack, stack[0].dataset())
+    take_share(1e-9)
+    began = time.perf_counter()
+    (*_, last) = fit.epochs()
+    took = time.perf_counter() - began
+    take_share(1.0)
+    assert 0 < fit.history.seconds < 1e-9 * took
+    assert 0 < last.metrics["speed/ms_per_step"][0] < 1e-6 * took
 
 
 @pytest.mark.usefixtures("two_threads")

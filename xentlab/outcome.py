@@ -67,7 +67,7 @@ class Outcome:
         stuck: whether its last validation value is hardly better than a constant answer's.
         epochs: how many it was trained.
         epochs_to_target: the first epoch at which the monitor reached the target, if it did.
-        seconds: its share of its stack's training.
+        seconds: its share of its stack's training, and of those that passed while another stack trained beside it.
         stack: how many trials trained as one tensor program; None in old journals.
         lift: `looped` or `vectorised`; None in old journals.
         reliability: of the final weights on test data.

@@ -1,4 +1,4 @@
-"""Work done in threads, and what an interruption of the command means for it."""
+"""Work done in threads: what an interruption of the command means for it, and whose the time is that passes."""
 
 import threading
 import time
@@ -15,6 +15,19 @@ class _Work(threading.Thread):
     """
 
     interrupted = False
+
+
+_here = threading.local()
+
+
+def take_share(part: float) -> None:
+    """Say what part of the machine this thread has from now on."""
+    _here.part = part
+
+
+def share() -> float:
+    """What part of the machine this thread has: what each of its seconds counts for."""
+    return float(getattr(_here, "part", 1.0))
 
 
 def heed_interruption() -> None:

@@ -211,7 +211,7 @@ def cost(record: Record) -> Table:
         memory = [short(row.peak_mb)] if peak else []
         rows.append(cells(record.labels[row.loss], number(row.ms_per_step, 3), number(row.seconds, 2), *memory))
     header += ["peak MB"] if peak else []
-    return Table("Cost", header, rows)
+    return Table("Cost", header, rows, "Trials that train at once share the time that passes.")
 
 
 def facts(title: str, values: dict[str, str]) -> Table:

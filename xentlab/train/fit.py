@@ -21,6 +21,7 @@ from xentlab.data.turns import waited
 from xentlab.models import has_dropout
 from xentlab.outcome import Outcome
 from xentlab.step import Lift, Looped, State
+from xentlab.threads import share
 from xentlab.train.ends import ends
 from xentlab.train.history import History
 from xentlab.train.rig import Rig
@@ -64,7 +65,7 @@ class Fit:
         while history.done < rig.trainer.epochs and not all(history.over):
             start = time.perf_counter() - waited()
             values = self.train(history.done + 1)
-            elapsed = time.perf_counter() - waited() - start
+            elapsed = share() * (time.perf_counter() - waited() - start)
             history.seconds += elapsed
             history.done += 1
             with rig.averaged():
