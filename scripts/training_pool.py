@@ -21,7 +21,7 @@ import numpy as np
 
 from xentlab import analysis
 from xentlab.analysis.interval import Array
-from xentlab.comparison import read_study
+from xentlab.comparison.cells import read_study
 from xentlab.comparison.protocol import Protocol
 from xentlab.config.compose import compose_group, run_composed
 from xentlab.train import Fit, stacks

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from xentlab.comparison import StudyPlan, read_study
+from xentlab.comparison.cells import StudyPlan, read_study
 from xentlab.config.compose import compose_group, config_dir, run_composed
 from xentlab.dotted import locate
 from xentlab.models import kind

@@ -171,7 +171,7 @@ def test_a_loss_that_diverges_everywhere_is_counted_and_not_hidden(run: Run, her
 
 
 def test_the_protocol_refuses_what_its_file_lacks() -> None:
-    from xentlab.comparison import read_study
+    from xentlab.comparison.cells import read_study
 
     with pytest.raises(UserError, match=r"comparison\.question is missing"):
         read_study({"comparison": {"name": "x"}}, lambda group, name: {"_target_": f"{group}.{name}"})

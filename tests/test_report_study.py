@@ -12,7 +12,7 @@ import pytest
 from report_lab import HOSTILE, Outline, example
 
 from xentlab import report
-from xentlab.comparison import make_overview
+from xentlab.comparison.overview import make_overview
 from xentlab.errors import UserError
 from xentlab.report import charts, conclusions, numbers, study, study_charts, study_tables
 from xentlab.report.record import Record

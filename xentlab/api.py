@@ -20,7 +20,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from xentlab import held
-from xentlab.comparison import read_study
+from xentlab.comparison.cells import read_study
 from xentlab.comparison.execute import run_study
 from xentlab.comparison.extending import ADDED, read_extension
 from xentlab.comparison.folder import Composed, find_comparison, read_verdicts, remember

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xentlab.cli.console import console, titled
-from xentlab.comparison import StudyPlan, read_study
+from xentlab.comparison.cells import StudyPlan, read_study
 from xentlab.comparison.estimate import estimate_study, what_seeds_detect
 from xentlab.comparison.execute import Executed, run_study
 from xentlab.comparison.extending import ADDED, read_extension

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from xentlab import dotted
-from xentlab.comparison import StudyPlan, read_study
 from xentlab.comparison import folder as folders
 from xentlab.comparison.arms import Progress
+from xentlab.comparison.cells import StudyPlan, read_study
 from xentlab.comparison.execute import Executed
 from xentlab.comparison.folder import Composed, find_comparison, load_protocol, phase, read_cells
 from xentlab.comparison.recording import judged_today
