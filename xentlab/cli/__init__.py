@@ -72,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         sys.stdout, sys.stderr = lenient(sys.stdout), lenient(sys.stderr)
         atexit.register(gc.freeze)  # nothing is to be looked through at the end: half a second with torch
+        gc.disable()  # nor at the start, see `Command.function`: a tenth of it
     # Idle worker threads that spin take the core from the process beside them: ten times slower on two cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,9 +34,12 @@ class Command:
     subcommands: tuple[Command, ...] = ()
 
     def function(self) -> Callable[..., int]:
-        """What runs it."""
+        """What runs it; where `main` has turned the collector off, it begins here, and all that was imported stays."""
         module, _, name = self.run.partition(".")
         found: Callable[..., int] = getattr(importlib.import_module(f"xentlab.cli.{module}"), name)
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
         return found
 
 
