@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
-from hydra.errors import HydraException
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from launcher_lab import Run, Work
 from omegaconf import DictConfig, OmegaConf
 
-from xentlab.config.compose import config_dir, run_composed
-from xentlab.config.loader import RememberingLoader
+from xentlab.config.compose import composed, config_dir, run_composed
+from xentlab.config.loader import RememberingLoader, one_file
 from xentlab.config.promise import Promise
 from xentlab.errors import UserError
 
@@ -101,6 +103,18 @@ def test_a_plain_job_is_what_hydra_composes(here: Path) -> None:  # noqa: ARG001
     for left in LEFT_TO_HYDRA:
         quick.load_sweep_config(master, ["loss=ce", *left])
         assert quick.plain_job(["loss=ce", *left]) is None, left
+
+
+def test_a_file_alone_is_what_hydra_composes() -> None:
+    groups = [group for group in sorted(config_dir().iterdir()) if group.is_dir()]
+    paths = [f"{group.name}/{file.stem}" for group in groups for file in sorted(group.glob("*.yaml"))[:2]]
+    assert {"model/convnet", "loss/asl"} <= set(paths)
+    with composed("train", []):
+        loader = GlobalHydra.instance().config_loader()
+        for path in paths:
+            assert OmegaConf.to_container(one_file(loader, path)) == OmegaConf.to_container(compose(path)), path
+        with pytest.raises(MissingConfigException):
+            one_file(loader, "loss/cee")
 
 
 @pytest.mark.parametrize("job", [["loss=cee"], ["optimizer.l=1"], ["loss=ce,mse"], ["loss"]])

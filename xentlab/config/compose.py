@@ -63,7 +63,7 @@ def run_composed(config_name: str, overrides: Sequence[str], job: Callable[[dict
     see_working_directory()
     register_launcher()
     try:
-        with _composed_once(overrides):
+        with _remembering(overrides):
             hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(task)()
     except (HydraException, OmegaConfBaseException) as error:
         raise hydra_mistake(error) from error
@@ -76,13 +76,21 @@ def run_composed(config_name: str, overrides: Sequence[str], job: Callable[[dict
 
 
 @contextlib.contextmanager
-def _composed_once(overrides: Sequence[str]) -> Iterator[None]:
-    """Hydra composes all of it once more to see whether a config asks for a sweep: here only a command line does."""
+def _remembering(overrides: Sequence[str]) -> Iterator[None]:
+    """Hydra composes all of it once more to see whether a config asks for a sweep: here only a command line does.
+
+    In place of this look it takes a loader with a memory.
+    """
     from hydra._internal.hydra import Hydra
+
+    from xentlab.config.loader import RememberingLoader
+
+    def take_loader(hydra: Hydra, **_: Any) -> None:
+        hydra.config_loader = RememberingLoader(hydra.config_loader)
 
     looks = Hydra.get_mode
     if not any("hydra.mode" in override for override in overrides):
-        Hydra.get_mode = lambda *_, **__: None
+        Hydra.get_mode = take_loader
     try:
         yield
     finally:
@@ -206,12 +214,15 @@ def compose_group(group: str, name: str) -> dict[str, Any]:
 def _composed_group(group: str, name: str, _: str) -> dict[str, Any]:
     """It is the same wherever the same folders are searched."""
     from hydra import compose
+    from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException, MissingConfigException
     from omegaconf import OmegaConf
 
+    from xentlab.config.loader import one_file
+
     try:
         try:
-            config = compose(f"{group}/{name}")  # alone: in half the time
+            config = one_file(GlobalHydra.instance().config_loader(), f"{group}/{name}")
         except MissingConfigException:
             config = compose("train", [f"{group}={name}"])  # says what there is
     except HydraException as error:

@@ -17,6 +17,7 @@ from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository
+from hydra._internal.defaults_list import create_defaults_list
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf
@@ -41,9 +42,10 @@ class RememberingLoader(ConfigLoaderImpl):
 
     def __init__(self, of: ConfigLoaderImpl, *, plain: bool = False) -> None:
         super().__init__(of.config_search_path)
+        known = of if isinstance(of, RememberingLoader) else None
         self.repository, self._plain = of.repository, plain
-        self._files: dict[tuple[str | None, tuple[str, ...]], CachingConfigRepository] = {}
-        self._merged: dict[tuple[Any, ...], DictConfig] = {}
+        self._files: dict[tuple[str | None, tuple[str, ...]], CachingConfigRepository] = known._files if known else {}
+        self._merged: dict[tuple[Any, ...], DictConfig] = known._merged if known else {}
         self._checked: dict[tuple[str, ...], DictConfig] = {}
         self._values: dict[str, tuple[str, Any] | None] = {}
         self._patterns: dict[tuple[str, ...], _Pattern | None] = {}
@@ -116,9 +118,15 @@ class RememberingLoader(ConfigLoaderImpl):
         key = (id(repo), *((d.config_path, d.parent, d.package, d.is_self, d.primary) for d in defaults))
         if key not in self._merged:
             # Merging takes the files' nodes into the result, so it needs nodes of its own.
-            fresh = CachingConfigRepository(repo.delegate)
-            self._merged[key] = super()._compose_config_from_defaults_list(defaults, fresh)
+            self._merged[key] = super()._compose_config_from_defaults_list(defaults, copy.deepcopy(repo))
         return copy.deepcopy(self._merged[key])
+
+
+def one_file(loader: ConfigLoaderImpl, path: str) -> DictConfig:
+    """A file with its own defaults as `hydra.compose` gives it, in a tenth of the time: Hydra's part is left out."""
+    files = CachingConfigRepository(loader.repository)
+    found = create_defaults_list(files, path, [], prepend_hydra=False, skip_missing=False)
+    return ConfigLoaderImpl._compose_config_from_defaults_list(loader, found.defaults, files)
 
 
 _Pattern = tuple[DictConfig, PlainJob]
