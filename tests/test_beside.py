@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 import threading
 import time
@@ -63,36 +64,26 @@ def test_stacks_side_by_side_end_with_the_bits_of_one_after_another(tmp_path: Pa
     found = trained(tmp_path / "beside", beside)
     torch.set_num_threads(1)
     assert found == trained(tmp_path / "alone", alone)
-    assert beside == {"work 0", "work 1", "MainThread"}  # the third stack has nobody beside it
+    assert beside == {"work"}
     assert alone == {"MainThread"}
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_one_that_fails_stops_no_other_and_the_last_has_the_whole_machine() -> None:
-    parts = list[tuple[int, float]]()
-    begun, failed = threading.Event(), threading.Event()
+def test_what_ends_makes_place_for_the_next_and_the_last_has_the_whole_machine() -> None:
+    parts, deadline = dict[int, list[tuple[int, float]]](), time.monotonic() + 20
 
-    def fail(after_epoch: EpochCallback) -> None:  # noqa: ARG001
-        begun.wait()
-        raise UserError("a loss of its own.")
-
-    def last(after_epoch: EpochCallback) -> None:
-        parts.append((torch.get_num_threads(), share()))
-        begun.set()
-        while not failed.is_set():
-            time.sleep(0.001)
+    def work(number: int, after_epoch: EpochCallback) -> None:
+        parts[number] = [(torch.get_num_threads(), share())]
+        while time.monotonic() < deadline:
             after_epoch([], Epoch(1, {}))
-        parts.append((torch.get_num_threads(), share()))
+            if torch.get_num_threads() == 2 if number == 3 else len(parts) >= (2, 2, 4)[number]:
+                break
+            time.sleep(0.001)
+        parts[number].append((torch.get_num_threads(), share()))
 
-    def look(trials: object, epoch: object) -> None:  # noqa: ARG001
-        if threading.active_count() == before + 1:
-            failed.set()
-
-    before = threading.active_count()
-    error, nothing = side_by_side([fail, last], look)
-    assert isinstance(error, UserError)
-    assert nothing is None
-    assert parts == [(1, 0.5), (2, 1.0)]
+    side_by_side((functools.partial(work, number) for number in range(4)), 2, lambda trials, epoch: None)  # noqa: ARG005
+    half, whole = (1, 0.5), (2, 1.0)
+    assert parts == {0: [half, half], 1: [half, half], 2: [half, half], 3: [half, whole]}
     assert torch.get_num_threads() == 2
 
 
@@ -109,11 +100,29 @@ def test_a_second_counts_for_the_part_of_the_machine_that_a_stack_has() -> None:
 
 
 @pytest.mark.usefixtures("two_threads")
+def test_what_fails_lets_the_one_beside_it_end_and_no_other_begin() -> None:
+    begun = list[int]()
+
+    def work(number: int, after_epoch: EpochCallback) -> None:  # noqa: ARG001
+        begun.append(number)
+        if number == 0:
+            raise UserError("a loss of its own.")
+        time.sleep(0.1)
+        begun.append(number)
+
+    with pytest.raises(UserError, match="of its own"):
+        side_by_side((functools.partial(work, number) for number in range(4)), 2, lambda trials, epoch: None)  # noqa: ARG005
+    assert sorted(begun) in ([0], [0, 1, 1])  # the failure may come before the second has begun
+
+
+@pytest.mark.usefixtures("two_threads")
 def test_an_interruption_reaches_all_of_them() -> None:
-    reached = list[int]()
+    reached, both = list[int](), threading.Barrier(2)
 
     def train(number: int) -> None:
         try:
+            if both.wait() == 0:
+                threading.Timer(0.005, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
             while True:
                 heed_interruption()
                 with ThreadPoolExecutor(8) as pool:  # an interruption ends the work, never a thread that it waits for
@@ -125,9 +134,8 @@ def test_an_interruption_reaches_all_of_them() -> None:
     main = threading.main_thread().ident or 0
     for _ in range(30):
         reached.clear()
-        threading.Timer(0.01, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
         with pytest.raises(KeyboardInterrupt):
-            side_by_side([lambda _: train(0), lambda _: train(1)], lambda trials, epoch: None)  # noqa: ARG005
+            side_by_side([lambda _: train(0), lambda _: train(1)], 2, lambda trials, epoch: None)  # noqa: ARG005
         assert sorted(reached) == [0, 1]
 
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 _LOOK_S = 0.005  # between two looks at whether they have ended
 
@@ -38,23 +38,37 @@ def heed_interruption() -> None:
         raise KeyboardInterrupt
 
 
-def in_threads(work: Sequence[Callable[[], None]]) -> KeyboardInterrupt | None:
+def in_threads(work: Iterable[Callable[[], None]], at_once: int | None = None) -> KeyboardInterrupt | None:
     """Do all work, each in a thread of its own, and wait for its end; none of it may raise.
 
+    Args:
+        work: taken one after another, as there is a place; what it raises itself is raised once the others have ended.
+        at_once: places; None: one for each.
+
     Returns:
-        The last interruption, or None.
+        The last interruption, after which nothing begins, or None.
     """
-    threads = [_Work(target=one, name=f"work {number}") for number, one in enumerate(work)]
-    interruption = heard = None
-    while any(thread.is_alive() or (thread.ident is None and interruption is None) for thread in threads):
+    left, threads = iter(work), list[_Work]()
+    more, interruption, heard, failure = True, None, None, None
+    while more or threads:
         try:
-            for thread in threads:
-                if thread.ident is None and interruption is None:
-                    thread.start()
-                elif heard is not interruption:
+            if heard is not interruption:
+                for thread in threads:
                     thread.interrupted = True
-            heard = interruption
+                heard = interruption
+            while more and len(threads) != at_once:
+                one = next(left, None)
+                if one is None:
+                    more = False
+                else:
+                    threads.append(_Work(target=one, name="work"))
+                    threads[-1].start()
             time.sleep(_LOOK_S)  # an interrupted `join` would take a thread that is at work for one that has ended
+            threads = [thread for thread in threads if thread.is_alive()]
         except KeyboardInterrupt as error:
-            interruption = error
+            interruption, more = error, False
+        except Exception as error:
+            failure, more = error, False
+    if failure is not None and interruption is None:
+        raise failure
     return interruption

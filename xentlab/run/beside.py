@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -54,45 +54,59 @@ def _of_the_lab(node: Any) -> bool:
     return all(map(_of_the_lab, node)) if isinstance(node, list) else True
 
 
-def side_by_side(work: Sequence[Callable[[EpochCallback], None]], on_epoch: EpochCallback) -> list[Exception | None]:
-    """Do all work, several in a thread each; returns what each raised. An interruption is raised in all, at a batch.
+def side_by_side(work: Iterable[Callable[[EpochCallback], None]], at_once: int, on_epoch: EpochCallback) -> None:
+    """Do all work, several in a thread each; an interruption is raised in all of it, at its next batch.
+
+    What one raises is raised here once those beside it have ended; no other begins.
 
     Args:
-        work: takes what it is to call after each of its epochs.
+        work: taken one after another as there is a place; takes what it is to call after each of its epochs.
         on_epoch: what is called then, by one thread at a time.
     """
-    whole, left = torch.get_num_threads(), len(work)
-    ends: list[BaseException | None] = [None] * left
+    whole, running, waiting = torch.get_num_threads(), 0, True
+    ends: list[BaseException] = []
     speaking = threading.Lock()
 
     def take_part() -> None:
-        torch.set_num_threads(max(whole // left, 1))  # whoever trains last has all of them
-        take_share(1 / left)
+        parts = at_once if waiting else running  # whoever trains last has all
+        torch.set_num_threads(max(whole // parts, 1))
+        take_share(1 / parts)
 
     def after_epoch(trials: Sequence[Trial], epoch: Epoch) -> None:
         take_part()
         with speaking:
             on_epoch(trials, epoch)
 
-    def do(place: int) -> None:
-        nonlocal left
+    def do(one: Callable[[EpochCallback], None]) -> None:
+        nonlocal running
         take_part()
         try:
-            work[place](after_epoch)
+            one(after_epoch)
         except BaseException as error:  # told to whoever asked for the work
-            ends[place] = error
+            ends.append(error)
         with speaking:
-            left -= 1
+            running -= 1
 
-    interrupted = None
+    def begun() -> Iterator[Callable[[], None]]:
+        nonlocal running, waiting
+        for one in work:
+            if ends:
+                break
+            with speaking:
+                running += 1
+            yield functools.partial(do, one)
+        waiting = False
+
+    interruption = None
     try:
-        if left == 1:
-            do(0)
+        if at_once == 1:
+            for one in begun():
+                one()
         else:
-            interrupted = in_threads([functools.partial(do, place) for place in range(left)])
+            interruption = in_threads(begun(), at_once)
     finally:
         torch.set_num_threads(whole)
-    for end in (*ends, interrupted):
-        if end is not None and not isinstance(end, Exception):
-            raise end
-    return [end for end in ends if end is None or isinstance(end, Exception)]
+    for end in sorted(ends, key=lambda end: isinstance(end, Exception)):
+        raise end
+    if interruption is not None:
+        raise interruption

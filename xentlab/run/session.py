@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,65 +142,64 @@ class Session:
         self._file([t for t in trials if self.signature(t) in known], groups, known)
         planned = self.plan(missing)
         placed = self.executor.place(planned, trials, self.dataset) if self.executor is not None and planned else None
-        ids, ordered = dict(known), set[Trial]()
+        ids, ordered, failed = dict(known), set[Trial](), dict[str, Exception]()
 
-        def train(stacks: Sequence[Sequence[Trial]]) -> dict[str, Exception]:
-            orders = [self._order(stack, groups, dict(tags or {}), keep=candidates) for stack in stacks]
-            ordered.update(*stacks)
+        def begin(stack: Sequence[Trial]) -> Order:
+            order = self._order(stack, groups, dict(tags or {}), keep=candidates)
+            ordered.update(stack)
+            ids.update(zip(order.signatures, order.ids, strict=True))
+            return order
+
+        over = list[tuple[Order, Exception | None]]()
+        with self._claims.giving_back([self.signature(trial) for stack in planned for trial in stack]):
             if self.executor is None or placed is None:
-                errors = self._train_here(stacks, orders, on_epoch, stop=stop)
+                over = self._train_here(planned, begin, on_epoch, stop=stop)
             else:
-                errors = self._delegate(self.executor, stacks, orders, on_epoch)
-            lost: dict[str, Exception] = {}
-            for i, order in enumerate(orders):
-                mine = dict(zip(order.signatures, order.ids, strict=True))
-                ids.update(mine)
-                lost |= failures(order, errors.get(i))
-                ended = {name for key, name in mine.items() if key not in lost}
-                self.trained += len(ended)
-                self._own |= ended
-            return lost
-
-        failed = self._bring(
-            planned if placed is None else placed, train, most=places(planned, self.dataset) if placed is None else None
-        )
+                for stacks in self._claimed(placed):
+                    orders = [begin(stack) for stack in stacks]
+                    errors = self._delegate(self.executor, stacks, orders, on_epoch)
+                    self._claims.release([key for order in orders for key in order.signatures])
+                    over += [(order, errors.get(i)) for i, order in enumerate(orders)]
+        for order, error in over:
+            failed |= failures(order, error)
+            ended = {name for key, name in zip(order.signatures, order.ids, strict=True) if key not in failed}
+            self.trained += len(ended)
+            self._own |= ended
+        self.records.update()
         ids = {self.signature(t): found.id for t in missing if (found := self.recorded(t)) is not None} | ids
         self._file([t for t in trials if self.signature(t) not in known and t not in ordered], groups, ids)
         self.records.update()
-        ended = [(t, r) for t in trials if (r := self.records.trials.get(ids.get(self.signature(t), ""))) is not None]
-        self._test(ended, tags or {})
+        recorded = [
+            (t, r) for t in trials if (r := self.records.trials.get(ids.get(self.signature(t), ""))) is not None
+        ]
+        self._test(recorded, tags or {})
         return [failed[key] if key in failed else self.records.trials[ids[key]] for key in map(self.signature, trials)]
 
-    def _bring(
-        self,
-        planned: Sequence[Sequence[Trial]],
-        train: Callable[[Sequence[Sequence[Trial]]], dict[str, Exception]],
-        *,
-        most: int | None,
-    ) -> dict[str, Exception]:
-        """Have stacks trained as they can be claimed, `most` at a time, and share what others train; says failures."""
-        failed: dict[str, Exception] = {}
+    def _claimed(self, planned: Sequence[Sequence[Trial]], most: int | None = None) -> Iterator[list[Sequence[Trial]]]:
+        """Stacks that are left to train, as they can be claimed, `most` at a time; says what others train.
+
+        Whoever takes them gives their claims back.
+        """
         left, told = list(planned), False
         while left:
             keys = [[self.signature(trial) for trial in stack] for stack in left]
             places, held = self._claims.take(keys, most)
-            try:
-                self.records.update()
-                if held and not told:
-                    self.say(
-                        f"{len(held)} of {sum(map(len, planned))} trials are in training by another command "
-                        f"({next(iter(held.values()))}): this one waits for them and shares what they give."
-                    )
-                if mine := self._unrecorded([left[i] for i in places]):
-                    failed |= train(mine)
-                    self.records.update()
-            finally:
-                self._claims.release([key for i in places for key in keys[i]])
+            self.records.update()
+            if held and not told:
+                self.say(
+                    f"{len(held)} of {sum(map(len, planned))} trials are in training by another command "
+                    f"({next(iter(held.values()))}): this one waits for them and shares what they give."
+                )
             told |= bool(held)
+            mine = self._unrecorded([left[i] for i in places])
+            self._claims.release(
+                {key for i in places for key in keys[i]} - {self.signature(t) for s in mine for t in s}
+            )
+            if mine:
+                yield mine
             left = self._unrecorded([stack for i, stack in enumerate(left) if i not in places])
             if left and not places:
                 time.sleep(LOOK_S)
-        return failed
 
     def _unrecorded(self, planned: Sequence[Sequence[Trial]]) -> list[Sequence[Trial]]:
         """Stacks without the trials that are recorded by now."""
@@ -229,20 +229,28 @@ class Session:
             self.journal.append(*events)
 
     def _train_here(
-        self, planned: Sequence[Sequence[Trial]], orders: Sequence[Order], on_epoch: EpochCallback, *, stop: bool
-    ) -> dict[int, Exception]:
-        """Train the orders in this process, some side by side (see `beside`); returns what failed by its place."""
+        self, planned: Sequence[Sequence[Trial]], begin: Callable[..., Order], on_epoch: EpochCallback, *, stop: bool
+    ) -> list[tuple[Order, Exception | None]]:
+        """Train stacks in this process as they can be claimed, some side by side (see `beside`); how each one ended."""
+        over = list[tuple[Order, Exception | None]]()
 
-        def work(stack: Sequence[Trial], order: Order) -> Callable[[EpochCallback], None]:
-            data = self.dataset(stack[0])
-            return lambda told: train_order(order, stack, data, self.journal, self.environment, told, self.say)
+        def train(stack: Sequence[Trial], order: Order, data: Dataset, after_epoch: EpochCallback) -> None:
+            error = None
+            try:
+                train_order(order, stack, data, self.journal, self.environment, after_epoch, self.say)
+            except Exception as raised:
+                if stop or (isinstance(raised, StoppedError) and not isinstance(raised, TrainingError)):
+                    raise
+                error = raised
+            self._claims.release(order.signatures)
+            over.append((order, error))
 
-        ends = side_by_side([work(*pair) for pair in zip(planned, orders, strict=True)], on_epoch)
-        errors = {i: error for i, error in enumerate(ends) if error is not None}
-        for error in errors.values():
-            if stop or (isinstance(error, StoppedError) and not isinstance(error, TrainingError)):
-                raise error
-        return errors
+        def work() -> Iterator[Callable[[EpochCallback], None]]:
+            for (stack,) in self._claimed(planned, most=1):
+                yield functools.partial(train, stack, begin(stack), self.dataset(stack[0]))
+
+        side_by_side(work(), places(planned, self.dataset), on_epoch)
+        return over
 
     def plan(self, trials: Sequence[Trial]) -> list[Sequence[Trial]]:
         """The stacks in which these trials train: by structure, and as large as memory allows; groups over a stream."""

@@ -14,7 +14,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,10 +67,11 @@ class Claims:
             self._write(self._mine.union(*(stacks[i] for i in free)))
         return free, held
 
-    def release(self, signatures: Sequence[str]) -> None:
-        """Give claims back."""
-        with self._locked():
-            self._write(self._mine.difference(signatures))
+    def release(self, signatures: Collection[str]) -> None:
+        """Give claims back, of which some may be no more."""
+        if not self._mine.isdisjoint(signatures):
+            with self._locked():
+                self._write(self._mine.difference(signatures))
 
     @contextlib.contextmanager
     def held(self, signatures: Sequence[str]) -> Iterator[None]:
@@ -78,6 +79,12 @@ class Claims:
         while not self.take([signatures])[0]:
             time.sleep(LOOK_S)
             self._records.update()
+        with self.giving_back(signatures):
+            yield
+
+    @contextlib.contextmanager
+    def giving_back(self, signatures: Collection[str]) -> Iterator[None]:
+        """Give these back in the end, whatever happens."""
         try:
             yield
         finally:
