@@ -228,6 +228,17 @@ def test_a_worker_listens_before_it_loads_anything_heavy() -> None:
     assert not run_python(code)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only there")
+def test_the_library_of_torch_is_loaded_ahead_of_torch() -> None:
+    code = (
+        "import os, sys, threading\nfrom xentlab.environment import load_ahead\n"
+        "os.environ.pop('LD_LIBRARY_PATH', None)\nload_ahead()\n[t.join() for t in threading.enumerate()[1:]]\n"
+        "print('libtorch_cpu' in open('/proc/self/maps').read(), 'torch' in sys.modules)\n"
+        "import torch\nprint(torch.ones(3).sum().item())"
+    )
+    assert run_python(code) == {"True", "False", "3.0"}
+
+
 @pytest.mark.slow
 def test_training_without_tracking_never_imports_mlflow(tmp_path: Path) -> None:
     code = (

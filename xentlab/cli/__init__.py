@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import gc
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -117,12 +118,16 @@ def _named(commands: Sequence[Command], name: str, kind: str) -> Command:
 
 def _with_overrides(command: Command, overrides: list[str]) -> int:
     """A command that takes Hydra's overrides, or its help."""
+    from xentlab.environment import load_ahead
+
     if {"-h", "--help"} & set(overrides):
         from xentlab.cli.listing import print_hydra_help
 
         print_hydra_help(command)
         return 0
     check_words(command.name, overrides)
+    load_ahead()
+    importlib.import_module("xentlab.config.launcher")  # Hydra
     try:
         return command.function()(overrides)
     except SystemExit as error:
