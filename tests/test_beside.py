@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import signal
 import threading
 import time
@@ -19,7 +20,7 @@ from xentlab import environment, held
 from xentlab.errors import UserError
 from xentlab.run.beside import places, side_by_side
 from xentlab.run.session import Session
-from xentlab.run.training import EpochCallback
+from xentlab.run.training import EpochCallback, Interruption
 from xentlab.tasks.links import log_softmax, probabilities, sigmoid, softplus
 from xentlab.threads import heed_interruption, share, take_share
 from xentlab.train import Epoch, Fit, Trial, prepare
@@ -141,6 +142,26 @@ def test_an_interruption_reaches_all_of_them() -> None:
 
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize(
+    ("met", "said"),
+    [
+        (((3, 3, 20), (3, 3, 20)), "epoch 3 of 20; the same command goes on with epoch 3."),
+        (((3, 1, 20), (7, 6, 20)), "epochs 3 to 7 of 20; the same command goes on with epochs 1 to 6."),
+        (((2, 1, 20), (1, 1, 10)), "epochs 1 to 2 of up to 20; the same command begins again."),
+    ],
+)
+def test_one_sentence_is_true_of_all_that_was_interrupted(met: tuple[tuple[int, int, int], ...], said: str) -> None:
+    both = threading.Barrier(2)
+
+    def stop(after_epoch: EpochCallback, at: tuple[int, int, int]) -> None:  # noqa: ARG001
+        both.wait()
+        raise Interruption(at)
+
+    with pytest.raises(KeyboardInterrupt, match=f"^interrupted in {re.escape(said)}$"):
+        side_by_side([functools.partial(stop, at=at) for at in met], 2, lambda trials, epoch: None)  # noqa: ARG005
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize(
     ("overrides", "count"),
     [
         ((), 2),
@@ -173,7 +194,9 @@ def test_an_interrupted_sweep_goes_on_with_all_its_stacks(tmp_path: Path) -> Non
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on with epoch" in said
+    at = sorted({t.epochs + 1 for t in records(root).trials.values()})
+    epochs = f"epochs {at[0]} to {at[-1]}" if len(at) > 1 else f"epoch {at[0]}"
+    assert f"xentlab: interrupted in {epochs} of 400; the same command goes on with epoch" in said
     assert [t.status for t in records(root).trials.values()] == 4 * ["interrupted"]
     finish(start(tmp_path, *sweep, threads=2))
     assert [t.status for t in records(root).trials.values()] == 4 * ["finished"]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from xentlab.data import Dataset
-from xentlab.run.training import EpochCallback
+from xentlab.run.training import EpochCallback, heed_ends
 from xentlab.threads import in_threads, take_share
 from xentlab.train import Epoch, Trial, lift_of
 from xentlab.train.memory import has_room
@@ -106,7 +106,7 @@ def side_by_side(work: Iterable[Callable[[EpochCallback], None]], at_once: int, 
             interruption = in_threads(begun(), at_once)
     finally:
         torch.set_num_threads(whole)
-    for end in sorted(ends, key=lambda end: isinstance(end, Exception)):
-        raise end
-    if interruption is not None:
-        raise interruption
+    heed_ends(ends)
+    for end in (*ends, interruption):
+        if end is not None:
+            raise end

@@ -38,6 +38,34 @@ _HOLD_S = 1.0  # an interruption costs no more than about this, between checkpoi
 say_aloud: Say = logging.getLogger("xentlab").warning
 
 
+class Interruption(KeyboardInterrupt):
+    """The user has interrupted what trains at once; one sentence that is true of all of it.
+
+    Args:
+        met: of each stack the epoch that it was in, the one with which the same command goes on, and how many it has.
+    """
+
+    def __init__(self, *met: tuple[int, int, int]) -> None:
+        at, on, last = (sorted({*numbers}) for numbers in zip(*met, strict=True))
+        goes_on = "begins again" if on == [1] else f"goes on with {_epochs(on)}"
+        of = f"{'up to ' * (len(last) > 1)}{last[-1]}"
+        super().__init__(f"interrupted in {_epochs(at)} of {of}; the same command {goes_on}.")
+        self.met = met
+
+
+def _epochs(numbers: Sequence[int]) -> str:
+    return f"epoch {numbers[0]}" if len(numbers) == 1 else f"epochs {numbers[0]} to {numbers[-1]}"
+
+
+def heed_ends(ends: Sequence[BaseException | None]) -> None:
+    """Raise what ends more than the stack that it comes from, of what stacks that trained at once have raised."""
+    if met := [one for end in ends if isinstance(end, Interruption) for one in end.met]:
+        raise Interruption(*met)
+    for end in ends:
+        if end is not None and not isinstance(end, Exception):
+            raise end
+
+
 def train_order(
     order: Order,
     stack: Sequence[Trial],
@@ -80,15 +108,13 @@ def _in_turns(
     work = [functools.partial(train, _rows(order, rows), [stack[row] for row in rows]) for rows in parts]
     with _deterministic(stack[0].trainer.deterministic):
         ends = Turns(work).run()
+    heed_ends(ends)
     failed: dict[str, Exception] = {}
     for rows, error in zip(parts, ends, strict=True):
-        if error is None:
-            continue
-        if not isinstance(error, Exception) or (
-            isinstance(error, StoppedError) and not isinstance(error, TrainingError)
-        ):
+        if isinstance(error, StoppedError) and not isinstance(error, TrainingError):
             raise error
-        failed |= failures(_rows(order, rows), error)
+        if isinstance(error, Exception):
+            failed |= failures(_rows(order, rows), error)
     if failed:
         raise PartsError(failed)
 
@@ -141,9 +167,8 @@ class _Training:
             if self._held:
                 self.checkpoint.save(self.order.ids, self._held)
             self._close("interrupted", "interrupted by the user")
-            on = f"goes on with epoch {self._kept + 1}" if self._kept else "begins again"
             at = min(self.fit.history.done + 1, trainer.epochs)
-            raise KeyboardInterrupt(f"interrupted in epoch {at} of {trainer.epochs}; the same command {on}.") from error
+            raise Interruption((at, self._kept + 1, trainer.epochs)) from error
         except Exception as error:
             said = in_words(self.fit.rig.trials[0], error)
             self._close("failed", f"{type(said).__name__}: {said}")
