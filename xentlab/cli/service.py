@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from xentlab import report, tracking
+from xentlab import tracking
 from xentlab.cli.console import console
 from xentlab.disk import private
 from xentlab.errors import UserError
@@ -26,6 +26,8 @@ def render(record: TrialRecord, folder: Path) -> None:
 
     The trials of a comparison are many, and its report draws their curves together: they get no picture of their own.
     """
+    from xentlab import report
+
     monitor = record.ended.monitor if record.ended is not None else ""
     if "comparison" not in record.tags and monitor and not (folder / "curves.png").exists():
         keys = ("train/objective", f"train/{monitor}", f"val/{monitor}")
