@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from xentlab.losses import ce, class_balanced, custom_ce
-from xentlab.losses.likelihood import log_likelihood, log_odds
+from xentlab.losses.likelihood import log_likelihood, log_odds, set_apart
 from xentlab.tasks.links import log_softmax
 
 RTOL = 1e-9
@@ -128,11 +128,15 @@ def test_a_stack_of_gradients_of_one_pass(kind):
 def test_log_odds_against_probabilities_and_at_certainty(shape):
     logits, target = draw(shape, "index")
     true = logits.softmax(1).gather(1, target[:, None])[:, 0]
-    torch.testing.assert_close(log_odds(logits, target), torch.logit(true), rtol=RTOL, atol=1e-12)
+    torch.testing.assert_close(log_odds(logits, target).squeeze(1), torch.logit(true), rtol=RTOL, atol=1e-12)
     leaf = logits.detach().requires_grad_()
-    assert torch.autograd.gradcheck(lambda z: log_odds(z, target), leaf)
+    index = logits.detach().topk(2, dim=1).indices
+    for function in (lambda z: log_odds(z, target), lambda z: torch.mul(*set_apart(z, index))):
+        assert torch.autograd.gradcheck(function, leaf, check_batched_grad=True)
+        assert torch.autograd.gradgradcheck(function, leaf)
     certain = torch.tensor([[1e4, -1e4, 0.0], [-60.0, 40.0, 0.0]])
-    torch.testing.assert_close(log_odds(certain, torch.tensor([0, 1])), torch.tensor([1e4, 40.0]), rtol=0, atol=0)
+    odds = log_odds(certain, torch.tensor([0, 1])).squeeze(1)
+    torch.testing.assert_close(odds, torch.tensor([1e4, 40.0]), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("target", [torch.zeros(2).long(), torch.zeros(1, 4), torch.zeros(3, 1), torch.zeros(3)])

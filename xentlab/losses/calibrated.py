@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from xentlab.losses.contract import Limit, as_distribution, bounded, fitting, loss, of_truth
-from xentlab.losses.likelihood import focal_terms, log_complement, log_sum_of_others
+from xentlab.losses.likelihood import focal_terms, leading, log_complement, set_apart
 from xentlab.schema import NonNegativeFloat, Range
 from xentlab.tasks.links import log_softmax
+
+_OUT = -1e30
 
 _calibrated = functools.partial(loss, family="calibrated", link="softmax", shift_invariant=True)
 
@@ -77,14 +79,17 @@ def dual_focal(logits: Tensor, target: Tensor, *, gamma: NonNegativeFloat = 5.0)
     Reference: Tao, Dong & Xu, Dual focal loss for calibration, 2023.
     """
     log_q = log_softmax(logits)
+    truth: Tensor | float
     if target.is_floating_point():
         truth, log_q, log_rest, log_next = of_truth(
             target, logits, log_q, log_complement(logits, log_q), _next_lower(log_q)
         )
     else:
-        truth, own = of_truth(target, logits, log_q)
-        log_next = bounded(torch.where(log_q < own, log_q, -torch.inf).max(1, keepdim=True).values)
-        log_q, log_rest = own, log_sum_of_others(log_q, fitting(target, logits).unsqueeze(1))
+        truth, (own, log_rest) = 1.0, set_apart(log_q, fitting(target, logits).unsqueeze(1))
+        # No class at or above the true one leads what is left, but where nothing is.
+        below, at = leading(torch.add(log_q, log_q >= own, alpha=_OUT))
+        log_next = bounded(log_q.gather(1, at).masked_fill(below <= _OUT, -torch.inf))
+        log_q = own
     log_base = torch.logaddexp(log_rest, log_next)
     return -(truth * torch.exp(gamma * log_base) * log_q).sum(1)
 

@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from xentlab.dotted import behind
@@ -237,16 +238,27 @@ def of_truth(target: Tensor, logits: Tensor, *maps: Tensor) -> tuple[Tensor, ...
     return logits.new_ones(()), *(values.gather(1, index) for values in maps)
 
 
-def one_vs_rest(target: Tensor, yes: Callable[..., Tensor], no: Callable[..., Tensor], *maps: Tensor) -> Tensor:
-    """`sum_c t_c yes(maps)_c + (1 - t_c) no(maps)_c`, of maps [N, C, ...] and a `fitting` target: [N, ...].
+def one_vs_rest(
+    logits: Tensor, target: Tensor, yes: Callable[..., Tensor], no: Callable[..., Tensor], *maps: Callable[..., Tensor]
+) -> Tensor:
+    """`sum_c t_c yes_c + (1 - t_c) no_c`, of logits [N, C, ...], here `bounded`, and a `fitting` target: [N, ...].
 
-    Of a class index, `yes` is computed of the true class alone.
+    Both are functions of `maps` of the logits, or of these alone. Of a class index, `yes` is computed of the true class
+    alone.
     """
-    target = fitting(target, maps[0])
+    logits, target = bounded(logits), fitting(target, logits)
     if target.is_floating_point():
-        return (target * yes(*maps) + (1.0 - target) * no(*maps)).sum(1)
+        found = [values(logits) for values in maps] or [logits]
+        return (target * yes(*found) + (1.0 - target) * no(*found)).sum(1)
     true = target.unsqueeze(1)
-    return no(*maps).scatter(1, true, yes(*(values.gather(1, true) for values in maps))).sum(1)
+    own = logits.gather(1, true)
+    found, own_found = ([values(z) for values in maps] or [z] for z in (logits, own))
+    return no(*found).scatter(1, true, yes(*own_found)).sum(1)
+
+
+def unmasked(values: Tensor) -> Tensor:
+    """`values` with 0 for -inf: a masked class is left out of their sum. No gradient passes there."""
+    return F.threshold(values, torch.finfo(values.dtype).min, 0.0)
 
 
 def bounded(values: Tensor) -> Tensor:
@@ -254,4 +266,5 @@ def bounded(values: Tensor) -> Tensor:
 
     The number leaves room for sums, products and a third power in float32. No gradient passes there.
     """
-    return values.clamp_min(max(-1e12, torch.finfo(values.dtype).min))
+    low = max(-1e12, torch.finfo(values.dtype).min)
+    return F.threshold(values, low, low)  # a clamp's backward pass chooses number by number

@@ -7,7 +7,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from xentlab.losses.contract import Limit, as_distribution, fitting, loss, of_truth
+from xentlab.losses.contract import Limit, as_distribution, fitting, loss, of_truth, unmasked
 from xentlab.losses.likelihood import focal_terms, log_likelihood
 from xentlab.schema import NonNegativeFloat, PositiveFloat, PositiveInt, Range
 from xentlab.tasks.links import log_softmax
@@ -85,7 +85,7 @@ def custom_ce(
         log_true, log_q = log_likelihood(scaled, target)
         if not _is(smoothing, 0.0):
             # A masked class has no share.
-            log_true = (1.0 - smoothing) * log_true + smoothing * log_q.masked_fill(log_q == -torch.inf, 0.0).mean(1)
+            log_true = (1.0 - smoothing) * log_true + smoothing * unmasked(log_q).mean(1)
         values = -log_true / log_base
     else:
         if not _is(smoothing, 0.0):
@@ -217,10 +217,11 @@ def logit_norm(logits: Tensor, target: Tensor, *, temperature: PositiveFloat = 0
 
     Reference: Wei et al., Mitigating neural network overconfidence with logit normalization, 2022.
     """
-    masked = logits == -torch.inf
-    present = logits.masked_fill(masked, 0.0)
-    length = torch.linalg.vector_norm(present, dim=1, keepdim=True)
-    return ce((present / (temperature * (length + 1e-7))).masked_fill(masked, -torch.inf), target)
+    present = unmasked(logits)
+    # A root has no slope at 0.
+    length = present.square().sum(1, keepdim=True).clamp_min(torch.finfo(logits.dtype).tiny).sqrt()
+    masks = (logits - present).detach()
+    return ce(present / (temperature * (length + 1e-7)) + masks, target)
 
 
 def _is(knob: float | Tensor, neutral: float) -> bool:

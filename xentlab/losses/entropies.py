@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xentlab.losses.contract import Limit, as_distribution, bounded, fitting, loss, of_truth
-from xentlab.losses.likelihood import log_sum_of_others
+from xentlab.losses.likelihood import leading, set_apart
 from xentlab.schema import PositiveInt, Range
 from xentlab.tasks.links import log_softmax
 
@@ -135,17 +135,19 @@ def topk_ce(logits: Tensor, target: Tensor, *, k: PositiveInt = 2) -> Tensor:
     if not target.is_floating_point():
         # The strongest rivals are forgiven; among the others the true class competes as in `ce`.
         true = fitting(target, logits).unsqueeze(1)
-        forgiven = logits.scatter(1, true, -torch.inf).topk(k - 1, dim=1)
-        odds = logits.gather(1, true) - log_sum_of_others(logits, torch.cat([true, forgiven.indices], 1))
+        rivals = logits.scatter(1, true, -torch.inf)
+        values, forgiven = leading(rivals) if k == 2 else rivals.topk(k - 1, dim=1)
+        own, others = set_apart(logits, torch.cat([true, forgiven], 1))
+        odds = own[:, :1] - others
         # NaN counts as the largest number, and is not forgiven.
-        return -F.logsigmoid(odds.masked_fill(forgiven.values.isnan().any(1, keepdim=True), torch.nan)).squeeze(1)
+        return -F.logsigmoid(odds.masked_fill(values.isnan().any(1, keepdim=True), torch.nan)).squeeze(1)
     logits = bounded(logits)
     strongest = logits.topk(k, dim=1).indices
     nothing = torch.zeros_like(logits, dtype=torch.bool)
     first = nothing.scatter(1, strongest, True)
     before = nothing.scatter(1, strongest[:, : k - 1], True)
     # A class among the first k competes with those behind them; any other with all from rank k on, itself included.
-    behind = log_sum_of_others(logits, strongest)
+    _, behind = set_apart(logits, strongest)
     from_k = torch.logsumexp(logits.masked_fill(before, -torch.inf), dim=1, keepdim=True)
     values = torch.where(first, -F.logsigmoid(logits - behind), from_k - logits)
     return (as_distribution(target, logits) * values).sum(1)

@@ -5,6 +5,9 @@ shaped like the logits and from it one of the logits; here the second is written
 and memory. Equal by law to the plain form, under `vmap` and for second derivatives as well.
 """
 
+import inspect
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +16,8 @@ from torch import Tensor
 
 from xentlab.losses.contract import bounded, fitting, of_truth
 from xentlab.tasks.links import log_softmax
+
+_FEW = 2**13
 
 
 def log_likelihood(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -27,22 +32,25 @@ def log_odds(logits: Tensor, target: Tensor) -> Tensor:
     """`log(q_y / (1 - q_y))` of each element's true class y, with `q = softmax(z)`: `z_y - log sum_{c != y} exp(z_c)`.
 
     Its log-sigmoid is `log q_y`, and that of its negative `log(1 - q_y)`, exact where a probability rounds to 0 or 1.
-    Where no other class is left, it is a large number. Of logits [N, C, ...] and class indices [N, ...]: [N, ...].
+    Where no other class is left, it is a large number. Of logits [N, C, ...] and class indices [N, ...]: [N, 1, ...].
     """
-    true = fitting(target, logits).unsqueeze(1)
-    return logits.gather(1, true).squeeze(1) - log_sum_of_others(logits, true).squeeze(1)
+    own, others = set_apart(logits, fitting(target, logits).unsqueeze(1))
+    return own - others
 
 
-def log_sum_of_others(logits: Tensor, index: Tensor) -> Tensor:
-    """`log sum_c exp(z_c)` over all classes but those of `index` [N, K, ...]: [N, 1, ...]."""
-    # Over no class a large negative number: -inf has a NaN gradient where it is all there is.
-    return torch.logsumexp(logits.scatter(1, index, max(-1e12, torch.finfo(logits.dtype).min)), dim=1, keepdim=True)
+def set_apart(logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """The logits of the classes `index` [N, K, ...], and `log sum_c exp(z_c)` over all other classes [N, 1, ...]."""
+    if logits.numel() < _FEW and not torch._C._functorch.is_functorch_wrapped_tensor(logits):
+        # Python's part in a backward pass of one's own, which a stack's tape drops, would be dearer than what it saves.
+        return logits.gather(1, index), torch.logsumexp(_without(logits, index), dim=1, keepdim=True)
+    own, others = _SetApart.apply(logits, index)
+    return own, others
 
 
 def focal_terms(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Each class's share of the truth, and there `log q_c` and `log(1 - q_c)` with `q = softmax(z)`: see `of_truth`."""
     if not target.is_floating_point():
-        odds = log_odds(logits, target).unsqueeze(1)
+        odds = log_odds(logits, target)
         return logits.new_ones(()), F.logsigmoid(odds), F.logsigmoid(-odds)
     log_q = log_softmax(logits)
     return of_truth(target, logits, log_q, log_complement(logits, log_q))  # type: ignore[return-value]
@@ -54,12 +62,80 @@ def log_complement(logits: Tensor, log_probs: Tensor) -> Tensor:
     Only the largest class can come close to certainty; its complement is the log-sum-exp of the others. For the rest
     `log1p(-p)` is safe. The naive form has NaN gradients at certainty.
     """
-    top = logits.max(1, keepdim=True).indices
-    largest = torch.zeros_like(logits, dtype=torch.bool).scatter(1, top, True)
-    others = log_sum_of_others(log_probs, top)
+    _, top = leading(logits)
+    _, others = set_apart(log_probs, top)
     # No second probability passes 1/2; bfloat16 alone could round one to 1, whose complement has no logarithm.
-    probs = torch.exp(log_probs.masked_fill(largest, -torch.inf)).clamp_max(0.75)
-    return torch.where(largest, others, torch.log1p(-probs))
+    probs = torch.exp(log_probs.scatter(1, top, -torch.inf))
+    return torch.log1p(-probs.clamp_max(0.75) if probs.dtype == torch.bfloat16 else -probs).scatter(1, top, others)
+
+
+def leading(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest along axis 1 of `values` [N, C, ...], and where the first of them stands, each [N, 1, ...].
+
+    No gradient passes. NaN counts as the largest, and stands anywhere.
+    """
+    values = values.detach()
+    if values.ndim == 2 or values.device.type != "cpu":
+        return values.max(1, keepdim=True)
+    # Of maps PyTorch compares number by number where it gives the places too.
+    count = values.shape[1]
+    largest = values.amax(1, keepdim=True)
+    ranks = torch.arange(count, 0, -1, dtype=torch.int32).reshape(-1, *[1] * (values.ndim - 2))
+    first = ((values == largest) * ranks).amax(1, keepdim=True)
+    return largest, (count - first).long().clamp_max(count - 1)
+
+
+class _SetApart(torch.autograd.Function):
+    @staticmethod
+    def forward(logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        rest = _without(logits, index)
+        largest = rest.amax(1, keepdim=True)
+        total = _exp(rest.sub_(largest)).sum(1, keepdim=True)
+        return logits.gather(1, index), total.log_().add_(largest)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.save_for_backward(*inputs, output[1])
+
+    @staticmethod
+    def backward(ctx: Any, own: Tensor, slope: Tensor) -> tuple[Tensor, None]:
+        logits, index, others = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            # A derivative of this derivative is wanted: nothing may be overwritten.
+            grad = (_without(logits, index) - others).exp() * slope
+            return grad.scatter(1, index, 0.0).scatter_add(1, index, own), None
+        # What may overflow is overwritten.
+        grad = _exp(logits - others) * slope
+        if index.shape[1] == 1:
+            return grad.scatter_(1, index, own), None
+        return grad.scatter_(1, index, 0.0).scatter_add_(1, index, own), None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, int | None], logits: Tensor, index: Tensor) -> Any:
+        return _over_rows(_SetApart.apply, info, in_dims, logits, index)
+
+
+def _without(logits: Tensor, index: Tensor) -> Tensor:
+    """`logits` with a large negative number for the classes `index`; of -inf alone the gradient would be NaN."""
+    return logits.scatter(1, index, max(-1e12, torch.finfo(logits.dtype).min))
+
+
+def _exp(values: Tensor) -> Tensor:
+    """`exp` in place, 0 for what is hardly a normal number: of smaller ones a CPU takes ten times as long."""
+    least = min(torch.finfo(values.dtype).tiny, 2e-38)
+    return torch.threshold_(values.clamp_min_(math.log(least) + 1.0).exp_(), 3.0 * least, 0.0)
+
+
+def _over_rows(
+    function: Callable[..., tuple[Tensor, ...]], info: Any, in_dims: tuple[int | None, ...], *given: Tensor
+) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    """A function of elements under `vmap`. They are independent: R batches of N are one batch of R N."""
+    rows = [
+        x.expand(info.batch_size, *x.shape) if axis is None else x.movedim(axis, 0)
+        for x, axis in zip(given, in_dims, strict=True)
+    ]
+    results = function(*(x.flatten(0, 1) for x in rows))
+    return tuple(x.unflatten(0, (info.batch_size, -1)) for x in results), (0,) * len(results)
 
 
 class _LogLikelihood(torch.autograd.Function):
@@ -100,14 +176,11 @@ class _LogLikelihood(torch.autograd.Function):
         return grad, slope * log_q if soft and ctx.needs_input_grad[1] else None
 
     @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple[int | None, int | None], logits: Tensor, target: Tensor
-    ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
-        """Elements are independent: R batches of N are one batch of R N."""
-        rows = [
-            x.expand(info.batch_size, *x.shape) if axis is None else x.movedim(axis, 0)
-            for x, axis in zip((logits, target), in_dims, strict=True)
-        ]
-        values, log_q = log_likelihood(*(x.flatten(0, 1) for x in rows))
-        shape = (info.batch_size, -1)
-        return (values.unflatten(0, shape), log_q.unflatten(0, shape)), (0, 0)
+    def vmap(info: Any, in_dims: tuple[int | None, int | None], logits: Tensor, target: Tensor) -> Any:
+        return _over_rows(log_likelihood, info, in_dims, logits, target)
+
+
+_own: Any
+for _own in (_SetApart, _LogLikelihood):
+    # PyTorch asks for it at each call, and to find it takes as long as three calls on few numbers.
+    _own.forward.__signature__ = inspect.signature(_own.forward)

@@ -127,9 +127,7 @@ def cubed_hinge(logits: Tensor, target: Tensor, *, margin: PositiveFloat = 0.5) 
 
 def _one_vs_rest(logits: Tensor, target: Tensor, margin: float, power: int) -> Tensor:
     """The hinge of every class's yes-or-no question to a power, summed over classes: [N] or [N, H, W]."""
-    return one_vs_rest(
-        target, lambda z: F.relu(margin - z) ** power, lambda z: F.relu(margin + z) ** power, bounded(logits)
-    )
+    return one_vs_rest(logits, target, lambda z: F.relu(margin - z) ** power, lambda z: F.relu(margin + z) ** power)
 
 
 @_margin(link="softmax", reference="Liu 2022", shift_invariant=True, limits=(Limit({"penalty": 0.0}, "ce"),))

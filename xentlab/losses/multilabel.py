@@ -12,9 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xentlab.losses.contract import Limit, as_distribution, bounded, fitting, loss, one_vs_rest
-from xentlab.losses.likelihood import log_sum_of_others
+from xentlab.losses.likelihood import set_apart
 from xentlab.schema import NonNegativeFloat, PositiveFloat, Range
 from xentlab.tasks.links import sigmoid, softplus
+
+# The logarithms of a yes-or-no question's two probabilities.
+_LOG_ANSWERS = (F.logsigmoid, lambda z: F.logsigmoid(-z))
 
 _multilabel = functools.partial(loss, family="multilabel", link="sigmoid")
 
@@ -35,7 +38,7 @@ def bce(logits: Tensor, target: Tensor, *, pos_weight: PositiveFloat = 1.0) -> T
         >>> bce(torch.tensor([[2.0, -2.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0]]))
         tensor([0.9470])
     """
-    return one_vs_rest(target, lambda z: pos_weight * softplus(-z), softplus, bounded(logits))
+    return one_vs_rest(logits, target, lambda z: pos_weight * softplus(-z), softplus)
 
 
 @_multilabel(reference="Lin 2017", limits=(Limit({"gamma": 0.0, "alpha": 0.5}, "bce", factor=0.5),))
@@ -58,13 +61,12 @@ def focal_bce(
 
     Reference: Lin, Goyal, Girshick, He & Dollar, Focal loss for dense object detection, 2017.
     """
-    logits = bounded(logits)
     return one_vs_rest(
+        logits,
         target,
         lambda log_yes, log_no: -alpha * torch.exp(gamma * log_no) * log_yes,
         lambda log_yes, log_no: -(1.0 - alpha) * torch.exp(gamma * log_yes) * log_no,
-        F.logsigmoid(logits),
-        F.logsigmoid(-logits),
+        *_LOG_ANSWERS,
     )
 
 
@@ -106,7 +108,6 @@ def asl(
     Reference: Ridnik, Ben-Baruch, Zamir, Noy, Friedman, Protter & Zelnik-Manor, Asymmetric loss for multi-label
     classification, 2021.
     """
-    logits = bounded(logits)
     log_clip = torch.log(torch.as_tensor(clip, dtype=logits.dtype, device=logits.device))
 
     def yes(log_yes: Tensor, log_no: Tensor) -> Tensor:
@@ -121,7 +122,7 @@ def asl(
         log_rest = torch.logaddexp(log_no, log_clip).clamp_max(0.0)
         return torch.where(free, 0.0, -(focus.detach() if constant_focus else focus) * log_rest)
 
-    return one_vs_rest(target, yes, no, F.logsigmoid(logits), F.logsigmoid(-logits))
+    return one_vs_rest(logits, target, yes, no, *_LOG_ANSWERS)
 
 
 @_multilabel(reference="Su 2022", limits=(Limit({}, "bce", binary=True),))
@@ -140,8 +141,8 @@ def zlpr(logits: Tensor, target: Tensor) -> Tensor:
     """
     logits = bounded(logits)
     if not target.is_floating_point():
-        true = fitting(target, logits).unsqueeze(1)
-        return -(F.logsigmoid(logits.gather(1, true)) + F.logsigmoid(-log_sum_of_others(logits, true))).squeeze(1)
+        own, others = set_apart(logits, fitting(target, logits).unsqueeze(1))
+        return -(F.logsigmoid(own) + F.logsigmoid(-others)).squeeze(1)
     truth = as_distribution(target, logits)
     zero = torch.zeros_like(logits[:, :1])
     labels = torch.cat([zero, torch.log(truth) - logits], dim=1)
@@ -202,10 +203,7 @@ def hill(
         return (lam - probs) * probs.square()
 
     return one_vs_rest(
-        target,
-        lambda z: -torch.exp(gamma * F.logsigmoid(margin - z)) * F.logsigmoid(z - margin),
-        no,
-        bounded(logits),
+        logits, target, lambda z: -torch.exp(gamma * F.logsigmoid(margin - z)) * F.logsigmoid(z - margin), no
     )
 
 
@@ -244,11 +242,15 @@ def sigmoid_f1(
     Reference: Benedict, Koops, Odijk & de Rijke, sigmoidF1: A smooth F1 score surrogate loss for multilabel
     classification, 2021.
     """
-    truth = as_distribution(target, logits)
+    target = fitting(target, logits)
     sharpened = slope * (logits + offset)
-    chosen, left = sigmoid(sharpened), sigmoid(-sharpened)
-    wrong = ((1.0 - truth) * chosen + truth * left).sum(1)
-    labels = truth.sum(1)
+    chosen = sigmoid(sharpened)
+    if not target.is_floating_point():
+        true = target.unsqueeze(1)
+        wrong = chosen.scatter(1, true, sigmoid(-sharpened.gather(1, true))).sum(1)
+        return wrong / (1.0 + chosen.sum(1))
+    wrong = ((1.0 - target) * chosen + target * sigmoid(-sharpened)).sum(1)
+    labels = target.sum(1)
     labelled = labels > 0
     total = torch.where(labelled, labels + chosen.sum(1), torch.ones_like(labels))
     # 0 times what is wrong keeps its NaN.

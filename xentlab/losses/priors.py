@@ -77,7 +77,7 @@ def ldam(
         odds = log_q - log_rest
     else:
         truth, margins = of_truth(target, logits, margins.expand_as(logits))
-        odds = log_odds(scaled, target).unsqueeze(1)
+        odds = log_odds(scaled, target)
     return -(truth * F.logsigmoid(odds - scale * margins)).sum(1)
 
 

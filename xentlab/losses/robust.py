@@ -12,7 +12,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from xentlab.losses.contract import Limit, as_distribution, bounded, loss, of_truth
+from xentlab.losses.contract import Limit, as_distribution, bounded, loss, of_truth, unmasked
 from xentlab.losses.cross_entropy import ce
 from xentlab.schema import NonNegativeFloat, Range
 from xentlab.tasks.links import log_softmax
@@ -213,7 +213,7 @@ def nce(logits: Tensor, target: Tensor) -> Tensor:
     """
     log_p = log_softmax(logits)
     truth, log_true = of_truth(target, logits, log_p)
-    total = log_p.masked_fill(log_p == -torch.inf, 0.0).sum(1)
+    total = unmasked(log_p).sum(1)
     # Where one class alone is left, nothing can be wrong.
     return (truth * log_true).sum(1) / torch.where(total < 0.0, total, -1.0)
 
