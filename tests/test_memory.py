@@ -31,6 +31,8 @@ def test_a_footprint_counts_state_and_the_tensors_of_a_step() -> None:
     assert 6 * 4 * numbers < found.per_trial < 12 * 4 * numbers
     wide = footprint(trials(1, "model.hidden=[512]", "trainer.batch_size=128")[0], dataset, looped=False)
     assert found.per_trial < wide.per_trial
+    (_, alike) = trials(2, "model.hidden=[512]", "optimizer.lr=0.01")
+    assert footprint(alike, dataset, looped=False) is found  # a structure is measured once
     looped = footprint(trial, dataset, looped=True)
     assert looped.stack(1) == found.stack(1)
     assert looped.stack(8) < found.stack(8)

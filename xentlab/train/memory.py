@@ -11,7 +11,7 @@ import torch
 
 from xentlab.data import Dataset
 from xentlab.step import peak_bytes
-from xentlab.train.plan import lift_of
+from xentlab.train.plan import lift_of, structure
 from xentlab.train.rig import Rig
 from xentlab.train.trial import Trial
 
@@ -38,12 +38,22 @@ class Footprint:
 
 
 def footprint(trial: Trial, dataset: Dataset, *, looped: bool) -> Footprint:
-    """What a stack of trials like this one takes; runs one step of one trial and counts its tensors.
+    """What a stack of trials like this one takes; runs one step of one trial of its structure and counts its tensors.
 
     Args:
         dataset: what it trains on; its tensors count once.
         looped: whether its trials train one after another; then their steps' tensors never live at the same time.
     """
+    key = f"{looped} {dataset.fingerprint} {structure(trial)}"
+    if key not in _MEASURED:
+        _MEASURED[key] = _measured(trial, dataset, looped=looped)
+    return _MEASURED[key]
+
+
+_MEASURED: dict[str, Footprint] = {}
+
+
+def _measured(trial: Trial, dataset: Dataset, *, looped: bool) -> Footprint:
     rig = Rig([trial], dataset)
     (lift,) = rig.lifts
     lift.enter()
