@@ -7,6 +7,8 @@ that a machine that slows down slows all alike, and what comes second does not a
 from __future__ import annotations
 
 import argparse
+import compileall
+import functools
 import json
 import os
 import platform
@@ -24,6 +26,7 @@ import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
 
+import xentlab
 from xentlab import environment
 from xentlab.data import Dataset, digits, generator, mnist, split
 from xentlab.errors import UserError
@@ -176,10 +179,17 @@ class ByHand:
         total.item()
 
 
+@functools.cache
+def _with_bytecode() -> dict[str, str]:
+    """The environment of a command for which the package is compiled, also where this process is to leave none."""
+    compileall.compile_dir(Path(xentlab.__file__).parent, quiet=1)
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def call(arguments: Sequence[str], folder: str | Path) -> None:
-    """Run one command of xentlab in a process of its own and a folder."""
-    line = [sys.executable, "-m", "xentlab", *arguments]
-    done = subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
+    """Run one command of xentlab in a process of its own and a folder, with the bytecode that an installation has."""
+    line, environment = [sys.executable, "-m", "xentlab", *arguments], _with_bytecode()
+    done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"The command must succeed, got exit code {done.returncode}: {done.stderr.strip()[-300:]}")
 
