@@ -91,8 +91,8 @@ def custom_ce(
         if not _is(smoothing, 0.0):
             target = (1.0 - smoothing) * as_distribution(target, logits) + smoothing / logits.shape[1]
         truth, log_q, log_rest = focal_terms(scaled, target)
-        terms = -torch.exp(gamma * log_rest) * log_q / log_base + epsilon * torch.exp(log_rest)
-        values = (truth * terms).sum(1)
+        terms = -torch.exp(gamma * log_rest) * log_q / log_base
+        values = (truth * (terms if _is(epsilon, 0.0) else terms + epsilon * torch.exp(log_rest))).sum(1)
     if _is(z_weight, 0.0):
         return values
     return values + z_weight * torch.logsumexp(scaled, dim=1).square()

@@ -255,7 +255,7 @@ def overlap(logits: Tensor, target: Tensor, weight: Tensor | None) -> tuple[Tens
     """True positives, false positives and false negatives of every class, in weighted pixels, each [N, C]."""
     probs, truth = maps(logits, target)
     # The smaller of the two: their product where the truth is 0 or 1, and, unlike it, all of a soft truth where q = t.
-    right = torch.where(probs <= truth, probs, truth)
+    right = torch.where(probs <= truth, probs, truth) if target.is_floating_point() else probs * truth
     # Sums of what is wrong, not differences of sums: exact and >= 0 where nearly nothing is wrong.
     return weighed_area(right, weight), weighed_area(probs - right, weight), weighed_area(truth - right, weight)
 

@@ -116,11 +116,11 @@ def asl(
 
     def no(log_yes: Tensor, log_no: Tensor) -> Tensor:
         shifted = torch.exp(log_yes) - clip
-        free = shifted <= 0
-        # A power of zero has no finite gradient for exponents below 1, so the branch that is not taken sees 1.
-        focus = torch.exp(gamma_neg * torch.log(torch.where(free, 1.0, shifted)))
-        log_rest = torch.logaddexp(log_no, log_clip).clamp_max(0.0)
-        return torch.where(free, 0.0, -(focus.detach() if constant_focus else focus) * log_rest)
+        # A power of zero has no finite gradient for exponents below 1: what is free has the power of 1, and costs 0.
+        focus = torch.exp(gamma_neg * torch.log(F.threshold(shifted, 0.0, 1.0)))
+        costs = torch.sign(F.relu(shifted.detach()))
+        log_rest = torch.logaddexp(log_no, log_clip)
+        return F.relu(-(focus.detach() if constant_focus else focus) * log_rest) * costs
 
     return one_vs_rest(logits, target, yes, no, *_LOG_ANSWERS)
 
