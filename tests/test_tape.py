@@ -121,3 +121,35 @@ def test_every_loss_trains_as_a_stack_in_float32() -> None:
         stack = [prepare(compose_train(*overrides, f"seed={seed}")) for seed in (0, 1)]
         epoch = next(Fit(stack, data(task)).epochs())
         assert None not in epoch.metrics["train/objective"], (name, task)
+
+
+def test_what_hangs_on_shapes_alone_is_made_once_and_what_is_drawn_or_written_into_is_not() -> None:
+    weights = W.clone()
+    index = torch.tensor([0, 2])
+
+    def program(x: Tensor) -> dict[str, Tensor]:
+        share = torch.ones_like(x) / x.shape[0]
+        counts = torch.zeros_like(x)
+        counts.index_add_(1, index, x[:, index])
+        return {
+            "value": share.neg() * x @ weights.t().t(),
+            "counts": counts.clone(),
+            "noise": torch.rand(3, dtype=x.dtype) + x[0, 0],
+            "own": torch.zeros_like(x),
+        }
+
+    def drawn(x: Tensor) -> dict[str, Tensor]:
+        torch.manual_seed(3)
+        return program(x)
+
+    first, second = torch.randn(2, 7, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    _, tape = record(program, [first])
+    assert tape is not None
+    assert tape.calls == 11  # no ones, no division, no sign, no transposing
+    weights.mul_(-2)
+    for x in (second, first, second):
+        torch.manual_seed(3)
+        replayed = tape(x)
+        for name, value in drawn(x).items():
+            assert torch.equal(replayed[name], value), name
+        replayed["own"].add_(1)  # what is returned is its caller's

@@ -29,6 +29,14 @@ _RENAMING = {
 }
 
 
+# What these return hangs on shapes alone.
+_FILLING = {
+    getattr(_ATEN, name).default
+    for name in ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
+}
+_FOLDED_BYTES = 2**20  # a constant at most: a tape keeps it as long as it lives
+
+
 @dataclass(frozen=True)
 class _Slot:
     """A value of the replay: an input, or what a call returned."""
@@ -83,7 +91,7 @@ def record(function: Callable[..., Any], inputs: Sequence[Tensor]) -> tuple[Any,
     if recorder.steered:
         return result, None
     outputs = tree_map(recorder.place, result)
-    return result, Tape(recorder.calls, slots, outputs, _peak_bytes(recorder, outputs))
+    return result, Tape(_folded(recorder, outputs), slots, outputs, _peak_bytes(recorder, outputs))
 
 
 def peak_bytes(function: Callable[..., Any], inputs: Sequence[Tensor]) -> int:
@@ -116,6 +124,10 @@ class _Recorder(TorchDispatchMode):
             self._alive.append(tensor)
             self._slots[id(tensor)] = slot or _Slot(len(self._alive))
         return self._slots[id(tensor)]
+
+    def shown(self, slot: _Slot) -> Tensor:
+        """The tensor that a slot was given to first."""
+        return self._alive[slot.number - 1].detach()
 
     def place(self, value: Any) -> Any:
         """The slot of a tensor that has one; anything else as it is."""
@@ -155,6 +167,47 @@ def _unchanged(before: Tensor, after: Tensor) -> bool:
 
 def _slots(value: Any) -> Iterable[_Slot]:
     return (leaf for leaf in tree_leaves(value) if isinstance(leaf, _Slot))
+
+
+def _folded(recorder: _Recorder, outputs: Any) -> list[_Call]:
+    """The calls without those that would come to the same in every replay: what they came to stands in their place.
+
+    These are views of tensors that are held by reference, and what is made of shapes and constants alone, where nothing
+    writes into it. What the program returns is its caller's own, and made anew.
+    """
+    written = {
+        recorder.storages.get(slot)
+        for call in recorder.calls
+        if call.function._schema.is_mutable
+        for slot in _slots((call.args, call.kwargs))
+    }
+    known, constants, left = dict[_Slot, Tensor](), set[_Slot](), list[_Call]()
+    returned = set(_slots(outputs))
+
+    def is_constant(call: _Call, read: Sequence[Any]) -> bool:
+        function = call.function
+        if function._schema.is_mutable or torch.Tag.nondeterministic_seeded in function.tags:
+            return False
+        if not (function in _FILLING or all(value in constants for value in read)):
+            return False
+        storages = {recorder.storages[slot] for slot in _slots(call.outputs) if slot in recorder.storages}
+        return storages.isdisjoint(written) and all(recorder.sizes[s] <= _FOLDED_BYTES for s in storages)
+
+    def stands(value: Any) -> Any:
+        return known.get(value, value) if isinstance(value, _Slot) else value
+
+    for call in recorder.calls:
+        read = [v for v in tree_leaves((call.args, call.kwargs)) if isinstance(v, Tensor | _Slot)]
+        made = list(_slots(call.outputs))
+        if made and returned.isdisjoint(made):
+            constant = is_constant(call, read)
+            if constant or (call.function.is_view and all(isinstance(v, Tensor) or v in known for v in read)):
+                known |= {slot: recorder.shown(slot) for slot in made}
+                constants |= set(made) if constant else set()
+                continue
+        args, kwargs = tree_map(stands, (call.args, call.kwargs))
+        left.append(_Call(call.function, args, kwargs, call.outputs))
+    return left
 
 
 def _needed(calls: Sequence[_Call], outputs: Any) -> list[_Call]:
