@@ -123,9 +123,9 @@ def test_every_loss_trains_as_a_stack_in_float32() -> None:
         assert None not in epoch.metrics["train/objective"], (name, task)
 
 
-def test_what_hangs_on_shapes_alone_is_made_once_and_what_is_drawn_or_written_into_is_not() -> None:
+def test_what_is_known_is_not_computed_again_and_what_is_drawn_or_written_into_is() -> None:
     weights = W.clone()
-    index = torch.tensor([0, 2])
+    index, one = torch.tensor([0, 2]), torch.ops.aten.mul.Scalar
 
     def program(x: Tensor) -> dict[str, Tensor]:
         share = torch.ones_like(x) / x.shape[0]
@@ -136,6 +136,9 @@ def test_what_hangs_on_shapes_alone_is_made_once_and_what_is_drawn_or_written_in
             "counts": counts.clone(),
             "noise": torch.rand(3, dtype=x.dtype) + x[0, 0],
             "own": torch.zeros_like(x),
+            "once": one(weights, 1).view(15) + one(x, 1).view(35)[:15].view(3, 5).view(15),
+            "whole": one(index, 1.0) + x[0, 0],
+            "changed": one(x, 1).add_(1) + x,
         }
 
     def drawn(x: Tensor) -> dict[str, Tensor]:
@@ -145,7 +148,7 @@ def test_what_hangs_on_shapes_alone_is_made_once_and_what_is_drawn_or_written_in
     first, second = torch.randn(2, 7, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     _, tape = record(program, [first])
     assert tape is not None
-    assert tape.calls == 11  # no ones, no division, no sign, no transposing
+    assert tape.calls == 19  # no ones, no division, no sign, no transposing, nothing times one
     weights.mul_(-2)
     for x in (second, first, second):
         torch.manual_seed(3)

@@ -8,7 +8,7 @@ replayed. A replay gives the bits that the recorded function would have given.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,15 +20,6 @@ from torch.utils._pytree import tree_leaves, tree_map
 _ATEN = torch.ops.aten
 # What reads a number back to Python may have steered it: for other values the program could be another one.
 _STEERING = {_ATEN._local_scalar_dense.default, _ATEN.is_nonzero.default, _ATEN.equal.default}
-_RENAMING = {
-    _ATEN.alias.default,
-    _ATEN.detach.default,
-    _ATEN.view.default,
-    _ATEN._unsafe_view.default,
-    _ATEN.expand.default,
-}
-
-
 # What these return hangs on shapes alone.
 _FILLING = {
     getattr(_ATEN, name).default
@@ -50,6 +41,14 @@ class _Call:
     args: Any
     kwargs: dict[str, Any]
     outputs: Any  # as the function returns it, with a slot for each tensor
+
+    def written(self) -> list[Any]:
+        """The arguments that it writes into."""
+        declared = self.function._schema.arguments
+        given = dict(zip((a.name for a in declared), self.args, strict=False)) | self.kwargs
+        return [
+            given[a.name] for a in declared if a.alias_info is not None and a.alias_info.is_write and a.name in given
+        ]
 
 
 class Tape:
@@ -112,20 +111,27 @@ class _Recorder(TorchDispatchMode):
         self.sizes: dict[int, int] = {}
         self.steered = False
         self._slots: dict[int, _Slot] = {}
+        self._looks: dict[Hashable, _Slot] = {}
         self._alive: list[Tensor] = []  # an id stays one tensor's only while that tensor lives
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # nothing here is compiled, and importing the compiler to say so takes two seconds
 
-    def name(self, tensor: Tensor, slot: _Slot | None = None) -> _Slot:
-        """Give a tensor a slot: a new one, or that of the tensor whose values it shows unchanged."""
+    def name(self, tensor: Tensor, *, view: bool = False) -> _Slot:
+        """Give a tensor a slot: a new one, or, to a view, that of a tensor which shows the same in the same way."""
         if id(tensor) not in self._slots:
             self._alive.append(tensor)
-            self._slots[id(tensor)] = slot or _Slot(len(self._alive))
+            slot = _Slot(len(self._alive))
+            looks = (
+                tensor.untyped_storage()._cdata, tensor.storage_offset(), tensor.shape, tensor.stride(),
+                tensor.dtype, tensor.is_conj(), tensor.is_neg(),
+            )  # fmt: skip
+            self._slots[id(tensor)] = self._looks.setdefault(looks, slot) if view else slot
+            self._looks.setdefault(looks, slot)
         return self._slots[id(tensor)]
 
-    def shown(self, slot: _Slot) -> Tensor:
+    def tensor(self, slot: _Slot) -> Tensor:
         """The tensor that a slot was given to first."""
         return self._alive[slot.number - 1].detach()
 
@@ -138,9 +144,10 @@ class _Recorder(TorchDispatchMode):
         self.steered |= func in _STEERING
         placed = tree_map(self.place, (args, kwargs))
         result = func(*args, **kwargs)
-        if func in _RENAMING and isinstance(placed[0][0], _Slot) and _unchanged(args[0], result):
-            self.name(result, placed[0][0])
-            return result
+        if isinstance(result, Tensor) and (func.is_view or func is _ATEN._unsafe_view.default):
+            seen = len(self._alive)
+            if self.name(result, view=True).number <= seen:
+                return result
         outputs = tree_map(lambda v: self.name(v) if isinstance(v, Tensor) else v, result)
         self._account((args, kwargs), result, outputs)
         self.calls.append(_Call(func, placed[0], placed[1], outputs))
@@ -157,56 +164,57 @@ class _Recorder(TorchDispatchMode):
                     self.storages[slot] = storage._cdata
 
 
-def _unchanged(before: Tensor, after: Tensor) -> bool:
-    return (before.shape, before.stride(), before.storage_offset()) == (
-        after.shape,
-        after.stride(),
-        after.storage_offset(),
-    )
-
-
 def _slots(value: Any) -> Iterable[_Slot]:
     return (leaf for leaf in tree_leaves(value) if isinstance(leaf, _Slot))
 
 
 def _folded(recorder: _Recorder, outputs: Any) -> list[_Call]:
-    """The calls without those that would come to the same in every replay: what they came to stands in their place.
+    """The calls without those that would come to what is known: what they came to stands in their place.
 
-    These are views of tensors that are held by reference, and what is made of shapes and constants alone, where nothing
-    writes into it. What the program returns is its caller's own, and made anew.
+    Known are views of tensors that are held by reference, what is made of shapes and constants alone, and a tensor
+    times one, where nothing writes into it. What the program returns is its caller's own, made anew.
     """
-    written = {
-        recorder.storages.get(slot)
-        for call in recorder.calls
-        if call.function._schema.is_mutable
-        for slot in _slots((call.args, call.kwargs))
-    }
-    known, constants, left = dict[_Slot, Tensor](), set[_Slot](), list[_Call]()
-    returned = set(_slots(outputs))
 
-    def is_constant(call: _Call, read: Sequence[Any]) -> bool:
-        function = call.function
-        if function._schema.is_mutable or torch.Tag.nondeterministic_seeded in function.tags:
-            return False
-        if not (function in _FILLING or all(value in constants for value in read)):
-            return False
-        storages = {recorder.storages[slot] for slot in _slots(call.outputs) if slot in recorder.storages}
-        return storages.isdisjoint(written) and all(recorder.sizes[s] <= _FOLDED_BYTES for s in storages)
+    def tensors(tree: Any) -> list[Tensor | _Slot]:
+        return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor | _Slot)]
+
+    def recorded(value: Tensor | _Slot) -> Tensor:
+        return recorder.tensor(value) if isinstance(value, _Slot) else value
+
+    def untouched(values: Sequence[Tensor | _Slot]) -> bool:
+        return touched.isdisjoint(recorded(value).untyped_storage()._cdata for value in values)
 
     def stands(value: Any) -> Any:
         return known.get(value, value) if isinstance(value, _Slot) else value
 
+    theirs = tensors([call.written() for call in recorder.calls] + [outputs])
+    touched = {recorded(value).untyped_storage()._cdata for value in theirs}
+    known, constants, left = dict[_Slot, Tensor | _Slot](), set[_Slot](), list[_Call]()
+    returned = set(_slots(outputs))
     for call in recorder.calls:
-        read = [v for v in tree_leaves((call.args, call.kwargs)) if isinstance(v, Tensor | _Slot)]
-        made = list(_slots(call.outputs))
-        if made and returned.isdisjoint(made):
-            constant = is_constant(call, read)
-            if constant or (call.function.is_view and all(isinstance(v, Tensor) or v in known for v in read)):
-                known |= {slot: recorder.shown(slot) for slot in made}
-                constants |= set(made) if constant else set()
-                continue
+        function, read, made = call.function, tensors((call.args, call.kwargs)), list(_slots(call.outputs))
         args, kwargs = tree_map(stands, (call.args, call.kwargs))
-        left.append(_Call(call.function, args, kwargs, call.outputs))
+        left.append(_Call(function, args, kwargs, call.outputs))
+        drawn = function._schema.is_mutable or torch.Tag.nondeterministic_seeded in function.tags
+        if drawn or not made or not returned.isdisjoint(made):
+            continue
+        small = untouched(made) and sum(recorded(slot).untyped_storage().nbytes() for slot in made) <= _FOLDED_BYTES
+        if small and (function in _FILLING or constants.issuperset(read)):
+            constants.update(made)
+            known |= {slot: recorder.tensor(slot) for slot in made}
+        elif function.is_view and not any(isinstance(stands(value), _Slot) for value in read):
+            views = function(*args, **kwargs)  # of what stands there now
+            known |= dict(zip(made, [view.detach() for view in tree_leaves(views)], strict=True))
+        elif (
+            function is _ATEN.mul.Scalar
+            and args[1] == 1
+            and untouched([*read, *made])
+            and recorded(read[0]).dtype == recorded(made[0]).dtype
+        ):
+            known[made[0]] = args[0]
+        else:
+            continue
+        left.pop()
     return left
 
 
