@@ -100,7 +100,7 @@ def _remembering(overrides: Sequence[str]) -> Iterator[None]:
 @contextlib.contextmanager
 def composed(config_name: str, overrides: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The config under these overrides, without a command line; errors as of `run_composed`."""
-    from hydra import compose, initialize_config_dir
+    from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -112,7 +112,7 @@ def composed(config_name: str, overrides: Sequence[str]) -> Iterator[dict[str, A
     words = _written(overrides)
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         try:
-            found, chosen = _plain(compose(config_name, words)), _choices(config_name, words)
+            found, chosen = _composition(config_name, words)
         except (HydraException, OmegaConfBaseException) as error:
             raise hydra_mistake(error) from error
         yield _settled(config_name, found, words, chosen)
@@ -120,7 +120,6 @@ def composed(config_name: str, overrides: Sequence[str]) -> Iterator[dict[str, A
 
 def _settled(config_name: str, found: dict[str, Any], given: list[str], chosen: Mapping[str, str]) -> dict[str, Any]:
     """The config with a comparison of its data's task, without what was meant for other choices; both are said."""
-    from hydra import compose
 
     from xentlab.config.choices import of_its_task, settle
     from xentlab.config.opening import say
@@ -130,7 +129,7 @@ def _settled(config_name: str, found: dict[str, Any], given: list[str], chosen: 
     if another is not None:
         say(f"The data are of {another}: comparison={another} says which losses, model and grid.")
         given = [*given, f"comparison={another}"]
-        found, chosen = _plain(compose(config_name, given)), _choices(config_name, given)
+        found, chosen = _composition(config_name, given)
     for dropped in settle(found, given, chosen, functools.partial(_choices, config_name), compose_group):
         say(dropped)
     return found
@@ -230,6 +229,18 @@ def _composed_group(group: str, name: str, _: str) -> dict[str, Any]:
     node = OmegaConf.to_container(config[group], resolve=True)
     assert isinstance(node, dict)
     return {str(k): v for k, v in node.items()}
+
+
+def _composition(config_name: str, overrides: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """What these overrides compose, as plain data, and the file of each group."""
+    from hydra import compose
+    from omegaconf import open_dict
+
+    whole = compose(config_name, overrides, return_hydra_config=True)
+    chosen = dict(whole.hydra.runtime.choices)
+    with open_dict(whole):
+        del whole["hydra"]
+    return _plain(whole), chosen
 
 
 def _choices(config_name: str, overrides: list[str]) -> dict[str, str]:
