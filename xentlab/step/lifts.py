@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.func import functional_call
 from xentlab.step.graph import Graph, capture
 from xentlab.step.lift import Lift, Update, evaluating, forward_precision
 from xentlab.step.objective import Given, Objective, full_precision
+from xentlab.step.products import Products
 from xentlab.step.state import State, frozen, trained
 from xentlab.step.tape import Tape, record
 from xentlab.step.windows import in_windows
@@ -188,6 +190,10 @@ class Vectorised(Lift):
         return result
 
     def _program(self, inputs: Tensor, target: Tensor) -> Any:
+        with contextlib.nullcontext() if self._compiled else Products():
+            return self._descent(inputs, target)
+
+    def _descent(self, inputs: Tensor, target: Tensor) -> Any:
         data, penalty, buffers = self._lifted(self._leaves, self.buffers, self._given, inputs, target)
         total = (data + penalty).sum()
         grads = torch.autograd.grad(total, self._leaves, allow_unused=True, materialize_grads=True)
@@ -214,7 +220,8 @@ class Vectorised(Lift):
     def _outputs(self, rows: slice, inputs: Tensor, side: int | None) -> Tensor:
         leaves, buffers = [v[rows] for v in self._leaves], {k: v[rows] for k, v in self.buffers.items()}
         inputs = inputs if self.shared else inputs[rows]
-        return in_windows(lambda x: full_precision(self._predict(leaves, buffers, x)), inputs, side)
+        with Products() if len(leaves[0]) == 1 else contextlib.nullcontext():
+            return in_windows(lambda x: full_precision(self._predict(leaves, buffers, x)), inputs, side)
 
     def _rows_at_once(self, inputs: Tensor) -> int:
         """On a CPU as many rows as stay in its caches, each for all examples."""

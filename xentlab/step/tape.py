@@ -123,8 +123,9 @@ class _Recorder(TorchDispatchMode):
         if id(tensor) not in self._slots:
             self._alive.append(tensor)
             slot = _Slot(len(self._alive))
+            steps = tuple(n > 1 and step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
             looks = (
-                tensor.untyped_storage()._cdata, tensor.storage_offset(), tensor.shape, tensor.stride(),
+                tensor.untyped_storage()._cdata, tensor.storage_offset(), tensor.shape, steps,
                 tensor.dtype, tensor.is_conj(), tensor.is_neg(),
             )  # fmt: skip
             self._slots[id(tensor)] = self._looks.setdefault(looks, slot) if view else slot
