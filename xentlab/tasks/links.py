@@ -23,10 +23,10 @@ def probabilities(logits: Tensor, link: Link, *, exclusive: bool) -> Tensor:
     projection onto the simplex).
     """
     if link == "softmax":
-        return torch.softmax(logits, 1)
+        return log_softmax(logits).exp()  # which is quick for few classes, and has the same bits on any threads
     if link == "sigmoid":
         # softmax(log s(z)) is s(z) / sum s(z) without its underflow.
-        return torch.softmax(F.logsigmoid(logits), 1) if exclusive else sigmoid(logits)
+        return log_softmax(F.logsigmoid(logits)).exp() if exclusive else sigmoid(logits)
     return simplex_projection(logits) if exclusive else logits.clamp(0.0, 1.0)
 
 
