@@ -152,7 +152,9 @@ def test_every_cell_has_its_own_curves(destination: tracking.Destination) -> Non
             assert len(found_by(destination, {**state, "orderByKey": "attributes.start_time"})) > 0
 
 
-def test_a_sweep_is_split_by_what_varies_besides_the_seed(destination: tracking.Destination) -> None:
+def test_a_sweep_is_split_by_what_varies_besides_the_seed(
+    destination: tracking.Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lab = Lab(destination.root)
     group = lab.group(varies="loss=ce +optimizer.lr=0.1,0.3 seed=0,1 trainer.epochs=5")
     for seed, rate in ((0, 0.1), (1, 0.1), (0, 0.3)):
@@ -165,6 +167,9 @@ def test_a_sweep_is_split_by_what_varies_besides_the_seed(destination: tracking.
     assert curves.shows == "its convergence by lr, mean and range"
     assert state["groupBy"]["groupByKeys"] == [{"mode": "param", "groupByData": "optimizer.lr"}]
     assert state["groupsExpanded"] == {"param.optimizer.lr.0.1": False, "param.optimizer.lr.0.3": False}
+    monkeypatch.setattr("xentlab.tracking.addresses._LOADED", 2)
+    curves = next(link for link in tracking.links(destination, address=ADDRESS).links if "convergence" in link.shows)
+    assert curves.shows.endswith("range; MLflow loads 2 of its 3 trials at a time, the newest first")
 
 
 def test_many_final_trials_are_drawn_from_the_means_of_their_losses() -> None:

@@ -15,6 +15,7 @@ from xentlab.tracking.settings import DATABASES, Destination, mlflow_module, wit
 from xentlab.tracking.views import PAGE, TAG, View, comparison_views, group_of, overview_view, sweep_view, trial_view
 
 _NEWEST = 3  # comparisons, and sweeps, that are named
+_LOADED = 100  # runs that MLflow's page asks for at a time
 # The versions of MLflow whose pages take the saved views of `views`, tried out: first, and first that is not.
 KNOWN = ((3, 17), (3, 18))
 
@@ -109,7 +110,7 @@ class _Page:
     def sweep(self, run: Any) -> Iterator[RunLink]:
         yield RunLink(self._run(run), f"the sweep '{run.info.run_name.removeprefix('sweep ')}'")
         root = run.data.tags.get("xentlab.group")
-        trials = self._search(f"tags.`xentlab.root` = '{root}' and tags.`xentlab.trial` LIKE '%'", 100)  # a page's
+        trials = self._search(f"tags.`xentlab.root` = '{root}' and tags.`xentlab.trial` LIKE '%'", _LOADED)
         if trials:
             given = [word.partition("=")[0].lstrip("+") for word in run.data.tags.get("overrides", "").split()]
             values = {key: [trial.data.params.get(key, "null") for trial in trials] for key in given if key != "seed"}
@@ -119,7 +120,11 @@ class _Page:
             folded = {group_of(zip(groups, of, strict=True)) for of in each}
             view = sweep_view(_dated(run), str(root), _validation(trials[0])[:2], groups, sorted(folded))
             by = " and ".join(key.rpartition(".")[2] for key in varied) or "loss"
-            yield RunLink(self._view(view), f"its convergence by {by}, mean and range")
+            count = run.data.metrics.get("trials", 0)
+            part = f"; MLflow loads {_LOADED} of its {count:,.0f} trials at a time, the newest first"
+            yield RunLink(
+                self._view(view), f"its convergence by {by}, mean and range" + (part if count > _LOADED else "")
+            )
 
     def _search(self, text: str, limit: int) -> Sequence[Any]:
         found: Sequence[Any] = self.client.search_runs([self.id], text, max_results=limit)
