@@ -110,7 +110,7 @@ class _Page:
     def sweep(self, run: Any) -> Iterator[RunLink]:
         yield RunLink(self._run(run), f"the sweep '{run.info.run_name.removeprefix('sweep ')}'")
         root = run.data.tags.get("xentlab.group")
-        trials = self._search(f"tags.`xentlab.root` = '{root}' and tags.`xentlab.trial` LIKE '%'", _LOADED)
+        trials = self._search(f"tags.`xentlab.root` = '{root}' and tags.`xentlab.trial` LIKE '%'", _LOADED + 1)
         if trials:
             given = [word.partition("=")[0].lstrip("+") for word in run.data.tags.get("overrides", "").split()]
             values = {key: [trial.data.params.get(key, "null") for trial in trials] for key in given if key != "seed"}
@@ -120,11 +120,8 @@ class _Page:
             folded = {group_of(zip(groups, of, strict=True)) for of in each}
             view = sweep_view(_dated(run), str(root), _validation(trials[0])[:2], groups, sorted(folded))
             by = " and ".join(key.rpartition(".")[2] for key in varied) or "loss"
-            count = run.data.metrics.get("trials", 0)
-            part = f"; MLflow loads {_LOADED} of its {count:,.0f} trials at a time, the newest first"
-            yield RunLink(
-                self._view(view), f"its convergence by {by}, mean and range" + (part if count > _LOADED else "")
-            )
+            part = f"; MLflow loads {_LOADED} trials at a time, the newest first" if len(trials) > _LOADED else ""
+            yield RunLink(self._view(view), f"its convergence by {by}, mean and range{part}")
 
     def _search(self, text: str, limit: int) -> Sequence[Any]:
         found: Sequence[Any] = self.client.search_runs([self.id], text, max_results=limit)
