@@ -133,7 +133,7 @@ def test_an_interruption_reaches_all_of_them() -> None:
             raise
 
     main = threading.main_thread().ident or 0
-    for _ in range(30):
+    for _ in range(60):
         reached.clear()
         with pytest.raises(KeyboardInterrupt):
             side_by_side([lambda _: train(0), lambda _: train(1)], 2, lambda trials, epoch: None)  # noqa: ARG005

@@ -1,8 +1,11 @@
 """Work done in threads: what an interruption of the command means for it, and whose the time is that passes."""
 
+import contextlib
+import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
 
 _LOOK_S = 0.005  # between two looks at whether they have ended
 
@@ -14,7 +17,15 @@ class _Work(threading.Thread):
     the interruption could end one that somebody waits for.
     """
 
-    interrupted = False
+    interrupted = over = False
+
+    def run(self) -> None:
+        try:
+            super().run()
+        finally:
+            self.over = (
+                True  # an interrupted `is_alive` or `join` takes a thread that is at work for one that has ended
+            )
 
 
 _here = threading.local()
@@ -48,27 +59,56 @@ def in_threads(work: Iterable[Callable[[], None]], at_once: int | None = None) -
     Returns:
         The last interruption, after which nothing begins, or None.
     """
-    left, threads = iter(work), list[_Work]()
-    more, interruption, heard, failure = True, None, None, None
-    while more or threads:
-        try:
-            if heard is not interruption:
-                for thread in threads:
-                    thread.interrupted = True
-                heard = interruption
-            while more and len(threads) != at_once:
-                one = next(left, None)
-                if one is None:
-                    more = False
-                else:
-                    threads.append(_Work(target=one, name="work"))
-                    threads[-1].start()
-            time.sleep(_LOOK_S)  # an interrupted `join` would take a thread that is at work for one that has ended
-            threads = [thread for thread in threads if thread.is_alive()]
-        except KeyboardInterrupt as error:
-            interruption, more = error, False
-        except Exception as error:
-            failure, more = error, False
-    if failure is not None and interruption is None:
+    left, threads, heard = iter(work), list[_Work](), list[KeyboardInterrupt]()
+    more, taking, told, failure = True, False, 0, None
+
+    def hear(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        if taking:
+            raise KeyboardInterrupt
+        heard.append(KeyboardInterrupt())
+
+    with _instead_of_raising(hear):
+        while more or threads:
+            try:
+                if told != len(heard):
+                    more, told = False, len(heard)
+                    for thread in threads:
+                        thread.interrupted = True
+                while more and len(threads) != at_once:
+                    taking = True
+                    one = next(left, None)
+                    taking = False
+                    if one is None:
+                        more = False
+                    else:
+                        threads.append(_Work(target=one, name="work"))
+                        threads[-1].start()
+                time.sleep(_LOOK_S)
+                threads = [thread for thread in threads if thread.ident is not None and not thread.over]
+            except KeyboardInterrupt as error:
+                heard.append(error)
+            except Exception as error:
+                failure, more = error, False
+            taking = False
+    if failure is not None and not heard:
         raise failure
-    return interruption
+    return heard[-1] if heard else None
+
+
+@contextlib.contextmanager
+def _instead_of_raising(hear: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Have signals that raise KeyboardInterrupt in this thread call `hear`.
+
+    Raised between any two instructions, it may come within a callback of the garbage collector, where Python prints it
+    and goes on.
+    """
+    here = threading.current_thread() is threading.main_thread()
+    signs = (signal.SIGINT, signal.SIGTERM) if here else ()
+    raising = [sign for sign in signs if signal.getsignal(sign) is signal.default_int_handler]
+    try:
+        for sign in raising:
+            signal.signal(sign, hear)
+        yield
+    finally:
+        for sign in raising:
+            signal.signal(sign, signal.default_int_handler)
