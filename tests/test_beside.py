@@ -117,6 +117,28 @@ def test_what_fails_lets_the_one_beside_it_end_and_no_other_begin() -> None:
 
 
 @pytest.mark.usefixtures("two_threads")
+def test_while_nothing_can_be_begun_the_one_at_work_has_the_whole_machine_and_its_failure_ends_the_waiting() -> None:
+    looks = list[tuple[int, float]]()
+
+    def work(after_epoch: EpochCallback) -> None:
+        deadline = time.monotonic() + 20
+        while torch.get_num_threads() == 1 and time.monotonic() < deadline:
+            time.sleep(0.001)
+            after_epoch([], Epoch(1, {}))
+        looks.append((torch.get_num_threads(), share()))
+        raise UserError("a loss of its own.")
+
+    def claimed() -> Iterator[Callable[[EpochCallback], None] | None]:
+        yield work
+        while True:  # all others are another command's
+            yield None
+
+    with pytest.raises(UserError, match="of its own"):
+        side_by_side(claimed(), 2, lambda trials, epoch: None)  # noqa: ARG005
+    assert looks == [(2, 1.0)]
+
+
+@pytest.mark.usefixtures("two_threads")
 def test_an_interruption_reaches_all_of_them() -> None:
     reached, both = list[int](), threading.Barrier(2)
 

@@ -20,10 +20,13 @@ def draw(*shape: int) -> Tensor:
 )
 def test_a_gradient_is_the_product_in_either_order(high: int, wide: int, is_turned: bool) -> None:
     inputs, given = draw(3, 16, high), draw(3, 16, wide)
+    weights = draw(3, high, wide).requires_grad_()
     with Products():
-        product = inputs.mT @ given
-    torch.testing.assert_close(product, torch.einsum("rbi,rbo->rio", inputs, given), rtol=1e-13, atol=1e-13)
-    assert product.mT.is_contiguous() == is_turned
+        (gradient,) = torch.autograd.grad(inputs @ weights, weights, given)
+        forward = torch.bmm(inputs.mT, inputs)
+    torch.testing.assert_close(gradient, torch.einsum("rbi,rbo->rio", inputs, given), rtol=1e-13, atol=1e-13)
+    assert gradient.mT.is_contiguous() == is_turned
+    assert forward.is_contiguous()  # a model may view it as it likes
 
 
 @pytest.mark.parametrize(

@@ -156,3 +156,23 @@ def test_what_is_known_is_not_computed_again_and_what_is_drawn_or_written_into_i
         for name, value in drawn(x).items():
             assert torch.equal(replayed[name], value), name
         replayed["own"].add_(1)  # what is returned is its caller's
+
+
+def test_a_view_of_what_was_turned_in_place_is_its_own() -> None:
+    weights = W.clone()
+
+    def program(x: Tensor) -> dict[str, Tensor]:
+        y = x.clone()
+        y.unsqueeze_(0)
+        turned = weights.t()
+        turned.unsqueeze_(0)
+        wide = torch.ops.aten.mul.Scalar(x[:1, :1].expand(3, 4), 1)
+        return {"y": y.squeeze(0) * 2, "turned": turned * 2, "wide": wide.view(12) + 1}
+
+    first, second = torch.randn(2, 1, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    _, tape = record(program, [first])
+    assert tape is not None
+    for x in (second, first, second):
+        replayed = tape(x)
+        for name, value in program(x).items():
+            assert torch.equal(replayed[name], value), name

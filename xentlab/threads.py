@@ -6,8 +6,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
+from typing import Any
 
 _LOOK_S = 0.005  # between two looks at whether they have ended
+_END: Any = object()
 
 
 class _Work(threading.Thread):
@@ -49,23 +51,27 @@ def heed_interruption() -> None:
         raise KeyboardInterrupt
 
 
-def in_threads(work: Iterable[Callable[[], None]], at_once: int | None = None) -> KeyboardInterrupt | None:
+def in_threads(work: Iterable[Callable[[], None] | None], at_once: int | None = None) -> KeyboardInterrupt | None:
     """Do all work, each in a thread of its own, and wait for its end; none of it may raise.
 
     Args:
-        work: taken one after another, as there is a place; what it raises itself is raised once the others have ended.
+        work: taken one after another, as there is a place; None where there is none yet. What it raises itself is
+            raised once the others have ended.
         at_once: places; None: one for each.
 
     Returns:
         The last interruption, after which nothing begins, or None.
     """
     left, threads, heard = iter(work), list[_Work](), list[KeyboardInterrupt]()
-    more, taking, told, failure = True, False, 0, None
+    more, taking, told = True, False, 0
+    failure: BaseException | None = None
 
     def hear(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        if taking:
-            raise KeyboardInterrupt
+        nonlocal taking
         heard.append(KeyboardInterrupt())
+        if taking:
+            taking = False
+            raise heard[-1]
 
     with _instead_of_raising(hear):
         while more or threads:
@@ -76,20 +82,21 @@ def in_threads(work: Iterable[Callable[[], None]], at_once: int | None = None) -
                         thread.interrupted = True
                 while more and len(threads) != at_once:
                     taking = True
-                    one = next(left, None)
+                    one = next(left, _END)
                     taking = False
-                    if one is None:
-                        more = False
-                    else:
-                        threads.append(_Work(target=one, name="work"))
-                        threads[-1].start()
+                    more = one is not _END
+                    if not more or one is None:
+                        break
+                    threads.append(_Work(target=one, name="work"))
+                    threads[-1].start()
                 time.sleep(_LOOK_S)
                 threads = [thread for thread in threads if thread.ident is not None and not thread.over]
-            except KeyboardInterrupt as error:
-                heard.append(error)
-            except Exception as error:
-                failure, more = error, False
-            taking = False
+            except BaseException as error:
+                taking, more = False, False
+                if not isinstance(error, KeyboardInterrupt):
+                    failure = error
+                elif told == len(heard):  # not of `hear`
+                    heard.append(error)
     if failure is not None and not heard:
         raise failure
     return heard[-1] if heard else None

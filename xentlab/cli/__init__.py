@@ -126,6 +126,7 @@ def _with_overrides(command: Command, overrides: list[str]) -> int:
         print_hydra_help(command)
         return 0
     check_words(command.name, overrides)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # see `run_composed`; set while no other thread reads what is set
     load_ahead()
     importlib.import_module("xentlab.config.launcher")  # Hydra
     try:

@@ -40,7 +40,8 @@ def log_odds(logits: Tensor, target: Tensor) -> Tensor:
 
 def set_apart(logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     """The logits of the classes `index` [N, K, ...], and `log sum_c exp(z_c)` over all other classes [N, 1, ...]."""
-    if logits.numel() < _FEW and not torch._C._functorch.is_functorch_wrapped_tensor(logits):
+    compiling = torch.compiler.is_compiling()  # which cannot trace the question after it
+    if logits.numel() < _FEW and not compiling and not torch._C._functorch.is_functorch_wrapped_tensor(logits):
         # Python's part in a backward pass of one's own, which a stack's tape drops, would be dearer than what it saves.
         return logits.gather(1, index), torch.logsumexp(_without(logits, index), dim=1, keepdim=True)
     own, others = _SetApart.apply(logits, index)

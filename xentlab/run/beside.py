@@ -54,13 +54,14 @@ def _of_the_lab(node: Any) -> bool:
     return all(map(_of_the_lab, node)) if isinstance(node, list) else True
 
 
-def side_by_side(work: Iterable[Callable[[EpochCallback], None]], at_once: int, on_epoch: EpochCallback) -> None:
+def side_by_side(work: Iterable[Callable[[EpochCallback], None] | None], at_once: int, on_epoch: EpochCallback) -> None:
     """Do all work, several in a thread each; an interruption is raised in all of it, at its next batch.
 
     What one raises is raised here once those beside it have ended; no other begins.
 
     Args:
-        work: taken one after another as there is a place; takes what it is to call after each of its epochs.
+        work: taken one after another as there is a place, None where there is none yet; takes what it is to call after
+            each of its epochs.
         on_epoch: what is called then, by one thread at a time.
     """
     whole, running, waiting = torch.get_num_threads(), 0, True
@@ -87,20 +88,21 @@ def side_by_side(work: Iterable[Callable[[EpochCallback], None]], at_once: int, 
         with speaking:
             running -= 1
 
-    def begun() -> Iterator[Callable[[], None]]:
+    def begun() -> Iterator[Callable[[], None] | None]:
         nonlocal running, waiting
         for one in work:
             if ends:
                 break
+            waiting = one is not None
             with speaking:
-                running += 1
-            yield functools.partial(do, one)
+                running += waiting
+            yield functools.partial(do, one) if one is not None else None
         waiting = False
 
     interruption = None
     try:
         if at_once == 1:
-            for one in begun():
+            for one in filter(None, begun()):
                 one()
         else:
             interruption = in_threads(begun(), at_once)

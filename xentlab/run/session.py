@@ -155,7 +155,7 @@ class Session:
             if self.executor is None or placed is None:
                 over = self._train_here(planned, begin, on_epoch, stop=stop)
             else:
-                for stacks in self._claimed(placed):
+                for stacks in filter(None, self._claimed(placed)):
                     orders = [begin(stack) for stack in stacks]
                     errors = self._delegate(self.executor, stacks, orders, on_epoch)
                     self._claims.release([key for order in orders for key in order.signatures])
@@ -178,7 +178,7 @@ class Session:
     def _claimed(self, planned: Sequence[Sequence[Trial]], most: int | None = None) -> Iterator[list[Sequence[Trial]]]:
         """Stacks that are left to train, as they can be claimed, `most` at a time; says what others train.
 
-        Whoever takes them gives their claims back.
+        None where none can be claimed yet. Whoever takes them gives their claims back.
         """
         left, told = list(planned), False
         while left:
@@ -195,7 +195,7 @@ class Session:
             self._claims.release(
                 {key for i in places for key in keys[i]} - {self.signature(t) for s in mine for t in s}
             )
-            if mine:
+            if mine or not places:
                 yield mine
             left = self._unrecorded([stack for i, stack in enumerate(left) if i not in places])
             if left and not places:
@@ -245,9 +245,9 @@ class Session:
             self._claims.release(order.signatures)
             over.append((order, error))
 
-        def work() -> Iterator[Callable[[EpochCallback], None]]:
-            for (stack,) in self._claimed(planned, most=1):
-                yield functools.partial(train, stack, begin(stack), self.dataset(stack[0]))
+        def work() -> Iterator[Callable[[EpochCallback], None] | None]:
+            for claimed in self._claimed(planned, most=1):
+                yield next((functools.partial(train, s, begin(s), self.dataset(s[0])) for s in claimed), None)
 
         side_by_side(work(), places(planned, self.dataset), on_epoch)
         return over

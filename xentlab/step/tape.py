@@ -123,9 +123,8 @@ class _Recorder(TorchDispatchMode):
         if id(tensor) not in self._slots:
             self._alive.append(tensor)
             slot = _Slot(len(self._alive))
-            steps = tuple(n > 1 and step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
             looks = (
-                tensor.untyped_storage()._cdata, tensor.storage_offset(), tensor.shape, steps,
+                tensor.untyped_storage()._cdata, tensor.storage_offset(), tensor.shape, _steps(tensor),
                 tensor.dtype, tensor.is_conj(), tensor.is_neg(),
             )  # fmt: skip
             self._slots[id(tensor)] = self._looks.setdefault(looks, slot) if view else slot
@@ -145,6 +144,8 @@ class _Recorder(TorchDispatchMode):
         self.steered |= func in _STEERING
         placed = tree_map(self.place, (args, kwargs))
         result = func(*args, **kwargs)
+        if torch.Tag.inplace_view in func.tags:
+            self._looks.clear()
         if isinstance(result, Tensor) and (func.is_view or func is _ATEN._unsafe_view.default):
             seen = len(self._alive)
             if self.name(result, view=True).number <= seen:
@@ -163,6 +164,11 @@ class _Recorder(TorchDispatchMode):
                 if storage._cdata in self.sizes or storage._cdata not in before:
                     self.sizes[storage._cdata] = storage.nbytes()
                     self.storages[slot] = storage._cdata
+
+
+def _steps(tensor: Tensor) -> tuple[int, ...]:
+    """Its strides, but for axes of one element, where they say nothing."""
+    return tuple(step if n > 1 else 0 for n, step in zip(tensor.shape, tensor.stride(), strict=True))
 
 
 def _slots(value: Any) -> Iterable[_Slot]:
@@ -203,7 +209,7 @@ def _folded(recorder: _Recorder, outputs: Any) -> list[_Call]:
         if small and (function in _FILLING or constants.issuperset(read)):
             constants.update(made)
             known |= {slot: recorder.tensor(slot) for slot in made}
-        elif function.is_view and not any(isinstance(stands(value), _Slot) for value in read):
+        elif function.is_view and untouched(made) and not any(isinstance(stands(value), _Slot) for value in read):
             views = function(*args, **kwargs)  # of what stands there now
             known |= dict(zip(made, [view.detach() for view in tree_leaves(views)], strict=True))
         elif (
@@ -211,6 +217,7 @@ def _folded(recorder: _Recorder, outputs: Any) -> list[_Call]:
             and args[1] == 1
             and untouched([*read, *made])
             and recorded(read[0]).dtype == recorded(made[0]).dtype
+            and _steps(recorded(read[0])) == _steps(recorded(made[0]))
         ):
             known[made[0]] = args[0]
         else:
