@@ -138,7 +138,15 @@ def test_while_nothing_can_be_begun_the_one_at_work_has_the_whole_machine_and_it
     assert looks == [(2, 1.0)]
 
 
-@pytest.mark.usefixtures("two_threads")
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """SIGINT is an interruption here, also where this process ignores it: as a shell's background job does."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("two_threads", "heard")
 def test_an_interruption_reaches_all_of_them() -> None:
     reached, both = list[int](), threading.Barrier(2)
 
