@@ -151,6 +151,23 @@ def test_a_row_is_judged_by_its_means_and_its_seeds() -> None:
     assert level([-98.8, 0.22, 99.24]) == "differs"  # though the mean stays
 
 
+def test_a_row_that_came_out_alike_is_not_called_different_for_its_baselines_sake() -> None:
+    def a_record(baseline: list[float], p: float) -> Record:
+        rows = [
+            Judgement(loss, dict(enumerate(of)), sum(of) / 3, None, None, 3, 0, p=p, verdict=verdict)
+            for loss, of, verdict in (("ce", baseline, "baseline"), ("mse", [0.1, 0.2, 0.3], "inconclusive"))
+        ]
+        metric = JudgedMetric("e", "e", "min", rows, primary=True)
+        return Record("r", "q", "c", "now", "ce", [Loss("ce", "ce"), Loss("mse", "mse")], [metric])
+
+    def levels(baseline: list[float]) -> list[str]:
+        judged = judge_comparison(a_record([0.2, 0.22, 0.24], 0.5), a_record(baseline, 0.4))
+        return [verdict.mean.level for verdict in judged]
+
+    assert levels([0.21, 0.22, 0.24]) == ["within seed noise", "bit-identical"]
+    assert levels([0.2, 0.22, 0.24]) == ["differs", "differs"]  # the statistics alone
+
+
 def test_a_changed_verdict_does_not_stand(run: Run, copy: Path) -> None:
     path = folder_of(copy) / "verdicts.json"
     record = json.loads(path.read_text())

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,8 +23,11 @@ from xentlab.report.record import Record
 Closeness = Literal["bit-identical", "within tolerance", "within seed noise", "differs"]
 CLOSENESS: tuple[Closeness, ...] = ("bit-identical", "within tolerance", "within seed noise", "differs")
 TOLERANCE = 1e-6
-_OF_ALL_LOSSES = ("diff_low", "diff_high", "p_holm", "p_equivalence", "seeds_needed", "best")
 """Relative."""
+
+# Of a row's numbers, what rests on its loss alone, and what on all losses; the others rest on the baseline too.
+_OF_ONE_LOSS = ("mean", "low", "high", "n", "failed", "sd", "family", "failure_score")
+_OF_ALL_LOSSES = ("diff_low", "diff_high", "p_holm", "p_equivalence", "seeds_needed", "best")
 
 # Two normal numbers of equal mean lie within this many standard deviations of their difference 95 times in 100.
 _NORMAL_95 = 1.96
@@ -134,24 +137,27 @@ def judge_comparison(recorded: Record, here: Record | None, cell: str = "") -> l
     found = []
     for metric in recorded.metrics:
         others = [new.get((metric.key, row.loss)) for row in metric.rows]
-        moved = any(o is None or o.values != row.values for o, row in zip(others, metric.rows, strict=True))
+        moved = {r.verdict for r, o in zip(metric.rows, others, strict=True) if o is None or o.values != r.values}
+        unlike = set(_OF_ALL_LOSSES) if moved else set()
+        if "baseline" in moved:
+            unlike = {field.name for field in dataclasses.fields(Judgement)} - {*_OF_ONE_LOSS}
         for row, other in zip(metric.rows, others, strict=True):
             verdict, mean = (other.verdict, other.mean) if other is not None else ("not there", None)
-            judged = NumberAgain(metric.key, row.mean, mean, _row_level(row, other, moved=moved))
+            judged = NumberAgain(metric.key, row.mean, mean, _row_level(row, other, unlike))
             found.append(VerdictAgain(cell, metric.label, row.loss, judged, row.verdict, verdict))
     return found
 
 
-def _row_level(recorded: Judgement, here: Judgement | None, *, moved: bool) -> Closeness:
-    """Of every number of the row, but where values of any loss `moved` of those that rest on all losses together. Seed
-    noise must explain both the means and the seeds' own distances.
+def _row_level(recorded: Judgement, here: Judgement | None, unlike: Set[str]) -> Closeness:
+    """Of every number of the row but of those `unlike` for another loss's sake. Seed noise must explain both the means
+    and the seeds' own distances.
 
     The noise is the smaller of the two sides': a number that is wrong must not widen its own.
     """
     if here is None or recorded.values.keys() != here.values.keys():
         return "differs"
     pairs = [(v, here.values[seed]) for seed, v in recorded.values.items()]
-    names = [f.name for f in dataclasses.fields(recorded) if not (moved and f.name in _OF_ALL_LOSSES)]
+    names = [field.name for field in dataclasses.fields(recorded) if field.name not in unlike]
     numbers = [(getattr(recorded, name), getattr(here, name)) for name in names]
     judged = [pair for pair in numbers if not isinstance(pair[0], (str, dict))]
     levels = {_level(old, new, 0.0) for old, new in [*pairs, *judged]}
