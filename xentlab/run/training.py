@@ -141,7 +141,10 @@ class _Training:
         ids, snapshot = self.checkpoint.load(say) if order.resumable else ([], None)
         if snapshot is not None and ids == order.ids:
             self.fit.restore(snapshot)
-        self._kept, self._held, self._looked = self.fit.history.done, dict[str, Any](), time.perf_counter()
+        self._written = (
+            self.fit.history.done
+        )  # epochs in the journal; the fit's own count is one ahead while it measures
+        self._kept, self._held, self._looked = self._written, dict[str, Any](), time.perf_counter()
 
     def train(self, on_epoch: EpochCallback) -> None:
         try:
@@ -167,7 +170,7 @@ class _Training:
             if self._held:
                 self.checkpoint.save(self.order.ids, self._held)
             self._close("interrupted", "interrupted by the user")
-            at = min(self.fit.history.done + 1, trainer.epochs)
+            at = min(self._written + 1, trainer.epochs)
             raise Interruption((at, self._kept + 1, trainer.epochs)) from error
         except Exception as error:
             said = in_words(self.fit.rig.trials[0], error)
@@ -182,6 +185,7 @@ class _Training:
         trainer = self.fit.rig.trials[0].trainer
         for epoch in self.fit.epochs():
             self.journal.append(EpochEvent(self.order.ids, epoch.number, epoch.metrics))
+            self._written = epoch.number
             on_epoch(self.fit.rig.trials, epoch)
             if any(self.fit.history.over):
                 return
