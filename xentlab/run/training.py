@@ -184,8 +184,8 @@ class _Training:
         """Train to the last epoch, or to the first in which a trial diverges or loses patience."""
         trainer = self.fit.rig.trials[0].trainer
         for epoch in self.fit.epochs():
-            self.journal.append(EpochEvent(self.order.ids, epoch.number, epoch.metrics))
             self._written = epoch.number
+            self.journal.append(EpochEvent(self.order.ids, epoch.number, epoch.metrics))
             on_epoch(self.fit.rig.trials, epoch)
             if any(self.fit.history.over):
                 return
